@@ -1,0 +1,56 @@
+# `make reproduce` and `make test` are all that a newcomer needs; `make help` lists the rest.
+
+PYTHON ?= python3
+PROFILE ?= quick
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+LOCK := requirements.lock
+
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+.PHONY: help setup reproduce data test lint format lock schema bench clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
+
+reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE (quick, desk, paper, smoke)
+	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES)
+
+data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones
+	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) -- data
+
+test: $(VENV)/.installed ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed ## format the code
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+lock: $(VENV)/.installed ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--generate-hashes --no-emit-index-url --no-header --quiet --output-file $(LOCK)
+
+schema: $(VENV)/.installed ## write the JSON schema of profiles from the typed configuration
+	$(BIN)/lorun config schema > workflow/schemas/profile.schema.json
+
+clean: ## remove runs, built data and logs (results stay)
+	rm -rf runs logs data/photos data/.*.ok .snakemake
+
+# uv is bootstrapped into the environment itself; everything else comes from the lock, by hash.
+$(VENV)/.installed: $(LOCK) pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit(f"Python 3.11 to 3.13 is needed; {sys.executable} is {v[0]}.{v[1]}. Set PYTHON=python3.12, for example.")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode --requirement $(LOCK)
+	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
