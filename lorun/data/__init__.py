@@ -1,0 +1,1 @@
+"""Datasets: what they hold, how to check them, how to read their images."""

@@ -1,0 +1,143 @@
+"""What each dataset must hold, to the byte.
+
+`data/<name>.md5` is the manifest of dataset <name>, committed: lines "<md5>  <name>/<path>", sorted by path,
+as md5sum writes them (so `cd data && md5sum -c photos.md5` works too). The known datasets are those with a
+manifest.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from lorun.errors import LorunError, UnknownName
+from lorun.files import write_text
+
+DATA_ROOT = Path("data")
+
+Damage = Literal["missing", "changed", "extra"]
+
+_WHAT_TO_DO: dict[Damage, str] = {
+    "missing": "is missing: run `make data` to restore it",
+    "changed": "does not have the checksum of its manifest: run `make data` to restore it",
+    "extra": "is not part of the dataset: move it elsewhere",
+}
+
+
+def known_datasets(root: Path = DATA_ROOT) -> list[str]:
+    """Names of the datasets that have a manifest in `root`, sorted. Raises LorunError when there is none."""
+    names = sorted(path.stem for path in root.glob("*.md5"))
+    if not names:
+        raise LorunError(f"no dataset manifest {root}/*.md5: start from the project's root folder")
+    return names
+
+
+def manifest_path(root: Path, name: str) -> Path:
+    """Where the manifest of a known dataset lies. Raises UnknownName for any other name."""
+    known = known_datasets(root)
+    if name not in known:
+        raise UnknownName("dataset", name, known)
+    return root / f"{name}.md5"
+
+
+def read_manifest(root: Path, name: str) -> dict[str, str]:
+    """The md5 of every file of a dataset, by its path inside the dataset ("test/gray/camera.png").
+
+    Raises UnknownName for a dataset without manifest, LorunError for a manifest that cannot be read.
+    """
+    path = manifest_path(root, name)
+    checksums = {}
+    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
+        md5, _, file = line.partition("  ")
+        if len(md5) != 32 or not file.startswith(f"{name}/"):
+            raise LorunError(f"{path}, line {number}: expected '<md5>  {name}/<file>', found {line!r}")
+        checksums[file.removeprefix(f"{name}/")] = md5
+    return checksums
+
+
+def write_manifest(root: Path, name: str) -> None:
+    """Write `root`/<name>.md5 from the files in `root`/<name>: for who makes or changes a dataset."""
+    checksums = _folder_checksums(root / name)
+    lines = [f"{checksums[file]}  {name}/{file}\n" for file in sorted(checksums)]
+    write_text(root / f"{name}.md5", "".join(lines))
+
+
+def find_damage(root: Path, name: str) -> dict[str, Damage]:
+    """How the files in `root`/<name> differ from the manifest, by path inside the dataset. Reads them all."""
+    expected = read_manifest(root, name)
+    found = _folder_checksums(root / name)
+    damage: dict[str, Damage] = {}
+    for file in sorted(expected.keys() | found.keys()):
+        if file not in found:
+            damage[file] = "missing"
+        elif file not in expected:
+            damage[file] = "extra"
+        elif found[file] != expected[file]:
+            damage[file] = "changed"
+    return damage
+
+
+def describe_damage(root: Path, name: str, damage: Mapping[str, Damage]) -> str:
+    """One line that names the first damaged file, how many others there are, and what to do."""
+    file, kind = next(iter(damage.items()))
+    others = f" (and {len(damage) - 1} more files differ)" if len(damage) > 1 else ""
+    return f"{root / name / file}{others} {_WHAT_TO_DO[kind]}"
+
+
+def verify_dataset(root: Path, name: str) -> str:
+    """Check every file of a dataset against its manifest; return its identity (see `directory_md5`).
+
+    Raises UnknownName for a dataset without manifest, LorunError naming the first file that is missing,
+    changed or not part of the dataset.
+    """
+    damage = find_damage(root, name)
+    if damage:
+        raise LorunError(describe_damage(root, name, damage))
+    return dataset_identity(root, name)
+
+
+def dataset_identity(root: Path, name: str) -> str:
+    """What `directory_md5` gives for an undamaged dataset, from its manifest alone."""
+    return _identity(read_manifest(root, name))
+
+
+def directory_md5(folder: Path) -> str:
+    """The identity that DVC (3.x) gives to a folder as a stage's output: 32 hexadecimal digits and ".dir".
+
+    It is the md5 of the JSON list of {"md5", "relpath"} of all files, sorted by path.
+    """
+    return _identity(_folder_checksums(folder))
+
+
+def md5_of_bytes(data: bytes) -> str:
+    """md5 as 32 hexadecimal digits; guards against accidents, not against attackers."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def read_verified(path: Path, md5: str) -> bytes:
+    """The content of a dataset's file, read once. Raises LorunError when it is missing or has another md5."""
+    if not path.exists():
+        raise LorunError(f"{path} {_WHAT_TO_DO['missing']}")
+    data = read_bytes(path)
+    if md5_of_bytes(data) != md5:
+        raise LorunError(f"{path} {_WHAT_TO_DO['changed']}")
+    return data
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises LorunError with the path and the reason when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LorunError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _identity(checksums: Mapping[str, str]) -> str:
+    listing = [{"md5": checksums[file], "relpath": file} for file in sorted(checksums)]
+    return md5_of_bytes(json.dumps(listing).encode()) + ".dir"
+
+
+def _folder_checksums(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): md5_of_bytes(read_bytes(path)) for path in files}

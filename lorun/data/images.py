@@ -1,0 +1,139 @@
+"""Reading 8-bit photographs, from any folder or from a checksummed dataset."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorun.data.checksums import read_bytes, read_manifest, read_verified
+from lorun.errors import LorunError, UnknownName
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+Pixels = NDArray[np.uint8]
+
+_FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "PPM")
+_SUFFIXES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".pgm", ".ppm"}
+_FOLDER_OF_CHANNELS = {1: "gray", 3: "rgb"}
+
+
+def luminance(rgb: Pixels) -> Pixels:
+    """Y of YCrCb, full range: (3, H, W) -> (1, H, W), both uint8.
+
+    0.299 R + 0.587 G + 0.114 B in the 14-bit fixed point of OpenCV's COLOR_RGB2YCrCb, the same to the bit.
+    R = G = B stays as it is.
+    """
+    r, g, b = rgb.astype(np.int32)
+    return ((4899 * r + 9617 * g + 1868 * b + (1 << 13)) >> 14).astype(np.uint8)[None]
+
+
+def read_image(path: Path, channels: int) -> Pixels:
+    """The pixels of an 8-bit image file as uint8 of shape (channels, H, W), 0..255; `channels` is 1 or 3.
+
+    One channel of a colour image is its luminance; three channels of a gray image are three times the same.
+    Palettes are resolved, opaque alpha channels dropped, orientation tags and colour profiles ignored.
+
+    Raises LorunError, naming the file, when it cannot be read, is damaged, holds several images, is
+    transparent, or has other than 8-bit gray or RGB pixels.
+    """
+    return _decode(read_bytes(path), path, channels)
+
+
+def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, Pixels]:
+    """The images in `root`/<name>/<split>/gray (1 channel) or rgb (3): name -> uint8 (C, H, W), in order.
+
+    Each file is checked against the manifest of the dataset before it is decoded. The splits are those named
+    in the manifest.
+
+    Raises UnknownName for an unknown dataset or split, LorunError for a missing or damaged file and when the
+    split has no images of that kind.
+    """
+    manifest = read_manifest(root, name)
+    splits = sorted({file.split("/")[0] for file in manifest})
+    if split not in splits:
+        raise UnknownName(f"split of {name}", split, splits)
+    folder = f"{split}/{_folder_of(channels)}/"
+    files = sorted(file for file in manifest if file.startswith(folder))
+    if not files:
+        raise LorunError(f"dataset {name!r} has no images in {folder}: choose another split or number of channels")
+    images = {}
+    for file in files:
+        path = root / name / file
+        images[path.stem] = _decode(read_verified(path, manifest[file]), path, channels)
+    return images
+
+
+def load_folder(folder: Path, channels: int) -> dict[str, Pixels]:
+    """All images directly in `folder` (png, tif, bmp, jpg, pgm, ppm): name -> uint8 (C, H, W), in order.
+
+    The name is the file's without its suffix. Raises LorunError when the folder does not exist or has no
+    images, when two names are the same, and as `read_image` does.
+    """
+    if not folder.is_dir():
+        raise LorunError(f"no folder {folder}: name a folder of images")
+    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise LorunError(f"no images in {folder}: looked for {', '.join(sorted(_SUFFIXES))}")
+    images: dict[str, Pixels] = {}
+    for path in paths:
+        if path.stem in images:
+            raise LorunError(f"{path} has the same name as another image in its folder, but for the suffix: rename one")
+        images[path.stem] = read_image(path, channels)
+    return images
+
+
+def _folder_of(channels: int) -> str:
+    if channels not in _FOLDER_OF_CHANNELS:
+        raise LorunError(f"images have 1 (gray) or 3 (RGB) channels, not {channels}")
+    return _FOLDER_OF_CHANNELS[channels]
+
+
+def _decode(data: bytes, path: Path, channels: int) -> Pixels:
+    from PIL import Image, ImageFile, UnidentifiedImageError
+
+    _folder_of(channels)
+    # pyiqa switches this on for the whole process; the missing part of a truncated file would become gray.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        with Image.open(BytesIO(data), formats=_FORMATS) as image:
+            _refuse_unusual(image, path)
+            pixels = np.asarray(_to_gray_or_rgb(image, path))
+    except LorunError:
+        raise
+    except UnidentifiedImageError as error:
+        raise LorunError(f"{path} is not an image of a known format: use one of {', '.join(_FORMATS)}") from error
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise LorunError(f"{path} cannot be decoded ({error}): replace it by an intact copy") from error
+    if pixels.ndim == 2:
+        return np.repeat(pixels[None], channels, axis=0)
+    rgb = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return rgb if channels == 3 else luminance(rgb)
+
+
+def _refuse_unusual(image: "ImageFile", path: Path) -> None:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with previews behind the photograph
+        raise LorunError(f"{path} holds {frames} images: save each in a file of its own")
+    if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"} or _is_deeper_than_8_bits(image):
+        raise LorunError(f"{path} is not 8-bit gray or RGB (Pillow calls it {image.mode}): convert it to 8 bits first")
+
+
+def _is_deeper_than_8_bits(image: "ImageFile") -> bool:
+    """Pillow opens 16-bit RGB as 8-bit RGB without a word; only the arguments of its decoder tell."""
+    for tile in image.tile:
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if ";16" in str(args[0]) or (tile.codec_name.startswith("ppm") and args[-1] > 255):
+            return True
+    return False
+
+
+def _to_gray_or_rgb(image: "Image.Image", path: Path) -> "Image.Image":
+    if image.has_transparency_data:
+        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+        if lowest != 255:
+            raise LorunError(f"{path} is partly transparent: flatten it onto a background first")
+    return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")

@@ -1,0 +1,108 @@
+"""The embedded dataset `photos`: photographs inside the packages scikit-image and scikit-learn.
+
+`python -m lorun.data.photos data/photos` builds it without network, the same bytes on every machine, and
+checks it against data/photos.md5. Who changes what is built writes a new manifest first:
+`build_photos(Path("data/photos"))`, then `checksums.write_manifest(Path("data"), "photos")`.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from lorun.errors import LorunError
+from lorun.files import replace_folder
+
+
+class Source(NamedTuple):
+    """One photograph: where it goes and where it comes from."""
+
+    split: str
+    name: str
+    package: str
+    file: str  # inside the package
+    kinds: tuple[str, ...]
+
+
+_GRAY = ("gray",)
+_COLOUR = ("gray", "rgb")
+
+# motorcycle_right.png is left out: it shows nearly the same as motorcycle_left.png.
+SOURCES = (
+    Source("test", "astronaut", "skimage", "data/astronaut.png", _COLOUR),
+    Source("test", "camera", "skimage", "data/camera.png", _GRAY),
+    Source("test", "coins", "skimage", "data/coins.png", _GRAY),
+    Source("test", "grass", "skimage", "data/grass.png", _GRAY),
+    Source("validation", "chelsea", "skimage", "data/chelsea.png", _COLOUR),
+    Source("validation", "gravel", "skimage", "data/gravel.png", _GRAY),
+    Source("train", "brick", "skimage", "data/brick.png", _GRAY),
+    Source("train", "cell", "skimage", "data/cell.png", _GRAY),
+    Source("train", "china", "sklearn", "datasets/images/china.jpg", _COLOUR),
+    Source("train", "coffee", "skimage", "data/coffee.png", _COLOUR),
+    Source("train", "flower", "sklearn", "datasets/images/flower.jpg", _COLOUR),
+    Source("train", "hubble_deep_field", "skimage", "data/hubble_deep_field.jpg", _COLOUR),
+    Source("train", "ihc", "skimage", "data/ihc.png", _COLOUR),
+    Source("train", "moon", "skimage", "data/moon.png", _GRAY),
+    Source("train", "motorcycle_left", "skimage", "data/motorcycle_left.png", _COLOUR),
+    Source("train", "page", "skimage", "data/page.png", _GRAY),
+    Source("train", "retina", "skimage", "data/retina.jpg", _COLOUR),
+    Source("train", "rocket", "skimage", "data/rocket.jpg", _COLOUR),
+)
+
+_CHANNELS = {"gray": 1, "rgb": 3}
+
+
+def build_photos(out: Path) -> None:
+    """Fill `out` anew: <split>/gray/<name>.png of every source, <split>/rgb/<name>.png of those in colour.
+
+    Raises LorunError when a package or its file is missing or cannot be read; `out` then stays as it was.
+    """
+    replace_folder(out, _fill)
+
+
+def _fill(out: Path) -> None:
+    from lorun.data.images import read_image
+    from lorun.data.png import encode_png
+
+    for source in SOURCES:
+        original = _locate(source)
+        for kind in source.kinds:
+            path = out / source.split / kind / f"{source.name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(read_image(original, _CHANNELS[kind])))
+
+
+def _locate(source: Source) -> Path:
+    """Find the file without importing its package: that would take seconds."""
+    spec = find_spec(source.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise LorunError(f"package {source.package} is not installed (needed for its {source.file}): run `make setup`")
+    path = Path(spec.submodule_search_locations[0], source.file)
+    if not path.is_file():
+        raise LorunError(
+            f"package {source.package} has no file {source.file}: install the locked version, `make setup`"
+        )
+    return path
+
+
+def main(arguments: list[str]) -> None:
+    """Build and check the folder named in `arguments`."""
+    from lorun.data.checksums import find_damage
+
+    if len(arguments) != 1:
+        raise LorunError("usage: python -m lorun.data.photos FOLDER")
+    out = Path(arguments[0])
+    build_photos(out)
+    different = find_damage(out.parent, out.name)
+    if different:
+        raise LorunError(
+            f"{out / min(different)} came out other than its manifest says ({len(different)} files): "
+            "scikit-image, scikit-learn or Pillow are not the locked ones, run `make setup`"
+        )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except LorunError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,23 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lorun.data.photos import build_photos
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the dataset photos, built anew, and the committed manifest; not to be changed."""
+    root = tmp_path_factory.mktemp("built") / "data"
+    build_photos(root / "photos")
+    shutil.copy(PROJECT / "data/photos.md5", root)
+    return root
+
+
+@pytest.fixture
+def root(built: Path, tmp_path: Path) -> Path:
+    """A copy of `built` to damage."""
+    return shutil.copytree(built, tmp_path / "data")

@@ -1,0 +1,127 @@
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lorun.data.checksums import (
+    dataset_identity,
+    directory_md5,
+    find_damage,
+    known_datasets,
+    md5_of_bytes,
+    read_manifest,
+    verify_dataset,
+    write_manifest,
+)
+from lorun.errors import LorunError, UnknownName
+
+PROJECT = Path(__file__).parents[2]
+CAMERA = "test/gray/camera.png"
+
+
+def refuses(match: str) -> "pytest.RaisesExc[LorunError]":
+    return pytest.raises(LorunError, match=match)
+
+
+def test_manifest_folder_and_dvc_lock_agree(built: Path) -> None:
+    lock = yaml.safe_load((PROJECT / "dvc.lock").read_text())["stages"]["photos"]
+    identity = lock["outs"][0]["md5"]
+    assert verify_dataset(built, "photos") == identity
+    assert directory_md5(built / "photos") == identity
+    assert dataset_identity(PROJECT / "data", "photos") == identity
+    assert lock["outs"][0]["nfiles"] == len(read_manifest(built, "photos"))
+    assert lock["deps"][0]["md5"] == md5_of_bytes((PROJECT / "data/photos.md5").read_bytes())
+
+
+def test_the_stage_in_dvc_yaml_is_the_locked_one() -> None:
+    stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["photos"]
+    lock = yaml.safe_load((PROJECT / "dvc.lock").read_text())["stages"]["photos"]
+    assert stage["cmd"] == lock["cmd"]
+
+
+def test_directory_md5_is_that_of_dvc_by_hand(tmp_path: Path) -> None:
+    for name, text in (("b", "2"), ("a/ü", "1")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    one, two = md5_of_bytes(b"1"), md5_of_bytes(b"2")
+    listing = f'[{{"md5": "{one}", "relpath": "a/\\u00fc"}}, {{"md5": "{two}", "relpath": "b"}}]'
+    assert directory_md5(tmp_path) == md5_of_bytes(listing.encode()) + ".dir"
+
+
+def test_a_manifest_written_anew_is_the_committed_one(root: Path) -> None:
+    (root / "photos.md5").unlink()
+    write_manifest(root, "photos")
+    assert (root / "photos.md5").read_bytes() == (PROJECT / "data/photos.md5").read_bytes()
+
+
+@pytest.mark.skipif(shutil.which("md5sum") is None, reason="no md5sum here")
+def test_md5sum_accepts_the_manifest(built: Path) -> None:
+    subprocess.run(["md5sum", "--check", "--strict", "--quiet", "photos.md5"], cwd=built, check=True)
+
+
+def test_a_missing_file_is_named(root: Path) -> None:
+    (root / "photos" / CAMERA).unlink()
+    with refuses(rf"^\S*{CAMERA} is missing: run `make data`"):
+        verify_dataset(root, "photos")
+
+
+def test_a_flipped_bit_is_named(root: Path) -> None:
+    path = root / "photos" / CAMERA
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    with refuses(rf"^\S*{CAMERA} does not have the checksum of its manifest: run `make data`"):
+        verify_dataset(root, "photos")
+
+
+def test_an_extra_file_is_named(root: Path) -> None:
+    (root / "photos/test/mine.png").write_bytes(b"")
+    with refuses(r"^\S*test/mine\.png is not part of the dataset: move it elsewhere$"):
+        verify_dataset(root, "photos")
+
+
+def test_a_missing_dataset_counts_its_files(root: Path) -> None:
+    shutil.rmtree(root / "photos")
+    with refuses(r"astronaut\.png \(and 27 more files differ\) is missing"):
+        verify_dataset(root, "photos")
+
+
+def test_every_kind_of_damage_at_once(root: Path) -> None:
+    photos = root / "photos"
+    (photos / CAMERA).rename(photos / "test/gray/kamera.png")
+    (photos / "test/gray/coins.png").write_bytes(b"")
+    assert find_damage(root, "photos") == {
+        "test/gray/camera.png": "missing",
+        "test/gray/coins.png": "changed",
+        "test/gray/kamera.png": "extra",
+    }
+
+
+def test_known_datasets_are_those_with_a_manifest(root: Path) -> None:
+    (root / "set11.md5").write_text("")
+    (root / "mine").mkdir()
+    assert known_datasets(root) == ["photos", "set11"]
+
+
+@pytest.mark.parametrize("name", ["photo", "../data/photos", ""])
+def test_an_unknown_dataset(built: Path, name: str) -> None:
+    with pytest.raises(UnknownName, match=re.escape(f"unknown dataset {name!r}")):
+        verify_dataset(built, name)
+    with pytest.raises(UnknownName, match="Did you mean 'photos'"):
+        verify_dataset(built, "photo")
+
+
+def test_a_root_without_manifests(tmp_path: Path) -> None:
+    with refuses("no dataset manifest"):
+        verify_dataset(tmp_path, "photos")
+
+
+@pytest.mark.parametrize("line", ["", "abc  photos/a.png", f"{'0' * 32}  other/a.png", f"{'0' * 32} photos/a"])
+def test_a_bad_line_of_a_manifest_is_named(root: Path, line: str) -> None:
+    with (root / "photos.md5").open("a") as manifest:
+        manifest.write(line + "\n")
+    with refuses(r"photos\.md5, line 29: expected"):
+        read_manifest(root, "photos")

@@ -1,0 +1,215 @@
+"""workflow/fetch_data.py end to end, in copies of the project's skeleton."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorun.data.checksums import read_manifest, verify_dataset
+
+PROJECT = Path(__file__).parents[2]
+SKELETON = (
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+    "dvc.lock",
+    "data/photos.md5",
+)
+CAMERA = "data/photos/test/gray/camera.png"
+MARKER = "data/.photos.ok"
+
+pytest.importorskip("dvc")
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
+
+
+def run(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "DVC_"))}
+    environment["DVC_SITE_CACHE_DIR"] = str(project.parent / "site-cache")
+    environment["DVC_GLOBAL_CONFIG_DIR"] = environment["DVC_SYSTEM_CONFIG_DIR"] = str(project.parent / "no-config")
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+
+
+def fetch(project: Path, name: str = "photos") -> subprocess.CompletedProcess[str]:
+    return run(project, sys.executable, str(PROJECT / "workflow/fetch_data.py"), name, "--marker", MARKER)
+
+
+def dvc(project: Path, *arguments: str) -> None:
+    assert run(project, sys.executable, "-m", "dvc", *arguments).returncode == 0
+
+
+def skeleton(project: Path) -> Path:
+    for name in SKELETON:
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, project / name)
+    return project
+
+
+def check(project: Path) -> None:
+    """Everything is as it should be, and nothing that is committed has changed."""
+    identity = verify_dataset(project / "data", "photos")
+    assert (project / MARKER).read_text() == f"{identity}\n"
+    for name in SKELETON:
+        assert (project / name).read_bytes() == (PROJECT / name).read_bytes()
+
+
+def flip(path: Path) -> None:
+    """Change one bit of a file, but neither size, times nor mode: DVC believes what is write-protected."""
+    before = path.stat()
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    path.chmod(before.st_mode)
+
+
+def stored(store: Path, md5: str) -> Path:
+    return store / "files/md5" / md5[:2] / md5[2:]
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A project after its first fetch, and what that printed; not to be changed."""
+    project = skeleton(tmp_path_factory.mktemp("fetched") / "project")
+    assert run(project, "git", "init", "--quiet").returncode == 0
+    return project, fetch(project)
+
+
+@pytest.fixture
+def project(fetched: tuple[Path, object], tmp_path: Path) -> Path:
+    return shutil.copytree(fetched[0], tmp_path / "project")
+
+
+@needs_git
+def test_an_absent_dataset_is_built(fetched: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    project, result = fetched
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("photos: files restored and verified (dvc repro photos)\n")
+    check(project)
+    new = run(project, "git", "status", "--porcelain", "--untracked-files=all").stdout.split()[1::2]
+    assert sorted(new) == sorted(SKELETON)
+
+
+@needs_git
+def test_an_intact_dataset_keeps_its_marker(project: Path) -> None:
+    os.utime(project / MARKER, ns=(0, 0))
+    result = fetch(project)
+    assert (result.returncode, result.stdout) == (0, "photos: 28 files verified\n")
+    assert (project / MARKER).stat().st_mtime_ns == 0
+    (project / MARKER).write_text("something else\n")
+    fetch(project)
+    check(project)
+
+
+@needs_git
+def test_a_damaged_file_that_dvc_takes_for_unchanged_is_restored(project: Path) -> None:
+    dvc(project, "status")  # from now on DVC knows the files by inode, size and time
+    flip(project / CAMERA)
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("verified (dvc repro photos)\n")
+    check(project)
+
+
+@needs_git
+def test_damaged_and_missing_files_are_restored(project: Path) -> None:
+    (project / CAMERA).write_bytes(b"")
+    (project / "data/photos/train/rgb/coffee.png").unlink()
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("photos: restoring 2 files")
+    check(project)
+
+
+@needs_git
+def test_the_manifest_overrules_a_wrong_lock(project: Path) -> None:
+    (project / "data/photos/mine.png").write_bytes(b"mine")
+    dvc(project, "commit", "--force", "photos")
+    shutil.rmtree(project / "data/photos")
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("verified (dvc repro --force photos)\n")
+    check(project)
+
+
+@needs_git
+@pytest.mark.parametrize("victim", ["file", "listing"])
+def test_a_wrong_object_in_the_cache_is_replaced(project: Path, victim: str) -> None:
+    md5 = read_manifest(project / "data", "photos")["test/gray/camera.png"]
+    if victim == "listing":
+        md5 = verify_dataset(project / "data", "photos")
+    copy = stored(project / ".dvc/cache", md5)
+    right = copy.read_bytes()
+    flip(copy)
+    shutil.rmtree(project / "data/photos")
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    check(project)
+    assert copy.read_bytes() == right
+
+
+@needs_git
+def test_files_of_others_are_not_deleted(project: Path) -> None:
+    (project / "data/photos/mine.png").write_bytes(b"precious")
+    (project / CAMERA).unlink()
+    result = fetch(project)
+    assert result.returncode == 1
+    assert result.stderr == "error: data/photos/mine.png is not part of the dataset: move it elsewhere\n"
+    assert (project / "data/photos/mine.png").read_bytes() == b"precious"
+
+
+@needs_git
+def test_a_remote_is_asked_first_and_not_believed(project: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    dvc(project, "remote", "add", "--local", "--default", "store", str(store))
+    dvc(project, "push")
+    for path in ("data/photos", ".dvc/cache"):
+        shutil.rmtree(project / path)
+    result = fetch(project)
+    assert result.stdout.endswith("verified (dvc pull --force data/photos)\n")
+    check(project)
+
+    flip(stored(store, read_manifest(project / "data", "photos")["test/gray/camera.png"]))
+    for path in ("data/photos", ".dvc/cache"):
+        shutil.rmtree(project / path)
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("verified (dvc repro photos)\n")
+    check(project)
+
+
+@needs_git
+def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path) -> None:
+    dvc(project, "remote", "add", "--local", "--default", "store", str(tmp_path / "nowhere"))
+    for path in ("data/photos", ".dvc/cache", MARKER):
+        shutil.rmtree(project / path, ignore_errors=True)
+    (project / MARKER).unlink()
+    (project / "dvc.yaml").write_text(
+        "stages: {photos: {cmd: 'echo no photos; exit 3', outs: [data/photos], deps: [data/photos.md5]}}\n"
+    )
+    result = fetch(project)
+    assert result.returncode == 1
+    assert "no photos" in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: cannot restore dataset 'photos': no remote gave it in 3 tries")
+    assert "Traceback" not in result.stderr
+    assert not (project / MARKER).exists()
+    assert (project / "dvc.lock").read_bytes() == (PROJECT / "dvc.lock").read_bytes()
+
+
+def test_without_git(tmp_path: Path) -> None:
+    project = skeleton(tmp_path / "project")
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    check(project)
+
+
+def test_an_unknown_dataset_is_one_line(tmp_path: Path) -> None:
+    result = fetch(skeleton(tmp_path / "project"), "photo")
+    expected = "error: unknown dataset 'photo'. Did you mean 'photos'? Choices: photos\n"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", expected)
