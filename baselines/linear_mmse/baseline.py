@@ -1,0 +1,20 @@
+"""The initial estimate of the physics alone: what every network here starts from, and has to beat."""
+
+from deepinv.physics import LinearPhysics
+from torch import Tensor, nn
+
+from lorun.unfolding import initial_estimate
+
+
+class Baseline(nn.Module):
+    """x_0, the estimate that is linear in y and fitted on training blocks; nothing is trained."""
+
+    def __init__(self, physics: LinearPhysics, channels: int) -> None:
+        super().__init__()
+
+    @classmethod
+    def declines(cls, physics: LinearPhysics, channels: int) -> str | None:
+        return None if hasattr(physics, "initial_estimate") else f"{type(physics).__name__} has no initial estimate"
+
+    def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
+        return initial_estimate(y, physics)

@@ -1,0 +1,196 @@
+"""LoRA on an unfolding network: one peft adapter per stage on one frozen denoiser.
+
+Adapter k changes layer W into W + s B_k A_k with s = 1 and rank ceil(min(in, out) * gamma / 100) (LoRun, IEEE TIP
+2026). Configuration, injection, saving and counting are peft's; the layers below are peft's own, with two things
+added: choosing the stage inside a forward pass without freezing the other stages (as peft's `set_adapter` would),
+and a forward pass in weight space.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import Conv2d as PeftConv2d
+from peft.tuners.lora import Linear as PeftLinear
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lorun.errors import LorunError
+from lorun.files import replace_folder
+
+
+class _StageLayer:
+    """What both layer kinds add to peft's layer of the same kind."""
+
+    composed = True  # conv(x, W + s BA) when true, peft's conv(x, W) + s B(A(x)) when false: the same function
+
+    def activate(self: Any, adapter: str) -> None:
+        """Use `adapter` from now on; gradients of the others stay as they are."""
+        self._active_adapter = [adapter]
+
+    def composed_weight(self: Any) -> Tensor:
+        """W + s BA of the active adapter, in the shape of W."""
+        weight = self.get_base_layer().weight
+        (adapter,) = self.active_adapters
+        b = self.lora_B[adapter].weight.flatten(1)  # (out, r)
+        a = self.lora_A[adapter].weight.flatten(1)  # (r, in * kernel)
+        # Never in half precision: a small BA would vanish beside W.
+        with torch.autocast(weight.device.type, enabled=False):
+            return torch.addmm(weight.flatten(1), b, a, alpha=self.scaling[adapter]).view_as(weight)
+
+    def _in_weight_space(self: Any) -> bool:
+        return self.composed and not self.merged and not self.disable_adapters
+
+
+class StageConv2d(_StageLayer, PeftConv2d):
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not self._in_weight_space():
+            return super().forward(x, *args, **kwargs)
+        base = self.get_base_layer()
+        return F.conv2d(x, self.composed_weight(), base.bias, base.stride, base.padding)
+
+
+class StageLinear(_StageLayer, PeftLinear):
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not self._in_weight_space():
+            return super().forward(x, *args, **kwargs)
+        return F.linear(x, self.composed_weight(), self.get_base_layer().bias)
+
+
+def rank(layer: nn.Conv2d | nn.Linear, gamma: float) -> int:
+    """r = ceil(min(in, out) * gamma / 100), channels or features; gamma in percent."""
+    size = min(layer.weight.shape[:2])
+    return math.ceil(round(size * gamma / 100, 9))
+
+
+def adaptable_layers(denoiser: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Every layer that holds weights, by name.
+
+    Raises:
+        LorunError: one of them cannot be adapted (peft's LoRA would fail, or be silently wrong, on grouped, dilated or
+            not zero-padded convolutions); it is named, with the reason.
+    """
+    layers: dict[str, nn.Conv2d | nn.Linear] = {}
+    for name, module in denoiser.named_modules():
+        if not any(True for _ in module.parameters(recurse=False)):
+            continue
+        reason = _not_adaptable(module)
+        if reason:
+            raise LorunError(f"LoRA cannot adapt layer `{name}` ({type(module).__name__}): {reason}")
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        layers[name] = module
+    if not layers:
+        raise LorunError(f"{type(denoiser).__name__} has no layer to adapt")
+    return layers
+
+
+def _not_adaptable(layer: nn.Module) -> str | None:
+    if type(layer) is nn.Linear:
+        return None
+    if type(layer) is not nn.Conv2d:
+        return "only Conv2d and Linear are adapted"
+    if layer.groups != 1:
+        return f"`groups` (={layer.groups}) must be 1"
+    if layer.padding_mode != "zeros":
+        return f"`padding_mode` (={layer.padding_mode!r}) must be 'zeros'"
+    if layer.dilation != (1, 1):
+        return f"`dilation` (={layer.dilation}) must be 1"
+    return None
+
+
+def stage_name(stage: int) -> str:
+    """Name of the adapter of stage `stage`, counted from 0: stage_1, stage_2, ..."""
+    return f"stage_{stage + 1}"
+
+
+def adapter_config(denoiser: nn.Module, gamma: float) -> LoraConfig:
+    """peft's configuration of one adapter on every layer of `denoiser`."""
+    ranks = {name: rank(layer, gamma) for name, layer in adaptable_layers(denoiser).items()}
+    pattern = {"^" + re.escape(name): r for name, r in ranks.items()}  # anchored: peft matches ends of names
+    config = LoraConfig(
+        r=max(ranks.values()),
+        lora_alpha=max(ranks.values()),
+        rank_pattern=pattern,
+        alpha_pattern=pattern,  # alpha = r: the scale is 1 everywhere, as in the paper
+        target_modules=list(ranks),
+        lora_dropout=0.0,
+        bias="none",
+    )
+    config._register_custom_module({nn.Conv2d: StageConv2d, nn.Linear: StageLinear})
+    return config
+
+
+class AdaptedDenoiser(nn.Module):
+    """A frozen denoiser with one trainable adapter per stage; B = 0, so that each stage is the base at first.
+
+    Args:
+        denoiser: the base; its layers are replaced in place.
+        stages: adapters, named stage_1, stage_2, ... for stages 0, 1, ...
+        gamma: rank of the adapters in percent of a layer's size.
+        composed: act in weight space, else as peft does.
+
+    Raises:
+        LorunError: a layer that LoRA cannot adapt (see `adaptable_layers`).
+    """
+
+    def __init__(self, denoiser: nn.Module, stages: int, gamma: float, composed: bool = True) -> None:
+        super().__init__()
+        # A configuration for each: peft keeps and edits what it is given. All made before the layers are replaced.
+        configs = [adapter_config(denoiser, gamma) for _ in range(stages)]
+        self.model: PeftModel = get_peft_model(denoiser, configs[0], adapter_name=stage_name(0))
+        for stage in range(1, stages):
+            self.model.add_adapter(stage_name(stage), configs[stage])
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        self.layers = [module for module in self.model.modules() if isinstance(module, _StageLayer)]
+        self.compose(composed)
+
+    @property
+    def base(self) -> nn.Module:
+        """The denoiser, with its layers replaced by adapted ones."""
+        base: nn.Module = self.model.get_base_model()
+        return base
+
+    def base_parameters(self) -> dict[str, nn.Parameter]:
+        """The frozen parameters, by the names that they have in a denoiser without adapters."""
+        named = self.base.named_parameters()
+        return {name.replace(".base_layer", ""): p for name, p in named if "lora_" not in name}
+
+    def compose(self, composed: bool) -> None:
+        """Choose the forward pass: in weight space or peft's; the function is the same."""
+        for layer in self.layers:
+            layer.composed = composed
+
+    def activate(self, stage: int) -> None:
+        """Use the adapter of `stage` (from 0) from now on."""
+        for layer in self.layers:
+            layer.activate(stage_name(stage))
+
+    def forward(self, z: Tensor) -> Tensor:
+        output: Tensor = self.base(z)
+        return output
+
+    def save(self, folder: Path) -> None:
+        """Write `folder`/stage_k/adapter_model.safetensors and adapter_config.json, loadable by plain peft."""
+        replace_folder(folder, lambda part: self.model.save_pretrained(str(part)))
+
+    def load(self, folder: Path) -> None:
+        """Load what `save` wrote.
+
+        Raises:
+            LorunError: a stage is missing, or a weight has another name or shape.
+        """
+        for adapter in self.model.peft_config:
+            path = folder / adapter / "adapter_model.safetensors"
+            if not path.is_file():
+                raise LorunError(f"{path}: missing; the network has {len(self.model.peft_config)} stages")
+            state = load_file(path)
+            own = get_peft_model_state_dict(self.model, adapter_name=adapter)
+            for name in sorted(own.keys() | state.keys()):
+                if name not in state or name not in own or state[name].shape != own[name].shape:
+                    raise LorunError(f"{path}: does not fit the network at `{name}`")
+            set_peft_model_state_dict(self.model, state, adapter_name=adapter)

@@ -1,0 +1,353 @@
+"""Typed configuration: what a profile may say, with units, defaults and checks.
+
+A *profile* (`config/quick.yaml`, ...) lists tasks; a task lists *settings* (variants of its physics), *methods*
+(sharing strategies and baselines) and seeds. `Profile.experiments` resolves them into `Experiment`s, one per
+(task, setting, method, seed), which is all that training, evaluation and accounting ever see.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lorun.errors import LorunError, UnknownName
+
+Strategy = Literal["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random"]
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
+
+PRETRAIN = "pretrain"
+"""Phase 1 of LoRun: the `block1` strategy for `training.phase1_steps` steps. A method that has no row of its own."""
+
+_KEY_LENGTH = 10  # hex digits of a run's key: 40 bits, ample for the runs of one suite
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class BlockCSConfig(_Config):
+    """Block-wise compressed sensing; see `lorun.physics.block_cs`."""
+
+    name: Literal["block_cs"] = "block_cs"
+    ratio: float = Field(gt=0, le=100, description="measurements per pixel, percent")
+    block: int = Field(32, ge=2, le=256, description="side of a block, pixels; the field uses 32 or 33")
+    count: Literal["floor", "ceil", "ista_net"] = Field(
+        "floor", description="how ratio * block**2 / 100 becomes the integer m"
+    )
+    padding: Literal["needed", "always"] = Field(
+        "needed", description="pad right and below where needed, or always (a whole block on a multiple)"
+    )
+    matrix: Literal["gaussian", "learned", "file"] = Field("gaussian", description="origin of Phi")
+    matrix_seed: int = Field(0, ge=0, description="seed of the orthonormal Gaussian Phi")
+    matrix_file: Path | None = Field(None, description="m x block**2 matrix, .npy or .mat, with matrix: file")
+    initial: Literal["lmmse", "adjoint", "pseudo_inverse"] = Field("lmmse", description="initial estimate x_0")
+    initial_blocks: int = Field(20_000, ge=1, description="training blocks that the lmmse estimate is fitted on")
+
+    @model_validator(mode="after")
+    def _file_goes_with_matrix(self) -> Self:
+        if (self.matrix == "file") != (self.matrix_file is not None):
+            raise ValueError("`matrix: file` and `matrix_file` belong together: give both or neither")
+        return self
+
+
+class UNetConfig(_Config):
+    """Residual U-Net; see `lorun.denoisers.unet`."""
+
+    name: Literal["unet"] = "unet"
+    width: int = Field(32, ge=1, description="channels at full resolution, doubled at each level")
+    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
+    blocks: int = Field(2, ge=1, description="residual blocks per level, each way")
+
+
+class CNNConfig(_Config):
+    """Plain convolutional denoiser; see `lorun.denoisers.cnn`."""
+
+    name: Literal["cnn"] = "cnn"
+    width: int = Field(32, ge=1, description="channels")
+    depth: int = Field(6, ge=2, description="3x3 convolutions, first and last included")
+
+
+DenoiserConfig = Annotated[UNetConfig | CNNConfig, Field(discriminator="name")]
+
+
+class UnfoldingConfig(_Config):
+    stages: int = Field(9, ge=1, le=100, description="K; block1 always has one")
+    step_size: float = Field(1.0, gt=0, description="initial rho_k; 1 projects onto {x: Ax = y} for orthonormal Phi")
+    noise_level: float = Field(0.1, gt=0, description="initial sigma_k of shared_sigma, in image units [0, 1]")
+
+
+class LoraConfig(_Config):
+    gamma: float = Field(10.0, gt=0, le=100, description="rank = ceil(min(in, out) * gamma / 100)")
+    forward: Literal["composed", "ordinary"] = Field(
+        "composed", description="conv(x, W + BA), or conv(x, W) + B(A(x)) as peft does; the same function"
+    )
+
+
+class DataConfig(_Config):
+    train: str = Field(description="dataset whose train split is learned from")
+    validation: str = Field(description="dataset whose validation split watches the training")
+    test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
+    channels: Literal[1, 3] = 1
+
+
+class TrainingConfig(_Config):
+    steps: int = Field(ge=1, description="optimiser steps in all; LoRun's phase 1 is part of them")
+    phase1_steps: int = Field(ge=1, description="LoRun: steps that pretrain the base as a one-stage network")
+    batch: int = Field(16, ge=1, description="patches per step")
+    patch: int = Field(64, ge=1, description="side of a patch, pixels")
+    optimizer: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(5e-4, gt=0)
+    final_learning_rate: float = Field(5e-6, ge=0, description="reached at the last step, on a cosine")
+    warmup_steps: int = Field(0, ge=0, description="linear, from 0")
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float | None = Field(1.0, gt=0, description="limit of the gradient's global norm")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are scored")
+    loss: Literal["mse", "l1"] = "mse"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 autocast on a GPU that has it, float32 elsewhere"
+    )
+    checkpoint_every: int = Field(500, ge=1, description="steps")
+    validate_every: int = Field(500, ge=1, description="steps")
+    checkpoint_policy: Literal["last", "best_validation"] = "last"
+    cpu_threads: int = Field(1, ge=1, description="threads of one training on a CPU; part of what is reproducible")
+
+    @model_validator(mode="after")
+    def _phases_fit(self) -> Self:
+        if self.phase1_steps >= self.steps:
+            raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
+        return self
+
+
+class EvaluationConfig(_Config):
+    protocols: list[str] = Field(
+        min_length=1, description="named protocols; the first is the one that tables lead with"
+    )
+    keep: list[str] = Field(default_factory=list, description="test images whose reconstructions are kept as PNG")
+    strip: tuple[int, int, int] = Field((128, 128, 96), description="top, left, side of the crop in the figure, pixels")
+
+
+class AccountingConfig(_Config):
+    batch: int = Field(16, ge=1, description="of the training step whose live bytes are counted")
+    patch: int = Field(64, ge=1, description="pixels")
+    image: int = Field(256, ge=1, description="side of the image for inference bytes, FLOPs and latency, pixels")
+    latency_repeats: int = Field(5, ge=0, description="timed reconstructions; 0 measures no latency")
+
+
+class TaskConfig(_Config):
+    """One inverse problem: data, physics and its settings, network, methods, budget, measures."""
+
+    data: DataConfig
+    physics: dict[str, Any] = Field(description="what all settings share; see BlockCSConfig")
+    settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
+    denoiser: DenoiserConfig = UNetConfig()
+    unfolding: UnfoldingConfig = UnfoldingConfig()
+    lora: LoraConfig = LoraConfig()
+    strategies: list[Strategy] = Field(min_length=1)
+    baselines: list[str] = Field(default_factory=list, description="folders of baselines/")
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    accounting: AccountingConfig = AccountingConfig()
+
+    @model_validator(mode="after")
+    def _settings_are_physics(self) -> Self:
+        for setting in self.settings:
+            self.physics_of(setting)
+        return self
+
+    def physics_of(self, setting: str) -> BlockCSConfig:
+        return BlockCSConfig.model_validate({**self.physics, **self.settings[setting]})
+
+    @property
+    def methods(self) -> list[str]:
+        return [*self.strategies, *self.baselines]
+
+
+class Experiment(_Config):
+    """One training and everything measured on it: a (task, setting, method, seed), fully resolved."""
+
+    task: str
+    setting: str
+    method: str
+    seed: int
+    data: DataConfig
+    physics: BlockCSConfig
+    denoiser: DenoiserConfig
+    unfolding: UnfoldingConfig
+    lora: LoraConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    accounting: AccountingConfig
+
+    @property
+    def key(self) -> str:
+        """Hash of all that can change the trained weights; the same for the same run in any profile."""
+        return _digest(self._shapes_weights())[:_KEY_LENGTH]
+
+    def _shapes_weights(self) -> dict[str, Any]:
+        said = self.model_dump(mode="json", exclude={"task", "setting", "evaluation", "accounting"})
+        said["data"].pop("test")
+        if self.method not in ("lorun", "lorun_random"):
+            del said["lora"]
+        if self.method not in ("lorun", PRETRAIN):
+            del said["training"]["phase1_steps"]
+        if self.method == PRETRAIN:
+            del said["training"]["steps"]
+        if self.method in ("block1", PRETRAIN):
+            del said["unfolding"]["stages"]
+        if self.method != "shared_sigma":
+            del said["unfolding"]["noise_level"]
+        del said["training"]["checkpoint_every"]
+        return said
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of the whole experiment, measures included."""
+        return _digest(self.model_dump(mode="json"))[:_KEY_LENGTH]
+
+    @property
+    def account_key(self) -> str:
+        """Hash of what can change an account: the sizes, whatever the data, seed and budget."""
+        sizes = self.model_dump(mode="json", exclude={"seed", "training", "evaluation", "data"})
+        return _digest({**sizes, "channels": self.data.channels})[:_KEY_LENGTH]
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}/{self.setting}/{self.method} seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lies below the folder of all runs."""
+        return Path(self.task, self.setting, self.method, f"seed{self.seed}-{self.key}")
+
+    @property
+    def pretraining(self) -> Self:
+        """Phase 1 that a `lorun` experiment starts from."""
+        return self.model_copy(update={"method": PRETRAIN})
+
+    @property
+    def stages(self) -> int:
+        return 1 if self.method in ("block1", PRETRAIN) else self.unfolding.stages
+
+    @property
+    def first_step(self) -> int:
+        """Position in the patch stream at which this run starts: LoRun's phase 2 goes on where phase 1 ended."""
+        return self.training.phase1_steps if self.method == "lorun" else 0
+
+    @property
+    def last_step(self) -> int:
+        return self.training.phase1_steps if self.method == PRETRAIN else self.training.steps
+
+
+class Profile(_Config):
+    """A whole benchmark: `config/<profile>.yaml`."""
+
+    profile: str
+    seeds: list[int] = Field(min_length=1)
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """Every experiment that has a row, in the order of the configuration (pretrainings not among them)."""
+        for task_name, task in self.tasks.items():
+            for setting in task.settings:
+                for method in task.methods:
+                    for seed in self.seeds:
+                        yield self.experiment(task_name, setting, method, seed)
+
+    def experiment(self, task: str, setting: str, method: str, seed: int) -> Experiment:
+        """Resolve one experiment. Raises UnknownName where the profile has no such task, setting or method."""
+        chosen = _named(self.tasks, task, "task")
+        _named(chosen.settings, setting, "setting")
+        if method != PRETRAIN and method not in chosen.methods:
+            raise UnknownName("method", method, [*chosen.methods, PRETRAIN])
+        return Experiment(
+            task=task,
+            setting=setting,
+            method=method,
+            seed=seed,
+            physics=chosen.physics_of(setting),
+            **{
+                part: getattr(chosen, part)
+                for part in ("data", "denoiser", "unfolding", "lora", "training", "evaluation", "accounting")
+            },
+        )
+
+
+def load_profile(path: Path | str) -> Profile:
+    """Read a profile; `extends: other.yaml` starts from another file in the same folder and overrides its keys.
+
+    Raises LorunError with one line a mistake: the file, the key, its value, and the nearest known key or the choices.
+    """
+    path = Path(path)
+    try:
+        return Profile.model_validate(_read(path))
+    except ValidationError as error:
+        raise LorunError(f"{path}: {explain(error)}") from error
+
+
+def profile_schema() -> dict[str, Any]:
+    """The JSON schema of profiles."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found wrong, in one line, with the nearest known name for an unknown key."""
+    return "; ".join(_explain_one(dict(one)) for one in error.errors())
+
+
+def _explain_one(error: dict[str, Any]) -> str:
+    *parents, last = [str(part) for part in error["loc"]] or [""]
+    where = ".".join([*parents, last])
+    if error["type"] == "extra_forbidden":
+        near = get_close_matches(last, _all_field_names(), n=1)
+        return f"unknown key `{where}`." + (f" Did you mean `{near[0]}`?" if near else "")
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"`{where}` is missing"
+    if error["type"] == "literal_error":
+        near = get_close_matches(str(error["input"]), error["ctx"]["expected"].replace("'", "").split(", "), n=1)
+        message += f". Did you mean '{near[0]}'?" if near else ""
+    shown = f" (={error['input']!r})" if not isinstance(error["input"], dict | list) else ""
+    return f"`{where}`{shown}: {message}" if where else message
+
+
+def _all_field_names() -> list[str]:
+    models: list[type[BaseModel]] = [Profile, TaskConfig, BlockCSConfig, UNetConfig, CNNConfig, UnfoldingConfig]
+    models += [LoraConfig, DataConfig, TrainingConfig, EvaluationConfig, AccountingConfig]
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = sorted(str(other) for other in path.parent.glob("*.yaml"))
+        raise UnknownName("profile", str(path), known) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(said, dict):
+        raise LorunError(f"{path}: a profile is a mapping of keys, not {type(said).__name__}")
+    parent = said.pop("extends", None)
+    return said if parent is None else _overlay(_read(path.parent / parent), said)
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _named(choices: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in choices:
+        raise UnknownName(kind, name, choices)
+    return choices[name]
+
+
+def _digest(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

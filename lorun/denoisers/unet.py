@@ -1,0 +1,66 @@
+"""A U-Net denoiser of the residual, after DRUNet (Zhang et al., TPAMI 2021), without transposed convolutions.
+
+peft's LoRA cannot adapt `ConvTranspose2d`, so going up is a 1x1 convolution followed by a pixel shuffle.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorun.denoisers.residual import start_small, with_noise_map
+
+
+class ResidualBlock(nn.Module):
+    """h + conv(relu(conv(h))), 3x3, without bias: (B, C, H, W) -> same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.second(torch.relu(self.first(h)))
+
+
+class UNet(nn.Module):
+    """Residual U-Net: `levels` resolutions, width doubled at each, `blocks` residual blocks per level and way.
+
+    z (B, C, H, W) -> same shape, any size: edges are replicated to a multiple of 2**(levels - 1), then cropped.
+    """
+
+    def __init__(
+        self, channels: int, width: int = 32, levels: int = 3, blocks: int = 2, noise_map: bool = False
+    ) -> None:
+        super().__init__()
+        self.noise_map = noise_map
+        self.multiple = 2 ** (levels - 1)
+        widths = [width * 2**level for level in range(levels)]
+        self.head = nn.Conv2d(channels + noise_map, width, 3, padding=1, bias=False)
+        self.encoder = nn.ModuleList(_blocks(w, blocks) for w in widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(w, 2 * w, 2, stride=2, bias=False) for w in widths[:-1])
+        self.body = _blocks(widths[-1], blocks)
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in reversed(widths[:-1])
+        )
+        self.decoder = nn.ModuleList(_blocks(w, blocks) for w in reversed(widths[:-1]))
+        self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
+        start_small(self.tail)
+
+    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
+        height, width = z.shape[2:]
+        h = with_noise_map(z, sigma, self.noise_map)
+        h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        h = self.head(h)
+        skips = []
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            h = encode(h)
+            skips.append(h)
+            h = down(h)
+        h = self.body(h)
+        for up, decode in zip(self.up, self.decoder, strict=True):
+            h = decode(up(h) + skips.pop())
+        return z + self.tail(h)[..., :height, :width]
+
+
+def _blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))

@@ -1,0 +1,45 @@
+"""From an experiment to what is trained and scored: a network and the physics it is called with."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import baselines
+from lorun import seeds
+from lorun.config import PRETRAIN, STRATEGIES, Experiment
+from lorun.physics import BlockCS, build_physics
+
+
+class System(nn.Module):
+    """A network and its physics in one module: what the optimiser sees and what a weights file holds."""
+
+    def __init__(self, network: nn.Module, physics: BlockCS) -> None:
+        super().__init__()
+        self.network = network
+        self.physics = physics
+
+    def forward(self, x: Tensor, physics: BlockCS | None = None) -> Tensor:
+        """Measure x (B, C, H, W) and reconstruct it; `physics` is this system's, bound to a size where needed."""
+        physics = physics or self.physics
+        return self.network(physics(x), physics)
+
+
+def build_system(experiment: Experiment) -> System:
+    """The freshly initialised system of an experiment; the physics is not fitted yet.
+
+    Raises:
+        UnknownName: the method is neither a strategy nor a folder of baselines/.
+        LorunError: the baseline declines this physics.
+    """
+    physics = build_physics(experiment.physics)
+    with torch.random.fork_rng():
+        seeds.seed_torch(experiment.seed, seeds.WEIGHTS)
+        network: Any
+        if experiment.method in (*STRATEGIES, PRETRAIN):
+            from lorun.unfolding import build_unfolding
+
+            network = build_unfolding(experiment)
+        else:
+            network = baselines.build(experiment.method, physics, experiment.data.channels)
+    return System(network, physics)

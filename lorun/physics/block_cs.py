@@ -1,0 +1,216 @@
+"""Compressed sensing of an image block by block: y = Phi x for each of its non-overlapping blocks.
+
+The block-based model of Gan, "Block compressed sensing of natural images" (DSP 2007), as ISTA-Net (33-blocks),
+FSOINet and CASNet (32-blocks) use it. Their conventions differ and are named settings here.
+"""
+
+import copy
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from deepinv.physics import LinearPhysics
+from torch import Tensor, nn
+
+from lorun.errors import LorunError
+
+Padding = Literal["needed", "always"]
+Initial = Literal["lmmse", "adjoint", "pseudo_inverse"]
+
+
+class BlockCS(LinearPhysics):
+    """Non-overlapping square blocks, each measured with the same matrix Phi; channels are measured one by one.
+
+    x: (B, C, H, W), any size; padded with zeros right and below to whole blocks.
+    y: (B, C*m, H', W') with H' x W' blocks; channel c of the image gives the measurements c*m to (c+1)*m - 1.
+
+    The operator is for one image size once bound with `at(height, width)`; its adjoint then crops to that size.
+    Unbound, it takes images of any size and its adjoint returns whole blocks. `padding="always"` adds a whole
+    block to a size that already is a multiple (as the ISTA-Net family does) and needs the binding.
+
+    Args:
+        matrix: Phi, (m, n) with n a square number; a pixel's place in its block is row-major.
+        learned: Phi is a trainable parameter instead of a buffer.
+        padding: "needed" or "always".
+        initial: what `initial_estimate` computes: "lmmse" (needs `fit`), "adjoint" or "pseudo_inverse".
+        dtype: of Phi.
+
+    Raises:
+        LorunError: the matrix is not m x n with m <= n and n a square number.
+    """
+
+    def __init__(
+        self,
+        matrix: Tensor,
+        *,
+        learned: bool = False,
+        padding: Padding = "needed",
+        initial: Initial = "lmmse",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        m, n = matrix.shape
+        if math.isqrt(n) ** 2 != n or not 1 <= m <= n:
+            raise LorunError(f"Phi has shape {m} x {n}; it needs as many columns as a block has pixels, and m <= n")
+        self.block = math.isqrt(n)
+        self.learned = learned
+        self.padding: Padding = padding
+        self.initial: Initial = initial
+        self.size: tuple[int, int] | None = None
+        matrix = matrix.to(dtype).clone()
+        if learned:
+            self.phi = nn.Parameter(matrix)
+        else:
+            self.register_buffer("phi", matrix)
+        # What `fit` finds: with a learned Phi the blocks' second moment, else the ready initialiser.
+        fitted = torch.zeros((n, n) if learned else (n, m), dtype=dtype) if initial == "lmmse" else None
+        self.register_buffer("second_moment", fitted if learned else None)
+        self.register_buffer("initialiser", None if learned else fitted)
+
+    @property
+    def m(self) -> int:
+        """Measurements per block."""
+        return self.phi.shape[0]
+
+    def at(self, height: int, width: int, padding: Padding | None = None) -> Self:
+        """This operator for images of `height` x `width` pixels; shares Phi and everything fitted."""
+        bound = copy.copy(self)
+        bound.size = (height, width)
+        bound.padding = padding or self.padding
+        return bound
+
+    def A(self, x: Tensor, **_: object) -> Tensor:
+        channels, height, width = x.shape[1:]
+        if self.size is None and self.padding == "always":
+            raise LorunError("padding 'always' needs the image size: use physics.at(height, width)")
+        if self.size is not None and (height, width) != self.size:
+            raise LorunError(f"the operator is bound to {self.size} images, this one is {(height, width)}")
+        x = F.pad(x, (0, self._margin(width), 0, self._margin(height)))
+        blocks = F.pixel_unshuffle(x, self.block)  # (B, C*n, H', W')
+        return _per_channel(blocks, self.phi, channels)  # (B, C*m, H', W')
+
+    def A_adjoint(self, y: Tensor, **_: object) -> Tensor:
+        return self._to_image(y, self.phi.mT)
+
+    def A_dagger(self, y: Tensor, **settings: object) -> Tensor:
+        if self.size is not None and (self._margin(self.size[0]) or self._margin(self.size[1])):
+            return super().A_dagger(y, **settings)  # cropped blocks: no closed form
+        return self._to_image(y, self._pseudo_inverse())
+
+    def initial_estimate(self, y: Tensor) -> Tensor:
+        """x_0, linear in y and block by block: (B, C*m, H', W') -> (B, C, H, W).
+
+        "lmmse" is R Phi^T (Phi R Phi^T)^-1 y with R the second moment of training blocks, the Q_init of
+        ISTA-Net (Zhang and Ghanem, CVPR 2018); for a learned Phi it follows Phi, and gradients flow.
+        """
+        return self._to_image(y, self._initialiser())
+
+    @torch.no_grad()
+    def fit(self, blocks: Iterable[Tensor]) -> None:
+        """Fit the linear MMSE initial estimate on training blocks, given in chunks (N, n) of values in [0, 1].
+
+        Does nothing for the other initial estimates. Raises LorunError when there are no blocks.
+        """
+        if self.initial != "lmmse":
+            return
+        n = self.phi.shape[1]
+        moment = torch.zeros(n, n, dtype=torch.float64)
+        count = 0
+        for chunk in blocks:
+            chunk = chunk.to(torch.float64)
+            moment += chunk.mT @ chunk
+            count += len(chunk)
+        if count == 0:
+            raise LorunError("no training blocks to fit the initial estimate on")
+        moment /= count
+        if self.learned:
+            self.second_moment.copy_(moment)
+        else:
+            self.initialiser.copy_(_lmmse(self.phi.double().cpu(), moment))
+
+    def _initialiser(self) -> Tensor:
+        if self.initial == "adjoint":
+            return self.phi.mT
+        if self.initial == "pseudo_inverse":
+            return self._pseudo_inverse()
+        return _lmmse(self.phi, self.second_moment) if self.learned else self.initialiser
+
+    def _pseudo_inverse(self) -> Tensor:
+        return torch.linalg.solve(self.phi @ self.phi.mT, self.phi).mT
+
+    def _margin(self, side: int) -> int:
+        missing = -side % self.block
+        return self.block if missing == 0 and self.padding == "always" else missing
+
+    def _to_image(self, y: Tensor, matrix: Tensor) -> Tensor:
+        blocks = _per_channel(y, matrix, y.shape[1] // self.m)  # (B, C*n, H', W')
+        x = F.pixel_shuffle(blocks, self.block)
+        if self.size is not None:
+            x = x[..., : self.size[0], : self.size[1]]
+        return x
+
+
+def _per_channel(blocks: Tensor, matrix: Tensor, channels: int) -> Tensor:
+    """Multiply each block of each channel by `matrix`: (B, C*p, H', W') -> (B, C*q, H', W')."""
+    batch, _, rows, columns = blocks.shape
+    vectors = blocks.reshape(batch * channels, -1, rows, columns)
+    return F.conv2d(vectors, matrix[:, :, None, None]).reshape(batch, -1, rows, columns)
+
+
+def _lmmse(phi: Tensor, moment: Tensor) -> Tensor:
+    cross = moment @ phi.mT  # (n, m)
+    gram = phi @ cross  # (m, m)
+    # A thousandth of a grey level squared of assumed noise keeps this solvable when blocks are few.
+    gram = gram + (1e-3 / 255**2) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return torch.linalg.solve(gram, cross.mT).mT
+
+
+def measurement_count(ratio: float, pixels: int, rule: str = "floor") -> int:
+    """m for a block of `pixels` pixels at `ratio` percent.
+
+    "floor" is FSOINet's rule, "ceil" CASNet's; "ista_net" gives 10, 43, 109, 272, 327, 436, 545 at
+    1, 4, 10, 25, 30, 40, 50 % of 1089: rounded, except below 5 %, where it is truncated.
+
+    Raises:
+        LorunError: no measurement at all, or more than pixels.
+    """
+    exact = round(ratio * pixels / 100, 9)  # 9 digits: 10 % of 1090 is 109, not 109.00000000000001
+    if rule == "ista_net":
+        rule = "floor" if ratio < 5 else "round"
+    m = {"floor": math.floor, "ceil": math.ceil, "round": lambda value: math.floor(value + 0.5)}[rule](exact)
+    if not 1 <= m <= pixels:
+        raise LorunError(f"ratio {ratio:g} % of {pixels} pixels gives {m} measurements; 1 to {pixels} are possible")
+    return m
+
+
+def gaussian_matrix(m: int, pixels: int, seed: int) -> Tensor:
+    """An m x pixels matrix with orthonormal rows, uniformly distributed (Gaussian, then orthonormalised), float64."""
+    gaussian = torch.from_numpy(np.random.default_rng(seed).standard_normal((pixels, m)))
+    q, r = torch.linalg.qr(gaussian)
+    return (q * r.diagonal().sign()).mT.contiguous()  # the signs make the factorisation unique
+
+
+def read_matrix(path: Path, m: int, pixels: int) -> Tensor:
+    """Phi from a `.npy` file or the `phi` of a MATLAB `.mat` file, checked to be m x pixels.
+
+    Raises:
+        LorunError: the file is missing, unreadable, or holds another shape.
+    """
+    try:
+        if path.suffix == ".mat":
+            from scipy.io import loadmat
+
+            matrix = loadmat(path)["phi"]
+        else:
+            matrix = np.load(path, allow_pickle=False)
+    except KeyError:
+        raise LorunError(f"{path}: holds no matrix named `phi`") from None
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise LorunError(f"{path}: cannot be read as a sampling matrix: {error}") from error
+    if matrix.shape != (m, pixels):
+        raise LorunError(f"{path}: Phi has shape {matrix.shape}, the setting asks for {(m, pixels)}")
+    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))

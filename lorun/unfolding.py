@@ -1,0 +1,140 @@
+"""Deep unfolding: K proximal-gradient stages, and the ways in which the stages may share one denoiser.
+
+Stage k = 1..K:  z = x - rho_k A^T(A x - y);  x = D(z; theta_k).
+
+| sharing        | theta_k                                    | trained                          |
+|----------------|--------------------------------------------|----------------------------------|
+| `block1`       | K = 1                                      | everything                       |
+| `separate`     | own weights per stage (Block-K)            | everything                       |
+| `shared`       | one set                                    | everything                       |
+| `shared_sigma` | one set, noise level sigma_k as input map  | everything, sigma_k too          |
+| `lorun`        | frozen pretrained base + adapter k         | adapters, rho_k                  |
+| `lorun_random` | frozen random base + adapter k             | adapters, rho_k                  |
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from deepinv.physics import LinearPhysics
+from torch import Tensor, nn
+
+from lorun.config import Experiment, Strategy
+from lorun.denoisers import build_denoiser
+from lorun.errors import LorunError
+
+
+class UnfoldingNetwork(nn.Module):
+    """model(y, physics) -> estimate of x, by `stages` proximal-gradient steps.
+
+    Args:
+        make_denoiser: called with noise_map=True or False, returns a fresh denoiser D(z[, sigma]).
+        sharing: how the stages share denoisers; see the table of this module.
+        stages: K; must be 1 for `block1`.
+        step_size: initial rho_k.
+        noise_level: initial sigma_k of `shared_sigma`, in image units.
+        gamma: rank of the adapters in percent of a layer's size (`lorun`, `lorun_random`).
+        composed: adapters act in weight space (see `lorun.adapters`).
+    """
+
+    def __init__(
+        self,
+        make_denoiser: Callable[[bool], nn.Module],
+        sharing: Strategy,
+        stages: int,
+        *,
+        step_size: float = 1.0,
+        noise_level: float = 0.1,
+        gamma: float = 10.0,
+        composed: bool = True,
+    ) -> None:
+        super().__init__()
+        if sharing == "block1" and stages != 1:
+            raise LorunError(f"`block1` has one stage, not {stages}")
+        self.sharing = sharing
+        self.stages = stages
+        self.gamma = gamma
+        self.composed = composed
+        self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
+        noise_map = sharing == "shared_sigma"
+        self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if noise_map else None
+        copies = stages if sharing == "separate" else 1
+        self.denoisers = nn.ModuleList(make_denoiser(noise_map) for _ in range(copies))
+        self.adapted = sharing in ("lorun", "lorun_random")
+        if self.adapted:
+            from lorun.adapters import AdaptedDenoiser  # peft takes seconds to import
+
+            self.denoisers[0] = AdaptedDenoiser(self.denoisers[0], stages, gamma, composed)
+
+    def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
+        x = initial_estimate(y, physics)  # (B, C, H, W)
+        for stage in range(self.stages):
+            z = self.gradient_step(x, y, physics, stage)
+            x = self.proximal_step(z, stage)
+        return x
+
+    def gradient_step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
+        """z = x - rho_k A^T(A x - y), never in half precision: the data term is where its digits matter."""
+        with torch.autocast(y.device.type, enabled=False):
+            x = x.to(y.dtype)
+            return x - self.step_sizes[stage] * physics.A_adjoint(physics.A(x) - y)
+
+    def proximal_step(self, z: Tensor, stage: int) -> Tensor:
+        """x = D(z; theta_k)."""
+        denoiser: Any = self.denoisers[stage if self.sharing == "separate" else 0]
+        if self.adapted:
+            denoiser.activate(stage)
+        x: Tensor = denoiser(z) if self.noise_levels is None else denoiser(z, self.noise_levels[stage])
+        return x
+
+    def load_base(self, pretrained: Mapping[str, Tensor]) -> None:
+        """Start every stage from a trained `block1` network, given as its state dict: denoiser and step size.
+
+        Raises:
+            LorunError: a weight is missing, or of another shape.
+        """
+        denoiser: Any = self.denoisers[0]
+        own = denoiser.base_parameters() if self.adapted else dict(denoiser.named_parameters())
+        with torch.no_grad():
+            for name, parameter in own.items():
+                found = pretrained.get(f"denoisers.0.{name}")
+                shape = None if found is None else tuple(found.shape)
+                if found is None or shape != tuple(parameter.shape):
+                    raise LorunError(
+                        f"the base does not fit at `{name}`: shape {shape} instead of {tuple(parameter.shape)}"
+                    )
+                parameter.copy_(found)
+            self.step_sizes.fill_(pretrained["step_sizes"].item())
+
+    def parameter_kinds(self) -> dict[str, list[nn.Parameter]]:
+        """All parameters by what they are: base, adapters, step_sizes, other (noise levels)."""
+        kinds: dict[str, list[nn.Parameter]] = {"base": [], "adapters": [], "step_sizes": [], "other": []}
+        for name, parameter in self.named_parameters():
+            if "lora_" in name:
+                kinds["adapters"].append(parameter)
+            elif name.startswith("denoisers."):
+                kinds["base"].append(parameter)
+            else:
+                kinds["step_sizes" if name == "step_sizes" else "other"].append(parameter)
+        return kinds
+
+
+def initial_estimate(y: Tensor, physics: LinearPhysics) -> Tensor:
+    """The physics' own `initial_estimate` where it has one (as ours do), else A^T y (any deepinv operator)."""
+    own: Callable[[Tensor], Tensor] | None = getattr(physics, "initial_estimate", None)
+    with torch.autocast(y.device.type, enabled=False):
+        return physics.A_adjoint(y) if own is None else own(y)
+
+
+def build_unfolding(experiment: Experiment) -> UnfoldingNetwork:
+    """The freshly initialised network of an experiment whose method is a strategy, or LoRun's pretraining."""
+    sharing: Any = "block1" if experiment.method == "pretrain" else experiment.method
+    return UnfoldingNetwork(
+        lambda noise_map: build_denoiser(experiment.denoiser, experiment.data.channels, noise_map),
+        sharing,
+        experiment.stages,
+        step_size=experiment.unfolding.step_size,
+        noise_level=experiment.unfolding.noise_level,
+        gamma=experiment.lora.gamma,
+        composed=experiment.lora.forward == "composed",
+    )
