@@ -1,0 +1,22 @@
+"""The device that a computation runs on: found, not configured."""
+
+import torch
+
+from lorun.errors import LorunError, UnknownName
+
+CHOICES = ("auto", "cpu", "cuda")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """ "auto" is the GPU where there is one, else the CPU.
+
+    Raises:
+        UnknownName: not one of CHOICES.
+        LorunError: "cuda" without a usable GPU.
+    """
+    if name not in CHOICES:
+        raise UnknownName("device", name, CHOICES)
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LorunError("device 'cuda': no usable GPU here; choose 'auto' or 'cpu'")
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(found if name == "auto" else name)

@@ -1,0 +1,56 @@
+"""Where a number comes from: code, configuration, data, packages, machine."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorun.config import Experiment
+
+PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
+_NOT_CODE = (":(exclude)results", ":(exclude)*.md")
+
+
+def provenance(experiment: Experiment, data: dict[str, str], device: torch.device) -> dict[str, Any]:
+    """What every row of a result carries: one flat mapping of strings, numbers and truth values.
+
+    `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
+    the code differ from it (results and texts do not count).
+    """
+    commit, dirty = _revision()
+    return {
+        "run": experiment.key,
+        "config_hash": experiment.config_hash,
+        "commit": commit,
+        "dirty": dirty,
+        "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
+        "versions": " ".join(f"{package}={version(package)}" for package in PACKAGES),
+        "python": platform.python_version(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """ "cpu" or the GPU's name."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@cache
+def _revision() -> tuple[str | None, bool | None]:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--", ".", *_NOT_CODE)
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit, bool(changed)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,0 +1,322 @@
+"""The training loop, the same for every method."""
+
+import copy
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from lorun.config import PRETRAIN, Experiment
+from lorun.data.checksums import dataset_identity
+from lorun.data.images import load_dataset
+from lorun.data.patches import PatchStream, random_blocks
+from lorun.errors import LorunError
+from lorun.methods import System, build_system
+from lorun.provenance import provenance
+from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
+from lorun.training.progress import Progress
+from lorun.training.schedule import learning_rate
+from lorun.training.weights import load_checkpoint, load_state, load_weights, save_checkpoint, save_weights
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "weights.safetensors"
+ADAPTERS = "adapters"
+
+_VALIDATION_SIDE = 256  # validation images are cut to their centre: enough to watch a training by
+
+
+class Diverged(Exception):
+    """The loss is not a number any more; says at which step and learning rate."""
+
+
+@dataclass
+class _State:
+    """What changes during a training, and so what a checkpoint holds."""
+
+    system: System
+    optimizer: torch.optim.Optimizer | None
+    average: AveragedModel | None
+    done: int = 0
+    seconds: float = 0.0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+    @property
+    def scored(self) -> System:
+        """The system whose weights count: the averaged one where there is one."""
+        return self.average.module if self.average is not None else self.system  # type: ignore[return-value]
+
+
+def train(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> Outcome:
+    """Train one experiment into `runs / experiment.folder`, resuming what is there; return how it ended.
+
+    Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is left as it is. Only one
+    process at a time trains a run: another one waits, then finds it finished. Running out of memory and a loss that is
+    not finite are outcomes, not exceptions.
+
+    Raises:
+        LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk.
+    """
+    folder = runs / experiment.folder
+    with _only_one(folder, experiment.name):
+        finished = read_outcome(folder)
+        if finished is not None:
+            return finished
+        return _Training(experiment, runs, data, device).run()
+
+
+class _Training:
+    def __init__(self, experiment: Experiment, runs: Path, data: Path, device: torch.device) -> None:
+        self.experiment = experiment
+        self.config = experiment.training
+        self.folder = runs / experiment.folder
+        self.device = device
+        self.steps = experiment.last_step - experiment.first_step
+        if device.type == "cpu":
+            torch.set_num_threads(self.config.cpu_threads)
+            torch.use_deterministic_algorithms(True)
+        channels = experiment.data.channels
+        images = load_dataset(data, experiment.data.train, "train", channels)
+        self.validation = load_dataset(data, experiment.data.validation, "validation", channels)
+        used = {experiment.data.train, experiment.data.validation}
+        self.provenance = provenance(experiment, {name: dataset_identity(data, name) for name in used}, device)
+        self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
+        self.state = self._start(images, runs)
+        self._resume()
+
+    def _start(self, images: dict[str, Any], runs: Path) -> _State:
+        """The state before the first step."""
+        experiment = self.experiment
+        system = build_system(experiment)
+        block = experiment.physics.block
+        system.physics.fit(random_blocks(images, block, experiment.physics.initial_blocks, experiment.seed))
+        if experiment.method == "lorun":
+            self._load_base(system, runs)
+        system.to(self.device)
+        trained = [p for p in system.parameters() if p.requires_grad]
+        if not trained:
+            return _State(system, None, None)
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.config.optimizer]
+        optimizer = kind(trained, lr=0.0, weight_decay=self.config.weight_decay, fused=self.device.type == "cuda")
+        average = None
+        if self.config.ema is not None:
+            average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
+        return _State(system, optimizer, average)
+
+    def _load_base(self, system: System, runs: Path) -> None:
+        """Phase 1's denoiser and step size, and its physics, which may have been learned."""
+        base = self.experiment.pretraining
+        outcome = read_outcome(runs / base.folder)
+        if outcome is None:
+            raise LorunError(
+                f"{self.experiment.name}: its pretrained base is missing ({runs / base.folder}); "
+                f"train the method '{PRETRAIN}' with the same setting and seed first"
+            )
+        if outcome.status != "completed":
+            raise LorunError(f"{self.experiment.name}: its pretrained base is {outcome.status}: {outcome.message}")
+        weights = load_weights(runs / base.folder / WEIGHTS)
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "physics": {}}
+        for name, tensor in weights.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        network: Any = system.network
+        network.load_base(parts["network"])
+        load_state(system.physics, parts["physics"], runs / base.folder / WEIGHTS)
+
+    def run(self) -> Outcome:
+        status: Status = "completed"
+        message = None
+        try:
+            if self.state.optimizer is not None:
+                self._loop(self.state.optimizer)
+            self._write_weights()
+        except Diverged as error:
+            status, message = "diverged", str(error)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            status, message = "out_of_memory", str(error).splitlines()[0]
+        outcome = Outcome(
+            status=status,
+            message=message,
+            steps=self.state.done,
+            total_steps=self.experiment.first_step + self.state.done,
+            scored_step=self._scored_step() if status == "completed" else None,
+            checkpoint_policy=self.config.checkpoint_policy,
+            seconds=round(self.state.seconds, 3),
+            cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
+            provenance=self.provenance,
+            curve=[CurvePoint(**point) for point in self.state.curve],
+        )
+        write_outcome(self.folder, outcome)
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        return outcome
+
+    def _loop(self, optimizer: torch.optim.Optimizer) -> None:
+        state, config = self.state, self.config
+        first = self.experiment.first_step
+        on_gpu = self.device.type == "cuda"
+        losses: list[Tensor] = []
+        since = time.monotonic()
+        batches = self.stream.batches(first + state.done, first + self.steps, pin=on_gpu)
+        with Progress(self.experiment.name, state.done, self.steps) as progress:
+            for batch in batches:
+                rate = learning_rate(state.done, self.steps, config)
+                losses.append(self._step(batch.to(self.device, non_blocking=True), optimizer, rate))
+                state.done += 1
+                last = state.done == self.steps
+                validate = last or state.done % config.validate_every == 0
+                save = last or state.done % config.checkpoint_every == 0
+                # Reading a loss makes the device finish, so a GPU is asked now and then only.
+                if on_gpu and not (validate or save) and len(losses) % 20:
+                    continue
+                self._check(losses, rate)
+                psnr = state.curve[-1]["validation_psnr"] if state.curve else None
+                if validate:
+                    psnr = self._validate()
+                    self._record(torch.stack(losses).mean().item(), psnr, rate)
+                    losses.clear()
+                if save:
+                    state.seconds += time.monotonic() - since
+                    since = time.monotonic()
+                    self._save()
+                progress.update(state.done, state.curve[-1]["loss"] if not losses else losses[-1].item(), psnr)
+
+    def _step(self, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        # Patches are whole images to the operator, and never padded by a block for the sake of a convention.
+        physics = self.state.system.physics.at(self.config.patch, self.config.patch, padding="needed")
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half()):
+            estimate = self.state.system(x, physics)
+        loss = (F.mse_loss if self.config.loss == "mse" else F.l1_loss)(estimate.float(), x)
+        loss.backward()
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(
+                (p for group in optimizer.param_groups for p in group["params"]), self.config.clip_norm
+            )
+        optimizer.step()
+        if self.state.average is not None:
+            self.state.average.update_parameters(self.state.system)
+        return loss.detach()
+
+    def _half(self) -> bool:
+        if self.config.precision == "auto":
+            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return self.config.precision == "bfloat16"
+
+    def _check(self, losses: list[Tensor], rate: float) -> None:
+        """Raise Diverged with the step of the first loss that is not finite."""
+        finite = torch.isfinite(torch.stack(losses))
+        if not finite.all():
+            at = int((~finite).nonzero()[0])
+            step = self.state.done - len(losses) + at + 1
+            raise Diverged(f"loss is {losses[at].item()} at step {step} with learning rate {rate:.3g}")
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """Mean PSNR (dB) over the centres of the validation images, clipped to [0, 1], in float32."""
+        system = self.state.scored.eval()
+        total = 0.0
+        for image in self.validation.values():
+            height, width = (min(side, _VALIDATION_SIDE) for side in image.shape[1:])
+            top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+            cut = torch.from_numpy(image[:, top : top + height, left : left + width].copy())
+            x = cut.to(self.device).float().div_(255)[None]
+            estimate = system(x, system.physics.at(height, width)).clamp(0, 1)
+            total += -10 * torch.log10(F.mse_loss(estimate, x)).item()
+        system.train()
+        return total / len(self.validation)
+
+    def _record(self, loss: float, psnr: float, rate: float) -> None:
+        state = self.state
+        state.curve.append({"step": state.done, "loss": loss, "validation_psnr": psnr, "learning_rate": rate})
+        if self.config.checkpoint_policy == "best_validation" and (state.best is None or psnr > state.best["psnr"]):
+            weights = copy.deepcopy(state.scored.state_dict())
+            state.best = {"psnr": psnr, "step": state.done, "weights": weights}
+
+    def _scored_step(self) -> int:
+        return self.state.best["step"] if self.state.best is not None else self.state.done
+
+    def _save(self) -> None:
+        state = self.state
+        assert state.optimizer is not None
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        save_checkpoint(
+            self.folder / CHECKPOINT,
+            {
+                "key": self.experiment.key,
+                "done": state.done,
+                "seconds": state.seconds,
+                "system": state.system.state_dict(),
+                "optimizer": state.optimizer.state_dict(),
+                "average": state.average.state_dict() if state.average is not None else None,
+                "best": state.best,
+                "curve": state.curve,
+                "random": random,
+            },
+        )
+
+    def _resume(self) -> None:
+        """Take over the checkpoint, if there is one; the patch stream needs only the step."""
+        path = self.folder / CHECKPOINT
+        state = self.state
+        if state.optimizer is None or not path.exists():
+            return
+        saved = load_checkpoint(path)
+        if saved.get("key") != self.experiment.key:
+            raise LorunError(
+                f"{path}: belongs to another experiment (key {saved.get('key')}, not {self.experiment.key}); remove it "
+                "to start the run anew"
+            )
+        load_state(state.system, saved["system"], path)
+        state.optimizer.load_state_dict(saved["optimizer"])
+        if state.average is not None:
+            load_state(state.average, saved["average"], path)
+        state.done, state.seconds = saved["done"], saved["seconds"]
+        state.curve, state.best = saved["curve"], saved["best"]
+        torch.set_rng_state(saved["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in saved["random"]:
+            torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
+
+    def _write_weights(self) -> None:
+        scored = self.state.scored
+        if self.state.best is not None:
+            scored.load_state_dict(self.state.best["weights"])
+        about = {"experiment": self.experiment.model_dump_json(), "step": str(self._scored_step())}
+        save_weights(self.folder / WEIGHTS, scored.state_dict(), about)
+        network: Any = scored.network
+        if getattr(network, "adapted", False):
+            network.denoisers[0].save(self.folder / ADAPTERS)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def _only_one(folder: Path, name: str) -> Iterator[None]:
+    """Hold the run's lock, which ends with the process however it ends; wait for another process that holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{name}: another process is training this run; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

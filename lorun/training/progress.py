@@ -1,0 +1,60 @@
+"""Progress of a training: a bar on a terminal, else a line now and then, for logs."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+_LINE_EVERY = 10.0  # seconds
+
+
+class Progress:
+    """Shows loss, validation PSNR, steps/s and time left of the run `name`; use as a context manager."""
+
+    def __init__(self, name: str, done: int, total: int) -> None:
+        self.name, self.first, self.total = name, done, total
+        self.start = self.shown = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[state]}"),
+                TimeRemainingColumn(),
+            )
+            self.bar = RichProgress(*columns, console=Console(stderr=True))
+            self.task = self.bar.add_task(name, total=total, completed=done, state="")
+
+    def __enter__(self) -> Self:
+        if self.bar is not None:
+            self.bar.start()
+        else:
+            self._line(self.first, "starts" if self.first == 0 else "resumes")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def update(self, done: int, loss: float, validation_psnr: float | None) -> None:
+        now = time.monotonic()
+        rate = (done - self.first) / max(now - self.start, 1e-9)
+        state = f"loss {loss:.3g}"
+        if validation_psnr is not None:
+            state += f", validation {validation_psnr:.2f} dB"
+        state += f", {rate:.2g} steps/s"
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, state=state)
+        elif now - self.shown >= _LINE_EVERY or done == self.total:
+            self.shown = now
+            self._line(done, f"{state}, {(self.total - done) / max(rate, 1e-9):.0f} s left")
+
+    def _line(self, done: int, state: str) -> None:
+        print(f"{self.name}: step {done}/{self.total}: {state}", file=sys.stderr, flush=True)

@@ -1,0 +1,75 @@
+"""Tensors on disk: weights as safetensors, checkpoints by torch; reading never executes what a file may contain."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lorun.errors import LorunError
+from lorun.files import write_atomically
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
+    """Write a state dict with a few strings `about` it, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_atomically(path, lambda part: save_file(tensors, part, metadata=dict(about)))
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Read what `save_weights` wrote. Raises LorunError when the file is missing or damaged."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise LorunError(f"{path}: no such weights file") from None
+    except (OSError, SafetensorError) as error:
+        raise LorunError(f"{path}: not a readable safetensors file ({error}); train again or fetch it anew") from error
+
+
+def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write tensors, numbers, strings, lists and dicts, atomically."""
+    write_atomically(path, lambda part: torch.save(dict(checkpoint), part))
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; never runs code from the file.
+
+    Raises:
+        LorunError: the file is damaged, or holds anything but data.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise LorunError(
+            f"{path}: refused: it holds objects that are not data (loading them could execute code), or is damaged; "
+            "remove it to start the run anew"
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LorunError(f"{path}: not a readable checkpoint ({reason}); remove it to start the run anew") from error
+    if not isinstance(loaded, dict):
+        raise LorunError(f"{path}: not a checkpoint of this suite; remove it to start the run anew")
+    return loaded
+
+
+def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
+    """Load `state` into `module`, all of it and nothing else.
+
+    Raises:
+        LorunError: a tensor is missing, unexpected, or of another shape; the first one is named.
+    """
+    own = module.state_dict()
+    for name in sorted(own.keys() | state.keys()):
+        if name not in state or name not in own:
+            lacking = "the file lacks it" if name not in state else "the network has none of that name"
+            raise LorunError(f"{source}: does not fit the network at `{name}`: {lacking}")
+        if state[name].shape != own[name].shape:
+            raise LorunError(
+                f"{source}: does not fit the network at `{name}`: shape {tuple(state[name].shape)} "
+                f"instead of {tuple(own[name].shape)}"
+            )
+    module.load_state_dict(state)
