@@ -1,0 +1,48 @@
+"""What is counted: a network and a physics made for the purpose, and images for them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
+
+from lorun.errors import LorunError
+
+if TYPE_CHECKING:
+    from deepinv.physics import LinearPhysics
+
+#: Makes a network, called as ``network(y, physics)``, and its physics, called as ``physics.A(x)``. Both are
+#: to be new at each call and on the CPU: counting a training step leaves hooks and changed weights behind.
+Build = Callable[[], "tuple[nn.Module, LinearPhysics]"]
+
+
+@contextmanager
+def separate_operators() -> Iterator[None]:
+    """PyTorch's fused transformer layers for evaluation hide their operators from counters: turn them off."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def make_modules(build: Build, *, fake: bool) -> "tuple[nn.Module, LinearPhysics]":
+    """Call ``build``, inside `fake_tensors` if ``fake``.
+
+    Raises:
+        LorunError: ``fake``, but a parameter is real, so its module was not made in ``build``.
+    """
+    network, physics = build()
+    for module in (network, physics) if fake else ():
+        for name, parameter in module.named_parameters():
+            if not isinstance(parameter, FakeTensor):
+                raise LorunError(f"{type(module).__name__}.{name} is a real tensor: make its module inside build()")
+    return network, physics
+
+
+def image_batch(shape: tuple[int, ...], device: torch.device | str = "cpu") -> torch.Tensor:
+    """Images of ``shape``, uniform in [0, 1), from a seed of their own: no global generator is touched."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -1,0 +1,277 @@
+"""Bytes of live tensor storages while a network is trained or used.
+
+Every storage that an operator reads or returns is counted from then until it dies: once, whatever views it
+has, at its size. Parameters, buffers, optimiser states and the input are counted from the start. Nothing else
+is: no rounding by an allocator, no scratch space inside a kernel, no CUDA context. The figures follow from
+the operators called and their shapes, so they need no GPU, do not depend on the machine, and are the same on
+fake tensors (no memory, seconds for a step of tens of GiB) as on real ones. The operators are those that
+PyTorch calls for CPU tensors.
+
+One exception is known: real tensors show more bytes where a kernel returns a small tensor in a larger
+storage, as ``torch.nn.functional.fold`` does.
+"""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lorun.accounting.building import Build, image_batch, make_modules, separate_operators
+from lorun.accounting.fake import fake_tensors
+from lorun.errors import LorunError
+
+if TYPE_CHECKING:
+    from deepinv.physics import LinearPhysics
+
+Kind = Literal["parameters", "gradients", "optimiser", "activations", "other"]
+Phase = Literal["forward", "backward", "optimiser"]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes of live storages at the instant when most are live; the kinds sum to ``total``.
+
+    Attributes:
+        total: all live bytes.
+        phase: when it was: ``forward``, ``backward`` or ``optimiser`` (the optimiser's step).
+        parameters: parameters and buffers of the network and the physics, frozen ones too.
+        gradients: gradients of parameters, each from the moment it is complete.
+        optimiser: states of the optimiser. Adam has two moments for each trained number, and a step count
+            of 4 bytes for each trained tensor.
+        activations: what the forward pass makes, and what checkpointing recomputes in the backward pass.
+        other: the batch, further tensors that the modules hold, and temporaries of the backward pass and the
+            optimiser's step.
+    """
+
+    total: int
+    phase: Phase
+    parameters: int
+    gradients: int
+    optimiser: int
+    activations: int
+    other: int
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the storages that operators read and return inside ``with LiveBytes():``, by kind.
+
+    Do not nest it with another mode that looks at operators, as FlopCounterMode does: checkpointed networks
+    are then counted wrong.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase: Phase = "forward"
+        self._live: dict[int, tuple[Kind, int]] = {}  # id of a live untyped storage: its kind and bytes
+        self._bytes: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
+        self.peak = self._now()
+
+    def enter(self, phase: Phase) -> None:
+        """Begin ``phase``."""
+        self._phase = phase
+
+    def tag(self, kind: Kind, tensors: Iterable[torch.Tensor]) -> None:
+        """Count the storages of ``tensors`` as ``kind`` from now on."""
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            if id(storage) not in self._live:
+                weakref.finalize(storage, self._drop, id(storage))
+            self._set(id(storage), kind, storage.nbytes())
+        if sum(self._bytes.values()) > self.peak.total:
+            self.peak = self._now()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is not torch.ops.aten.lift_fresh.default:  # torch.tensor(...): only its result stays
+            self.tag("other", self._new(args, kwargs))
+        result = func(*args, **(kwargs or {}))
+        # A backward pass runs without grad mode; checkpointing turns it on to recompute activations.
+        recomputing = self._phase == "backward" and torch.is_grad_enabled()
+        self.tag("activations" if self._phase == "forward" or recomputing else "other", self._new(result))
+        return result
+
+    def _new(self, *nested: Any) -> list[torch.Tensor]:
+        tensors = [leaf for leaf in tree_leaves(nested) if isinstance(leaf, torch.Tensor)]
+        return [tensor for tensor in tensors if id(tensor.untyped_storage()) not in self._live]
+
+    def _set(self, key: int, kind: Kind, size: int) -> None:
+        self._drop(key)
+        self._live[key] = kind, size
+        self._bytes[kind] += size
+
+    def _drop(self, key: int) -> None:
+        if key in self._live:
+            kind, size = self._live.pop(key)
+            self._bytes[kind] -= size
+
+    def _now(self) -> Peak:
+        return Peak(total=sum(self._bytes.values()), phase=self._phase, **self._bytes)
+
+
+def training_step_bytes(
+    build: Build, batch_shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, fake: bool = True
+) -> Peak:
+    """Peak of live bytes in one training step: forward pass, backward pass, step of Adam.
+
+    The loss is the mean squared error of ``network(physics.A(x), physics)`` against x. Adam, one tensor at
+    a time, trains the parameters of both modules that require a gradient. An uncounted step first makes its
+    states; then the gradients are set to None and the next step is counted. x, y = A(x) and the loss live
+    until its end, the gradients through the optimiser's step. Garbage in reference cycles made within the
+    step is not collected, so it counts.
+
+    Args:
+        build: makes the network and the physics.
+        batch_shape: (batch, channels, height, width) of x.
+        dtype: PyTorch's default dtype while the modules are built and run.
+        fake: count on fake tensors; otherwise on real ones, in as much memory as is counted.
+
+    Raises:
+        LorunError: nothing is trainable; or, with ``fake``, the modules need values or were not made in
+            ``build``.
+    """
+    with _tensors(dtype, fake), _no_chance_collection():
+        network, physics = make_modules(build, fake=fake)
+        optimiser = _adam(network, physics)
+        x = image_batch(batch_shape)
+        _training_step(network, physics, optimiser, x)
+        optimiser.zero_grad(set_to_none=True)
+        gc.collect()
+        live = _counter(network, physics, x)
+        for parameter, state in optimiser.state.items():
+            live.tag("optimiser", state.values())
+            parameter.register_post_accumulate_grad_hook(lambda p: live.tag("gradients", [p.grad]))
+        with live:
+            _training_step(network, physics, optimiser, x, live.enter)
+        return live.peak
+
+
+def inference_bytes(
+    build: Build, image_shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, fake: bool = True
+) -> Peak:
+    """Peak of live bytes while ``network(y, physics)`` reconstructs x from y = A(x), without gradients.
+
+    y is there before and counts as ``other``; what the network makes, the estimate too, is ``activations``.
+    The network is in evaluation mode, with PyTorch's fused transformer layers turned off, and has been called
+    once before.
+
+    Args:
+        build: makes the network and the physics.
+        image_shape: (batch, channels, height, width) of x; a batch of 1 for the cost of one image.
+        dtype: PyTorch's default dtype while the modules are built and run.
+        fake: count on fake tensors; otherwise on real ones, in as much memory as is counted.
+
+    Raises:
+        LorunError: with ``fake``, the modules need values or were not made in ``build``.
+    """
+    with _tensors(dtype, fake), _no_chance_collection(), separate_operators(), torch.no_grad():
+        network, physics = make_modules(build, fake=fake)
+        network.eval()
+        physics.eval()
+        y = physics.A(image_batch(image_shape))
+        network(y, physics)
+        gc.collect()
+        with _counter(network, physics, y) as live:
+            network(y, physics)
+        return live.peak
+
+
+def cuda_training_peak(build: Build, batch_shape: tuple[int, ...]) -> int | None:
+    """Peak bytes allocated on the GPU in the step that `training_step_bytes` counts; None without CUDA.
+
+    It is ``torch.cuda.max_memory_allocated`` less what was allocated before ``build``. Unlike the counted
+    bytes it has the allocator's rounding to 512 bytes and the scratch space of kernels (cuDNN, cuBLAS), and
+    lacks Adam's step counts, which are on the CPU.
+
+    Args:
+        build: makes the network and the physics, which are then moved to the GPU.
+        batch_shape: (batch, channels, height, width) of x.
+
+    Raises:
+        LorunError: nothing is trainable.
+    """
+    if not torch.cuda.is_available():
+        return None
+    gc.collect()
+    baseline = torch.cuda.memory_allocated()
+    network, physics = make_modules(build, fake=False)
+    network.to("cuda")
+    physics.to("cuda")
+    optimiser = _adam(network, physics)
+    x = image_batch(batch_shape, "cuda")
+    _training_step(network, physics, optimiser, x)
+    optimiser.zero_grad(set_to_none=True)
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
+    _training_step(network, physics, optimiser, x)
+    return torch.cuda.max_memory_allocated() - baseline
+
+
+@contextmanager
+def _tensors(dtype: torch.dtype, fake: bool) -> Iterator[None]:
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with fake_tensors() if fake else nullcontext():
+            yield
+    finally:
+        torch.set_default_dtype(previous)
+
+
+@contextmanager
+def _no_chance_collection() -> Iterator[None]:
+    """Garbage is collected where asked for only; when Python would do it depends on what ran before."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _counter(network: nn.Module, physics: "LinearPhysics", given: torch.Tensor) -> LiveBytes:
+    """A counter that knows what is there before the step."""
+    live = LiveBytes()
+    for module in (network, physics):
+        live.tag("parameters", chain(module.parameters(), module.buffers()))
+    live.tag("other", [given])
+    return live
+
+
+def _adam(network: nn.Module, physics: "LinearPhysics") -> torch.optim.Adam:
+    both = nn.ModuleList([network, physics])
+    trainable = [parameter for parameter in both.parameters() if parameter.requires_grad]
+    if not trainable:
+        names = f"{type(network).__name__} and {type(physics).__name__}"
+        raise LorunError(f"{names} have no trainable parameters: there is no training step to count")
+    return torch.optim.Adam(trainable, foreach=False, fused=False)
+
+
+def _training_step(
+    network: nn.Module,
+    physics: "LinearPhysics",
+    optimiser: torch.optim.Optimizer,
+    x: torch.Tensor,
+    enter: Callable[[Phase], None] = lambda phase: None,
+) -> None:
+    y = physics.A(x)
+    # On real tensors mse_loss returns its one number in a storage of the batch's size: keep a copy instead.
+    loss = mse_loss(network(y, physics), x).clone()
+    enter("backward")
+    loss.backward()
+    enter("optimiser")
+    optimiser.step()
