@@ -1,0 +1,3 @@
+from lorun.cli import main
+
+main()

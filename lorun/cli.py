@@ -1,0 +1,248 @@
+"""The command line: everything the workflow does, for a person to do by hand."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun import __version__
+from lorun.config import Experiment, load_profile, profile_schema
+from lorun.errors import LorunError
+
+ENDED_WITHOUT_RESULT = 3
+"""Exit status of a training that diverged or ran out of memory: recorded, and a row of the tables."""
+
+app = typer.Typer(
+    help="LoRA-adapted deep unfolding networks for image restoration: train, evaluate, account, tabulate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Datasets.", no_args_is_help=True)
+config_app = typer.Typer(help="Profiles.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
+Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]
+Setting = Annotated[str, typer.Option(help="Setting of the task, e.g. r25.")]
+Method = Annotated[str, typer.Option(help="Strategy or baseline of the task, or 'pretrain' (phase 1 of lorun).")]
+Seed = Annotated[int, typer.Option(help="Seed of weights and patches.")]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
+Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lorun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    config: Config,
+    task: Task,
+    setting: Setting,
+    method: Method,
+    seed: Seed = 0,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    device: Device = "auto",
+) -> None:
+    """Train one experiment, or go on with it; does nothing when it is done.
+
+    Exit status 3: the training diverged or ran out of memory, and this is recorded.
+    """
+    from lorun.devices import pick_device
+    from lorun.training import train as train_one
+
+    experiment = load_profile(config).experiment(task, setting, method, seed)
+    outcome = train_one(experiment, runs=runs, data=data, device=pick_device(device))
+    typer.echo(f"{experiment.name}: {outcome.status} after {outcome.steps} steps: {runs / experiment.folder}")
+    if outcome.status != "completed":
+        typer.echo(f"{outcome.status}: {outcome.message}", err=True)
+        raise typer.Exit(ENDED_WITHOUT_RESULT)
+
+
+@app.command()
+def evaluate(
+    config: Config,
+    task: Task,
+    setting: Setting,
+    method: Method,
+    seed: Seed = 0,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    device: Device = "auto",
+    images: Annotated[
+        Path | None, typer.Option(help="Score the images of this folder instead of the test sets.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Table of rows to write; default: evaluation.csv of the run.")
+    ] = None,
+) -> None:
+    """Score a trained run: one row per image, metric and protocol."""
+    from lorun.devices import pick_device
+    from lorun.evaluation.reconstruct import evaluate as evaluate_one
+    from lorun.evaluation.reconstruct import evaluate_folder
+    from lorun.results.paths import ROWS
+    from lorun.results.rows import to_frame, write_table
+
+    experiment = load_profile(config).experiment(task, setting, method, seed)
+    if images is not None:
+        rows = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
+        out = out or Path(f"{images.name}.csv")
+    else:
+        rows = evaluate_one(experiment, runs=runs, data=data, device=pick_device(device))
+        out = out or runs / experiment.folder / ROWS
+    frame = to_frame(rows)
+    write_table(out, frame)
+    means = frame.groupby(frame.protocol + " " + frame.metric, sort=False)["value"].mean()
+    shown = ", ".join(f"{score} {value:.4g}" for score, value in means.items())
+    typer.echo(f"{experiment.name}: {shown}: {out}")
+
+
+@app.command()
+def account(
+    config: Config,
+    task: Task,
+    setting: Setting,
+    method: Method,
+    seed: Seed = 0,
+    runs: Runs = Path("runs"),
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="JSON file to write; default: beside the method's runs.")] = None,
+) -> None:
+    """Count parameters, live bytes and FLOPs of a method, and measure its latency; needs no training and no data."""
+    from lorun.accounting.account import account as account_one
+    from lorun.devices import pick_device
+    from lorun.files import write_text
+    from lorun.results.paths import account_path
+
+    experiment = load_profile(config).experiment(task, setting, method, seed)
+    record = account_one(experiment, pick_device(device))
+    out = out or account_path(runs, experiment)
+    write_text(out, json.dumps(record, indent=1) + "\n")
+    step = "no training" if record["step_total"] is None else f"training step {record['step_total'] / 1e6:.1f} MB"
+    typer.echo(
+        f"{task}/{setting}/{method}: network {record['parameters_network']:,} parameters, "
+        f"{record['parameters_trainable']:,} trainable; {step}, inference {record['inference_total'] / 1e6:.2f} MB, "
+        f"{record['flops'] / 1e9:.2f} GFLOPs: {out}"
+    )
+
+
+@app.command()
+def table(
+    config: Config,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the result set; default: results/PROFILE.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Missing runs become rows with their status.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
+) -> None:
+    """Write the tables and figures of a profile from its runs."""
+    from lorun.results.result_set import write_result_set
+
+    profile = load_profile(config)
+    folder = out or Path("results") / profile.profile
+    summary = write_result_set(profile, runs, folder, partial)
+    if figures:
+        from lorun.results.figures import write_figures
+
+        write_figures(profile, summary, runs=runs, data=data, folder=folder)
+    typer.echo(f"wrote {folder}")
+
+
+@app.command()
+def show(folder: Annotated[Path, typer.Argument(help="Folder of a result set, e.g. results/quick.")]) -> None:
+    """Print the summary of a result set and where its files lie."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    try:
+        text = (folder / "summary.md").read_text(encoding="utf-8")
+    except OSError as error:
+        raise LorunError(
+            f"{folder / 'summary.md'}: no result set here ({error.strerror}); `lorun table` writes one"
+        ) from None
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(Markdown(text))
+    console.print(
+        "Files:", *sorted(str(path) for path in folder.iterdir() if not path.name.startswith(".")), sep="\n  "
+    )
+
+
+@app.command("list")
+def list_experiments(config: Config, runs: Runs = Path("runs")) -> None:
+    """List the experiments of a profile and how far they are."""
+    profile = load_profile(config)
+    for experiment in profile.experiments():
+        typer.echo(f"{_progress(experiment, runs):14}  {experiment.name:40}  {runs / experiment.folder}")
+
+
+def _progress(experiment: Experiment, runs: Path) -> str:
+    from lorun.training.outcome import read_outcome
+
+    outcome = read_outcome(runs / experiment.folder)
+    if outcome is not None:
+        return outcome.status
+    return "started" if (runs / experiment.folder / "checkpoint.pt").exists() else "not started"
+
+
+@config_app.command("check")
+def check_config(config: Annotated[Path, typer.Argument(help="Profile to check.")]) -> None:
+    """Check a profile and print its size."""
+    profile = load_profile(config)
+    count = sum(1 for _ in profile.experiments())
+    typer.echo(f"{config}: profile {profile.profile!r}, {len(profile.tasks)} tasks, {count} experiments")
+
+
+@config_app.command("schema")
+def schema() -> None:
+    """Print the JSON schema of profiles (the committed one is workflow/schemas/profile.schema.json)."""
+    typer.echo(json.dumps(profile_schema(), indent=1))
+
+
+@data_app.command("list")
+def list_data(data: Data = Path("data")) -> None:
+    """List the known datasets and whether they are there."""
+    from lorun.data.checksums import find_damage, known_datasets
+
+    for name in known_datasets(data):
+        damage = find_damage(data, name)
+        state = "present" if not damage else "damaged" if (data / name).exists() else "absent"
+        typer.echo(f"{name:16} {state}")
+
+
+@data_app.command("verify")
+def verify_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
+    """Check every file of a dataset against its checksum."""
+    from lorun.data.checksums import verify_dataset
+
+    typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
+
+
+def main() -> None:
+    """Run the command line; an error a user can mend is one line on stderr and exit status 1."""
+    try:
+        app()
+    except LorunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""From per-image rows and accounts to versioned tables and figures."""

@@ -1,0 +1,102 @@
+"""Figures of a result set: quality against parameters, and one crop by every method."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lorun.config import Experiment, Profile
+from lorun.data.images import Pixels, load_dataset, read_image
+from lorun.files import write_atomically
+
+
+def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path) -> list[Path]:
+    """Write `psnr_parameters_TASK_DATASET_SETTING.png` and `strip_TASK_DATASET_SETTING.png`; return their paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    written = []
+    for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
+        evaluation = profile.tasks[str(task)].evaluation
+        first = of[of.protocol == evaluation.protocols[0]]
+        name = f"{task}_{dataset}_{setting}.png"
+        written.append(_save(folder / f"psnr_parameters_{name}", _psnr_against_parameters(first)))
+        if evaluation.keep:
+            experiments = [
+                profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in first.method
+            ]
+            strip = _strip(experiments, first, str(dataset), runs=runs, data=data)
+            written.append(_save(folder / f"strip_{name}", strip))
+    return written
+
+
+def _psnr_against_parameters(summary: pd.DataFrame) -> Any:
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    one = summary.iloc[0]
+    known = summary[summary.psnr.notna() & (summary.parameters_network.fillna(0) > 0)]
+    for _, row in known.iterrows():
+        marker = "D" if str(row.method).startswith("lorun") else "o"
+        error = 0.0 if pd.isna(row.psnr_sd) else row.psnr_sd
+        axes.errorbar(row.parameters_network, row.psnr, yerr=error, fmt=marker, capsize=3)
+        axes.annotate(
+            row.method,
+            (row.parameters_network, row.psnr),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    for _, row in summary[(summary.parameters_network == 0) & summary.psnr.notna()].iterrows():
+        axes.axhline(row.psnr, color="0.6", linestyle=":", linewidth=1)
+        axes.annotate(f"{row.method} (no parameters)", (0.02, row.psnr), xycoords=("axes fraction", "data"), fontsize=8)
+    if len(known):
+        axes.set_xscale("log")
+        axes.margins(x=0.18)
+    axes.set_xlabel("parameters of the network (operator not counted)")
+    axes.set_ylabel(f"PSNR (dB), {one.protocol}")
+    axes.set_title(
+        f"{one.task}, {one.dataset}, {one.ratio:g} %: mean ± sd over {int(summary.seeds.max())} seeds",
+        fontsize=10,
+    )
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _strip(experiments: list[Experiment], summary: pd.DataFrame, dataset: str, *, runs: Path, data: Path) -> Any:
+    """The same crop of the first kept image: the truth, then every method's reconstruction with the first seed."""
+    import matplotlib.pyplot as plt
+
+    evaluation, channels = experiments[0].evaluation, experiments[0].data.channels
+    image = evaluation.keep[0]
+    panels: list[tuple[str, Pixels | None]] = [("truth", load_dataset(data, dataset, "test", channels)[image])]
+    for experiment in experiments:
+        path = runs / experiment.folder / "reconstructions" / dataset / f"{image}.png"
+        panels.append((experiment.method, read_image(path, channels) if path.exists() else None))
+    top, left, side = evaluation.strip
+    scores = summary.set_index("method").psnr
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.2), layout="constrained", squeeze=False)
+    for place, (title, pixels) in zip(axes[0], panels, strict=True):
+        place.set_axis_off()
+        psnr = scores.get(title)
+        place.set_title(title if psnr is None or pd.isna(psnr) else f"{title}\n{psnr:.2f} dB", fontsize=8)
+        if pixels is None:
+            place.text(0.5, 0.5, "no result", ha="center", va="center", transform=place.transAxes, fontsize=8)
+            continue
+        crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
+        place.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    figure.suptitle(
+        f"{dataset}, {image}, rows {top}+{side}, columns {left}+{side}; dB: mean over all test images",
+        fontsize=8,
+    )
+    return figure
+
+
+def _save(path: Path, figure: Any) -> Path:
+    import matplotlib.pyplot as plt
+
+    # No date and no version in the file: the same figure gives the same bytes.
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=150, metadata={"Software": None}))
+    plt.close(figure)
+    return path

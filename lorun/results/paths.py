@@ -1,0 +1,13 @@
+"""Where a run's tables and logs lie below the folder of all runs."""
+
+from pathlib import Path
+
+from lorun.config import Experiment
+
+ROWS = "evaluation.csv"
+LOGS = ("evaluate.log", "train.log")  # the later one first
+
+
+def account_path(runs: Path, experiment: Experiment) -> Path:
+    """Where the account of a method lies; seeds share it."""
+    return runs / experiment.task / experiment.setting / experiment.method / f"accounting-{experiment.account_key}.json"

@@ -1,0 +1,148 @@
+"""A result set: the folder of tables that one profile gives, `results/PROFILE/`."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorun.config import Experiment, Profile
+from lorun.errors import LorunError
+from lorun.evaluation.reconstruct import METRICS
+from lorun.files import write_text
+from lorun.results.markdown import render
+from lorun.results.paths import LOGS, ROWS, account_path
+from lorun.results.rows import read_rows, to_frame, write_table
+from lorun.results.summary import claims, summarise
+from lorun.training.outcome import read_outcome
+
+
+def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool = False) -> pd.DataFrame:
+    """Write all tables of `profile` into `folder` and return the summary.
+
+    rows.csv (one per image, metric and protocol), summary.csv/.json/.md, claims.csv, accounting.csv, curves.csv; and
+    timing.csv, the only one that depends on the machine's mood.
+
+    Raises:
+        LorunError: a run is missing, unless `partial`: it then is a row with its status and no value.
+    """
+    experiments = list(profile.experiments())
+    rows = pd.concat([_rows(experiment, runs, partial) for experiment in experiments], ignore_index=True)
+    accounts = list(_accounts(profile, runs, partial))
+    summary = summarise(profile, rows, accounts)
+    claimed = claims(profile, summary)
+    timing, counted = _split_timing(pd.DataFrame(accounts))
+    write_table(folder / "rows.csv", rows)
+    write_table(folder / "accounting.csv", counted)
+    write_table(folder / "timing.csv", pd.concat([timing, _training_times(experiments, runs)], ignore_index=True))
+    write_table(folder / "curves.csv", _curves(experiments, runs))
+    write_table(folder / "claims.csv", claimed)
+    write_table(folder / "summary.csv", summary)
+    write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
+    write_text(folder / "summary.md", render(profile, summary, claimed))
+    return summary
+
+
+def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
+    folder = runs / experiment.folder
+    if (folder / ROWS).exists():
+        return read_rows(folder / ROWS)
+    if not partial:
+        raise LorunError(f"{experiment.name} is not evaluated ({folder / ROWS} is missing): run `lorun evaluate` first")
+    message = _last_error(folder)
+    return to_frame(
+        {
+            **experiment.model_dump(include={"task", "setting", "method", "seed"}),
+            "dataset": dataset,
+            "protocol": protocol,
+            "metric": metric,
+            "status": "failed" if message else "not_run",
+            "message": message,
+            "run": experiment.key,
+            "config_hash": experiment.config_hash,
+        }
+        for dataset in experiment.data.test
+        for protocol in experiment.evaluation.protocols
+        for metric in METRICS
+    )
+
+
+def _last_error(folder: Path) -> str | None:
+    """The last line that the run's logs end with, the later job first."""
+    for name in LOGS:
+        if (folder / name).exists():
+            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
+            if lines:
+                return lines[-1]
+    return None
+
+
+def _accounts(profile: Profile, runs: Path, partial: bool) -> Iterator[dict[str, Any]]:
+    for experiment in profile.experiments():
+        if experiment.seed != profile.seeds[0]:
+            continue
+        path = account_path(runs, experiment)
+        if path.exists():
+            yield json.loads(path.read_text(encoding="utf-8"))
+        elif not partial:
+            raise LorunError(f"{experiment.name} is not accounted ({path} is missing): run `lorun account` first")
+
+
+def _split_timing(accounts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The latencies as rows of timing.csv, and everything else."""
+    measured = [column for column in accounts.columns if column.startswith("latency_")]
+    which = ["task", "setting", "method"]
+    timing = accounts.reindex(columns=[*which, *measured])
+    timing.columns = [column.removeprefix("latency_") for column in timing.columns]
+    return timing.assign(what="reconstruction latency"), accounts.drop(columns=measured)
+
+
+def _training_times(experiments: list[Experiment], runs: Path) -> pd.DataFrame:
+    records = []
+    for experiment in experiments:
+        outcome = read_outcome(runs / experiment.folder)
+        if outcome is not None:
+            said = experiment.model_dump(include={"task", "setting", "method", "seed"})
+            records.append({**said, "what": "training", "seconds": outcome.seconds, **_machine(outcome.provenance)})
+    return pd.DataFrame(records)
+
+
+def _machine(provenance: dict[str, Any]) -> dict[str, Any]:
+    return {"device": provenance["device"], "threads": provenance["threads"]}
+
+
+def _curves(experiments: list[Experiment], runs: Path) -> pd.DataFrame:
+    records = []
+    for experiment in experiments:
+        outcome = read_outcome(runs / experiment.folder)
+        for point in outcome.curve if outcome else []:
+            said = experiment.model_dump(include={"task", "setting", "method", "seed"})
+            records.append({**said, **point.model_dump()})
+    columns = ["task", "setting", "method", "seed", "step", "loss", "validation_psnr", "learning_rate"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def _metrics(summary: pd.DataFrame) -> dict[str, Any]:
+    """The JSON twin that `dvc metrics diff` compares."""
+    kept = [
+        "psnr",
+        "psnr_sd",
+        "ssim",
+        "parameters_network",
+        "parameters_trainable",
+        "step_total",
+        "inference_total",
+        "flops",
+    ]
+    found: dict[str, Any] = {}
+    for _, row in summary.iterrows():
+        place = found
+        for name in ("task", "dataset", "setting", "protocol", "method"):
+            place = place.setdefault(str(row[name]), {})
+        place |= {
+            name: None if pd.isna(row[name]) else row[name].item() if hasattr(row[name], "item") else row[name]
+            for name in kept
+        }
+        place["status"] = row["status"]
+    return found

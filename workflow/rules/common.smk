@@ -1,0 +1,55 @@
+# The profile, validated once, and the way from wildcards to experiments.
+
+from pathlib import Path
+
+from snakemake.utils import min_version, validate
+
+from lorun.config import PRETRAIN, load_profile
+from lorun.data.checksums import dataset_identity
+from lorun.results.paths import account_path
+
+min_version("9.0")
+
+PROFILE_FILE = Path("config") / f"{config.get('profile', 'quick')}.yaml"
+PROFILE = load_profile(PROFILE_FILE)
+validate(PROFILE.model_dump(mode="json"), "../schemas/profile.schema.json", set_default=False)
+
+RUNS = Path("runs")
+DATA = Path("data")
+RESULTS = Path(config.get("results", f"results/{PROFILE.profile}"))
+GPUS = int(config.get("gpus", 0))  # one training to a GPU; the launcher counts them
+
+EXPERIMENTS = list(PROFILE.experiments())
+FIRST_SEED = [e for e in EXPERIMENTS if e.seed == PROFILE.seeds[0]]
+
+
+def names(choices):
+    """A wildcard constraint that admits exactly these names."""
+    return "|".join(sorted(set(choices)))
+
+
+wildcard_constraints:
+    task=names(e.task for e in EXPERIMENTS),
+    setting=names(e.setting for e in EXPERIMENTS),
+    method=names([PRETRAIN, *(e.method for e in EXPERIMENTS)]),
+    seed=r"\d+",
+    key=r"[0-9a-f]+",
+
+
+def experiment(wildcards):
+    """The experiment that the wildcards name; its seed is the first one where they name none."""
+    seed = int(getattr(wildcards, "seed", PROFILE.seeds[0]))
+    return PROFILE.experiment(wildcards.task, wildcards.setting, wildcards.method, seed)
+
+
+def marker(dataset):
+    """The file that says that a dataset is there and intact; it holds the md5 of its folder."""
+    return str(DATA / f".{dataset}.ok")
+
+
+def markers(experiment):
+    said = experiment.data
+    return [marker(name) for name in sorted({said.train, said.validation, *said.test})]
+
+
+DATASETS = sorted({path for e in EXPERIMENTS for path in markers(e)})

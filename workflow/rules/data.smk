@@ -1,0 +1,15 @@
+# DVC stores and verifies. One process at a time: a second one would wait three seconds for its lock, then fail.
+
+
+rule dataset:
+    output:
+        DATA / ".{dataset}.ok",
+    log:
+        "logs/data/{dataset}.log",
+    benchmark:
+        "logs/data/{dataset}.benchmark.tsv"
+    resources:
+        dvc=1,
+    localrule: True
+    shell:
+        "python workflow/fetch_data.py {wildcards.dataset} --marker {output} 2>&1 | tee {log}"

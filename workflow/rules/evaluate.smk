@@ -1,0 +1,33 @@
+# What a trained run scores, and what a method costs.
+
+
+rule evaluate:
+    input:
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/training.json",
+    output:
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluation.csv",
+    log:
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.log",
+    benchmark:
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.benchmark.tsv"
+    params:
+        config=lambda wildcards: experiment(wildcards).config_hash,
+    resources:
+        gpu=min(1, GPUS),
+    shell:
+        "lorun evaluate --config {PROFILE_FILE} --task {wildcards.task} --setting {wildcards.setting}"
+        " --method {wildcards.method} --seed {wildcards.seed} --out {output} 2>&1 | tee {log}"
+
+
+rule account:
+    output:
+        RUNS / "{task}/{setting}/{method}/accounting-{key}.json",
+    log:
+        RUNS / "{task}/{setting}/{method}/accounting-{key}.log",
+    benchmark:
+        RUNS / "{task}/{setting}/{method}/accounting-{key}.benchmark.tsv"
+    resources:
+        gpu=min(1, GPUS),
+    shell:
+        "lorun account --config {PROFILE_FILE} --task {wildcards.task} --setting {wildcards.setting}"
+        " --method {wildcards.method} --out {output} 2>&1 | tee {log}"
