@@ -38,7 +38,8 @@ class _Converter(FakeTensorConverter):
 def fake_tensors() -> Iterator[None]:
     """Inside, new tensors are fake CPU tensors, true in shape and storage size, with no memory behind them.
 
-    Real tensors may still be read, such as pretrained weights that ``build`` copies into its modules.
+    Real tensors may still be read, such as pretrained weights that are copied into fake modules. A library that
+    is imported for the first time inside keeps fake the tensors it makes then.
 
     Raises:
         LorunError: code inside needs values (``.item()``, a shape that depends on data), or calls an operator

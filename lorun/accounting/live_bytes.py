@@ -143,18 +143,17 @@ def training_step_bytes(
         LorunError: nothing is trainable; or, with ``fake``, the modules need values or were not made in
             ``build``.
     """
-    with _tensors(dtype, fake), _no_chance_collection():
+    with _tensors(dtype, fake):
         network, physics = make_modules(build, fake=fake)
         optimiser = _adam(network, physics)
         x = image_batch(batch_shape)
         _training_step(network, physics, optimiser, x)
         optimiser.zero_grad(set_to_none=True)
-        gc.collect()
         live = _counter(network, physics, x)
         for parameter, state in optimiser.state.items():
             live.tag("optimiser", state.values())
             parameter.register_post_accumulate_grad_hook(lambda p: live.tag("gradients", [p.grad]))
-        with live:
+        with live, _garbage_kept():
             _training_step(network, physics, optimiser, x, live.enter)
         return live.peak
 
@@ -177,14 +176,13 @@ def inference_bytes(
     Raises:
         LorunError: with ``fake``, the modules need values or were not made in ``build``.
     """
-    with _tensors(dtype, fake), _no_chance_collection(), separate_operators(), torch.no_grad():
+    with _tensors(dtype, fake), separate_operators(), torch.no_grad():
         network, physics = make_modules(build, fake=fake)
         network.eval()
         physics.eval()
         y = physics.A(image_batch(image_shape))
         network(y, physics)
-        gc.collect()
-        with _counter(network, physics, y) as live:
+        with _counter(network, physics, y) as live, _garbage_kept():
             network(y, physics)
         return live.peak
 
@@ -232,8 +230,8 @@ def _tensors(dtype: torch.dtype, fake: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _no_chance_collection() -> Iterator[None]:
-    """Garbage is collected where asked for only; when Python would do it depends on what ran before."""
+def _garbage_kept() -> Iterator[None]:
+    """No collection of reference cycles: when Python starts one depends on all that ran before."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -272,6 +270,7 @@ def _training_step(
     # On real tensors mse_loss returns its one number in a storage of the batch's size: keep a copy instead.
     loss = mse_loss(network(y, physics), x).clone()
     enter("backward")
-    loss.backward()
+    with torch.no_grad():  # or the first gradient, a one, would pass for a recomputed activation
+        loss.backward()
     enter("optimiser")
     optimiser.step()

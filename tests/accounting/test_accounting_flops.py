@@ -1,0 +1,78 @@
+"""FLOPs against arithmetic by hand."""
+
+import torch
+from torch import nn
+
+from lorun.accounting import reconstruction_flops
+
+
+class Identity(nn.Module):
+    def A(self, x):
+        return x
+
+
+class Denoiser(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, y, physics):
+        return self.layer(y)
+
+
+def test_convolution():
+    flops = reconstruction_flops(lambda: (Denoiser(nn.Conv2d(3, 5, 3, padding=1)), Identity()), (1, 3, 32, 24))
+    assert flops == 2 * 3 * 5 * 3 * 3 * 32 * 24
+
+
+def test_linear_layer_and_batch():
+    flops = reconstruction_flops(lambda: (Denoiser(nn.Linear(8, 6)), Identity()), (2, 1, 4, 8))
+    assert flops == 2 * (2 * 1 * 4) * 8 * 6
+
+
+def test_physics_counts_where_the_network_calls_it():
+    class Sampling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("phi", torch.ones(4, 16))
+
+        def A(self, x):
+            return x @ self.phi.mT  # (B, C, H, 16) -> (B, C, H, 4)
+
+    class Residual(nn.Module):
+        def forward(self, y, physics):
+            return physics.A(y @ physics.phi) - y
+
+    flops = reconstruction_flops(lambda: (Residual(), Sampling()), (1, 1, 8, 16))
+    assert flops == 2 * (2 * 8 * 4 * 16)  # back and forth; making y is not the network's
+
+
+def test_fused_transformer_layers_are_counted():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+
+        def forward(self, y, physics):
+            return self.layer(y[:, 0])[:, None]  # (1, 10, 16): 10 tokens
+
+    projections = 4 * 16 * 16  # query, key, value, output
+    mlp = 2 * 16 * 32
+    attention = 2 * 10 * 16  # per token: scores against 10 keys, sum of 10 values
+    assert reconstruction_flops(lambda: (Tokens(), Identity()), (1, 1, 10, 16)) == 2 * 10 * (
+        projections + mlp + attention
+    )
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_part_of_a_parameter_may_be_handed_to_a_layer():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.levels = nn.Parameter(torch.ones(3))
+            self.layer = nn.Linear(1, 2, bias=False)
+
+        def forward(self, y, physics):
+            return self.layer(self.levels[:1])
+
+    assert reconstruction_flops(lambda: (Scaled(), Identity()), (1, 1, 4, 4)) == 2 * 1 * 2
