@@ -309,7 +309,8 @@ def _explain_one(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"`{where}` is missing"
     if error["type"] == "literal_error":
-        near = get_close_matches(str(error["input"]), error["ctx"]["expected"].replace("'", "").split(", "), n=1)
+        choices = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        near = get_close_matches(str(error["input"]), choices, n=1)
         message += f". Did you mean '{near[0]}'?" if near else ""
     shown = f" (={error['input']!r})" if not isinstance(error["input"], dict | list) else ""
     return f"`{where}`{shown}: {message}" if where else message

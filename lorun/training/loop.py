@@ -207,7 +207,7 @@ class _Training:
         optimizer.step()
         if self.state.average is not None:
             self.state.average.update_parameters(self.state.system)
-        return loss.detach()
+        return loss.detach().clone()  # not a view: mse_loss gives its number in a storage of the whole batch
 
     def _half(self) -> bool:
         if self.config.precision == "auto":

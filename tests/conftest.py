@@ -1,0 +1,78 @@
+"""A tiny project of its own for tests: synthetic images with a manifest, and a profile that trains in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lorun.config import Profile, load_profile
+from lorun.data.checksums import write_manifest
+from lorun.data.png import encode_png
+
+PROJECT = Path(__file__).parents[1]
+
+IMAGES = {"train": ["ramp", "rings", "steps"], "validation": ["waves"], "test": ["checks", "blobs"]}
+
+PROFILE = {
+    "profile": "tiny",
+    "seeds": [0],
+    "tasks": {
+        "cs": {
+            "data": {"train": "tiny", "validation": "tiny", "test": ["tiny"]},
+            "physics": {"name": "block_cs", "block": 8, "initial_blocks": 500},
+            "settings": {"r25": {"ratio": 25}},
+            "denoiser": {"name": "unet", "width": 4, "levels": 2, "blocks": 1},
+            "unfolding": {"stages": 3},
+            "strategies": ["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random"],
+            "baselines": ["linear_mmse"],
+            "training": {
+                "steps": 8,
+                "phase1_steps": 4,
+                "batch": 2,
+                "patch": 16,
+                "checkpoint_every": 2,
+                "validate_every": 4,
+            },
+            "evaluation": {"protocols": ["cs_float_y", "cs_round_y"], "keep": ["checks"], "strip": [0, 0, 16]},
+            "accounting": {"batch": 2, "patch": 16, "image": 24, "latency_repeats": 1},
+        }
+    },
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the dataset `tiny`: gray images of 40 x 44 pixels. Not to be changed."""
+    root = tmp_path_factory.mktemp("tiny") / "data"
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:40, 0:44] / 44
+    for split, names in IMAGES.items():
+        for name in names:
+            a, b, c = random.uniform(2, 12, 3)
+            pixels = 0.5 + 0.3 * np.sin(a * x + b * y) + 0.15 * np.sign(np.sin(c * x * y * 6))
+            path = root / "tiny" / split / "gray" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png((pixels.clip(0, 1) * 255).astype(np.uint8)[None]))
+    write_manifest(root, "tiny")
+    return root
+
+
+@pytest.fixture
+def tiny_profile_file(tmp_path: Path) -> Path:
+    """`tiny.yaml` in a folder of its own; edit it as YAML where a test wants another profile."""
+    path = tmp_path / "config" / "tiny.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(PROFILE, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def tiny_profile(tiny_profile_file: Path) -> Profile:
+    return load_profile(tiny_profile_file)

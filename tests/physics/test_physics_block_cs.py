@@ -1,0 +1,197 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from lorun.config import BlockCSConfig
+from lorun.errors import LorunError
+from lorun.physics import BlockCS, build_physics, gaussian_matrix, measurement_count
+
+F64 = torch.float64
+
+
+def physics(**settings):
+    return build_physics(BlockCSConfig(**{"ratio": 25, "block": 8, "initial": "adjoint", **settings}), F64)
+
+
+def images(*shape):
+    return torch.rand(shape, dtype=F64, generator=torch.Generator().manual_seed(0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    batch=st.integers(1, 2),
+    channels=st.sampled_from([1, 3]),
+    block=st.sampled_from([8, 32, 33]),
+    padding=st.sampled_from(["needed", "always"]),
+    ratio=st.sampled_from([4, 25, 50]),
+)
+def test_adjoint_for_any_size(height, width, batch, channels, block, padding, ratio):
+    operator = physics(block=block, padding=padding, ratio=ratio).at(height, width)
+    x = images(batch, channels, height, width)
+    y = operator.A(x)
+    v = torch.randn(y.shape, dtype=F64, generator=torch.Generator().manual_seed(1))
+    back = operator.A_adjoint(v)
+    assert back.shape == x.shape
+    assert abs((y * v).sum() - (x * back).sum()) < 1e-10
+
+
+@pytest.mark.parametrize("block", [32, 33])
+@pytest.mark.parametrize("ratio", [1, 4, 10, 25, 30, 40, 50])
+def test_rows_of_phi_are_orthonormal(block, ratio):
+    phi = physics(block=block, ratio=ratio).phi
+    assert (phi @ phi.mT - torch.eye(len(phi), dtype=F64)).abs().max() < 1e-12
+
+
+def test_phi_is_gaussian_like_and_follows_its_seed():
+    phi = gaussian_matrix(256, 1024, 0)
+    assert torch.equal(phi, gaussian_matrix(256, 1024, 0))
+    assert not torch.equal(phi, gaussian_matrix(256, 1024, 1))
+    assert abs(phi.std().item() * 32 - 1) < 0.01  # each row has norm 1 over 1024 entries
+    assert abs(phi.mean().item()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("block", "rule", "expected"),
+    [
+        (33, "ista_net", {1: 10, 4: 43, 10: 109, 25: 272, 30: 327, 40: 436, 50: 545}),
+        (32, "floor", {1: 10, 4: 40, 10: 102, 25: 256, 50: 512}),
+        (32, "ceil", {1: 11, 4: 41, 10: 103, 25: 256, 50: 512}),
+    ],
+)
+def test_measurement_counts_of_the_field(block, rule, expected):
+    assert {ratio: measurement_count(ratio, block**2, rule) for ratio in expected} == expected
+
+
+@pytest.mark.parametrize("ratio", [0, 0.01, 101])
+def test_no_measurement_or_too_many_is_an_error(ratio):
+    with pytest.raises(LorunError, match=rf"ratio {ratio:g} %"):
+        measurement_count(ratio, 1024)
+
+
+def test_equals_a_loop_over_blocks():
+    operator = physics()
+    x = images(2, 3, 16, 24)
+    y = operator.A(x)
+    m = operator.m
+    assert y.shape == (2, 3 * m, 2, 3)
+    for b in range(2):
+        for c in range(3):
+            for i in range(2):
+                for j in range(3):
+                    block = x[b, c, 8 * i : 8 * i + 8, 8 * j : 8 * j + 8].reshape(-1)
+                    torch.testing.assert_close(y[b, c * m : (c + 1) * m, i, j], operator.phi @ block)
+
+
+def test_padding_needed_and_always():
+    for (height, width), needed, always in [((16, 24), (2, 3), (3, 4)), ((17, 24), (3, 3), (3, 4))]:
+        x = images(1, 1, height, width)
+        assert physics().at(height, width).A(x).shape[2:] == needed
+        assert physics(padding="always").at(height, width).A(x).shape[2:] == always
+    padded = torch.zeros(1, 1, 24, 24, dtype=F64)
+    padded[..., :17, :20] = images(1, 1, 17, 20)
+    torch.testing.assert_close(physics().A(padded), physics().at(17, 20).A(images(1, 1, 17, 20)))
+
+
+def test_binding_is_checked_and_shares_phi():
+    operator = physics(matrix="learned")
+    bound = operator.at(16, 16)
+    assert bound.phi is operator.phi
+    with pytest.raises(LorunError, match=r"bound to \(16, 16\) images, this one is \(8, 16\)"):
+        bound.A(images(1, 1, 8, 16))
+    with pytest.raises(LorunError, match="needs the image size"):
+        physics(padding="always").A(images(1, 1, 8, 8))
+
+
+def test_unbound_takes_any_size_and_returns_whole_blocks():
+    assert physics().A_adjoint(physics().A(images(1, 1, 9, 17))).shape == (1, 1, 16, 24)
+
+
+@pytest.mark.parametrize("matrix", ["gaussian", "learned"])
+def test_initial_estimate_is_the_least_squares_map_of_the_training_blocks(matrix):
+    operator = physics(initial="lmmse", matrix=matrix)
+    blocks = images(500, 64)
+    operator.fit([blocks[:200], blocks[200:]])
+    y = blocks @ operator.phi.mT
+    expected = blocks.mT @ y @ torch.linalg.inv(y.mT @ y)  # Q_init = X Y^T (Y Y^T)^-1 with samples in columns
+    image = images(1, 1, 8, 8)
+    measured = operator.A(image)
+    estimate = operator.initial_estimate(measured)
+    torch.testing.assert_close(estimate.reshape(-1), expected @ measured.reshape(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_lmmse_beats_the_adjoint_and_needs_blocks():
+    smooth = images(400, 1) * torch.linspace(0.5, 1, 64, dtype=F64)
+    errors = {}
+    for initial in ("lmmse", "adjoint", "pseudo_inverse"):
+        operator = physics(initial=initial)
+        operator.fit([smooth])
+        x = smooth[:1].reshape(1, 1, 8, 8)
+        errors[initial] = (operator.initial_estimate(operator.A(x)) - x).square().mean().item()
+    assert errors["lmmse"] < 0.01 * errors["adjoint"]
+    assert errors["pseudo_inverse"] == pytest.approx(errors["adjoint"])  # the same, for orthonormal rows
+    with pytest.raises(LorunError, match="no training blocks"):
+        physics(initial="lmmse").fit([])
+
+
+def test_learned_phi_gets_gradients_through_operator_and_initial_estimate():
+    operator = physics(initial="lmmse", matrix="learned")
+    operator.fit([images(100, 64)])
+    assert [name for name, _ in operator.named_parameters()] == ["phi"]
+    operator.initial_estimate(operator.A(images(1, 1, 16, 16))).square().sum().backward()
+    assert operator.phi.grad.abs().sum() > 0
+    assert not list(physics().parameters())
+
+
+def test_pseudo_inverse_of_a_matrix_that_is_not_orthonormal():
+    matrix = torch.randn(10, 64, dtype=F64, generator=torch.Generator().manual_seed(0))
+    operator = BlockCS(matrix, initial="pseudo_inverse", dtype=F64)
+    y = operator.A(images(1, 1, 16, 16))
+    torch.testing.assert_close(operator.A(operator.A_dagger(y)), y)
+    torch.testing.assert_close(operator.A_dagger(y), operator.initial_estimate(y))
+    blocks = torch.linalg.pinv(matrix) @ y[0, :, 0, 0]
+    torch.testing.assert_close(operator.A_dagger(y)[0, 0, :8, :8].reshape(-1), blocks)
+
+
+def test_pseudo_inverse_of_cropped_blocks_still_fits_the_measurements():
+    operator = physics().at(12, 12)
+    y = operator.A(images(1, 1, 12, 12))
+    misfit = (operator.A(operator.A_dagger(y, max_iter=500, tol=1e-10)) - y).norm() / y.norm()
+    assert misfit < 1e-3  # deepinv's iterative solver; A A^T is ill-conditioned where a block is cropped
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".mat"])
+def test_phi_from_a_file(tmp_path, suffix):
+    matrix = np.random.default_rng(0).standard_normal((16, 64))
+    path = tmp_path / f"phi{suffix}"
+    np.save(path, matrix) if suffix == ".npy" else savemat(path, {"phi": matrix})
+    operator = physics(matrix="file", matrix_file=path)
+    assert np.array_equal(operator.phi.numpy(), matrix)
+
+
+def test_phi_files_that_do_not_fit_are_refused(tmp_path):
+    wrong, other, text = tmp_path / "wrong.npy", tmp_path / "other.mat", tmp_path / "text.npy"
+    np.save(wrong, np.zeros((15, 64)))
+    savemat(other, {"psi": np.zeros((16, 64))})
+    text.write_text("no matrix")
+    pickled = tmp_path / "pickled.npy"
+    np.save(pickled, np.array([{"a": 1}], dtype=object))
+    for path, message in [
+        (wrong, r"shape \(15, 64\), the setting asks for \(16, 64\)"),
+        (other, "no matrix named `phi`"),
+        (text, "cannot be read as a sampling matrix"),
+        (pickled, "cannot be read as a sampling matrix"),
+        (tmp_path / "absent.npy", "cannot be read as a sampling matrix"),
+    ]:
+        with pytest.raises(LorunError, match=message):
+            physics(matrix="file", matrix_file=path)
+
+
+def test_a_matrix_of_impossible_shape_is_refused():
+    for shape in [(3, 60), (65, 64)]:
+        with pytest.raises(LorunError, match=f"shape {shape[0]} x {shape[1]}"):
+            BlockCS(torch.zeros(shape))

@@ -1,0 +1,253 @@
+import math
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import nn
+
+from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
+from lorun.config import BlockCSConfig
+from lorun.denoisers import CNN, UNet
+from lorun.errors import LorunError
+from lorun.physics import build_physics
+from lorun.unfolding import UnfoldingNetwork
+
+K = 3
+
+
+class Mixed(nn.Module):
+    """One layer of every kind that is adapted: 3x3, strided, 1x1 and biased convolutions, and linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.biased = nn.Conv2d(8, 6, 3, padding=1)
+        self.uneven = nn.Conv2d(6, 6, (1, 3), padding=(0, 1))
+        self.pointwise = nn.Conv2d(6, 4, 1)
+        self.strided = nn.Conv2d(4, 8, 2, stride=2)
+        self.linear = nn.Linear(8, 4)
+        self.plain = nn.Linear(4, 4, bias=False)
+
+    def forward(self, z):
+        h = self.strided(self.pointwise(self.uneven(torch.relu(self.biased(self.conv(z))))))
+        h = self.plain(torch.relu(self.linear(h.movedim(1, -1)))).movedim(-1, 1)
+        return nn.functional.pixel_shuffle(h, 2)
+
+
+def adapted(make=Mixed, gamma=25.0, moved=True):
+    torch.manual_seed(0)
+    denoiser = AdaptedDenoiser(make().double(), K, gamma).double()
+    if moved:
+        with torch.no_grad():
+            for name, parameter in denoiser.named_parameters():
+                if "lora_" in name:
+                    parameter.copy_(0.3 * torch.randn_like(parameter))
+    return denoiser
+
+
+def image():
+    return torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def unfolding(sharing="lorun"):
+    torch.manual_seed(0)
+    return UnfoldingNetwork(lambda noise_map: UNet(1, 8, 2, 1), sharing, K)
+
+
+@pytest.fixture
+def physics():
+    return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+
+
+def test_at_initialisation_every_stage_is_the_base(physics):
+    x = torch.rand(2, 1, 16, 16)
+    y = physics(x)
+    lorun, shared = unfolding("lorun"), unfolding("shared")
+    torch.testing.assert_close(lorun(y, physics), shared(y, physics))
+    torch.manual_seed(0)
+    base = Mixed().double()
+    denoiser = adapted(moved=False)
+    for stage in range(K):
+        denoiser.activate(stage)
+        torch.testing.assert_close(denoiser(image()), base(image()))
+
+
+def test_after_one_step_every_stage_has_moved_and_no_base_weight_has(physics):
+    net = unfolding()
+    base = {name: p.clone() for name, p in net.denoisers[0].base_parameters().items()}
+    start = {name: p.detach().clone() for name, p in net.named_parameters()}
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-2)
+    x = torch.rand(2, 1, 16, 16)
+    (net(physics(x), physics) - x).square().mean().backward()
+    lora_b = [name for name, _ in net.named_parameters() if "lora_B" in name]
+    assert len(lora_b) == K * len(net.denoisers[0].base_parameters())
+    for name, parameter in net.named_parameters():
+        if "lora_" in name:
+            assert parameter.grad is not None, name
+        if "lora_B" in name:  # A waits: its gradient is zero while B is
+            assert parameter.grad.abs().max() > 0, name
+    optimizer.step()
+    for name, parameter in net.named_parameters():
+        if "lora_B" in name:
+            assert not torch.equal(parameter, start[name]), name
+    assert all(torch.equal(p, base[name]) for name, p in net.denoisers[0].base_parameters().items())
+
+
+def test_stages_do_not_share_an_adapter():
+    denoiser = adapted()
+    outputs = []
+    for stage in range(K):
+        denoiser.activate(stage)
+        outputs.append(denoiser(image()))
+    assert all(not torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_choosing_a_stage_freezes_no_other():
+    """As peft's own `set_adapter` would: the trap that trains the last stage only."""
+    denoiser = adapted()
+    for stage in range(K):
+        denoiser.activate(stage)
+    trainable = [name for name, p in denoiser.named_parameters() if p.requires_grad]
+    for stage in range(K):
+        assert sum(f"stage_{stage + 1}." in name for name in trainable) == 2 * len(denoiser.base_parameters()) - 2 * 5
+
+
+def test_composed_and_ordinary_forward_agree_with_gradients():
+    results = {}
+    for composed in (True, False):
+        denoiser = adapted()
+        denoiser.compose(composed)
+        denoiser.activate(1)
+        output = denoiser(image())
+        output.square().sum().backward()
+        gradients = {name: p.grad for name, p in denoiser.named_parameters() if "stage_2" in name}
+        results[composed] = output, gradients
+    torch.testing.assert_close(results[True][0], results[False][0])
+    assert results[True][1].keys() == results[False][1].keys()
+    for name, gradient in results[True][1].items():
+        torch.testing.assert_close(gradient, results[False][1][name], msg=name)
+
+
+@pytest.mark.parametrize("layer", ["conv", "biased", "uneven", "pointwise", "strided", "linear", "plain"])
+def test_merged_and_unmerged_agree_for_every_layer_kind(layer):
+    denoiser = adapted()
+    denoiser.activate(1)
+    before = denoiser(image())
+    one = getattr(denoiser.base, layer)
+    one.merge()
+    assert one.merged
+    torch.testing.assert_close(denoiser(image()), before, rtol=0, atol=1e-5)
+    one.unmerge()
+    torch.testing.assert_close(denoiser(image()), before, rtol=0, atol=1e-5)
+
+
+def test_disabling_the_adapters_gives_the_base():
+    torch.manual_seed(0)
+    base = Mixed().double()
+    denoiser = adapted()
+    with denoiser.model.disable_adapter():
+        torch.testing.assert_close(denoiser(image()), base(image()))
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.ConvTranspose2d(4, 4, 2), "only Conv2d and Linear"),
+        (nn.Conv2d(4, 4, 3, groups=4), r"`groups` \(=4\) must be 1"),
+        (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "'reflect'"),
+        (nn.Conv2d(4, 4, 3, dilation=2), "`dilation`"),
+        (nn.BatchNorm2d(4), "BatchNorm2d"),
+        (nn.Conv1d(4, 4, 3), "Conv1d"),
+    ],
+)
+def test_layers_that_lora_cannot_adapt_are_refused_by_name(layer, reason):
+    denoiser = nn.Sequential(nn.Conv2d(1, 4, 3), layer)
+    with pytest.raises(LorunError, match=rf"`1` .*{reason}"):
+        AdaptedDenoiser(denoiser, K, 10)
+
+
+def test_bare_parameters_are_refused_by_name():
+    class Scaled(CNN):
+        def __init__(self):
+            super().__init__(1, 4, 3)
+            self.scale = nn.Parameter(torch.ones(1))
+
+    with pytest.raises(LorunError, match="Scaled"):
+        adaptable_layers(Scaled())
+
+
+@pytest.mark.parametrize(
+    ("size", "gamma", "expected"),
+    [((64, 64), 10, 7), ((64, 32), 10, 4), ((100, 100), 10, 10), ((1, 64), 10, 1), ((30, 90), 10, 3), ((8, 8), 100, 8)],
+)
+def test_rank_is_the_papers_rule(size, gamma, expected):
+    assert rank(nn.Linear(*size), gamma) == expected == math.ceil(min(size) * gamma / 100 - 1e-12)
+
+
+def test_adapter_sizes_by_hand():
+    denoiser = adapted(lambda: CNN(1, width=20, depth=3), gamma=10)
+    # 1 -> 20: r = 1; 20 -> 20: r = 2; 20 -> 1: r = 1.  A is 3x3 from `in` to r, B is 1x1 from r to `out`.
+    per_stage = (9 * 1 * 1 + 1 * 20) + (9 * 20 * 2 + 2 * 20) + (9 * 20 * 1 + 1 * 1)
+    lora = [p for name, p in denoiser.named_parameters() if "lora_" in name]
+    assert sum(p.numel() for p in lora) == K * per_stage
+    assert all(layer.scaling[f"stage_{k + 1}"] == 1 for layer in denoiser.layers for k in range(K))
+
+
+def test_names_that_end_alike_get_their_own_ranks():
+    class Nested(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 40, 1)
+            self.inner = nn.ModuleDict({"conv": nn.Conv2d(40, 40, 1), "out": nn.Conv2d(40, 1, 1)})
+
+        def forward(self, z):
+            return self.inner["out"](self.inner["conv"](self.conv(z)))
+
+    denoiser = AdaptedDenoiser(Nested(), 1, 10)
+    assert {layer.r["stage_1"] for layer in denoiser.layers if layer.in_features == layer.out_features} == {4}
+    assert [layer.r["stage_1"] for layer in denoiser.layers if 1 in (layer.in_features, layer.out_features)] == [1, 1]
+
+
+def test_saved_stages_load_into_plain_peft(tmp_path):
+    denoiser = adapted()
+    denoiser.save(tmp_path / "adapters")
+    for stage in range(K):
+        torch.manual_seed(0)
+        plain = PeftModel.from_pretrained(Mixed().double(), str(tmp_path / "adapters" / f"stage_{stage + 1}"))
+        assert not any(isinstance(module, StageConv2d) for module in plain.modules())
+        denoiser.activate(stage)
+        torch.testing.assert_close(plain(image()), denoiser(image()))
+
+
+def test_saving_and_loading_stages(tmp_path):
+    denoiser = adapted()
+    denoiser.save(tmp_path / "adapters")
+    other = adapted(moved=False)
+    other.load(tmp_path / "adapters")
+    for stage in range(K):
+        for one in (denoiser, other):
+            one.activate(stage)
+        assert torch.equal(denoiser(image()), other(image()))
+    assert all(p.requires_grad == ("lora_" in name) for name, p in other.named_parameters())
+
+
+def test_adapters_that_do_not_fit_are_refused(tmp_path):
+    adapted().save(tmp_path / "adapters")
+    with pytest.raises(LorunError, match="stage_1.*does not fit the network at `.*lora_A.weight`"):
+        adapted(gamma=50).load(tmp_path / "adapters")
+    (tmp_path / "adapters/stage_2/adapter_model.safetensors").unlink()
+    with pytest.raises(LorunError, match="stage_2.*missing; the network has 3 stages"):
+        adapted().load(tmp_path / "adapters")
+
+
+def test_composition_is_not_rounded_under_autocast():
+    """W + BA in bfloat16 would lose a BA 1000 times smaller than W; the adapter's effect would vanish."""
+    denoiser = AdaptedDenoiser(nn.Sequential(nn.Conv2d(1, 8, 3)), 1, 25)
+    layer = denoiser.layers[0]
+    with torch.no_grad():
+        layer.lora_A["stage_1"].weight.fill_(1e-2)
+        layer.lora_B["stage_1"].weight.fill_(1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        delta = layer.composed_weight() - layer.get_base_layer().weight
+    assert delta.dtype == torch.float32
+    torch.testing.assert_close(delta, layer.get_delta_weight("stage_1"), rtol=1e-2, atol=1e-8)

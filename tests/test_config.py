@@ -1,0 +1,135 @@
+import json
+
+import pytest
+import yaml
+from conftest import PROFILE, PROJECT
+
+from lorun.config import PRETRAIN, STRATEGIES, load_profile, profile_schema
+from lorun.errors import LorunError, UnknownName
+
+COMMITTED = sorted((PROJECT / "config").glob("*.yaml"))
+
+
+def changed(path, edit):
+    """The tiny profile, edited by `edit(task)`, loaded."""
+    said = yaml.safe_load(path.read_text())
+    edit(said["tasks"]["cs"])
+    path.write_text(yaml.safe_dump(said))
+    return load_profile(path)
+
+
+def key(profile, method="lorun", seed=0):
+    return profile.experiment("cs", "r25", method, seed).key
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_profile_is_valid_and_named_like_its_file(path):
+    profile = load_profile(path)
+    assert profile.profile == path.stem
+    assert list(profile.experiments())
+
+
+def test_committed_schema_is_that_of_the_typed_configuration():
+    committed = json.loads((PROJECT / "workflow/schemas/profile.schema.json").read_text())
+    assert committed == json.loads(json.dumps(profile_schema())), "run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda task: task["training"].update(lerning_rate=1), "unknown key `tasks.cs.training.lerning_rate`. Did you mean `learning_rate`?"),
+        (lambda task: task["physics"].update(blok=8), "Did you mean `block`?"),
+        (lambda task: task.update(strategies=["lorum"]), "Did you mean 'lorun'?"),
+        (lambda task: task["settings"].update(r0={"ratio": 0}), "(=0): Input should be greater than 0"),
+        (lambda task: task["settings"].update(r101={"ratio": 101}), "(=101): Input should be less than or equal to 100"),
+        (lambda task: task["training"].update(phase1_steps=8), "`phase1_steps` (=8) must be below `steps` (=8)"),
+        (lambda task: task["physics"].update(matrix="file"), "`matrix_file` belong together"),
+        (lambda task: task["denoiser"].update(name="unnet"), "unnet"),
+        (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_that_names_it(tiny_profile_file, edit, message):
+    with pytest.raises(LorunError) as error:
+        changed(tiny_profile_file, edit)
+    assert message in str(error.value)
+    assert str(tiny_profile_file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_profile_suggests_the_near_one(tiny_profile_file):
+    with pytest.raises(UnknownName, match=r"Did you mean '.*tiny.yaml'"):
+        load_profile(tiny_profile_file.with_name("tinny.yaml"))
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "\x00"])
+def test_a_file_that_is_no_profile_is_refused(tiny_profile_file, text):
+    tiny_profile_file.write_text(text)
+    with pytest.raises(LorunError, match="tiny.yaml"):
+        load_profile(tiny_profile_file)
+
+
+def test_extends_overrides_single_keys(tiny_profile_file):
+    child = tiny_profile_file.with_name("child.yaml")
+    child.write_text("extends: tiny.yaml\nprofile: child\ntasks: {cs: {training: {batch: 7}, strategies: [lorun]}}\n")
+    task = load_profile(child).tasks["cs"]
+    assert task.training.batch == 7
+    assert task.training.steps == PROFILE["tasks"]["cs"]["training"]["steps"]
+    assert task.strategies == ["lorun"]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"), [(("sc", "r25", "lorun"), "task"), (("cs", "r52", "lorun"), "setting"), (("cs", "r25", "lo"), "method")]
+)  # fmt: skip
+def test_unknown_names_of_an_experiment(tiny_profile, place, kind):
+    with pytest.raises(UnknownName, match=f"unknown {kind}"):
+        tiny_profile.experiment(*place, 0)
+
+
+def test_every_experiment_of_a_profile_has_a_folder_of_its_own(tiny_profile):
+    folders = [e.folder for e in tiny_profile.experiments()]
+    assert len(folders) == len(set(folders)) == len(tiny_profile.tasks["cs"].methods)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda task: task["evaluation"].update(protocols=["cs_round_y"]),
+        lambda task: task["accounting"].update(batch=3),
+        lambda task: task["training"].update(checkpoint_every=3),
+        lambda task: task.update(strategies=["lorun"]),
+    ],
+)
+def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_file, edit):
+    assert key(changed(tiny_profile_file, edit)) == key(tiny_profile)
+
+
+@pytest.mark.parametrize(
+    ("edit", "touched"),
+    [
+        (lambda task: task["training"].update(learning_rate=2e-4), {*STRATEGIES, PRETRAIN}),
+        (lambda task: task["settings"]["r25"].update(ratio=26), {*STRATEGIES, PRETRAIN}),
+        (lambda task: task.update(lora={"gamma": 20}), {"lorun", "lorun_random"}),
+        (lambda task: task["unfolding"].update(stages=4), {*STRATEGIES} - {"block1"}),
+        (lambda task: task["unfolding"].update(noise_level=0.2), {"shared_sigma"}),
+        (lambda task: task["training"].update(phase1_steps=3), {"lorun", PRETRAIN}),
+        (lambda task: task["training"].update(steps=9), {*STRATEGIES}),
+    ],
+)
+def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, tiny_profile_file, edit, touched):
+    after = changed(tiny_profile_file, edit)
+    assert {m for m in (*STRATEGIES, PRETRAIN) if key(after, m) != key(tiny_profile, m)} == touched
+
+
+def test_seeds_and_methods_have_different_keys(tiny_profile):
+    keys = {key(tiny_profile, method, seed) for method in (*STRATEGIES, PRETRAIN) for seed in (0, 1)}
+    assert len(keys) == 2 * (len(STRATEGIES) + 1)
+
+
+def test_lorun_spends_its_pretraining_from_the_same_budget(tiny_profile):
+    training = tiny_profile.tasks["cs"].training
+    lorun = tiny_profile.experiment("cs", "r25", "lorun", 0)
+    assert lorun.pretraining.key == key(tiny_profile, PRETRAIN)
+    assert (lorun.pretraining.first_step, lorun.pretraining.last_step) == (0, training.phase1_steps)
+    assert (lorun.first_step, lorun.last_step) == (training.phase1_steps, training.steps)
+    separate = tiny_profile.experiment("cs", "r25", "separate", 0)
+    assert (separate.first_step, separate.last_step) == (0, training.steps)

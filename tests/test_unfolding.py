@@ -1,0 +1,184 @@
+import deepinv
+import pytest
+import torch
+
+from lorun.config import STRATEGIES, BlockCSConfig
+from lorun.denoisers import CNN, UNet
+from lorun.errors import LorunError
+from lorun.physics import build_physics
+from lorun.unfolding import UnfoldingNetwork, initial_estimate
+
+K = 3
+
+
+def network(sharing, **settings):
+    torch.manual_seed(0)
+    stages = 1 if sharing == "block1" else K
+    return UnfoldingNetwork(
+        lambda noise_map: UNet(1, width=4, levels=2, blocks=1, noise_map=noise_map), sharing, stages, **settings
+    )
+
+
+def move_adapters(net, scale=0.1):
+    """Give the adapters values other than their start, where B = 0."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameter_kinds()["adapters"]:
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+@pytest.fixture
+def physics():
+    return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+
+
+@pytest.fixture
+def x():
+    return torch.rand(2, 1, 24, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("sharing", STRATEGIES)
+def test_reconstructs_patches_and_whole_images_of_any_size(sharing, physics):
+    net = network(sharing)
+    for size in [(16, 16), (24, 16), (19, 37), (8, 9)]:
+        image = torch.rand(1, 1, *size)
+        bound = physics.at(*size)
+        assert net(bound(image), bound).shape == image.shape
+
+
+@pytest.mark.parametrize("sharing", STRATEGIES)
+def test_every_trainable_parameter_gets_a_gradient(sharing, physics, x):
+    net = network(sharing)
+    move_adapters(net)
+    net(physics(x), physics).square().mean().backward()
+    frozen = {id(p) for p in net.parameter_kinds()["base"]} if net.adapted else set()
+    for name, parameter in net.named_parameters():
+        assert parameter.requires_grad == (id(parameter) not in frozen), name
+        if id(parameter) in frozen:
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("sharing", STRATEGIES)
+def test_equals_the_iteration_written_out(sharing, physics, x):
+    net = network(sharing)
+    move_adapters(net)
+    with torch.no_grad():
+        net.step_sizes.copy_(torch.linspace(0.5, 1.5, net.stages))
+        if net.noise_levels is not None:
+            net.noise_levels.copy_(torch.linspace(0.3, 0.1, net.stages))
+        y = physics.A(x)
+        expected = physics.A_adjoint(y)
+        for k in range(net.stages):
+            z = expected - net.step_sizes[k] * physics.A_adjoint(physics.A(expected) - y)
+            denoiser = net.denoisers[k if sharing == "separate" else 0]
+            if net.adapted:
+                denoiser.model.set_adapter(f"stage_{k + 1}")
+            expected = denoiser(z, net.noise_levels[k]) if sharing == "shared_sigma" else denoiser(z)
+        torch.testing.assert_close(net(y, physics), expected)
+
+
+def test_denoisers_held_and_numbers_of_parameters():
+    one = sum(p.numel() for p in UNet(1, width=4, levels=2, blocks=1).parameters())
+    for sharing, copies, step_sizes in [("block1", 1, 1), ("separate", K, K), ("shared", 1, K), ("lorun", 1, K)]:
+        kinds = network(sharing).parameter_kinds()
+        assert sum(p.numel() for p in kinds["base"]) == copies * one
+        assert sum(p.numel() for p in kinds["step_sizes"]) == step_sizes
+    sigma = network("shared_sigma").parameter_kinds()
+    assert sum(p.numel() for p in sigma["base"]) == one + 9 * 4  # one more input channel of the 3x3 head
+    assert sum(p.numel() for p in sigma["other"]) == K
+
+
+def test_all_strategies_start_from_the_same_first_denoiser():
+    first = dict(network("block1").denoisers[0].named_parameters())
+    for sharing in ("separate", "shared", "lorun_random"):
+        net = network(sharing)
+        own = net.denoisers[0].base_parameters() if net.adapted else dict(net.denoisers[0].named_parameters())
+        assert own.keys() == first.keys()
+        assert all(torch.equal(own[name], first[name]) for name in first)
+    a, b = network("separate").denoisers[:2]
+    assert not torch.equal(a.head.weight, b.head.weight)
+
+
+@pytest.mark.parametrize("sharing", ["separate", "shared", "lorun"])
+def test_stages_change_the_result(sharing, physics, x):
+    """Each stage is used: changing one step size changes the estimate."""
+    net = network(sharing)
+    y = physics(x)
+    before = net(y, physics)
+    for k in range(K):
+        with torch.no_grad():
+            net.step_sizes[k] += 0.25
+            after = net(y, physics)
+            net.step_sizes[k] -= 0.25
+        # Phi is orthonormal and x_0 = A^T y fits y, so the first step of all has nothing to correct.
+        change = (before - after).abs().max()
+        assert change < 1e-6 if k == 0 else change > 1e-5
+
+
+def test_a_step_size_of_one_projects_onto_the_measurements(physics, x):
+    y = physics(x)
+    z = network("shared").gradient_step(torch.rand_like(x), y, physics, 0)
+    torch.testing.assert_close(physics.A(z), y)
+
+
+def test_block1_has_one_stage():
+    with pytest.raises(LorunError, match="`block1` has one stage, not 2"):
+        UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3), "block1", 2)
+
+
+@pytest.mark.parametrize("sharing", ["lorun", "separate"])
+def test_runs_on_any_deepinv_operator(sharing):
+    """Blur and inpainting come from deepinv; they have no initial estimate of their own, so A^T y is used."""
+    x = torch.rand(1, 1, 16, 16)
+    kernel = torch.ones(1, 1, 3, 3) / 9
+    for operator in (
+        deepinv.physics.Blur(filter=kernel, padding="circular"),
+        deepinv.physics.Inpainting(img_size=(1, 16, 16), mask=0.5),
+    ):
+        y = operator(x)
+        assert network(sharing)(y, operator).shape == x.shape
+        assert torch.equal(initial_estimate(y, operator), operator.A_adjoint(y))
+
+
+def test_a_deepinv_reconstructor_is_called_like_ours(physics, x):
+    network_of_deepinv = deepinv.models.ArtifactRemoval(deepinv.models.UNet(1, 1, scales=2), mode="adjoint")
+    assert network_of_deepinv(physics(x), physics).shape == x.shape
+
+
+@pytest.mark.parametrize("sharing", ["lorun", "separate", "shared_sigma"])
+def test_gradient_step_keeps_full_precision_under_autocast(sharing, physics, x):
+    net = network(sharing)
+    y = physics(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = net(y, physics)
+        z = net.gradient_step(torch.rand_like(x), y, physics, 0)
+    assert z.dtype == torch.float32
+    torch.testing.assert_close(physics.A(z), y)
+    torch.testing.assert_close(half.float(), net(y, physics), atol=0.05, rtol=0)
+
+
+def test_loading_a_base():
+    pretrained = network("block1")
+    with torch.no_grad():
+        for parameter in pretrained.parameters():
+            parameter.mul_(0.5)
+    net = network("lorun")
+    net.load_base(pretrained.state_dict())
+    trained = dict(pretrained.denoisers[0].named_parameters())
+    assert all(torch.equal(p, trained[name]) for name, p in net.denoisers[0].base_parameters().items())
+    assert net.step_sizes.tolist() == [0.5] * K
+
+
+def test_a_base_of_another_size_is_refused():
+    other = UnfoldingNetwork(lambda noise_map: UNet(1, width=8, levels=2, blocks=1), "block1", 1)
+    with pytest.raises(
+        LorunError, match=r"does not fit at `head.weight`: shape \(8, 1, 3, 3\) instead of \(4, 1, 3, 3\)"
+    ):
+        network("lorun").load_base(other.state_dict())
+    state = network("block1").state_dict()
+    del state["denoisers.0.tail.weight"]
+    with pytest.raises(LorunError, match="`tail.weight`: shape None"):
+        network("lorun").load_base(state)
