@@ -37,17 +37,23 @@ def test_committed_schema_is_that_of_the_typed_configuration():
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda task: task["training"].update(lerning_rate=1), "unknown key `tasks.cs.training.lerning_rate`. Did you mean `learning_rate`?"),
+        (
+            lambda task: task["training"].update(lerning_rate=1),
+            "unknown key `tasks.cs.training.lerning_rate`. Did you mean `learning_rate`?",
+        ),
         (lambda task: task["physics"].update(blok=8), "Did you mean `block`?"),
         (lambda task: task.update(strategies=["lorum"]), "Did you mean 'lorun'?"),
         (lambda task: task["settings"].update(r0={"ratio": 0}), "(=0): Input should be greater than 0"),
-        (lambda task: task["settings"].update(r101={"ratio": 101}), "(=101): Input should be less than or equal to 100"),
+        (
+            lambda task: task["settings"].update(r101={"ratio": 101}),
+            "(=101): Input should be less than or equal to 100",
+        ),
         (lambda task: task["training"].update(phase1_steps=8), "`phase1_steps` (=8) must be below `steps` (=8)"),
         (lambda task: task["physics"].update(matrix="file"), "`matrix_file` belong together"),
         (lambda task: task["denoiser"].update(name="unnet"), "unnet"),
         (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_line_that_names_it(tiny_profile_file, edit, message):
     with pytest.raises(LorunError) as error:
         changed(tiny_profile_file, edit)
@@ -78,8 +84,9 @@ def test_extends_overrides_single_keys(tiny_profile_file):
 
 
 @pytest.mark.parametrize(
-    ("place", "kind"), [(("sc", "r25", "lorun"), "task"), (("cs", "r52", "lorun"), "setting"), (("cs", "r25", "lo"), "method")]
-)  # fmt: skip
+    ("place", "kind"),
+    [(("sc", "r25", "lorun"), "task"), (("cs", "r52", "lorun"), "setting"), (("cs", "r25", "lo"), "method")],
+)
 def test_unknown_names_of_an_experiment(tiny_profile, place, kind):
     with pytest.raises(UnknownName, match=f"unknown {kind}"):
         tiny_profile.experiment(*place, 0)
