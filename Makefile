@@ -11,7 +11,7 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test lint format lock schema bench clean
+.PHONY: help setup reproduce data test lint format lock schema clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -49,8 +49,9 @@ clean: ## remove runs, built data and logs (results stay)
 # uv is bootstrapped into the environment itself; everything else comes from the lock, by hash.
 $(VENV)/.installed: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit(f"Python 3.11 to 3.13 is needed; {sys.executable} is {v[0]}.{v[1]}. Set PYTHON=python3.12, for example.")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --require-hashes --compile-bytecode --requirement $(LOCK)
-	$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@echo "Installing into $(VENV): 7 GB, a minute or more"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --require-hashes --compile-bytecode --requirement $(LOCK)
+	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

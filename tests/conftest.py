@@ -1,4 +1,4 @@
-"""A tiny project of its own for tests: synthetic images with a manifest, and a profile that trains in seconds."""
+"""Fixtures for all tests: synthetic images with a manifest, and a profile that trains on them in seconds."""
 
 from pathlib import Path
 
@@ -6,40 +6,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny import IMAGES, PROFILE
 
 from lorun.config import Profile, load_profile
 from lorun.data.checksums import write_manifest
 from lorun.data.png import encode_png
-
-PROJECT = Path(__file__).parents[1]
-
-IMAGES = {"train": ["ramp", "rings", "steps"], "validation": ["waves"], "test": ["checks", "blobs"]}
-
-PROFILE = {
-    "profile": "tiny",
-    "seeds": [0],
-    "tasks": {
-        "cs": {
-            "data": {"train": "tiny", "validation": "tiny", "test": ["tiny"]},
-            "physics": {"name": "block_cs", "block": 8, "initial_blocks": 500},
-            "settings": {"r25": {"ratio": 25}},
-            "denoiser": {"name": "unet", "width": 4, "levels": 2, "blocks": 1},
-            "unfolding": {"stages": 3},
-            "strategies": ["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random"],
-            "baselines": ["linear_mmse"],
-            "training": {
-                "steps": 8,
-                "phase1_steps": 4,
-                "batch": 2,
-                "patch": 16,
-                "checkpoint_every": 2,
-                "validate_every": 4,
-            },
-            "evaluation": {"protocols": ["cs_float_y", "cs_round_y"], "keep": ["checks"], "strip": [0, 0, 16]},
-            "accounting": {"batch": 2, "patch": 16, "image": 24, "latency_repeats": 1},
-        }
-    },
-}
 
 
 @pytest.fixture(scope="session", autouse=True)

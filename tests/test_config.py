@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from conftest import PROFILE, PROJECT
+from tiny import PROFILE, PROJECT
 
 from lorun.config import PRETRAIN, STRATEGIES, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName

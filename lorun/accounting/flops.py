@@ -1,6 +1,7 @@
 """Floating-point operations of a reconstruction."""
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lorun.accounting.building import Build, image_batch, make_modules, separate_operators
@@ -21,7 +22,8 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...]) -> int:
     Raises:
         LorunError: the modules need values or were not made in ``build``.
     """
-    with fake_tensors(), separate_operators(), torch.no_grad():
+    # Attention as matrix products: not every PyTorch counts its fused kernels.
+    with fake_tensors(), separate_operators(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         network, physics = make_modules(build, fake=True)
         # Frozen, for under FlopCounterMode a parameter's view asks for gradients, in spite of no_grad, and fails.
         network.eval().requires_grad_(False)
