@@ -30,7 +30,7 @@ Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. conf
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]
 Setting = Annotated[str, typer.Option(help="Setting of the task, e.g. r25.")]
 Method = Annotated[str, typer.Option(help="Strategy or baseline of the task, or 'pretrain' (phase 1 of lorun).")]
-Seed = Annotated[int, typer.Option(help="Seed of weights and patches.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of weights and patches.")]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
 Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
@@ -104,12 +104,15 @@ def evaluate(
     experiment = load_profile(config).experiment(task, setting, method, seed)
     if images is not None:
         rows = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
-        out = out or Path(f"{images.name}.csv")
+        out = out or Path(f"{images.resolve().name}.csv")
     else:
         rows = evaluate_one(experiment, runs=runs, data=data, device=pick_device(device))
         out = out or runs / experiment.folder / ROWS
     frame = to_frame(rows)
     write_table(out, frame)
+    if frame.value.isna().all():
+        typer.echo(f"{experiment.name}: {frame.status[0]}, nothing to score: {out}")
+        return
     means = frame.groupby(frame.protocol + " " + frame.metric, sort=False)["value"].mean()
     shown = ", ".join(f"{score} {value:.4g}" for score, value in means.items())
     typer.echo(f"{experiment.name}: {shown}: {out}")

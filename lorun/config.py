@@ -122,6 +122,15 @@ class TrainingConfig(_Config):
             raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
         return self
 
+    @model_validator(mode="after")
+    def _rate_falls(self) -> Self:
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"`final_learning_rate` (={self.final_learning_rate:g}) must not be above `learning_rate` "
+                f"(={self.learning_rate:g})"
+            )
+        return self
+
 
 class EvaluationConfig(_Config):
     protocols: list[str] = Field(
@@ -156,7 +165,10 @@ class TaskConfig(_Config):
     @model_validator(mode="after")
     def _settings_are_physics(self) -> Self:
         for setting in self.settings:
-            self.physics_of(setting)
+            try:
+                self.physics_of(setting)
+            except ValidationError as error:
+                raise ValueError(f"setting `{setting}`: {explain(error)}") from error
         return self
 
     def physics_of(self, setting: str) -> BlockCSConfig:
@@ -247,7 +259,7 @@ class Profile(_Config):
     """A whole benchmark: `config/<profile>.yaml`."""
 
     profile: str
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
 
     def experiments(self) -> Iterator[Experiment]:
@@ -322,7 +334,9 @@ def _all_field_names() -> list[str]:
     return sorted({name for model in models for name in model.model_fields})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in children:
+        raise LorunError(f"{path}: extends itself, by way of {', '.join(map(str, children))}")
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -333,7 +347,11 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise LorunError(f"{path}: a profile is a mapping of keys, not {type(said).__name__}")
     parent = said.pop("extends", None)
-    return said if parent is None else _overlay(_read(path.parent / parent), said)
+    if parent is None:
+        return said
+    if not isinstance(parent, str):
+        raise LorunError(f"{path}: `extends` (={parent!r}) must be the name of a file in {path.parent}")
+    return _overlay(_read(path.parent / parent, (*children, path)), said)
 
 
 def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

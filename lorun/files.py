@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lorun.errors import LorunError
 
 
@@ -14,8 +16,8 @@ from lorun.errors import LorunError
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, SafetensorError) as error:  # peft writes through safetensors, which has errors of its own
+        reason = getattr(error, "strerror", None) or str(error)
         raise LorunError(f"cannot write {path}: {reason}. What was there before is untouched.") from error
 
 
@@ -54,7 +56,8 @@ def replace_folder(path: Path | str, fill: Callable[[Path], object]) -> None:
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             fill(part)
-            part.chmod(0o777 & ~_umask())
+            for entry in (part, *part.rglob("*")):  # safetensors makes files that nobody else may read
+                entry.chmod((0o777 if entry.is_dir() else 0o666) & ~_umask())
             if path.exists():
                 shutil.rmtree(path)
             part.replace(path)

@@ -20,9 +20,15 @@ class System(nn.Module):
         self.physics = physics
 
     def forward(self, x: Tensor, physics: BlockCS | None = None) -> Tensor:
-        """Measure x (B, C, H, W) and reconstruct it; `physics` is this system's, bound to a size where needed."""
+        """Measure x (B, C, H, W) and reconstruct it; `physics` is this system's, bound to a size where needed.
+
+        The measurement is in full precision, whatever the network computes in.
+        """
         physics = physics or self.physics
-        return self.network(physics(x), physics)
+        with torch.autocast(x.device.type, enabled=False):
+            y = physics(x)
+        estimate: Tensor = self.network(y, physics)
+        return estimate
 
 
 def build_system(experiment: Experiment) -> System:

@@ -49,6 +49,8 @@ def test_committed_schema_is_that_of_the_typed_configuration():
             "(=101): Input should be less than or equal to 100",
         ),
         (lambda task: task["training"].update(phase1_steps=8), "`phase1_steps` (=8) must be below `steps` (=8)"),
+        (lambda task: task["settings"].update(r0={"ratio": 0}), "setting `r0`: `ratio`"),
+        (lambda task: task["training"].update(final_learning_rate=1), "must not be above `learning_rate`"),
         (lambda task: task["physics"].update(matrix="file"), "`matrix_file` belong together"),
         (lambda task: task["denoiser"].update(name="unnet"), "unnet"),
         (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
@@ -72,6 +74,17 @@ def test_a_file_that_is_no_profile_is_refused(tiny_profile_file, text):
     tiny_profile_file.write_text(text)
     with pytest.raises(LorunError, match="tiny.yaml"):
         load_profile(tiny_profile_file)
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"), [("tiny.yaml", "extends itself"), (5, "`extends` (=5)"), ("no.yaml", "no.yaml")]
+)
+def test_an_impossible_parent_is_refused(tiny_profile_file, parent, message):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    tiny_profile_file.write_text(yaml.safe_dump({**said, "extends": parent}))
+    with pytest.raises(LorunError) as error:
+        load_profile(tiny_profile_file)
+    assert message in str(error.value)
 
 
 def test_extends_overrides_single_keys(tiny_profile_file):

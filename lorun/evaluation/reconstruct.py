@@ -63,7 +63,7 @@ def evaluate_folder(experiment: Experiment, folder: Path, *, runs: Path, device:
     common = _common(experiment, outcome, {}, device)
     system = load_system(experiment, runs).to(device)
     return [
-        {**common, "dataset": folder.name, "image": image, **row}
+        {**common, "dataset": folder.resolve().name, "image": image, **row}
         for image, truth, estimate in reconstruct(system, images, device)
         for row in _scores(experiment, estimate, truth)
     ]

@@ -2,6 +2,8 @@
 
 import copy
 import fcntl
+import math
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +48,7 @@ class _State:
     average: AveragedModel | None
     done: int = 0
     seconds: float = 0.0
+    losses: list[Tensor] = field(default_factory=list)  # since the last point of the curve
     curve: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 
@@ -66,10 +69,15 @@ def train(experiment: Experiment, *, runs: Path, data: Path, device: torch.devic
         LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk.
     """
     folder = runs / experiment.folder
+    finished = read_outcome(folder)
+    if finished is not None:
+        return finished
     with _only_one(folder, experiment.name):
-        finished = read_outcome(folder)
+        finished = read_outcome(folder)  # by whom this one may have waited for
         if finished is not None:
             return finished
+        for part in folder.glob(".*.part"):  # of a killed process
+            part.unlink() if part.is_file() else shutil.rmtree(part)
         return _Training(experiment, runs, data, device).run()
 
 
@@ -122,14 +130,12 @@ class _Training:
             )
         if outcome.status != "completed":
             raise LorunError(f"{self.experiment.name}: its pretrained base is {outcome.status}: {outcome.message}")
-        weights = load_weights(runs / base.folder / WEIGHTS)
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "physics": {}}
-        for name, tensor in weights.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+        path = runs / base.folder / WEIGHTS
+        pretrained = build_system(base)
+        load_state(pretrained, load_weights(path), path)
         network: Any = system.network
-        network.load_base(parts["network"])
-        load_state(system.physics, parts["physics"], runs / base.folder / WEIGHTS)
+        network.load_base(pretrained.network.state_dict())
+        system.physics.load_state_dict(pretrained.physics.state_dict())
 
     def run(self) -> Outcome:
         status: Status = "completed"
@@ -143,7 +149,7 @@ class _Training:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            status, message = "out_of_memory", str(error).splitlines()[0]
+            status, message = "out_of_memory", (str(error) or type(error).__name__).splitlines()[0]
         outcome = Outcome(
             status=status,
             message=message,
@@ -164,7 +170,7 @@ class _Training:
         state, config = self.state, self.config
         first = self.experiment.first_step
         on_gpu = self.device.type == "cuda"
-        losses: list[Tensor] = []
+        losses = state.losses
         since = time.monotonic()
         batches = self.stream.batches(first + state.done, first + self.steps, pin=on_gpu)
         with Progress(self.experiment.name, state.done, self.steps) as progress:
@@ -178,10 +184,12 @@ class _Training:
                 # Reading a loss makes the device finish, so a GPU is asked now and then only.
                 if on_gpu and not (validate or save) and len(losses) % 20:
                     continue
-                self._check(losses, rate)
+                self._check(losses)
                 psnr = state.curve[-1]["validation_psnr"] if state.curve else None
                 if validate:
                     psnr = self._validate()
+                    if math.isnan(psnr):  # the last update spoiled the weights; no later loss would tell
+                        raise Diverged(f"validation PSNR is nan at step {state.done} with learning rate {rate:.3g}")
                     self._record(torch.stack(losses).mean().item(), psnr, rate)
                     losses.clear()
                 if save:
@@ -214,12 +222,13 @@ class _Training:
             return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         return self.config.precision == "bfloat16"
 
-    def _check(self, losses: list[Tensor], rate: float) -> None:
+    def _check(self, losses: list[Tensor]) -> None:
         """Raise Diverged with the step of the first loss that is not finite."""
         finite = torch.isfinite(torch.stack(losses))
         if not finite.all():
             at = int((~finite).nonzero()[0])
             step = self.state.done - len(losses) + at + 1
+            rate = learning_rate(step - 1, self.steps, self.config)
             raise Diverged(f"loss is {losses[at].item()} at step {step} with learning rate {rate:.3g}")
 
     @torch.no_grad()
@@ -263,6 +272,7 @@ class _Training:
                 "optimizer": state.optimizer.state_dict(),
                 "average": state.average.state_dict() if state.average is not None else None,
                 "best": state.best,
+                "losses": [loss.item() for loss in state.losses],
                 "curve": state.curve,
                 "random": random,
             },
@@ -280,15 +290,21 @@ class _Training:
                 f"{path}: belongs to another experiment (key {saved.get('key')}, not {self.experiment.key}); remove it "
                 "to start the run anew"
             )
-        load_state(state.system, saved["system"], path)
-        state.optimizer.load_state_dict(saved["optimizer"])
-        if state.average is not None:
-            load_state(state.average, saved["average"], path)
-        state.done, state.seconds = saved["done"], saved["seconds"]
-        state.curve, state.best = saved["curve"], saved["best"]
-        torch.set_rng_state(saved["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in saved["random"]:
-            torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
+        try:
+            load_state(state.system, saved["system"], path)
+            state.optimizer.load_state_dict(saved["optimizer"])
+            if state.average is not None:
+                load_state(state.average, saved["average"], path)
+            state.done, state.seconds = saved["done"], saved["seconds"]
+            state.losses = [torch.tensor(loss, device=self.device) for loss in saved["losses"]]
+            state.curve, state.best = saved["curve"], saved["best"]
+            torch.set_rng_state(saved["random"]["cpu"])
+            if self.device.type == "cuda" and "cuda" in saved["random"]:
+                torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise LorunError(
+                f"{path}: not a checkpoint of this version ({error!r}); remove it to start the run anew"
+            ) from error
 
     def _write_weights(self) -> None:
         scored = self.state.scored

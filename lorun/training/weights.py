@@ -1,5 +1,7 @@
 """Tensors on disk: weights as safetensors, checkpoints by torch; reading never executes what a file may contain."""
 
+import io
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lorun.errors import LorunError
@@ -17,7 +19,9 @@ from lorun.files import write_atomically
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
     """Write a state dict with a few strings `about` it, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_atomically(path, lambda part: save_file(tensors, part, metadata=dict(about)))
+    # One entry: safetensors writes several in an order that differs each time.
+    data = save(tensors, metadata={"about": json.dumps(dict(about), sort_keys=True)})
+    write_atomically(path, lambda part: part.write_bytes(data))
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -32,7 +36,9 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and dicts, atomically."""
-    write_atomically(path, lambda part: torch.save(dict(checkpoint), part))
+    buffer = io.BytesIO()  # torch's own way to a file does not say why it could not be written
+    torch.save(dict(checkpoint), buffer)
+    write_atomically(path, lambda part: part.write_bytes(buffer.getbuffer()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -48,9 +54,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: refused: it holds objects that are not data (loading them could execute code), or is damaged; "
             "remove it to start the run anew"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LorunError(f"{path}: not a readable checkpoint ({reason}); remove it to start the run anew") from error
+    except OSError as error:
+        raise LorunError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch raises almost anything on damaged files, and advises to load them unsafely
+        raise LorunError(f"{path}: not a checkpoint, or damaged; remove it to start the run anew") from error
     if not isinstance(loaded, dict):
         raise LorunError(f"{path}: not a checkpoint of this suite; remove it to start the run anew")
     return loaded

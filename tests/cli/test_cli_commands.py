@@ -1,0 +1,281 @@
+"""The command line in use: help, listings, and a training from start to scores."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from PIL import Image
+from typer.main import get_command
+
+from lorun import __version__, cli
+from lorun.config import Profile
+from lorun.results.rows import read_rows
+
+
+class Said(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+    """Run a command line in a folder of its own: lorun("data", "list")."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def lorun(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
+        capsys.readouterr()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = end.code or 0
+        out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in capsys.readouterr())
+        return Said(status, out, err)
+
+    return lorun
+
+
+@pytest.fixture
+def of(tiny_profile_file: Path, tiny_data: Path) -> Callable[..., list[object]]:
+    """The options that name a run of the tiny profile."""
+
+    def of(method: str, data: bool = True) -> list[object]:
+        options = ["-c", tiny_profile_file, "--task", "cs", "--setting", "r25", "--method", method, "--device", "cpu"]
+        return [*options, *(["--data", tiny_data] if data else [])]
+
+    return of
+
+
+def commands() -> Iterator[tuple[list[str], list[str]]]:
+    """Every command and its options and arguments."""
+
+    def walk(command, words: list[str]) -> Iterator[tuple[list[str], list[str]]]:
+        options = [opt for p in command.params if p.param_type_name == "option" for opt in p.opts]
+        arguments = [p.name.upper() for p in command.params if p.param_type_name == "argument"]
+        yield words, options + arguments
+        for name, child in getattr(command, "commands", {}).items():
+            yield from walk(child, [*words, name])
+
+    yield from walk(get_command(cli.app), [])
+
+
+@pytest.mark.parametrize(("words", "options"), [pytest.param(*one, id=" ".join(one[0]) or "-") for one in commands()])
+def test_help_tells_every_option(lorun: Callable[..., Said], words: list[str], options: list[str]) -> None:
+    said = lorun(*words, "--help")
+    assert said.status == 0
+    assert said.err == ""
+    assert [option for option in options if option.lower() not in said.out.lower()] == []
+    assert lorun(*words, "-h").out == said.out
+
+
+def test_the_commands_there_are() -> None:
+    assert {" ".join(words) for words, _ in commands()} >= {
+        *("train", "evaluate", "account", "table", "show", "list"),
+        *("config check", "config schema", "data list", "data verify"),
+    }
+
+
+def test_no_command_shows_the_help(lorun: Callable[..., Said]) -> None:
+    said = lorun()
+    assert said.status == 2
+    assert "Usage:" in said.out
+    assert "evaluate" in said.out
+
+
+def test_the_version(lorun: Callable[..., Said]) -> None:
+    assert lorun("--version") == (0, f"lorun {__version__}\n", "")
+
+
+def test_a_misspelt_option_is_a_usage_error(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
+    said = lorun("train", *of("shared"), "--sede", 0)
+    assert said.status == 2
+    assert "--sede" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("seed", ["-1", "one"])
+def test_a_seed_is_a_whole_number_from_nought(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], seed: str
+) -> None:
+    said = lorun("train", *of("shared"), "--seed", seed)
+    assert said.status == 2
+    assert "--seed" in said.err
+    assert not Path("runs").exists()
+
+
+# Profiles and datasets
+
+
+def test_config_check_tells_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+    said = lorun("config", "check", tiny_profile_file)
+    assert said == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 7 experiments\n", "")
+
+
+def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
+    said = lorun("config", "schema")
+    assert said.status == 0
+    assert "phase1_steps" in yaml.safe_load(said.out)["$defs"]["TrainingConfig"]["properties"]
+
+
+def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
+    assert lorun("data", "list", "--data", tiny_data) == (0, f"{'tiny':16} present\n", "")
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in ("absent", "damaged"):
+        manifest = (tiny_data / "tiny.md5").read_text()
+        (root / f"{name}.md5").write_text(manifest.replace("  tiny/", f"  {name}/"))
+    (root / "damaged").mkdir()
+    assert lorun("data", "list").out.splitlines() == [f"{'absent':16} absent", f"{'damaged':16} damaged"]
+
+
+def test_data_verify_gives_the_identity(lorun: Callable[..., Said], tiny_data: Path) -> None:
+    said = lorun("data", "verify", "tiny", "--data", tiny_data)
+    assert said.status == 0
+    assert re.fullmatch(r"tiny: intact, [0-9a-f]{32}\.dir\n", said.out)
+
+
+# A run
+
+
+def test_list_follows_a_run(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile: Profile, tiny_profile_file: Path
+) -> None:
+    def state() -> dict[str, str]:
+        lines = lorun("list", "-c", tiny_profile_file).out.splitlines()
+        columns = [re.split(r"\s{2,}", line) for line in lines]
+        return {name: state for state, name, _ in columns}
+
+    names = [experiment.name for experiment in tiny_profile.experiments()]
+    assert state() == dict.fromkeys(names, "not started")
+    folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.pt").touch()
+    assert state()["cs/r25/shared seed 0"] == "started"
+    (folder / "checkpoint.pt").unlink()
+    lorun("train", *of("shared"))
+    assert state() == {**dict.fromkeys(names, "not started"), "cs/r25/shared seed 0": "completed"}
+
+
+def test_training_twice_does_nothing_the_second_time(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile: Profile
+) -> None:
+    folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
+    first = lorun("train", *of("shared"))
+    assert (first.status, first.out) == (0, f"cs/r25/shared seed 0: completed after 8 steps: {folder}\n")
+    assert "step 0/8: starts" in first.err
+    assert re.search(r"step 8/8: loss [\d.e-]+, validation [\d.]+ dB, [\d.e+]+ steps/s, 0 s left", first.err)
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"}
+    assert lorun("train", *of("shared")) == (0, first.out, "")
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"} == times
+
+
+def test_a_method_without_parameters_is_trained_in_no_steps(
+    lorun: Callable[..., Said], of: Callable[..., list[object]]
+) -> None:
+    said = lorun("train", *of("linear_mmse"))
+    assert said.status == 0
+    assert "completed after 0 steps" in said.out
+
+
+def test_scores_of_the_test_set_are_a_row_per_image_metric_and_protocol(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile: Profile
+) -> None:
+    lorun("train", *of("shared"))
+    said = lorun("evaluate", *of("shared"))
+    folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
+    rows = read_rows(folder / "evaluation.csv")
+    assert said.status == 0
+    assert said.err == ""
+    assert len(rows) == 2 * 2 * 2
+    assert set(rows.image) == {"checks", "blobs"}
+    assert set(rows.status) == {"completed"}
+    assert set(rows.dataset) == {"tiny"}
+    psnr = rows[(rows.metric == "psnr") & (rows.protocol == "cs_float_y")].value.mean()
+    assert f"cs_float_y psnr {psnr:.4g}, cs_float_y ssim 0." in said.out
+    assert [path.name for path in (folder / "reconstructions" / "tiny").iterdir()] == ["checks.png"]
+    with Image.open(folder / "reconstructions" / "tiny" / "checks.png") as kept:
+        assert (kept.size, kept.mode) == ((44, 40), "L")
+
+
+def test_scoring_twice_writes_the_same_bytes(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], tmp_path: Path
+) -> None:
+    lorun("train", *of("shared"))
+    for out in ("a.csv", "b.csv"):
+        assert lorun("evaluate", *of("shared"), "--out", out).status == 0
+    assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
+
+
+@pytest.mark.parametrize("images", ["holiday", "holiday/", "."])
+def test_scores_of_a_folder_are_named_after_it(
+    lorun: Callable[..., Said],
+    of: Callable[..., list[object]],
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    images: str,
+) -> None:
+    lorun("train", *of("linear_mmse"), "--runs", tmp_path / "runs")
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    with Image.open(tiny_data / "tiny/test/gray/checks.png") as image:
+        image.convert("RGB").resize((33, 20)).save(folder / "beach.png")
+    if images == ".":
+        monkeypatch.chdir(folder)
+    said = lorun("evaluate", *of("linear_mmse", data=False), "--runs", tmp_path / "runs", "--images", images)
+    assert said.status == 0
+    assert said.out.endswith(": holiday.csv\n")
+    rows = read_rows(Path("holiday.csv"))
+    assert set(rows.dataset) == {"holiday"}
+    assert set(rows.image) == {"beach"}
+    assert len(rows) == 4
+
+
+def test_a_diverged_run_is_a_status_of_its_own_and_rows_without_values(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile_file: Path
+) -> None:
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["training"] |= {"learning_rate": 1e30, "clip_norm": None}
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    for _ in range(2):  # done is done
+        trained = lorun("train", *of("shared"))
+        assert trained.status == 3
+        assert "cs/r25/shared seed 0: diverged after 2 steps" in trained.out
+        assert trained.err.splitlines()[-1] == "diverged: loss is nan at step 2 with learning rate 9.5e+29"
+    assert "diverged        cs/r25/shared seed 0" in lorun("list", "-c", tiny_profile_file).out
+    assert lorun("evaluate", *of("shared"), "--out", "rows.csv").status == 0
+    rows = read_rows(Path("rows.csv"))
+    assert len(rows) == 4
+    assert rows.value.isna().all()
+    assert set(rows.status) == {"diverged"}
+    assert set(rows.message) == {"loss is nan at step 2 with learning rate 9.5e+29"}
+
+
+def test_the_whole_way_by_hand(
+    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile_file: Path
+) -> None:
+    """Train, evaluate and account two methods, then tabulate and show them."""
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["strategies"] = ["shared"]
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    for method in ("shared", "linear_mmse"):
+        assert lorun("train", *of(method)).status == 0
+        assert lorun("evaluate", *of(method)).status == 0
+        assert lorun("account", *of(method, data=False)).status == 0
+    made = lorun("table", "-c", tiny_profile_file, "--no-figures")
+    assert made == (0, "wrote results/tiny\n", "")
+    shown = lorun("show", "results/tiny")
+    assert (shown.status, shown.err) == (0, "")
+    assert "linear_mmse" in shown.out
+    assert "results/tiny/rows.csv" in shown.out
+    assert len(read_rows(Path("results/tiny/rows.csv"))) == 16
+    assert not [path for path in Path("results/tiny").iterdir() if path.name.startswith(".")]
+    assert os.listdir("results") == ["tiny"]

@@ -1,0 +1,279 @@
+"""Wrong inputs: one line on stderr that names the thing, a status that is not 0, and nothing left behind."""
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from lorun import cli
+from lorun.config import Profile
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+    """Run a command line that must fail with status 1 and a single line on stderr: error("show", "nowhere")."""
+    monkeypatch.chdir(tmp_path)
+
+    def error(*words: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        err = capsys.readouterr().err
+        assert ended.value.code == 1
+        assert err.startswith("error: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        return err.removeprefix("error: ").removesuffix("\n")
+
+    return error
+
+
+@pytest.fixture
+def options(tiny_profile_file: Path, tiny_data: Path) -> Callable[..., list[object]]:
+    """What names a run, with changes: options("train", method="shred")."""
+
+    def options(command: str, **changes: object) -> list[object]:
+        said = {"config": tiny_profile_file, "task": "cs", "setting": "r25", "method": "linear_mmse", "device": "cpu"}
+        said |= {"data": tiny_data} | changes
+        return [command, *(word for name, value in said.items() for word in (f"--{name}", value) if value is not None)]
+
+    return options
+
+
+@pytest.fixture
+def rewritten(tiny_profile_file: Path) -> Callable[[Change], Path]:
+    """The tiny profile with a change."""
+
+    def rewritten(change: Change) -> Path:
+        said = copy.deepcopy(yaml.safe_load(tiny_profile_file.read_text()))
+        change(said)
+        tiny_profile_file.write_text(yaml.safe_dump(said))
+        return tiny_profile_file
+
+    return rewritten
+
+
+def task(said: dict[str, Any]) -> dict[str, Any]:
+    return said["tasks"]["cs"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda said: task(said)["training"].update(batchh=3), ["`tasks.cs.training.batchh`", "Did you mean `batch`?"]),
+        (lambda said: said.update(seed=[0]), ["unknown key `seed`", "Did you mean `seeds`?"]),
+        (lambda said: task(said)["physics"].update(blok=3), ["blok`", "Did you mean `block`?"]),
+        (lambda said: task(said)["strategies"].append("lorum"), ["='lorum'", "'separate'", "Did you mean 'lorun'?"]),
+        (lambda said: task(said)["settings"]["r25"].update(ratio=0), ["ratio` (=0)", "greater than 0"]),
+        (lambda said: task(said)["settings"]["r25"].update(ratio=101), ["ratio` (=101)", "less than or equal to 100"]),
+        (lambda said: task(said)["settings"].update(r25=None), ["`tasks.cs.settings.r25` (=None)"]),
+        (lambda said: task(said)["training"].update(steps=4), ["`phase1_steps` (=4) must be below `steps` (=4)"]),
+        (lambda said: task(said)["training"].update(ema=1.5), ["`tasks.cs.training.ema` (=1.5)", "less than 1"]),
+        (lambda said: said.pop("seeds"), ["`seeds` is missing"]),
+        (lambda said: said.update(tasks={"cs": 5}), ["`tasks.cs` (=5)"]),
+        (lambda said: said.update(extends="base.yaml"), ["unknown profile", "base.yaml", "tiny.yaml"]),
+    ],
+)
+def test_a_profile_with_a_mistake(
+    error: Callable[..., str], rewritten: Callable[[Change], Path], change: Change, words: list[str]
+) -> None:
+    path = rewritten(change)
+    said = error("config", "check", path)
+    assert [word for word in words if word not in said] == []
+    assert str(path.parent) in said
+    assert said == error("list", "-c", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("tasks: [\n  a: {", "cannot be read as YAML"), ("", "NoneType"), ("- 1\n- 2\n", "list")]
+)
+def test_a_file_that_is_no_profile(error: Callable[..., str], tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    said = error("config", "check", "wrong.yaml")
+    assert said.startswith("wrong.yaml: ")
+    assert words in said
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "account", "table", "list"])
+def test_a_missing_profile_names_the_nearest(
+    error: Callable[..., str], tiny_profile_file: Path, options: Callable[..., list[object]], command: str
+) -> None:
+    wrong = tiny_profile_file.with_name("tinny.yaml")
+    words = [command, "-c", wrong] if command in ("table", "list") else options(command, config=wrong, data=None)
+    known = tiny_profile_file
+    assert error(*words) == f"unknown profile '{wrong}'. Did you mean '{known}'? Choices: {known}"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"task": "sc"}, "unknown task 'sc'. Choices: cs"),
+        ({"setting": "r52"}, "unknown setting 'r52'. Did you mean 'r25'? Choices: r25"),
+        ({"method": "shred"}, "unknown method 'shred'. Did you mean 'shared'? Choices: block1, separate, shared, "),
+        ({"device": "gpu"}, "unknown device 'gpu'. Did you mean 'cpu'? Choices: auto, cpu, cuda"),
+    ],
+)
+def test_a_name_that_is_not_known(
+    error: Callable[..., str],
+    options: Callable[..., list[object]],
+    command: str,
+    changes: dict[str, object],
+    words: str,
+) -> None:
+    assert error(*options(command, **changes)).startswith(words)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
+    assert error(*options("train", device="cuda")) == "device 'cuda': no usable GPU here; choose 'auto' or 'cpu'"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda said: task(said)["data"].update(train="tyni"), "unknown dataset 'tyni'. Choices: tiny"),
+        (lambda said: task(said)["data"].update(channels=3), "dataset 'tiny' has no images in train/rgb/"),
+        (lambda said: task(said)["settings"]["r25"].update(ratio=0.1), "ratio 0.1 % of 64 pixels gives 0 measurements"),
+        (lambda said: task(said)["physics"].update(matrix="file", matrix_file="no.npy"), "no.npy: "),
+        (lambda said: task(said)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
+    ],
+)
+def test_a_training_that_cannot_start(
+    error: Callable[..., str],
+    options: Callable[..., list[object]],
+    rewritten: Callable[[Change], Path],
+    change: Change,
+    words: str,
+) -> None:
+    assert words in error(*options("train", config=rewritten(change), method="shared"))
+    assert not [path for path in Path("runs").rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def test_a_baseline_that_is_not_there(
+    error: Callable[..., str], options: Callable[..., list[object]], rewritten: Callable[[Change], Path]
+) -> None:
+    profile = rewritten(lambda said: task(said)["baselines"].append("linear_nmse"))
+    said = error(*options("train", config=profile, method="linear_nmse"))
+    assert said.startswith("unknown baseline 'linear_nmse'. Did you mean 'linear_mmse'? Choices: ")
+
+
+def test_data_that_is_missing(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
+    assert error(*options("train", data="elsewhere")).startswith("no dataset manifest elsewhere/*.md5")
+    assert error("data", "list", "--data", "elsewhere").startswith("no dataset manifest elsewhere/*.md5")
+
+
+def test_data_verify_names_what_is_wrong(error: Callable[..., str], tiny_data: Path, tmp_path: Path) -> None:
+    assert error("data", "verify", "tyni", "--data", tiny_data) == "unknown dataset 'tyni'. Choices: tiny"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/tiny.md5").write_bytes((tiny_data / "tiny.md5").read_bytes())
+    assert error("data", "verify", "tiny").startswith(
+        "data/tiny/test/gray/blobs.png (and 5 more files differ) is missing"
+    )
+
+
+# Scores of a folder of images
+
+
+@pytest.fixture
+def trained(options: Callable[..., list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lorun", *map(str, options("train"))])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+
+
+def test_a_folder_with_an_image_smaller_than_a_block(
+    error: Callable[..., str], trained: None, options: Callable[..., list[object]]
+) -> None:
+    Path("mine").mkdir()
+    Image.new("L", (20, 20)).save("mine/large.png")
+    Image.new("L", (20, 7)).save("mine/small.png")
+    said = error(*options("evaluate", images="mine"))
+    assert said == "image small is 7 x 20, smaller than a block of 8 pixels"
+    assert not Path("mine.csv").exists()
+
+
+def test_a_folder_with_a_truncated_image(
+    error: Callable[..., str], trained: None, options: Callable[..., list[object]], tiny_data: Path
+) -> None:
+    Path("mine").mkdir()
+    whole = (tiny_data / "tiny/test/gray/checks.png").read_bytes()
+    Path("mine/cut.png").write_bytes(whole[: len(whole) // 2])
+    assert error(*options("evaluate", images="mine")).startswith("mine/cut.png cannot be decoded (")
+    assert not Path("mine.csv").exists()
+
+
+def test_a_folder_without_images_and_no_folder(
+    error: Callable[..., str], trained: None, options: Callable[..., list[object]]
+) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").touch()
+    assert error(*options("evaluate", images="mine")).startswith("no images in mine: looked for .bmp, ")
+    assert error(*options("evaluate", images="theirs")) == "no folder theirs: name a folder of images"
+
+
+@pytest.mark.parametrize("damage", [None, b"not safetensors"])
+def test_weights_that_cannot_be_read(
+    error: Callable[..., str], trained: None, options: Callable[..., list[object]], damage: bytes | None
+) -> None:
+    (weights,) = Path("runs").rglob("weights.safetensors")
+    weights.unlink() if damage is None else weights.write_bytes(damage)
+    assert error(*options("evaluate")).startswith(f"{weights}: ")
+
+
+# Steps taken in the wrong order
+
+
+def test_scoring_what_is_not_trained(
+    error: Callable[..., str], options: Callable[..., list[object]], tiny_profile: Profile
+) -> None:
+    folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
+    words = f"cs/r25/shared seed 0 is not trained ({folder}): run `lorun train` first"
+    assert error(*options("evaluate", method="shared")) == words
+    Path("mine").mkdir()
+    assert error(*options("evaluate", method="shared", images="mine")) == words
+
+
+def test_lorun_before_its_pretraining(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
+    said = error(*options("train", method="lorun"))
+    assert said.startswith("cs/r25/lorun seed 0: its pretrained base is missing (runs/cs/r25/pretrain/seed0-")
+
+
+def test_a_table_of_runs_that_are_missing(error: Callable[..., str], tiny_profile_file: Path) -> None:
+    said = error("table", "-c", tiny_profile_file)
+    assert said.startswith("cs/r25/block1 seed 0 is not evaluated (runs/cs/r25/block1/seed0-")
+    assert not Path("results").exists()
+
+
+def test_showing_a_folder_without_results(error: Callable[..., str]) -> None:
+    Path("empty").mkdir()
+    assert error("show", "empty").startswith("empty/summary.md: no result set here")
+    assert error("show", "nowhere").startswith("nowhere/summary.md: no result set here")
+
+
+def test_listing_a_run_whose_outcome_is_damaged(
+    error: Callable[..., str], tiny_profile: Profile, tiny_profile_file: Path
+) -> None:
+    folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text('{"status": "comp')
+    assert error("list", "-c", tiny_profile_file).startswith(f"{folder}/training.json: damaged")
+
+
+def test_scores_that_cannot_be_written(
+    error: Callable[..., str], trained: None, options: Callable[..., list[object]]
+) -> None:
+    Path("file").touch()
+    assert error(*options("evaluate", out="file/rows.csv")).startswith("cannot write file/rows.csv: ")
