@@ -9,17 +9,14 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"
 
 
+# What the table is made of, too: after a failure there is a table, but what it lacks is still to be run.
 rule all:
     default_target: True
     input:
-        RESULTS / "summary.csv",
+        rules.table.input,
+        rules.table.output,
 
 
 rule data:
     input:
-        DATASETS,
-
-
-# Whatever finished is in the tables; what failed or never ran is a row that says so.
-onerror:
-    shell(f"lorun table --config {PROFILE_FILE} --out {RESULTS} --partial || true")
+        markers(DATASETS),

@@ -172,20 +172,17 @@ def table(
 @app.command()
 def show(folder: Annotated[Path, typer.Argument(help="Folder of a result set, e.g. results/quick.")]) -> None:
     """Print the summary of a result set and where its files lie."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     try:
         text = (folder / "summary.md").read_text(encoding="utf-8")
     except OSError as error:
         raise LorunError(
             f"{folder / 'summary.md'}: no result set here ({error.strerror}); `lorun table` writes one"
         ) from None
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(Markdown(text))
-    console.print(
-        "Files:", *sorted(str(path) for path in folder.iterdir() if not path.name.startswith(".")), sep="\n  "
-    )
+    typer.echo(text)
+    typer.echo("Files:")
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith("."):
+            typer.echo(f"  {path}")
 
 
 @app.command("list")

@@ -8,22 +8,25 @@ import argparse
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from lorun.config import load_profile
+from lorun.config import Profile, load_profile
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130  # as of a shell
 
 
 def main() -> int:
-    """Return Snakemake's exit status; print the table in any case."""
+    """Return Snakemake's exit status; print the table where there is one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick", help="file of config/ without its suffix (default: quick)")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores to use (default: all)")
@@ -34,51 +37,91 @@ def main() -> int:
     # The environment's own programs first, whatever shell this was called from.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     try:
-        with _only_one():
-            return _run(arguments)
+        with _only_one() as lock:
+            status = _run(arguments, lock)
     except LorunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        print("Interrupted. What is done is kept: the same command goes on from there.", file=sys.stderr)
+    return status
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    profile = load_profile(Path("config") / f"{arguments.profile}.yaml")
-    datasets = {
-        name for task in profile.tasks.values() for name in [task.data.train, task.data.validation, *task.data.test]
-    }
-    for name in datasets:
-        if find_damage(Path("data"), name):
-            Path("data", f".{name}.ok").unlink(missing_ok=True)  # the workflow then fetches it again
+def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
+    config = Path("config") / f"{arguments.profile}.yaml"
+    profile = load_profile(config)
     folder = Path(arguments.results or f"results/{profile.profile}")
     gpus = count_gpus()
     started = time.time()
     print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
-    settings = [f"profile={arguments.profile}", f"gpus={gpus}", f"results={folder}"]
-    command = [
-        "snakemake",
-        "--workflow-profile",
-        "workflow/profiles/default",
-        "--cores",
-        str(arguments.cores),
-    ]
-    command += ["--resources", "dvc=1", f"gpu={gpus}"]
-    command += [*arguments.snakemake, "--config", *settings]
+    settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
+    settings += ["--workflow-profile", "workflow/profiles/default"]
+    settings += ["--config", f"profile={arguments.profile}", f"gpus={gpus}", f"results={folder}"]
     if any(Path(".snakemake/locks").glob("*")):  # nobody runs: the lock of this launcher is ours
-        subprocess.run([*command, "--unlock"], check=True, capture_output=True)
-    status = subprocess.run(command, check=False).returncode
+        subprocess.run(["snakemake", "--unlock", *settings], check=False, capture_output=True)
+    status = 0
+    if not _data_intact(profile) and not arguments.snakemake:
+        # By themselves: to Snakemake, a training is out of date when its data are made anew in the same go.
+        status = _snakemake(["snakemake", "data", *settings], lock)
+    status = status or _snakemake(["snakemake", *arguments.snakemake, *settings], lock)
+    if status == INTERRUPTED or arguments.snakemake:
+        return status  # with arguments of one's own, the table is not what was asked for
+    if status and any(log.stat().st_mtime >= started for log in Path("runs").rglob("*.log")):
+        # Whatever finished is in the tables; what failed or never ran is a row that says so.
+        subprocess.run(["lorun", "table", "--config", config, "--out", folder, "--partial"], check=False)
     summary = folder / "summary.md"
-    if summary.exists():
+    written = summary.exists() and summary.stat().st_mtime >= started
+    if summary.exists() and (written or not status):
         subprocess.run(["lorun", "show", str(folder)], check=False)
-    if status:
+    if status and written:
         print(
             f"error: some jobs failed (see above and the logs in runs/); {folder} says which rows",
             file=sys.stderr,
         )
-    elif summary.exists() and summary.stat().st_mtime < started:
-        print(f"Nothing to do: {folder} is up to date.")
-    else:
+    elif status:
+        print(f"error: failed before there was a table (see above); {folder} is what it was", file=sys.stderr)
+    elif written:
         print(f"Done in {time.time() - started:.0f} s: {folder}")
+    else:
+        print(f"Nothing to do: {folder} is up to date.")
     return status
+
+
+def _data_intact(profile: Profile) -> bool:
+    """Whether all datasets are there; the markers of the others are removed, so that the workflow fetches them."""
+    datasets = {
+        name for task in profile.tasks.values() for name in [task.data.train, task.data.validation, *task.data.test]
+    }
+    markers = [Path("data", f".{name}.ok") for name in datasets]
+    for name, marker in zip(datasets, markers, strict=True):
+        if find_damage(Path("data"), name):
+            marker.unlink(missing_ok=True)
+    return all(marker.exists() for marker in markers)
+
+
+def _snakemake(command: list[str], lock: IO[str]) -> int:
+    """Run Snakemake to its end; return its exit status, or INTERRUPTED where a signal ended it.
+
+    Ctrl-C reaches Snakemake and its jobs from the terminal. SIGTERM is passed on: the running jobs are finished, no
+    others started. Snakemake keeps the lock, so that nobody else starts while it outlives a killed launcher.
+    """
+    stopped = False
+
+    def stop(number: int, _: object) -> None:
+        nonlocal stopped
+        stopped = True
+        if number == signal.SIGTERM:
+            process.send_signal(number)
+
+    process = subprocess.Popen(command, pass_fds=[lock.fileno()])
+    lock.truncate(0)
+    print(process.pid, end="", file=lock, flush=True)  # for the message of a second launcher
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    status = process.wait()
+    return INTERRUPTED if stopped and status else status
 
 
 def count_gpus() -> int:
@@ -91,20 +134,25 @@ def count_gpus() -> int:
 
 
 @contextmanager
-def _only_one() -> Iterator[None]:
-    """Hold the lock of this checkout; it ends with the process, however that ends."""
+def _only_one() -> Iterator[IO[str]]:
+    """Hold the lock of this checkout; it ends with the last process that has it, however that ends."""
     place = Path(".snakemake/launch.lock")
     try:
         place.parent.mkdir(exist_ok=True)
-        lock = place.open("w")
+        lock = place.open("a+")
     except OSError as error:
         raise LorunError(f"cannot write to {ROOT / place.parent}: {error.strerror}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LorunError("another `make reproduce` runs in this checkout; wait for it or stop it") from None
-        yield
+            lock.seek(0)
+            which = lock.read() or "just starting"
+            raise LorunError(
+                f"another `make reproduce` runs in this checkout (process {which}); wait for it or stop it"
+            ) from None
+        lock.truncate(0)
+        yield lock
 
 
 if __name__ == "__main__":

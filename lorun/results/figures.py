@@ -22,11 +22,14 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
         first = of[of.protocol == evaluation.protocols[0]]
         name = f"{task}_{dataset}_{setting}.png"
         written.append(_save(folder / f"psnr_parameters_{name}", _psnr_against_parameters(first)))
-        if evaluation.keep:
+        channels = profile.tasks[str(task)].data.channels
+        images = load_dataset(data, str(dataset), "test", channels) if evaluation.keep else {}
+        kept = next((image for image in evaluation.keep if image in images), None)
+        if kept is not None:
             experiments = [
                 profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in first.method
             ]
-            strip = _strip(experiments, first, str(dataset), runs=runs, data=data)
+            strip = _strip(experiments, first, str(dataset), kept, images[kept], runs=runs)
             written.append(_save(folder / f"strip_{name}", strip))
     return written
 
@@ -50,7 +53,13 @@ def _psnr_against_parameters(summary: pd.DataFrame) -> Any:
         )
     for _, row in summary[(summary.parameters_network == 0) & summary.psnr.notna()].iterrows():
         axes.axhline(row.psnr, color="0.6", linestyle=":", linewidth=1)
-        axes.annotate(f"{row.method} (no parameters)", (0.02, row.psnr), xycoords=("axes fraction", "data"), fontsize=8)
+        axes.annotate(
+            f"{row.method} (no parameters)",
+            (0.02, row.psnr),
+            va="bottom",
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+        )
     if len(known):
         axes.set_xscale("log")
         axes.margins(x=0.18)
@@ -64,13 +73,14 @@ def _psnr_against_parameters(summary: pd.DataFrame) -> Any:
     return figure
 
 
-def _strip(experiments: list[Experiment], summary: pd.DataFrame, dataset: str, *, runs: Path, data: Path) -> Any:
-    """The same crop of the first kept image: the truth, then every method's reconstruction with the first seed."""
+def _strip(
+    experiments: list[Experiment], summary: pd.DataFrame, dataset: str, image: str, truth: Pixels, *, runs: Path
+) -> Any:
+    """The same crop of a kept image: the truth, then every method's reconstruction with the first seed."""
     import matplotlib.pyplot as plt
 
     evaluation, channels = experiments[0].evaluation, experiments[0].data.channels
-    image = evaluation.keep[0]
-    panels: list[tuple[str, Pixels | None]] = [("truth", load_dataset(data, dataset, "test", channels)[image])]
+    panels: list[tuple[str, Pixels | None]] = [("truth", truth)]
     for experiment in experiments:
         path = runs / experiment.folder / "reconstructions" / dataset / f"{image}.png"
         panels.append((experiment.method, read_image(path, channels) if path.exists() else None))

@@ -1,6 +1,6 @@
-"""The tables that people read: summary and claims as Markdown, with what each figure means."""
+"""The tables that people read, as Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,29 +11,52 @@ _NONE = "–"
 
 
 def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame) -> str:
-    """The whole page `summary.md` of a result set."""
+    """The page `summary.md` of a result set: scores under the leading protocol beside their costs, and the claims."""
     parts = [f"# Results of the `{profile.profile}` profile\n"]
-    for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
-        first = profile.tasks[str(task)].evaluation.protocols[0]
-        one = of.iloc[0]
+    for title, of, one in _sections(summary):
+        main = of[of.protocol == _leading(profile, of)]
+        published = PUBLISHED if main.psnr_published.notna().any() else []
         parts.append(
-            f"## {task}, {dataset}, {setting}\n\nRatio {one.ratio:g} %, m = {_integer(one.m)} per block, Phi "
-            f"{one.matrix}, {_integer(one.images)} test images.\n"
+            f"## {title}\n\nRatio {one['ratio']:g} %, m = {_integer(one['m'])} per block, Phi {one['matrix']}, "
+            f"{_integer(of.images.max())} test images; scores under `{_leading(profile, of)}`, checkpoint policy "
+            f"`{_text(one['checkpoint_policy'])}`.\n"
+            f"Bytes of a training step on {_integer(one['step_batch'])} patches of {_integer(one['step_patch'])} "
+            f"pixels; inference and GFLOPs of one image of {_integer(one['image'])} pixels.\n"
         )
-        parts.append(_table(of[of.protocol == first], SCORES))
-        parts.append(f"Scores under `{first}`; checkpoint policy `{one.checkpoint_policy}`.\n")
-        for protocol in of.protocol.unique():
-            if protocol != first:
-                parts.append(f"Under `{protocol}`:\n\n" + _table(of[of.protocol == protocol], SCORES[:4]))
-        parts.append(
-            f"Counted, not timed: a training step on {_integer(one.step_batch)} patches of {_integer(one.step_patch)} "
-            f"pixels, a reconstruction of one image of {_integer(one.image)} pixels.\n"
-        )
-        parts.append(_table(of[of.protocol == first], ACCOUNTS))
+        parts.append(_table(main, [*SCORES, *published, *COSTS]))
     if len(claims):
         parts.append("## The paper's claims\n\n" + _table(claims, CLAIMS))
     parts.append(_MEANING)
     return "\n".join(parts)
+
+
+def render_details(profile: Profile, summary: pd.DataFrame) -> str:
+    """The page `details.md`: scores under the other protocols, parameters and bytes by kind."""
+    parts = [f"# Results of the `{profile.profile}` profile in detail\n"]
+    for title, of, one in _sections(summary):
+        leading = _leading(profile, of)
+        parts.append(f"## {title}\n")
+        for protocol in of.protocol.unique():
+            if protocol != leading:
+                parts.append(f"Under `{protocol}`:\n\n" + _table(of[of.protocol == protocol], SCORES))
+        main = of[of.protocol == leading]
+        parts.append("Parameters:\n\n" + _table(main, PARAMETERS))
+        parts.append(
+            f"Live bytes at the peak of a training step on {_integer(one['step_batch'])} patches of "
+            f"{_integer(one['step_patch'])} pixels (MB):\n\n" + _table(main, BYTES)
+        )
+    return "\n".join(parts)
+
+
+def _sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[Any, Any]]]:
+    """Each task, dataset and setting: its title, its lines, and what all methods share."""
+    for names, of in summary.groupby(["task", "dataset", "setting"], sort=False):
+        # What all share, from the first that has it: a failed one knows little.
+        yield ", ".join(map(str, names)), of, {column: next(iter(of[column].dropna()), None) for column in of}
+
+
+def _leading(profile: Profile, of: pd.DataFrame) -> str:
+    return profile.tasks[str(of.task.iloc[0])].evaluation.protocols[0]
 
 
 _MEANING = """\
@@ -86,15 +109,23 @@ SCORES: Columns = [
     ("PSNR (dB)", _spread("psnr", 2)),
     ("SSIM", _spread("ssim", 4)),
     ("status", lambda row: f"{row.status} {_integer(row.seeds)}/{_integer(row.seeds_planned)}"),
+]
+
+PUBLISHED: Columns = [
     ("published", _column("psnr_published", _decimals(2))),
     ("delta", _column("psnr_delta", _decimals(2))),
+]
+
+COSTS: Columns = [
     ("steps", _column("steps", _integer)),
     ("network", _column("parameters_network", _integer)),
     ("trainable", _column("parameters_trainable", _integer)),
-    ("step peak (MB)", _column("step_total", _scaled(1e6, 1))),
+    ("step (MB)", _column("step_total", _scaled(1e6, 1))),
+    ("inference (MB)", _column("inference_total", _scaled(1e6, 2))),
+    ("GFLOPs", _column("flops", _scaled(1e9, 2))),
 ]
 
-ACCOUNTS: Columns = [
+PARAMETERS: Columns = [
     ("method", _column("method", _text)),
     ("K", _column("stages", _integer)),
     ("operator", _column("parameters_operator", _integer)),
@@ -102,14 +133,19 @@ ACCOUNTS: Columns = [
     ("adapters", _column("parameters_adapters", _integer)),
     ("step sizes", _column("parameters_step_sizes", _integer)),
     ("other", _column("parameters_other", _integer)),
-    ("published network", _column("parameters_published", _integer)),
-    ("step: parameters (MB)", _column("step_parameters", _scaled(1e6, 2))),
+    ("network", _column("parameters_network", _integer)),
+    ("published", _column("parameters_published", _integer)),
+]
+
+BYTES: Columns = [
+    ("method", _column("method", _text)),
+    ("parameters", _column("step_parameters", _scaled(1e6, 2))),
     ("gradients", _column("step_gradients", _scaled(1e6, 2))),
     ("optimiser", _column("step_optimiser", _scaled(1e6, 2))),
     ("activations", _column("step_activations", _scaled(1e6, 1))),
-    ("others", _column("step_other", _scaled(1e6, 1))),
-    ("inference peak (MB)", _column("inference_total", _scaled(1e6, 2))),
-    ("GFLOPs", _column("flops", _scaled(1e9, 2))),
+    ("other", _column("step_other", _scaled(1e6, 1))),
+    ("total", _column("step_total", _scaled(1e6, 1))),
+    ("in the", _column("step_phase", _text)),
 ]
 
 CLAIMS: Columns = [
@@ -124,7 +160,10 @@ CLAIMS: Columns = [
 
 
 def _table(frame: pd.DataFrame, columns: Columns) -> str:
-    lines = ["| " + " | ".join(title for title, _ in columns) + " |"]
-    lines.append("|---" + "|---:" * (len(columns) - 1) + "|")
-    lines += ["| " + " | ".join(show(row) for _, show in columns) + " |" for _, row in frame.iterrows()]
-    return "\n".join(lines) + "\n"
+    """A Markdown table whose columns also line up in a terminal."""
+    cells = [[title for title, _ in columns]]
+    cells += [[show(row) for _, show in columns] for _, row in frame.iterrows()]
+    widths = [max(4, *(len(line[column]) for line in cells)) for column in range(len(columns))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])

@@ -5,7 +5,8 @@ from pathlib import Path
 from lorun.config import Experiment
 
 ROWS = "evaluation.csv"
-LOGS = ("evaluate.log", "train.log")  # the later one first
+TRAINING_LOG = "train.log"
+EVALUATION_LOG = "evaluate.log"
 
 
 def account_path(runs: Path, experiment: Experiment) -> Path:

@@ -11,8 +11,8 @@ from lorun.config import Experiment, Profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import METRICS
 from lorun.files import write_text
-from lorun.results.markdown import render
-from lorun.results.paths import LOGS, ROWS, account_path
+from lorun.results.markdown import render, render_details
+from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.results.summary import claims, summarise
 from lorun.training.outcome import read_outcome
@@ -21,8 +21,8 @@ from lorun.training.outcome import read_outcome
 def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool = False) -> pd.DataFrame:
     """Write all tables of `profile` into `folder` and return the summary.
 
-    rows.csv (one per image, metric and protocol), summary.csv/.json/.md, claims.csv, accounting.csv, curves.csv; and
-    timing.csv, the only one that depends on the machine's mood.
+    rows.csv (one per image, metric and protocol), summary.csv/.json/.md, details.md, claims.csv, accounting.csv,
+    curves.csv; and timing.csv, the only one that depends on the machine's mood.
 
     Raises:
         LorunError: a run is missing, unless `partial`: it then is a row with its status and no value.
@@ -40,6 +40,7 @@ def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool =
     write_table(folder / "claims.csv", claimed)
     write_table(folder / "summary.csv", summary)
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
+    write_text(folder / "details.md", render_details(profile, summary))
     write_text(folder / "summary.md", render(profile, summary, claimed))
     return summary
 
@@ -50,7 +51,7 @@ def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
         return read_rows(folder / ROWS)
     if not partial:
         raise LorunError(f"{experiment.name} is not evaluated ({folder / ROWS} is missing): run `lorun evaluate` first")
-    message = _last_error(folder)
+    message = _last_error(experiment, folder)
     return to_frame(
         {
             **experiment.model_dump(include={"task", "setting", "method", "seed"}),
@@ -68,14 +69,14 @@ def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
     )
 
 
-def _last_error(folder: Path) -> str | None:
-    """The last line that the run's logs end with, the later job first."""
-    for name in LOGS:
-        if (folder / name).exists():
-            lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
-            if lines:
-                return lines[-1]
-    return None
+def _last_error(experiment: Experiment, folder: Path) -> str | None:
+    """What the log of the job that has not ended well ends with, unless that is a report of progress."""
+    log = folder / (TRAINING_LOG if read_outcome(folder) is None else EVALUATION_LOG)
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return lines[-1] if lines and not lines[-1].startswith(experiment.name) else None
 
 
 def _accounts(profile: Profile, runs: Path, partial: bool) -> Iterator[dict[str, Any]]:

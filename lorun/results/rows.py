@@ -29,6 +29,7 @@ COLUMNS = (
 )
 
 _INTEGERS = ("seed", "steps", "scored_step", "trained_threads", "threads")
+_NOT_TEXT = ("value", "trained_dirty", "dirty", *_INTEGERS)
 _DIGITS = 6  # of a score: far finer than it means anything, coarse enough to hide the last bit's noise
 
 
@@ -52,8 +53,10 @@ def read_rows(path: Path) -> pd.DataFrame:
     Raises:
         LorunError: the file is missing, is not CSV, or has other columns.
     """
+    # An image may be called 001 or NA, and a hash may look like a number.
+    text = {column: str for column in COLUMNS if column not in _NOT_TEXT}
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except FileNotFoundError:
         raise LorunError(f"{path}: no such table of rows") from None
     except (OSError, ValueError) as error:

@@ -47,9 +47,23 @@ def marker(dataset):
     return str(DATA / f".{dataset}.ok")
 
 
-def markers(experiment):
-    said = experiment.data
-    return [marker(name) for name in sorted({said.train, said.validation, *said.test})]
+def markers(datasets):
+    return [marker(name) for name in datasets]
 
 
-DATASETS = sorted({path for e in EXPERIMENTS for path in markers(e)})
+def identities(datasets):
+    """The md5s of datasets, as one parameter of a rule."""
+    return " ".join(dataset_identity(DATA, name) for name in datasets)
+
+
+def training_data(wildcards):
+    """The datasets that a training reads; those that it is scored on are no concern of it."""
+    said = experiment(wildcards).data
+    return sorted({said.train, said.validation})
+
+
+def test_data(wildcards):
+    return experiment(wildcards).data.test
+
+
+DATASETS = sorted({name for e in EXPERIMENTS for name in [e.data.train, e.data.validation, *e.data.test]})

@@ -4,6 +4,7 @@
 rule evaluate:
     input:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/training.json",
+        data=lambda wildcards: ancient(markers(test_data(wildcards))),
     output:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluation.csv",
     log:
@@ -12,6 +13,7 @@ rule evaluate:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.benchmark.tsv"
     params:
         config=lambda wildcards: experiment(wildcards).config_hash,
+        data_md5=lambda wildcards: identities(test_data(wildcards)),
     resources:
         gpu=min(1, GPUS),
     shell:

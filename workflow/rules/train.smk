@@ -11,7 +11,7 @@ def pretrained_base(wildcards):
 
 rule train:
     input:
-        data=lambda wildcards: ancient(markers(experiment(wildcards))),
+        data=lambda wildcards: ancient(markers(training_data(wildcards))),
         base=pretrained_base,
     output:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/training.json",
@@ -20,7 +20,7 @@ rule train:
     benchmark:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/train.benchmark.tsv"
     params:
-        data_md5=lambda wildcards: dataset_identity(DATA, experiment(wildcards).data.train),
+        data_md5=lambda wildcards: identities(training_data(wildcards)),
     threads: lambda wildcards: 1 if GPUS else experiment(wildcards).training.cpu_threads
     resources:
         gpu=min(1, GPUS),

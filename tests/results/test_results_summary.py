@@ -1,0 +1,299 @@
+"""Means, spreads, published values, claims and their Markdown, from made-up rows, by hand."""
+
+import math
+import re
+
+import pandas as pd
+import pytest
+import yaml
+
+from lorun.config import BlockCSConfig, load_profile
+from lorun.results.markdown import render, render_details
+from lorun.results.published import matrix_kind, published_score
+from lorun.results.rows import to_frame
+from lorun.results.summary import claims, summarise
+
+FIRST, SECOND = "cs_float_y", "cs_round_y"
+OWN = "jianzhangcs/ISTA-Net-PyTorch released weights, evaluated with its own script"
+
+
+@pytest.fixture
+def make_profile(tiny_profile_file):
+    """The tiny profile with `parts` of its task replaced, and two seeds."""
+
+    def make(seeds=(0, 1), **parts):
+        said = yaml.safe_load(tiny_profile_file.read_text())
+        said["seeds"] = list(seeds)
+        said["tasks"]["cs"].update(strategies=["separate", "lorun"], baselines=["linear_mmse"])
+        said["tasks"]["cs"].update(parts)
+        tiny_profile_file.write_text(yaml.safe_dump(said))
+        return load_profile(tiny_profile_file)
+
+    return make
+
+
+@pytest.fixture
+def set11(make_profile):
+    """As the ISTA-Net family is measured: 33 x 33 blocks of a fixed matrix at 25 % on Set11."""
+    return make_profile(
+        data={"train": "tiny", "validation": "tiny", "test": ["set11"]},
+        physics={"name": "block_cs", "block": 33, "count": "ista_net"},
+        baselines=["ista_net_plus", "linear_mmse"],
+    )
+
+
+def rows_of(method, seed, psnr=(), ssim=(), status="completed", protocol=FIRST, dataset="tiny"):
+    """One row per image and metric; where nothing came out, one row per metric without a value."""
+    said = {"task": "cs", "setting": "r25", "dataset": dataset, "method": method, "seed": seed, "protocol": protocol}
+    said |= {"status": status, "steps": 8, "checkpoint_policy": "last"}
+    scores = {"psnr": psnr or [None], "ssim": ssim or [None]}
+    return [
+        {**said, "metric": metric, "image": f"image{place}" if value is not None else None, "value": value}
+        for metric, values in scores.items()
+        for place, value in enumerate(values)
+    ]
+
+
+def summarised(profile, rows, accounts=()):
+    return summarise(profile, to_frame(rows), list(accounts))
+
+
+def line(summary, method, protocol=FIRST):
+    (found,) = summary[(summary.method == method) & (summary.protocol == protocol)].to_dict("records")
+    return found
+
+
+def account(method, **numbers):
+    return {"task": "cs", "setting": "r25", "method": method, **numbers}
+
+
+def test_mean_over_seeds_of_the_mean_over_images_and_the_spread_over_seeds(make_profile):
+    rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, [33, 35], [0.8, 0.8])
+    found = line(summarised(make_profile(), rows), "lorun")
+    assert found["psnr"] == (31 + 34) / 2
+    assert found["psnr_sd"] == pytest.approx(3 / math.sqrt(2), abs=1e-6)  # of 31 and 34, not of the four images
+    assert found["ssim"] == pytest.approx((0.6 + 0.8) / 2)
+    assert found["ssim_sd"] == pytest.approx(0.2 / math.sqrt(2), abs=1e-6)
+    assert (found["status"], found["seeds"], found["seeds_planned"], found["images"]) == ("completed", 2, 2, 2)
+    assert (found["steps"], found["checkpoint_policy"]) == (8, "last")
+
+
+def test_protocols_do_not_mix(make_profile):
+    rows = rows_of("lorun", 0, [30], [0.5]) + rows_of("lorun", 0, [20], [0.4], protocol=SECOND)
+    summary = summarised(make_profile([0]), rows)
+    assert line(summary, "lorun")["psnr"] == 30
+    assert line(summary, "lorun", SECOND)["psnr"] == 20
+
+
+def test_one_seed_has_no_spread(make_profile):
+    found = line(summarised(make_profile([0]), rows_of("lorun", 0, [30, 32], [0.5, 0.7])), "lorun")
+    assert found["psnr"] == 31
+    assert pd.isna(found["psnr_sd"])
+    assert pd.isna(found["ssim_sd"])
+
+
+@pytest.mark.parametrize("status", ["diverged", "out_of_memory", "failed", "not_run"])
+def test_a_seed_without_result_is_told_and_left_out_of_the_mean(make_profile, status):
+    rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, status=status)
+    found = line(summarised(make_profile(), rows), "lorun")
+    assert (found["status"], found["seeds"], found["seeds_planned"]) == (status, 1, 2)
+    assert found["psnr"] == 31
+    assert pd.isna(found["psnr_sd"])
+
+
+def test_the_status_is_the_worst_of_all_seeds(make_profile):
+    order = ["failed", "not_run", "diverged", "out_of_memory"]
+    for place, worst in enumerate(order):
+        rows = [row for seed, status in enumerate(order[place:]) for row in rows_of("lorun", seed, status=status)]
+        assert line(summarised(make_profile(), rows[::-1]), "lorun")["status"] == worst
+
+
+def test_a_method_without_rows_or_account_still_has_its_line(make_profile):
+    summary = summarised(make_profile(), rows_of("lorun", 0, [30], [0.5]))
+    assert summary.method.tolist() == ["separate", "lorun", "linear_mmse"] * 2
+    found = line(summary, "separate")
+    assert (found["status"], found["seeds"]) == ("not_run", 0)
+    assert all(pd.isna(found[name]) for name in ("psnr", "ssim", "steps", "parameters_network", "step_total"))
+
+
+def test_the_account_is_repeated(make_profile):
+    counts = {"parameters_network": 7, "step_total": 1_000, "step_phase": "backward", "flops": 5}
+    found = line(summarised(make_profile(), [], [account("lorun", **counts)]), "lorun")
+    assert {name: found[name] for name in counts} == counts
+
+
+def test_a_published_score_is_beside_ours_with_its_most_trusted_source(set11):
+    rows = rows_of("ista_net_plus", 0, [33.0], [0.92], dataset="set11")
+    rows += rows_of("linear_mmse", 0, [20.0], [0.5], dataset="set11")
+    summary = summarised(set11, rows, [account("ista_net_plus", stages=9)])
+    found = line(summary, "ista_net_plus")
+    assert found["matrix"] == "fixed_gaussian_33"
+    assert found["psnr_published"] == 32.44  # the authors' weights, not the 32.59 that CASNet cites
+    assert found["psnr_delta"] == pytest.approx(33.0 - 32.44)
+    assert (found["ssim_published"], found["ssim_delta"]) == (0.9237, pytest.approx(0.92 - 0.9237))
+    assert found["published_source"] == OWN
+    assert found["parameters_published"] == 340_000
+    other = line(summary, "linear_mmse")
+    for name in ("psnr_published", "psnr_delta", "ssim_published", "published_source", "parameters_published"):
+        assert pd.isna(other[name])
+
+
+def test_without_our_score_the_published_one_has_no_delta(set11):
+    found = line(summarised(set11, rows_of("ista_net_plus", 0, status="failed", dataset="set11")), "ista_net_plus")
+    assert found["psnr_published"] == 32.44
+    assert pd.isna(found["psnr_delta"])
+
+
+MATCHING = {"ratio": 25, "block": 33, "matrix": "gaussian"}
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "changes", "psnr"),
+    [
+        ("ista_net_plus", "set11", {}, 32.44),
+        ("ista_net_plus", "set11", {"ratio": 50}, 38.11),  # only another paper has it
+        ("ista_net_plus", "bsd68", {}, 29.36),
+        ("ista_net_plus", "set11", {"ratio": 30}, None),
+        ("ista_net_plus", "set11", {"block": 32}, None),
+        ("ista_net_plus", "set11", {"matrix": "learned"}, None),
+        ("amp_net", "set11", {"matrix": "learned"}, 34.60),
+        ("amp_net", "set11", {}, None),
+        ("ista_net_plus", "general100", {}, None),
+        ("linear_mmse", "set11", {}, None),
+    ],
+)
+def test_published_scores_hold_for_one_dataset_matrix_and_ratio(method, dataset, changes, psnr):
+    score = published_score("cs", dataset, method, BlockCSConfig(**{**MATCHING, **changes}))
+    assert (score and score.psnr) == psnr
+
+
+def test_no_published_score_serves_both_a_fixed_and_a_learned_matrix():
+    methods = ("ista_net", "ista_net_plus", "amp_net", "dgunet_plus", "fsoinet", "nestd_net")
+    served = {"gaussian": set(), "learned": set()}
+    for ratio in (1, 4, 5, 10, 20, 25, 30, 40, 50):
+        for block in (32, 33):
+            for matrix, found in served.items():
+                physics = BlockCSConfig(ratio=ratio, block=block, matrix=matrix)
+                assert matrix_kind(physics) == f"{'fixed_gaussian' if matrix == 'gaussian' else 'learned'}_{block}"
+                found |= {method for method in methods if published_score("cs", "set11", method, physics)}
+    assert served["gaussian"] == {"ista_net", "ista_net_plus"}
+    assert served["learned"] == {"amp_net", "dgunet_plus", "fsoinet", "nestd_net"}
+
+
+@pytest.mark.parametrize(
+    ("method", "stages", "published"),
+    [("lorun", 9, 5_230_000), ("separate", 9, 15_960_000), ("lorun", 3, None), ("separate", 3, None)],
+)
+def test_the_papers_sizes_stand_beside_networks_of_its_nine_stages(make_profile, method, stages, published):
+    found = line(summarised(make_profile(), [], [account(method, stages=stages)]), method)
+    assert found["parameters_published"] == published or (published is None and pd.isna(found["parameters_published"]))
+
+
+ACCOUNTS = (
+    account("lorun", stages=3, parameters_network=100, step_total=30, inference_total=10),
+    account("separate", stages=3, parameters_network=400, step_total=40, inference_total=25),
+)
+SCORES = [
+    *rows_of("lorun", 0, [31.0], [0.9]),
+    *rows_of("separate", 0, [31.5], [0.9]),
+    *rows_of("lorun", 0, [1.0], [0.1], protocol=SECOND),
+    *rows_of("separate", 0, [2.0], [0.1], protocol=SECOND),
+]
+
+
+def test_claims_are_ratios_of_ours_beside_the_papers(make_profile):
+    profile = make_profile([0])
+    found = claims(profile, summarised(profile, SCORES, ACCOUNTS)).set_index("claim")
+    assert len(found) == 4  # of the first protocol alone
+    parameters = found.loc["parameters, LoRun / Block-K"]
+    assert parameters.ours == 100 / 400
+    assert parameters.published == pytest.approx(5.23 / 15.96)
+    assert parameters.delta == pytest.approx(0.25 - 5.23 / 15.96, abs=1e-6)
+    step = found.loc["peak bytes of a training step, LoRun / Block-K"]
+    assert (step.ours, step.published, step.delta) == (30 / 40, 0.30, pytest.approx(0.45))
+    inference = found.loc["peak bytes of inference, LoRun / Block-K"]
+    assert inference.ours == 10 / 25
+    assert pd.isna(inference.published)
+    assert pd.isna(inference.delta)
+    quality = found.loc["PSNR, LoRun - Block-K (on par or above)"]
+    assert (quality.ours, quality.published, quality.delta, quality.unit) == (-0.5, 0.0, -0.5, "dB")
+    assert set(found.stages) == {3}
+
+
+def test_a_claim_about_a_run_without_result_is_null(make_profile):
+    profile = make_profile([0])
+    rows = rows_of("lorun", 0, [31.0], [0.9]) + rows_of("separate", 0, status="diverged")
+    found = claims(profile, summarised(profile, rows, ACCOUNTS[:1]))
+    assert len(found) == 4
+    assert found.ours.isna().all()
+    assert found.delta.isna().all()
+
+
+def test_without_block_k_there_is_nothing_to_claim(make_profile):
+    profile = make_profile([0], strategies=["lorun"])
+    found = claims(profile, summarised(profile, SCORES[:2], ACCOUNTS))
+    assert found.empty
+    assert "claim" in found.columns
+
+
+def tables(page):
+    """The Markdown tables of a page, as lists of rows of cells."""
+    found = [[]]
+    for text in page.splitlines():
+        if text.startswith("|"):
+            assert text.endswith("|")
+            found[-1].append([cell.strip() for cell in text.strip("|").split("|")])
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def page_of(profile, rows, accounts=()):
+    """Both pages of a result set."""
+    summary = summarised(profile, rows, accounts)
+    return render(profile, summary, claims(profile, summary)) + render_details(profile, summary)
+
+
+@pytest.mark.parametrize("accounts", [ACCOUNTS, ()], ids=["accounted", "not accounted"])
+def test_every_line_of_a_markdown_table_has_the_same_cells(make_profile, accounts):
+    page = page_of(make_profile([0]), SCORES, accounts)
+    scores, claimed, other_protocol, parameters, by_kind = tables(page)
+    for table in (scores, claimed, other_protocol, parameters, by_kind):
+        assert len({len(cells) for cells in table}) == 1
+        assert all(re.fullmatch("-{3,}:?", cell) for cell in table[1])
+        assert all(cell for cells in table for cell in cells)  # null is a dash, not a void
+    assert [cells[0] for cells in scores[2:]] == ["separate", "lorun", "linear_mmse"]
+    assert not re.search(r"\b(nan|None|NaN|<NA>|NA)\b", page)
+
+
+def test_the_markdown_shows_the_rounded_figures_and_dashes(make_profile):
+    rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, [33, 35], [0.8, 0.8])
+    rows += rows_of("separate", 0, [31.005], [0.5]) + rows_of("separate", 1, status="diverged")
+    scores, *_ = tables(
+        page_of(make_profile(), rows, [account("lorun", parameters_network=12345, step_total=2_340_000)])
+    )
+    separate, lorun, linear = (dict(zip(scores[0], cells, strict=True)) for cells in scores[2:])
+    assert (lorun["PSNR (dB)"], lorun["SSIM"], lorun["status"]) == ("32.50 ± 2.12", "0.7000 ± 0.1414", "completed 2/2")
+    assert (lorun["network"], lorun["step (MB)"], lorun["inference (MB)"]) == ("12 345", "2.3", "–")
+    assert "published" not in lorun  # there is no published value
+    assert (separate["status"], separate["network"]) == ("diverged 1/2", "–")
+    assert "±" not in separate["PSNR (dB)"]
+    assert (linear["PSNR (dB)"], linear["SSIM"], linear["status"]) == ("–", "–", "not_run 0/0")
+
+
+def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
+    rows = rows_of("separate", 0, status="failed") + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
+    rows[0]["checkpoint_policy"] = rows[1]["checkpoint_policy"] = None
+    page = page_of(make_profile([0]), rows, [account("lorun", m=16, step_batch=2, step_patch=16, image=24)])
+    assert "m = 16 per block" in page
+    assert "2 test images" in page
+    assert "checkpoint policy `last`" in page
+    assert "a training step on 2 patches of 16 pixels; inference and GFLOPs of one image of 24 pixels" in page
+
+
+def test_published_values_stand_beside_ours_where_there_are_some(make_profile):
+    profile = make_profile([0])
+    summary = summarised(profile, SCORES, ACCOUNTS).assign(psnr_published=32.44, psnr_delta=-1.94)
+    scores, *_ = tables(render(profile, summary, claims(profile, summary)))
+    lorun = dict(zip(scores[0], scores[3], strict=True))
+    assert (lorun["published"], lorun["delta"]) == ("32.44", "-1.94")
