@@ -35,8 +35,12 @@ ADAPTERS = "adapters"
 _VALIDATION_SIDE = 256  # validation images are cut to their centre: enough to watch a training by
 
 
-class Diverged(Exception):
-    """The loss is not a number any more; says at which step and learning rate."""
+class _NoResult(Exception):
+    """The training ends without weights; this is recorded as its outcome."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass
@@ -97,6 +101,7 @@ class _Training:
         used = {experiment.data.train, experiment.data.validation}
         self.provenance = provenance(experiment, {name: dataset_identity(data, name) for name in used}, device)
         self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
+        self.base = self._base_outcome(runs)
         self.state = self._start(images, runs)
         self._resume()
 
@@ -106,7 +111,7 @@ class _Training:
         system = build_system(experiment)
         block = experiment.physics.block
         system.physics.fit(random_blocks(images, block, experiment.physics.initial_blocks, experiment.seed))
-        if experiment.method == "lorun":
+        if self.base is not None and self.base.status == "completed":
             self._load_base(system, runs)
         system.to(self.device)
         trained = [p for p in system.parameters() if p.requires_grad]
@@ -119,17 +124,22 @@ class _Training:
             average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
         return _State(system, optimizer, average)
 
+    def _base_outcome(self, runs: Path) -> Outcome | None:
+        """How phase 1 of LoRun ended; None for the methods that have none."""
+        if self.experiment.method != "lorun":
+            return None
+        folder = runs / self.experiment.pretraining.folder
+        outcome = read_outcome(folder)
+        if outcome is None:
+            raise LorunError(
+                f"{self.experiment.name}: its pretrained base is missing ({folder}); "
+                f"train the method '{PRETRAIN}' with the same setting and seed first"
+            )
+        return outcome
+
     def _load_base(self, system: System, runs: Path) -> None:
         """Phase 1's denoiser and step size, and its physics, which may have been learned."""
         base = self.experiment.pretraining
-        outcome = read_outcome(runs / base.folder)
-        if outcome is None:
-            raise LorunError(
-                f"{self.experiment.name}: its pretrained base is missing ({runs / base.folder}); "
-                f"train the method '{PRETRAIN}' with the same setting and seed first"
-            )
-        if outcome.status != "completed":
-            raise LorunError(f"{self.experiment.name}: its pretrained base is {outcome.status}: {outcome.message}")
         path = runs / base.folder / WEIGHTS
         pretrained = build_system(base)
         load_state(pretrained, load_weights(path), path)
@@ -141,11 +151,13 @@ class _Training:
         status: Status = "completed"
         message = None
         try:
+            if self.base is not None and self.base.status != "completed":
+                raise _NoResult(self.base.status, f"in the pretraining: {self.base.message}")
             if self.state.optimizer is not None:
                 self._loop(self.state.optimizer)
             self._write_weights()
-        except Diverged as error:
-            status, message = "diverged", str(error)
+        except _NoResult as error:
+            status, message = error.status, str(error)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -189,7 +201,8 @@ class _Training:
                 if validate:
                     psnr = self._validate()
                     if math.isnan(psnr):  # the last update spoiled the weights; no later loss would tell
-                        raise Diverged(f"validation PSNR is nan at step {state.done} with learning rate {rate:.3g}")
+                        message = f"validation PSNR is nan at step {state.done} with learning rate {rate:.3g}"
+                        raise _NoResult("diverged", message)
                     self._record(torch.stack(losses).mean().item(), psnr, rate)
                     losses.clear()
                 if save:
@@ -223,13 +236,14 @@ class _Training:
         return self.config.precision == "bfloat16"
 
     def _check(self, losses: list[Tensor]) -> None:
-        """Raise Diverged with the step of the first loss that is not finite."""
+        """Raise _NoResult with the step of the first loss that is not finite."""
         finite = torch.isfinite(torch.stack(losses))
         if not finite.all():
             at = int((~finite).nonzero()[0])
             step = self.state.done - len(losses) + at + 1
             rate = learning_rate(step - 1, self.steps, self.config)
-            raise Diverged(f"loss is {losses[at].item()} at step {step} with learning rate {rate:.3g}")
+            message = f"loss is {losses[at].item()} at step {step} with learning rate {rate:.3g}"
+            raise _NoResult("diverged", message)
 
     @torch.no_grad()
     def _validate(self) -> float:

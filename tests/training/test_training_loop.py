@@ -220,11 +220,14 @@ def test_lorun_needs_its_base(run: Run, runs: Path, tiny_profile: Profile) -> No
     assert read_outcome(runs / tiny(tiny_profile, "lorun").folder) is None
 
 
-def test_lorun_does_not_start_from_a_base_that_diverged(run: Run, runs: Path, tiny_profile: Profile) -> None:
+def test_lorun_ends_as_its_base_did(run: Run, runs: Path, tiny_profile: Profile) -> None:
     assert run("pretrain", **EXPLODING).status == "diverged"
-    with pytest.raises(LorunError, match="its pretrained base is diverged: loss is nan at step 2"):
-        run("lorun", **EXPLODING)
-    assert read_outcome(runs / tiny(tiny_profile, "lorun", **EXPLODING).folder) is None
+    outcome = run("lorun", **EXPLODING)
+    assert (outcome.status, outcome.steps, outcome.scored_step) == ("diverged", 0, None)
+    assert outcome.message.startswith("in the pretraining: loss is nan at step 2")
+    folder = runs / tiny(tiny_profile, "lorun", **EXPLODING).folder
+    assert read_outcome(folder) == outcome
+    assert not (folder / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other shape"])
