@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,8 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     config = Path("config") / f"{arguments.profile}.yaml"
     profile = load_profile(config)
     folder = Path(arguments.results or f"results/{profile.profile}")
+    for place in (folder, Path("runs")):
+        _check_writable(place)
     gpus = count_gpus()
     started = time.time()
     print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
@@ -122,6 +125,16 @@ def _snakemake(command: list[str], lock: IO[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     status = process.wait()
     return INTERRUPTED if stopped and status else status
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise LorunError now rather than after hours of training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise LorunError(f"cannot write to {folder}: {error.strerror}; nothing was run") from error
 
 
 def count_gpus() -> int:

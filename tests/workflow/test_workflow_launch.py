@@ -274,6 +274,13 @@ def test_an_unknown_profile_is_one_line_with_the_near_name(project):
     )
 
 
+def test_a_results_folder_that_cannot_be_written_is_told_before_anything_runs(project):
+    (project / "blocked").write_text("a file")
+    result = launch(project, "tiny", "--results", "blocked/results")
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == ["error: cannot write to blocked/results: Not a directory; nothing was run"]
+
+
 def test_a_mistake_in_a_profile_is_one_line(project):
     write_profile(project, "wrong", {"extends": "tiny.yaml", "sedes": [1]})
     result = launch(project, "wrong")
