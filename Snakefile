@@ -19,4 +19,4 @@ rule all:
 
 rule data:
     input:
-        markers(DATASETS),
+        markers(PROFILE.datasets()),

@@ -94,6 +94,16 @@ class DataConfig(_Config):
     test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
     channels: Literal[1, 3] = 1
 
+    @property
+    def trained_on(self) -> list[str]:
+        """The datasets that a training reads."""
+        return sorted({self.train, self.validation})
+
+    @property
+    def datasets(self) -> list[str]:
+        """All datasets, those that are scored on too."""
+        return sorted({self.train, self.validation, *self.test})
+
 
 class TrainingConfig(_Config):
     steps: int = Field(ge=1, description="optimiser steps in all; LoRun's phase 1 is part of them")
@@ -217,6 +227,11 @@ class Experiment(_Config):
         return said
 
     @property
+    def labels(self) -> dict[str, Any]:
+        """What tells the experiment from others in a table: task, setting, method, seed."""
+        return {"task": self.task, "setting": self.setting, "method": self.method, "seed": self.seed}
+
+    @property
     def config_hash(self) -> str:
         """Hash of the whole experiment, measures included."""
         return _digest(self.model_dump(mode="json"))[:_KEY_LENGTH]
@@ -269,6 +284,14 @@ class Profile(_Config):
                 for method in task.methods:
                     for seed in self.seeds:
                         yield self.experiment(task_name, setting, method, seed)
+
+    def accounted(self) -> Iterator[Experiment]:
+        """The experiments with the first seed: an account is the same for all seeds."""
+        return (experiment for experiment in self.experiments() if experiment.seed == self.seeds[0])
+
+    def datasets(self) -> list[str]:
+        """Every dataset that a task uses."""
+        return sorted({name for task in self.tasks.values() for name in task.data.datasets})
 
     def experiment(self, task: str, setting: str, method: str, seed: int) -> Experiment:
         """Resolve one experiment. Raises UnknownName where the profile has no such task, setting or method."""

@@ -94,9 +94,7 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
 
 def _data_intact(profile: Profile) -> bool:
     """Whether all datasets are there; the markers of the others are removed, so that the workflow fetches them."""
-    datasets = {
-        name for task in profile.tasks.values() for name in [task.data.train, task.data.validation, *task.data.test]
-    }
+    datasets = profile.datasets()
     markers = [Path("data", f".{name}.ok") for name in datasets]
     for name, marker in zip(datasets, markers, strict=True):
         if find_damage(Path("data"), name):

@@ -34,7 +34,7 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
     """
     outcome = _ended(experiment, runs)
     names = experiment.data.test
-    md5s = {name: dataset_identity(data, name) for name in {*names, experiment.data.train, experiment.data.validation}}
+    md5s = {name: dataset_identity(data, name) for name in experiment.data.datasets}
     common = _common(experiment, outcome, md5s, device)
     if outcome.status != "completed":
         return [
@@ -114,10 +114,7 @@ def _ended(experiment: Experiment, runs: Path) -> Outcome:
 def _common(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], device: torch.device) -> dict[str, Any]:
     trained = {f"trained_{name}": outcome.provenance[name] for name in ("commit", "dirty", "device", "threads")}
     return {
-        "task": experiment.task,
-        "setting": experiment.setting,
-        "method": experiment.method,
-        "seed": experiment.seed,
+        **experiment.labels,
         "status": outcome.status,
         "message": outcome.message,
         "steps": outcome.total_steps,

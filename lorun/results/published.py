@@ -1,4 +1,7 @@
-"""What papers and repositories report, with its source; never mixed across sampling matrices or protocols."""
+"""What papers and repositories report, with its source; never mixed across sampling matrices.
+
+The table of published values names no protocols, so a value stands beside ours under each of them.
+"""
 
 from dataclasses import dataclass
 from functools import cache

@@ -15,7 +15,9 @@ from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.results.summary import claims, summarise
-from lorun.training.outcome import read_outcome
+from lorun.training.outcome import Outcome, read_outcome
+
+Ended = list[tuple[Experiment, Outcome]]
 
 
 def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool = False) -> pd.DataFrame:
@@ -32,11 +34,12 @@ def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool =
     accounts = list(_accounts(profile, runs, partial))
     summary = summarise(profile, rows, accounts)
     claimed = claims(profile, summary)
+    ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
     timing, counted = _split_timing(pd.DataFrame(accounts))
     write_table(folder / "rows.csv", rows)
     write_table(folder / "accounting.csv", counted)
-    write_table(folder / "timing.csv", pd.concat([timing, _training_times(experiments, runs)], ignore_index=True))
-    write_table(folder / "curves.csv", _curves(experiments, runs))
+    write_table(folder / "timing.csv", pd.concat([timing, _training_times(ended)], ignore_index=True))
+    write_table(folder / "curves.csv", _curves(ended))
     write_table(folder / "claims.csv", claimed)
     write_table(folder / "summary.csv", summary)
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
@@ -54,7 +57,7 @@ def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
     message = _last_error(experiment, folder)
     return to_frame(
         {
-            **experiment.model_dump(include={"task", "setting", "method", "seed"}),
+            **experiment.labels,
             "dataset": dataset,
             "protocol": protocol,
             "metric": metric,
@@ -80,9 +83,7 @@ def _last_error(experiment: Experiment, folder: Path) -> str | None:
 
 
 def _accounts(profile: Profile, runs: Path, partial: bool) -> Iterator[dict[str, Any]]:
-    for experiment in profile.experiments():
-        if experiment.seed != profile.seeds[0]:
-            continue
+    for experiment in profile.accounted():
         path = account_path(runs, experiment)
         if path.exists():
             yield json.loads(path.read_text(encoding="utf-8"))
@@ -99,27 +100,16 @@ def _split_timing(accounts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return timing.assign(what="reconstruction latency"), accounts.drop(columns=measured)
 
 
-def _training_times(experiments: list[Experiment], runs: Path) -> pd.DataFrame:
+def _training_times(ended: Ended) -> pd.DataFrame:
     records = []
-    for experiment in experiments:
-        outcome = read_outcome(runs / experiment.folder)
-        if outcome is not None:
-            said = experiment.model_dump(include={"task", "setting", "method", "seed"})
-            records.append({**said, "what": "training", "seconds": outcome.seconds, **_machine(outcome.provenance)})
+    for experiment, outcome in ended:
+        machine = {name: outcome.provenance[name] for name in ("device", "threads")}
+        records.append({**experiment.labels, "what": "training", "seconds": outcome.seconds, **machine})
     return pd.DataFrame(records)
 
 
-def _machine(provenance: dict[str, Any]) -> dict[str, Any]:
-    return {"device": provenance["device"], "threads": provenance["threads"]}
-
-
-def _curves(experiments: list[Experiment], runs: Path) -> pd.DataFrame:
-    records = []
-    for experiment in experiments:
-        outcome = read_outcome(runs / experiment.folder)
-        for point in outcome.curve if outcome else []:
-            said = experiment.model_dump(include={"task", "setting", "method", "seed"})
-            records.append({**said, **point.model_dump()})
+def _curves(ended: Ended) -> pd.DataFrame:
+    records = [{**experiment.labels, **point.model_dump()} for experiment, outcome in ended for point in outcome.curve]
     columns = ["task", "setting", "method", "seed", "step", "loss", "validation_psnr", "learning_rate"]
     return pd.DataFrame(records, columns=columns)
 

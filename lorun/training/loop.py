@@ -98,8 +98,8 @@ class _Training:
         channels = experiment.data.channels
         images = load_dataset(data, experiment.data.train, "train", channels)
         self.validation = load_dataset(data, experiment.data.validation, "validation", channels)
-        used = {experiment.data.train, experiment.data.validation}
-        self.provenance = provenance(experiment, {name: dataset_identity(data, name) for name in used}, device)
+        md5s = {name: dataset_identity(data, name) for name in experiment.data.trained_on}
+        self.provenance = provenance(experiment, md5s, device)
         self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
         self.base = self._base_outcome(runs)
         self.state = self._start(images, runs)

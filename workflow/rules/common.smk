@@ -20,7 +20,6 @@ RESULTS = Path(config.get("results", f"results/{PROFILE.profile}"))
 GPUS = int(config.get("gpus", 0))  # one training to a GPU; the launcher counts them
 
 EXPERIMENTS = list(PROFILE.experiments())
-FIRST_SEED = [e for e in EXPERIMENTS if e.seed == PROFILE.seeds[0]]
 
 
 def names(choices):
@@ -58,12 +57,8 @@ def identities(datasets):
 
 def training_data(wildcards):
     """The datasets that a training reads; those that it is scored on are no concern of it."""
-    said = experiment(wildcards).data
-    return sorted({said.train, said.validation})
+    return experiment(wildcards).data.trained_on
 
 
 def test_data(wildcards):
     return experiment(wildcards).data.test
-
-
-DATASETS = sorted({name for e in EXPERIMENTS for name in [e.data.train, e.data.validation, *e.data.test]})

@@ -4,7 +4,7 @@
 rule table:
     input:
         rows=[RUNS / e.folder / "evaluation.csv" for e in EXPERIMENTS],
-        accounts=[account_path(RUNS, e) for e in FIRST_SEED],
+        accounts=[account_path(RUNS, e) for e in PROFILE.accounted()],
     output:
         RESULTS / "summary.csv",
     log:
