@@ -42,17 +42,29 @@ class BlockCSConfig(_Config):
     padding: Literal["needed", "always"] = Field(
         "needed", description="pad right and below where needed, or always (a whole block on a multiple)"
     )
-    matrix: Literal["gaussian", "learned", "file"] = Field("gaussian", description="origin of Phi")
-    matrix_seed: int = Field(0, ge=0, description="seed of the orthonormal Gaussian Phi")
-    matrix_file: Path | None = Field(None, description="m x block**2 matrix, .npy or .mat, with matrix: file")
-    initial: Literal["lmmse", "adjoint", "pseudo_inverse"] = Field("lmmse", description="initial estimate x_0")
+    matrix: Literal["gaussian", "learned", "learned_binary", "file"] = Field("gaussian", description="origin of Phi")
+    matrix_seed: int = Field(0, ge=0, description="seed of the orthonormal Gaussian Phi, where learning starts too")
+    matrix_file: Path | None = Field(
+        None, description="m x block**2 matrix, .npy or .mat with the variable `phi`, with matrix: file"
+    )
+    initial: Literal["lmmse", "adjoint", "pseudo_inverse", "given"] = Field("lmmse", description="initial estimate x_0")
     initial_blocks: int = Field(20_000, ge=1, description="training blocks that the lmmse estimate is fitted on")
+    initial_file: Path | None = Field(
+        None, description="block**2 x m matrix, .npy or .mat with the variable `Qinit`, with initial: given"
+    )
 
     @model_validator(mode="after")
-    def _file_goes_with_matrix(self) -> Self:
+    def _files_are_asked_for(self) -> Self:
         if (self.matrix == "file") != (self.matrix_file is not None):
             raise ValueError("`matrix: file` and `matrix_file` belong together: give both or neither")
+        if (self.initial == "given") != (self.initial_file is not None):
+            raise ValueError("`initial: given` and `initial_file` belong together: give both or neither")
         return self
+
+    @property
+    def learned(self) -> bool:
+        """Whether Phi is trained with the network."""
+        return self.matrix.startswith("learned")
 
 
 class UNetConfig(_Config):

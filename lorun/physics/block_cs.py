@@ -8,7 +8,7 @@ import copy
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lorun.errors import LorunError
 
 Padding = Literal["needed", "always"]
-Initial = Literal["lmmse", "adjoint", "pseudo_inverse"]
+Initial = Literal["lmmse", "adjoint", "pseudo_inverse", "given"]
 
 
 class BlockCS(LinearPhysics):
@@ -36,11 +36,12 @@ class BlockCS(LinearPhysics):
         matrix: Phi, (m, n) with n a square number; a pixel's place in its block is row-major.
         learned: Phi is a trainable parameter instead of a buffer.
         padding: "needed" or "always".
-        initial: what `initial_estimate` computes: "lmmse" (needs `fit`), "adjoint" or "pseudo_inverse".
+        initial: what `initial_estimate` computes: "lmmse" (needs `fit`), "adjoint", "pseudo_inverse" or "given".
+        initialiser: the matrix (n, m) of the "given" initial estimate.
         dtype: of Phi.
 
     Raises:
-        LorunError: the matrix is not m x n with m <= n and n a square number.
+        LorunError: the matrix is not m x n with m <= n and n a square number, or the initialiser not n x m.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class BlockCS(LinearPhysics):
         learned: bool = False,
         padding: Padding = "needed",
         initial: Initial = "lmmse",
+        initialiser: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -61,15 +63,24 @@ class BlockCS(LinearPhysics):
         self.padding: Padding = padding
         self.initial: Initial = initial
         self.size: tuple[int, int] | None = None
-        matrix = matrix.to(dtype).clone()
-        if learned:
+        if (initial == "given") != (initialiser is not None):
+            raise LorunError("an initialiser goes with the initial estimate 'given', and only with it")
+        if initialiser is not None and initialiser.shape != (n, m):
+            raise LorunError(f"the initialiser has shape {tuple(initialiser.shape)}, Phi asks for {(n, m)}")
+        self._hold_matrix(matrix.to(dtype).clone())
+        if initialiser is not None:
+            initialiser = initialiser.to(dtype).clone()
+        elif initial == "lmmse" and not learned:
+            initialiser = torch.zeros(n, m, dtype=dtype)  # what `fit` finds
+        self.register_buffer("initialiser", initialiser)
+        moment = torch.zeros(n, n, dtype=dtype) if initial == "lmmse" and learned else None
+        self.register_buffer("second_moment", moment)  # of the blocks; found by `fit`, the initialiser follows Phi
+
+    def _hold_matrix(self, matrix: Tensor) -> None:
+        if self.learned:
             self.phi = nn.Parameter(matrix)
         else:
             self.register_buffer("phi", matrix)
-        # What `fit` finds: with a learned Phi the blocks' second moment, else the ready initialiser.
-        fitted = torch.zeros((n, n) if learned else (n, m), dtype=dtype) if initial == "lmmse" else None
-        self.register_buffer("second_moment", fitted if learned else None)
-        self.register_buffer("initialiser", None if learned else fitted)
 
     @property
     def m(self) -> int:
@@ -82,6 +93,14 @@ class BlockCS(LinearPhysics):
         bound.size = (height, width)
         bound.padding = padding or self.padding
         return bound
+
+    def whole_blocks(self) -> Self:
+        """This operator on images of whole blocks, whatever size it is bound to: for a network that works on padded
+        images, and crops its estimate to `size` at the end."""
+        unbound = copy.copy(self)
+        unbound.size = None
+        unbound.padding = "needed"
+        return unbound
 
     def A(self, x: Tensor, **_: object) -> Tensor:
         channels, height, width = x.shape[1:]
@@ -137,7 +156,9 @@ class BlockCS(LinearPhysics):
             return self.phi.mT
         if self.initial == "pseudo_inverse":
             return self._pseudo_inverse()
-        return _lmmse(self.phi, self.second_moment) if self.learned else self.initialiser
+        if self.initial == "lmmse" and self.learned:
+            return _lmmse(self.phi, self.second_moment)
+        return self.initialiser
 
     def _pseudo_inverse(self) -> Tensor:
         return torch.linalg.solve(self.phi @ self.phi.mT, self.phi).mT
@@ -152,6 +173,34 @@ class BlockCS(LinearPhysics):
         if self.size is not None:
             x = x[..., : self.size[0], : self.size[1]]
         return x
+
+
+class _StraightSign(torch.autograd.Function):
+    """sign, with sign(0) = 1, whose gradient is that of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: Tensor) -> Tensor:
+        return torch.where(latent >= 0, torch.ones_like(latent), -torch.ones_like(latent))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class BinaryBlockCS(BlockCS):
+    """Phi = scale * sign(latent), both learned; the gradient passes the sign unchanged.
+
+    The sampling of OPINE-Net (Zhang, Zhao and Gao, IEEE JSTSP 2020, section III.A). `matrix` is the initial latent.
+    """
+
+    def _hold_matrix(self, matrix: Tensor) -> None:
+        self.latent = nn.Parameter(matrix)
+        # sign(latent) has rows of norm sqrt(n); this makes them of norm 1, as an orthonormal Phi has.
+        self.scale = nn.Parameter(torch.full((1,), matrix.shape[1] ** -0.5, dtype=matrix.dtype))
+
+    @property
+    def phi(self) -> Tensor:  # type: ignore[override]
+        return self.scale * _StraightSign.apply(self.latent)
 
 
 def _per_channel(blocks: Tensor, matrix: Tensor, channels: int) -> Tensor:
@@ -194,23 +243,27 @@ def gaussian_matrix(m: int, pixels: int, seed: int) -> Tensor:
     return (q * r.diagonal().sign()).mT.contiguous()  # the signs make the factorisation unique
 
 
-def read_matrix(path: Path, m: int, pixels: int) -> Tensor:
-    """Phi from a `.npy` file or the `phi` of a MATLAB `.mat` file, checked to be m x pixels.
+def read_matrix(path: Path, key: str = "phi") -> Tensor:
+    """A matrix from a `.npy` file, or the variable `key` of a MATLAB `.mat` file; float64.
 
     Raises:
-        LorunError: the file is missing, unreadable, or holds another shape.
+        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than a finite matrix.
     """
     try:
         if path.suffix == ".mat":
             from scipy.io import loadmat
 
-            matrix = loadmat(path)["phi"]
+            held = loadmat(path)
+            if key not in held:
+                names = ", ".join(sorted(name for name in held if not name.startswith("__"))) or "nothing"
+                raise LorunError(f"{path}: holds no matrix named `{key}`, but {names}")
+            matrix = held[key]
         else:
             matrix = np.load(path, allow_pickle=False)
-    except KeyError:
-        raise LorunError(f"{path}: holds no matrix named `phi`") from None
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise LorunError(f"{path}: cannot be read as a sampling matrix: {error}") from error
-    if matrix.shape != (m, pixels):
-        raise LorunError(f"{path}: Phi has shape {matrix.shape}, the setting asks for {(m, pixels)}")
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise LorunError(f"{path}: cannot be read as a matrix: {error}") from error
+    if not (isinstance(matrix, np.ndarray) and matrix.ndim == 2 and matrix.dtype.kind in "fiub"):
+        raise LorunError(f"{path}: `{key}` is not a matrix of real numbers")
+    if not np.isfinite(matrix).all():
+        raise LorunError(f"{path}: `{key}` has values that are not finite")
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))

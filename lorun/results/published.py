@@ -27,7 +27,7 @@ class Score:
 
 def matrix_kind(physics: BlockCSConfig) -> str:
     """The kind of sampling matrix as the published tables name it: fixed_gaussian_33, learned_32, ..."""
-    return f"{'learned' if physics.matrix == 'learned' else 'fixed_gaussian'}_{physics.block}"
+    return f"{physics.matrix if physics.learned else 'fixed_gaussian'}_{physics.block}"
 
 
 def published_score(task: str, dataset: str, method: str, physics: BlockCSConfig) -> Score | None:

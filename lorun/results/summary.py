@@ -159,7 +159,7 @@ def _published_parameters(task: str, method: str, account: Mapping[str, Any]) ->
     else:
         import baselines
 
-        millions = baselines.card(method).get("published_parameters_M")
+        return baselines.card(method).published_network_parameters
     return None if millions is None else round(millions * 1e6)
 
 

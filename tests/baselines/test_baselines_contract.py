@@ -9,8 +9,6 @@ from lorun.config import BlockCSConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.physics import build_physics
 
-CARD = {"title", "citation", "licence", "tasks", "published_parameters_M", "differs"}
-
 
 @pytest.fixture(params=baselines.names())
 def name(request):
@@ -34,7 +32,9 @@ def test_there_are_baselines():
 
 
 def test_card_is_complete(name):
-    assert baselines.card(name).keys() == CARD
+    card = baselines.card(name)
+    assert card.title
+    assert card.licence
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -89,12 +89,13 @@ def test_overfits_one_patch(name, physics):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_parameters_are_within_2_percent_of_the_published_ones(name, physics):
-    published = baselines.card(name)["published_parameters_M"]
-    if published is None:
+def test_parameters_are_within_2_percent_of_the_published_ones_or_the_card_says_why(name, physics):
+    card = baselines.card(name)
+    if card.published_parameters_M is None:
         return
-    ours = sum(p.numel() for p in build(name, physics).parameters()) / 1e6
-    assert ours == pytest.approx(published, rel=0.02)
+    ours = sum(p.numel() for p in build(name, physics).parameters())
+    off = abs(ours - card.published_network_parameters) / (1e6 * card.published_parameters_M)
+    assert (off <= 0.02) == (card.parameters_differ is None), f"{off:.1%} off"
 
 
 def test_a_physics_that_a_baseline_declines_gives_the_reason():

@@ -183,9 +183,9 @@ def test_phi_files_that_do_not_fit_are_refused(tmp_path):
     for path, message in [
         (wrong, r"shape \(15, 64\), the setting asks for \(16, 64\)"),
         (other, "no matrix named `phi`"),
-        (text, "cannot be read as a sampling matrix"),
-        (pickled, "cannot be read as a sampling matrix"),
-        (tmp_path / "absent.npy", "cannot be read as a sampling matrix"),
+        (text, "cannot be read as a matrix"),
+        (pickled, "cannot be read as a matrix"),
+        (tmp_path / "absent.npy", "cannot be read as a matrix"),
     ]:
         with pytest.raises(LorunError, match=message):
             physics(matrix="file", matrix_file=path)

@@ -1,0 +1,1 @@
+"""OPINE-Net+ (IEEE JSTSP 2020)."""
