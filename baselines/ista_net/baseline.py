@@ -3,7 +3,8 @@ Compressive Sensing", CVPR 2018, section 3.2: soft thresholding in a learned tra
 
 from torch import Tensor
 
-from baselines.ista_family import BlockwiseISTA, Stage, two_convs
+from baselines.ista_family import STAGES, BlockwiseISTA, Stage, two_convs
+from lorun.physics import BlockCS
 
 
 class ISTAStage(Stage):
@@ -22,4 +23,5 @@ class ISTAStage(Stage):
 class Baseline(BlockwiseISTA):
     """Nine stages of 19,010 parameters each with one channel."""
 
-    stage = ISTAStage
+    def __init__(self, physics: BlockCS, channels: int) -> None:
+        super().__init__(ISTAStage(channels) for _ in range(STAGES))

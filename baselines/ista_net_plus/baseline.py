@@ -3,7 +3,8 @@ Compressive Sensing", CVPR 2018, section 3.3: soft thresholding in a learned tra
 
 from torch import Tensor
 
-from baselines.ista_family import FEATURES, BlockwiseISTA, Stage, conv3x3, two_convs
+from baselines.ista_family import FEATURES, STAGES, BlockwiseISTA, Stage, conv3x3, two_convs
+from lorun.physics import BlockCS
 
 
 class ISTAPlusStage(Stage):
@@ -25,4 +26,5 @@ class ISTAPlusStage(Stage):
 class Baseline(BlockwiseISTA):
     """Nine stages of 37,442 parameters each with one channel."""
 
-    stage = ISTAPlusStage
+    def __init__(self, physics: BlockCS, channels: int) -> None:
+        super().__init__(ISTAPlusStage(channels) for _ in range(STAGES))
