@@ -124,6 +124,9 @@ class TrainingConfig(_Config):
     patch: int = Field(64, ge=1, description="side of a patch, pixels")
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(5e-4, gt=0)
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="method -> its own, where the common one is not stable"
+    )
     final_learning_rate: float = Field(5e-6, ge=0, description="reached at the last step, on a cosine")
     warmup_steps: int = Field(0, ge=0, description="linear, from 0")
     weight_decay: float = Field(0.0, ge=0)
@@ -137,6 +140,12 @@ class TrainingConfig(_Config):
     validate_every: int = Field(500, ge=1, description="steps")
     checkpoint_policy: Literal["last", "best_validation"] = "last"
     cpu_threads: int = Field(1, ge=1, description="threads of one training on a CPU; part of what is reproducible")
+
+    def for_method(self, method: str) -> Self:
+        """With the method's own learning rate, if it has one; the final rate keeps its proportion."""
+        own = self.learning_rates.get(method, self.learning_rate)
+        final = self.final_learning_rate * own / self.learning_rate
+        return self.model_copy(update={"learning_rate": own, "final_learning_rate": final, "learning_rates": {}})
 
     @model_validator(mode="after")
     def _phases_fit(self) -> Self:
@@ -223,7 +232,9 @@ class Experiment(_Config):
         return _digest(self._shapes_weights())[:_KEY_LENGTH]
 
     def _shapes_weights(self) -> dict[str, Any]:
-        said = self.model_dump(mode="json", exclude={"task", "setting", "evaluation", "accounting"})
+        left_out = {"task", "setting", "evaluation", "accounting"}
+        # What is not set is left out too: an option that a later version adds does not change the keys of today.
+        said = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         said["data"].pop("test")
         if self.method not in ("lorun", "lorun_random"):
             del said["lora"]
@@ -235,7 +246,8 @@ class Experiment(_Config):
             del said["unfolding"]["stages"]
         if self.method != "shared_sigma":
             del said["unfolding"]["noise_level"]
-        del said["training"]["checkpoint_every"]
+        for resolved_or_irrelevant in ("learning_rates", "checkpoint_every"):
+            del said["training"][resolved_or_irrelevant]
         return said
 
     @property
@@ -317,9 +329,10 @@ class Profile(_Config):
             method=method,
             seed=seed,
             physics=chosen.physics_of(setting),
+            training=chosen.training.for_method(method),
             **{
                 part: getattr(chosen, part)
-                for part in ("data", "denoiser", "unfolding", "lora", "training", "evaluation", "accounting")
+                for part in ("data", "denoiser", "unfolding", "lora", "evaluation", "accounting")
             },
         )
 

@@ -1,8 +1,8 @@
 """What each dataset must hold, to the byte.
 
 `data/<name>.md5` is the manifest of dataset <name>, committed: lines "<md5>  <name>/<path>", sorted by path,
-as md5sum writes them (so `cd data && md5sum -c photos.md5` works too). The known datasets are those with a
-manifest.
+as md5sum writes them (so `cd data && md5sum -c photos.md5` works too). The known datasets are those of the registry
+and those with a manifest; a registered one that its user must obtain has a manifest once it was added.
 """
 
 import hashlib
@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, read_registry, split_of
 from lorun.errors import LorunError, UnknownName
 from lorun.files import write_text
-
-DATA_ROOT = Path("data")
 
 Damage = Literal["missing", "changed", "extra"]
 
@@ -26,15 +25,19 @@ _WHAT_TO_DO: dict[Damage, str] = {
 
 
 def known_datasets(root: Path = DATA_ROOT) -> list[str]:
-    """Names of the datasets that have a manifest in `root`, sorted. Raises LorunError when there is none."""
-    names = sorted(path.stem for path in root.glob("*.md5"))
+    """Names of the registered datasets, in the registry's order, then of others with a manifest in `root`, sorted.
+
+    Raises LorunError when there is none.
+    """
+    registered = list(read_registry(root))
+    names = registered + sorted({path.stem for path in root.glob("*.md5")} - set(registered))
     if not names:
-        raise LorunError(f"no dataset manifest {root}/*.md5: start from the project's root folder")
+        raise LorunError(f"no {root}/registry.yaml and no dataset manifest {root}/*.md5: start from the project's root")
     return names
 
 
 def manifest_path(root: Path, name: str) -> Path:
-    """Where the manifest of a known dataset lies. Raises UnknownName for any other name."""
+    """Where the manifest of a known dataset lies, or will once it was added. Raises UnknownName for any other name."""
     known = known_datasets(root)
     if name not in known:
         raise UnknownName("dataset", name, known)
@@ -44,9 +47,15 @@ def manifest_path(root: Path, name: str) -> Path:
 def read_manifest(root: Path, name: str) -> dict[str, str]:
     """The md5 of every file of a dataset, by its path inside the dataset ("test/gray/camera.png").
 
-    Raises UnknownName for a dataset without manifest, LorunError for a manifest that cannot be read.
+    Raises UnknownName for an unknown dataset, LorunError for a manifest that cannot be read, and for a dataset that its
+    user must obtain and has not added.
     """
     path = manifest_path(root, name)
+    entry = read_registry(root).get(name)
+    if entry is not None and entry.manual is not None and not path.exists():
+        raise LorunError(
+            f"dataset {name!r} must be obtained by you: {entry.manual.how}; then `lorun data add {name} --from FOLDER`"
+        )
     checksums = {}
     for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
         md5, _, file = line.partition("  ")
@@ -54,6 +63,25 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
             raise LorunError(f"{path}, line {number}: expected '<md5>  {name}/<file>', found {line!r}")
         checksums[file.removeprefix(f"{name}/")] = md5
     return checksums
+
+
+def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
+    """The files of a split, sorted by their path inside the dataset; `kind` is "gray" or "rgb".
+
+    Raises UnknownName for an unknown split, LorunError when it has no images of that kind.
+    """
+    entry = read_registry(root).get(name)
+    manifest = read_manifest(root, name)
+    splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(entry.splits)
+    if split not in splits:
+        raise UnknownName(f"split of {name}", split, splits)
+    patterns = OWN_LAYOUT if entry is None else entry.splits
+    files = sorted(file for file in manifest if split_of(patterns, file, kind) == split)
+    if not files:
+        raise LorunError(
+            f"dataset {name!r} has no {kind} images in its split {split}: choose another split or number of channels"
+        )
+    return files
 
 
 def write_manifest(root: Path, name: str) -> None:

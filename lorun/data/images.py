@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lorun.data.checksums import read_bytes, read_manifest, read_verified
-from lorun.errors import LorunError, UnknownName
+from lorun.data.checksums import read_bytes, read_manifest, read_verified, split_files
+from lorun.errors import LorunError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,7 +18,7 @@ Pixels = NDArray[np.uint8]
 
 _FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "PPM")
 _SUFFIXES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".pgm", ".ppm"}
-_FOLDER_OF_CHANNELS = {1: "gray", 3: "rgb"}
+_KIND_OF_CHANNELS = {1: "gray", 3: "rgb"}
 
 
 def luminance(rgb: Pixels) -> Pixels:
@@ -44,25 +44,21 @@ def read_image(path: Path, channels: int) -> Pixels:
 
 
 def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, Pixels]:
-    """The images in `root`/<name>/<split>/gray (1 channel) or rgb (3): name -> uint8 (C, H, W), in order.
+    """The images of a split of a dataset: name -> uint8 (C, H, W), in order of their paths.
 
-    Each file is checked against the manifest of the dataset before it is decoded. The splits are those named
-    in the manifest.
+    The splits are those of the registry. A dataset without an entry there has its images in
+    `root`/<name>/<split>/gray (1 channel) or rgb (3). Each file is checked against the manifest before it is decoded.
 
-    Raises UnknownName for an unknown dataset or split, LorunError for a missing or damaged file and when the
-    split has no images of that kind.
+    Raises UnknownName for an unknown dataset or split, LorunError for a missing or damaged file, when the
+    split has no images of that kind, and when two have the same name.
     """
     manifest = read_manifest(root, name)
-    splits = sorted({file.split("/")[0] for file in manifest})
-    if split not in splits:
-        raise UnknownName(f"split of {name}", split, splits)
-    folder = f"{split}/{_folder_of(channels)}/"
-    files = sorted(file for file in manifest if file.startswith(folder))
-    if not files:
-        raise LorunError(f"dataset {name!r} has no images in {folder}: choose another split or number of channels")
-    images = {}
-    for file in files:
+    kind = _kind_of(channels)
+    images: dict[str, Pixels] = {}
+    for file in split_files(root, name, split, kind):
         path = root / name / file
+        if path.stem in images:
+            raise LorunError(f"dataset {name!r} has two images called {path.stem!r} in its split {split}")
         images[path.stem] = _decode(read_verified(path, manifest[file]), path, channels)
     return images
 
@@ -86,16 +82,16 @@ def load_folder(folder: Path, channels: int) -> dict[str, Pixels]:
     return images
 
 
-def _folder_of(channels: int) -> str:
-    if channels not in _FOLDER_OF_CHANNELS:
+def _kind_of(channels: int) -> str:
+    if channels not in _KIND_OF_CHANNELS:
         raise LorunError(f"images have 1 (gray) or 3 (RGB) channels, not {channels}")
-    return _FOLDER_OF_CHANNELS[channels]
+    return _KIND_OF_CHANNELS[channels]
 
 
 def _decode(data: bytes, path: Path, channels: int) -> Pixels:
     from PIL import Image, ImageFile, UnidentifiedImageError
 
-    _folder_of(channels)
+    _kind_of(channels)
     # pyiqa switches this on for the whole process; the missing part of a truncated file would become gray.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

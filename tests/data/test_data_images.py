@@ -201,7 +201,7 @@ def test_load_dataset_finds_damage_at_use(root: Path) -> None:
 
 def test_load_dataset_without_images_of_that_kind(tmp_path: Path) -> None:
     (tmp_path / "mine.md5").write_text(f"{'0' * 32}  mine/test/gray/a.png\n")
-    with pytest.raises(LorunError, match="'mine' has no images in test/rgb/"):
+    with pytest.raises(LorunError, match="'mine' has no rgb images in its split test"):
         load_dataset(tmp_path, "mine", "test", 3)
 
 
