@@ -3,13 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lorun import __version__
 from lorun.config import Experiment, load_profile, profile_schema
-from lorun.errors import LorunError
+from lorun.errors import LorunError, UnknownName
 
 ENDED_WITHOUT_RESULT = 3
 """Exit status of a training that diverged or ran out of memory: recorded, and a row of the tables."""
@@ -79,10 +79,10 @@ def train(
 
 @app.command()
 def evaluate(
-    config: Config,
-    task: Task,
-    setting: Setting,
-    method: Method,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Profile, of a run that was trained.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task of the profile, e.g. cs.")] = None,
+    setting: Annotated[str | None, typer.Option(help="Setting of the task, e.g. r25.")] = None,
+    method: Annotated[str | None, typer.Option(help="Method of the task; or any baseline, with files.")] = None,
     seed: Seed = 0,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
@@ -91,31 +91,82 @@ def evaluate(
         Path | None, typer.Option(help="Score the images of this folder instead of the test sets.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Table of rows to write; default: evaluation.csv of the run.")
+        Path | None, typer.Option(help="Table of rows to write; default: evaluation.csv of the run, or FOLDER.csv.")
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Released weights (.pkl, .pth, .safetensors) of the baseline --method.")
+    ] = None,
+    matrix: Annotated[Path | None, typer.Option(help="Sampling matrix, .npy or .mat (`phi`), m x block^2.")] = None,
+    initial: Annotated[
+        str | None, typer.Option(help="Initial estimate: a matrix file (`Qinit`), adjoint or pseudo_inverse.")
+    ] = None,
+    padding: Annotated[
+        str, typer.Option(help="Padding to whole blocks: always (the ISTA-Net family) or needed.")
+    ] = "always",
+    protocol: Annotated[list[str] | None, typer.Option(help="Protocol, again for several; cs_float_y.")] = None,
 ) -> None:
-    """Score a trained run: one row per image, metric and protocol."""
+    """Score a reconstruction: one row per image, metric and protocol.
+
+    A trained run: --config, --task, --setting, --method, and --images for a folder of one's own.
+
+    Files of one's own, without a profile: --method, --images; --weights, --matrix and --initial as they are needed:
+
+    lorun evaluate --method ista_net --weights net_params_200.pkl --matrix phi_0_25_1089.mat
+    --initial Initialization_Matrix_25.mat --images Set11
+    """
     from lorun.devices import pick_device
-    from lorun.evaluation.reconstruct import evaluate as evaluate_one
-    from lorun.evaluation.reconstruct import evaluate_folder
     from lorun.results.paths import ROWS
     from lorun.results.rows import to_frame, write_table
 
-    experiment = load_profile(config).experiment(task, setting, method, seed)
-    if images is not None:
-        rows = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
+    if method is None:
+        raise LorunError("name the --method")
+    if config is None:
+        from lorun.evaluation.files import evaluate_files
+
+        if images is None:
+            raise LorunError("name a profile with --config, or a folder with --images")
+        rows = evaluate_files(
+            method,
+            images,
+            weights=weights,
+            matrix=matrix,
+            initial=initial,
+            padding=_choice("padding", padding, ["always", "needed"]),
+            protocols=protocol or ["cs_float_y"],
+            device=pick_device(device),
+        )
         out = out or Path(f"{images.resolve().name}.csv")
     else:
-        rows = evaluate_one(experiment, runs=runs, data=data, device=pick_device(device))
-        out = out or runs / experiment.folder / ROWS
+        from lorun.evaluation.reconstruct import evaluate as evaluate_one
+        from lorun.evaluation.reconstruct import evaluate_folder
+
+        if task is None or setting is None:
+            raise LorunError("name the --task and the --setting of the profile")
+        if weights or matrix or initial or protocol:
+            raise LorunError("--weights, --matrix, --initial and --protocol go without --config")
+        experiment = load_profile(config).experiment(task, setting, method, seed)
+        if images is not None:
+            rows = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
+            out = out or Path(f"{images.resolve().name}.csv")
+        else:
+            rows = evaluate_one(experiment, runs=runs, data=data, device=pick_device(device))
+            out = out or runs / experiment.folder / ROWS
     frame = to_frame(rows)
     write_table(out, frame)
+    what = f"{frame.task[0]}/{frame.setting[0]}/{method} seed {frame.seed[0]}"
     if frame.value.isna().all():
-        typer.echo(f"{experiment.name}: {frame.status[0]}, nothing to score: {out}")
+        typer.echo(f"{what}: {frame.status[0]}, nothing to score: {out}")
         return
-    means = frame.groupby(frame.protocol + " " + frame.metric, sort=False)["value"].mean()
-    shown = ", ".join(f"{score} {value:.4g}" for score, value in means.items())
-    typer.echo(f"{experiment.name}: {shown}: {out}")
+    for dataset, of in frame.groupby("dataset", sort=False):
+        means = of.groupby(of.protocol + " " + of.metric, sort=False)["value"].mean()
+        shown = ", ".join(f"{score} {value:.4f}" for score, value in means.items())
+        typer.echo(f"{what}: {dataset}: {shown}: {out}")
+
+
+def _choice(kind: str, name: str, choices: list[str]) -> Any:
+    if name not in choices:
+        raise UnknownName(kind, name, choices)
+    return name
 
 
 @app.command()
@@ -218,21 +269,68 @@ def schema() -> None:
 
 @data_app.command("list")
 def list_data(data: Data = Path("data")) -> None:
-    """List the known datasets and whether they are there."""
-    from lorun.data.checksums import find_damage, known_datasets
+    """List the known datasets: state, role, tasks, size, licence, origin."""
+    from lorun.data.listing import listing
 
-    for name in known_datasets(data):
-        damage = find_damage(data, name)
-        state = "present" if not damage else "damaged" if (data / name).exists() else "absent"
-        typer.echo(f"{name:16} {state}")
+    typer.echo(listing(data))
+
+
+@data_app.command("fetch")
+def fetch_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that can be fetched.")] = False,
+    marker: Annotated[Path | None, typer.Option(help="File to receive the dataset's md5 (one dataset).")] = None,
+) -> None:
+    """Have datasets in data/, verified: what is there, else from the DVC remotes, else from their origin.
+
+    Add a remote of your own, of any kind that DVC knows, with `dvc remote add --local NAME ADDRESS`.
+    """
+    from lorun.data.fetch import fetch, mark
+    from lorun.data.registry import read_registry
+
+    if everything == bool(names):
+        raise LorunError("name the datasets to fetch (`lorun data list` shows them), or use --all")
+    chosen = names or [name for name, entry in read_registry().items() if entry.manual is None]
+    if marker is not None and len(chosen) != 1:
+        raise LorunError("--marker goes with one dataset")
+    for name in chosen:
+        fetch(name)
+    if marker is not None:
+        mark(chosen[0], marker)
+
+
+@data_app.command("make")
+def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
+    """Build or download a dataset from its origin, past DVC; what the stages of dvc.yaml run."""
+    from lorun.data.make import make
+
+    make(data, name)
+    typer.echo(f"{name}: made from its origin, verified")
+
+
+@data_app.command("add")
+def add_data(
+    name: Annotated[str, typer.Argument(help="Dataset that its user must obtain, e.g. general100.")],
+    source: Annotated[Path, typer.Option("--from", help="Folder with its files.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Record other files than the manifest names.")] = False,
+    data: Data = Path("data"),
+) -> None:
+    """Check the files of a dataset that you obtained, copy them into data/ and record their checksums."""
+    from lorun.data.manual import add
+
+    typer.echo(f"{name}: added, {add(data, name, source, replace=replace)}")
 
 
 @data_app.command("verify")
-def verify_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
-    """Check every file of a dataset against its checksum."""
-    from lorun.data.checksums import verify_dataset
+def verify_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are there.")] = None,
+    data: Data = Path("data"),
+) -> None:
+    """Check every file of datasets against its checksum."""
+    from lorun.data.checksums import known_datasets, verify_dataset
 
-    typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
+    for name in names or [name for name in known_datasets(data) if (data / name).is_dir()]:
+        typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
 
 
 def main() -> None:

@@ -66,6 +66,11 @@ class BlockCSConfig(_Config):
         """Whether Phi is trained with the network."""
         return self.matrix.startswith("learned")
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that it is made from."""
+        return [path for path in (self.matrix_file, self.initial_file) if path is not None]
+
 
 class UNetConfig(_Config):
     """Residual U-Net; see `lorun.denoisers.unet`."""
@@ -105,16 +110,6 @@ class DataConfig(_Config):
     validation: str = Field(description="dataset whose validation split watches the training")
     test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
     channels: Literal[1, 3] = 1
-
-    @property
-    def trained_on(self) -> list[str]:
-        """The datasets that a training reads."""
-        return sorted({self.train, self.validation})
-
-    @property
-    def datasets(self) -> list[str]:
-        """All datasets, those that are scored on too."""
-        return sorted({self.train, self.validation, *self.test})
 
 
 class TrainingConfig(_Config):
@@ -187,8 +182,16 @@ class TaskConfig(_Config):
     denoiser: DenoiserConfig = UNetConfig()
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: LoraConfig = LoraConfig()
-    strategies: list[Strategy] = Field(min_length=1)
+    strategies: list[Strategy] = Field(default_factory=list)
     baselines: list[str] = Field(default_factory=list, description="folders of baselines/")
+    weights: dict[str, dict[str, Path]] = Field(
+        default_factory=dict,
+        description="baseline -> setting -> file of released weights that it takes instead of a training; it then runs "
+        "in these settings alone",
+    )
+    only: dict[str, list[str]] = Field(
+        default_factory=dict, description="method -> the settings that it runs in, instead of all"
+    )
     training: TrainingConfig
     evaluation: EvaluationConfig
     accounting: AccountingConfig = AccountingConfig()
@@ -201,6 +204,26 @@ class TaskConfig(_Config):
             except ValidationError as error:
                 raise ValueError(f"setting `{setting}`: {explain(error)}") from error
         return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if not self.methods:
+            raise ValueError("give `strategies` or `baselines`")
+        for method, settings in {**self.only, **self.weights}.items():
+            if method not in self.methods:
+                raise ValueError(f"`weights` and `only` speak of the method `{method}`, which the task does not have")
+            unknown = set(settings) - set(self.settings)
+            if unknown:
+                raise ValueError(f"`weights` and `only` of `{method}` name no settings of the task: {sorted(unknown)}")
+        trained = set(self.weights) & set(self.strategies)
+        if trained:
+            raise ValueError(f"released weights are for baselines, not for {sorted(trained)}")
+        return self
+
+    def methods_of(self, setting: str) -> list[str]:
+        """The methods that run in a setting."""
+        limited: dict[str, Any] = {**self.only, **self.weights}
+        return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
     def physics_of(self, setting: str) -> BlockCSConfig:
         return BlockCSConfig.model_validate({**self.physics, **self.settings[setting]})
@@ -223,6 +246,7 @@ class Experiment(_Config):
     unfolding: UnfoldingConfig
     lora: LoraConfig
     training: TrainingConfig
+    weights: Path | None = Field(None, description="released weights that take the place of a training")
     evaluation: EvaluationConfig
     accounting: AccountingConfig
 
@@ -235,6 +259,8 @@ class Experiment(_Config):
         left_out = {"task", "setting", "evaluation", "accounting"}
         # What is not set is left out too: an option that a later version adds does not change the keys of today.
         said = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
+        if self.weights is not None:
+            return {part: said[part] for part in ("method", "physics", "weights")}
         said["data"].pop("test")
         if self.method not in ("lorun", "lorun_random"):
             del said["lora"]
@@ -251,6 +277,22 @@ class Experiment(_Config):
         return said
 
     @property
+    def trained_on(self) -> list[str]:
+        """The datasets that a training reads, those with its operator or its released weights included."""
+        files = [*self.physics.files, *([] if self.weights is None else [self.weights])]
+        found = {name for path in files if (name := dataset_of(path)) is not None}
+        if self.weights is None:
+            found |= {self.data.train, self.data.validation}
+        elif self.physics.initial == "lmmse":
+            found.add(self.data.train)
+        return sorted(found)
+
+    @property
+    def datasets(self) -> list[str]:
+        """All datasets, those that are scored on too."""
+        return sorted({*self.trained_on, *self.data.test})
+
+    @property
     def labels(self) -> dict[str, Any]:
         """What tells the experiment from others in a table: task, setting, method, seed."""
         return {"task": self.task, "setting": self.setting, "method": self.method, "seed": self.seed}
@@ -263,7 +305,7 @@ class Experiment(_Config):
     @property
     def account_key(self) -> str:
         """Hash of what can change an account: the sizes, whatever the data, seed and budget."""
-        sizes = self.model_dump(mode="json", exclude={"seed", "training", "evaluation", "data"})
+        sizes = self.model_dump(mode="json", exclude={"seed", "training", "weights", "evaluation", "data"})
         return _digest({**sizes, "channels": self.data.channels})[:_KEY_LENGTH]
 
     @property
@@ -305,8 +347,9 @@ class Profile(_Config):
         """Every experiment that has a row, in the order of the configuration (pretrainings not among them)."""
         for task_name, task in self.tasks.items():
             for setting in task.settings:
-                for method in task.methods:
-                    for seed in self.seeds:
+                for method in task.methods_of(setting):
+                    # Released weights are what they are, whatever the seed.
+                    for seed in self.seeds[:1] if method in task.weights else self.seeds:
                         yield self.experiment(task_name, setting, method, seed)
 
     def accounted(self) -> Iterator[Experiment]:
@@ -315,7 +358,7 @@ class Profile(_Config):
 
     def datasets(self) -> list[str]:
         """Every dataset that a task uses."""
-        return sorted({name for task in self.tasks.values() for name in task.data.datasets})
+        return sorted({name for experiment in self.experiments() for name in experiment.datasets})
 
     def experiment(self, task: str, setting: str, method: str, seed: int) -> Experiment:
         """Resolve one experiment. Raises UnknownName where the profile has no such task, setting or method."""
@@ -323,6 +366,9 @@ class Profile(_Config):
         _named(chosen.settings, setting, "setting")
         if method != PRETRAIN and method not in chosen.methods:
             raise UnknownName("method", method, [*chosen.methods, PRETRAIN])
+        if method != PRETRAIN and method not in chosen.methods_of(setting):
+            runs_in = [name for name in chosen.settings if method in chosen.methods_of(name)]
+            raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(runs_in)}")
         return Experiment(
             task=task,
             setting=setting,
@@ -330,6 +376,7 @@ class Profile(_Config):
             seed=seed,
             physics=chosen.physics_of(setting),
             training=chosen.training.for_method(method),
+            weights=chosen.weights.get(method, {}).get(setting),
             **{
                 part: getattr(chosen, part)
                 for part in ("data", "denoiser", "unfolding", "lora", "evaluation", "accounting")
@@ -347,6 +394,12 @@ def load_profile(path: Path | str) -> Profile:
         return Profile.model_validate(_read(path))
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error)}") from error
+
+
+def dataset_of(path: Path) -> str | None:
+    """The dataset that a file of a profile belongs to: data/NAME/..., or None for a file from elsewhere."""
+    parts = path.parts
+    return parts[1] if len(parts) > 2 and parts[0] == "data" else None
 
 
 def profile_schema() -> dict[str, Any]:

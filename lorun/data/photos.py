@@ -1,11 +1,10 @@
 """The embedded dataset `photos`: photographs inside the packages scikit-image and scikit-learn.
 
-`python -m lorun.data.photos data/photos` builds it without network, the same bytes on every machine, and
-checks it against data/photos.md5. Who changes what is built writes a new manifest first:
-`build_photos(Path("data/photos"))`, then `checksums.write_manifest(Path("data"), "photos")`.
+`lorun data make photos` builds it without network, the same bytes on every machine, and checks it against
+data/photos.md5. Who changes what is built writes a new manifest first: `build(Path("data/photos"))`, then
+`checksums.write_manifest(Path("data"), "photos")`.
 """
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +51,7 @@ SOURCES = (
 _CHANNELS = {"gray": 1, "rgb": 3}
 
 
-def build_photos(out: Path) -> None:
+def build(out: Path) -> None:
     """Fill `out` anew: <split>/gray/<name>.png of every source, <split>/rgb/<name>.png of those in colour.
 
     Raises LorunError when a package or its file is missing or cannot be read; `out` then stays as it was.
@@ -83,26 +82,3 @@ def _locate(source: Source) -> Path:
             f"package {source.package} has no file {source.file}: install the locked version, `make setup`"
         )
     return path
-
-
-def main(arguments: list[str]) -> None:
-    """Build and check the folder named in `arguments`."""
-    from lorun.data.checksums import find_damage
-
-    if len(arguments) != 1:
-        raise LorunError("usage: python -m lorun.data.photos FOLDER")
-    out = Path(arguments[0])
-    build_photos(out)
-    different = find_damage(out.parent, out.name)
-    if different:
-        raise LorunError(
-            f"{out / min(different)} came out other than its manifest says ({len(different)} files): "
-            "scikit-image, scikit-learn or Pillow are not the locked ones, run `make setup`"
-        )
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except LorunError as error:
-        sys.exit(f"error: {error}")

@@ -34,7 +34,7 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
     """
     outcome = _ended(experiment, runs)
     names = experiment.data.test
-    md5s = {name: dataset_identity(data, name) for name in experiment.data.datasets}
+    md5s = {name: dataset_identity(data, name) for name in experiment.datasets}
     common = _common(experiment, outcome, md5s, device)
     if outcome.status != "completed":
         return [
@@ -59,12 +59,18 @@ def evaluate_folder(experiment: Experiment, folder: Path, *, runs: Path, device:
     outcome = _ended(experiment, runs)
     if outcome.status != "completed":
         raise LorunError(f"{experiment.name} is {outcome.status}: {outcome.message}")
+    return folder_rows(experiment, outcome, load_system(experiment, runs), folder, {}, device)
+
+
+def folder_rows(
+    experiment: Experiment, outcome: Outcome, system: System, folder: Path, md5s: dict[str, str], device: torch.device
+) -> list[dict[str, Any]]:
+    """Rows of a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
     images = load_folder(folder, experiment.data.channels)
-    common = _common(experiment, outcome, {}, device)
-    system = load_system(experiment, runs).to(device)
+    common = _common(experiment, outcome, md5s, device)
     return [
         {**common, "dataset": folder.resolve().name, "image": image, **row}
-        for image, truth, estimate in reconstruct(system, images, device)
+        for image, truth, estimate in reconstruct(system.to(device), images, device)
         for row in _scores(experiment, estimate, truth)
     ]
 

@@ -10,12 +10,12 @@ from lorun.config import Profile
 _NONE = "–"
 
 
-def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame) -> str:
-    """The page `summary.md` of a result set: scores under the leading protocol beside their costs, and the claims."""
+def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compared: pd.DataFrame) -> str:
+    """The page `summary.md` of a result set: scores under the leading protocol beside their costs, the claims, and the
+    comparison with published scores."""
     parts = [f"# Results of the `{profile.profile}` profile\n"]
     for title, of, one in _sections(summary):
         main = of[of.protocol == _leading(profile, of)]
-        published = PUBLISHED if main.psnr_published.notna().any() else []
         parts.append(
             f"## {title}\n\nRatio {one['ratio']:g} %, m = {_integer(one['m'])} per block, Phi {one['matrix']}, "
             f"{_integer(of.images.max())} test images; scores under `{_leading(profile, of)}`, checkpoint policy "
@@ -23,9 +23,11 @@ def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame) -> str
             f"Bytes of a training step on {_integer(one['step_batch'])} patches of {_integer(one['step_patch'])} "
             f"pixels; inference and GFLOPs of one image of {_integer(one['image'])} pixels.\n"
         )
-        parts.append(_table(main, [*SCORES, *published, *COSTS]))
+        parts.append(_table(main, [*SCORES, *COSTS]))
     if len(claims):
         parts.append("## The paper's claims\n\n" + _table(claims, CLAIMS))
+    if len(compared):
+        parts.append("## Against published scores\n\n" + _table(compared, COMPARISON) + _VERDICTS)
     parts.append(_MEANING)
     return "\n".join(parts)
 
@@ -72,6 +74,13 @@ _MEANING = """\
 """
 
 
+_VERDICTS = """
+* reproduced, off: the authors' weights, measured the same way; within the tolerance or not. other training: the
+  weights are of this suite's budget, so the published score is a landmark. protocol unknown: the source does not say.
+* Scores of a fixed and of a learned Phi, or under different protocols, do not rank against each other.
+"""
+
+
 def _integer(value: Any) -> str:
     return _NONE if pd.isna(value) else f"{int(value):,}".replace(",", " ")
 
@@ -109,11 +118,6 @@ SCORES: Columns = [
     ("PSNR (dB)", _spread("psnr", 2)),
     ("SSIM", _spread("ssim", 4)),
     ("status", lambda row: f"{row.status} {_integer(row.seeds)}/{_integer(row.seeds_planned)}"),
-]
-
-PUBLISHED: Columns = [
-    ("published", _column("psnr_published", _decimals(2))),
-    ("delta", _column("psnr_delta", _decimals(2))),
 ]
 
 COSTS: Columns = [
@@ -157,6 +161,26 @@ CLAIMS: Columns = [
     ("ours", _column("ours", _decimals(3))),
     ("delta", _column("delta", _decimals(3))),
 ]
+
+
+COMPARISON: Columns = [
+    ("method", _column("method", _text)),
+    ("dataset", _column("dataset", _text)),
+    ("setting", _column("setting", _text)),
+    ("Phi", _column("matrix", _text)),
+    ("protocol", _column("protocol", _text)),
+    ("metric", _column("metric", _text)),
+    ("published", lambda row: _score(row.metric)(row.published)),
+    ("ours", lambda row: _score(row.metric)(row.ours)),
+    ("delta", lambda row: _score(row.metric, 1)(row.delta)),
+    ("tolerance", lambda row: _score(row.metric)(row.tolerance)),
+    ("verdict", _column("verdict", _text)),
+    ("source", lambda row: f"{row.source} ({row.confidence})"),
+]
+
+
+def _score(metric: str, more: int = 0) -> Callable[[Any], str]:
+    return _decimals({"psnr": 2, "ssim": 4}[metric] + more)
 
 
 def _table(frame: pd.DataFrame, columns: Columns) -> str:

@@ -1,7 +1,4 @@
-"""What papers and repositories report, with its source; never mixed across sampling matrices.
-
-The table of published values names no protocols, so a value stands beside ours under each of them.
-"""
+"""What papers and repositories report, with its source; never mixed across sampling matrices or protocols."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,10 +14,12 @@ _CONFIDENCE = ("own", "cited", "note", "inferred")  # best first
 
 @dataclass(frozen=True)
 class Score:
-    """A published score: PSNR in dB, SSIM (null where not reported), where it stands and how far it can be trusted."""
+    """A published score: PSNR in dB, SSIM (None where not reported), the protocol that it was measured with (None where
+    the source does not say), where it stands and how far it can be trusted."""
 
     psnr: float
     ssim: float | None
+    protocol: str | None
     source: str
     confidence: str
 
@@ -30,15 +29,15 @@ def matrix_kind(physics: BlockCSConfig) -> str:
     return f"{physics.matrix if physics.learned else 'fixed_gaussian'}_{physics.block}"
 
 
-def published_score(task: str, dataset: str, method: str, physics: BlockCSConfig) -> Score | None:
-    """The most trusted published score of `method` with the same dataset, kind of matrix and ratio, or None."""
+def published_scores(task: str, dataset: str, method: str, physics: BlockCSConfig) -> list[Score]:
+    """All published scores of `method` with the same dataset, kind of matrix and ratio, the most trusted first."""
     found = [
         _score(entry, physics.ratio)
         for entry in _published().get(task, [])
         if (entry["method"], entry.get("dataset"), entry.get("phi")) == (method, dataset, matrix_kind(physics))
         and physics.ratio in entry["psnr_ssim"]
     ]
-    return min(found, key=lambda score: _CONFIDENCE.index(score.confidence), default=None)
+    return sorted(found, key=lambda score: _CONFIDENCE.index(score.confidence))
 
 
 def lorun_claims(task: str) -> dict[str, Any]:
@@ -47,9 +46,9 @@ def lorun_claims(task: str) -> dict[str, Any]:
     return {**said.get(task, {}), "stages": said["stages"]}
 
 
-def _score(entry: dict[str, Any], setting: float) -> Score:
-    psnr, ssim = entry["psnr_ssim"][setting]
-    return Score(psnr, ssim, entry["source"], entry["confidence"])
+def _score(entry: dict[str, Any], ratio: float) -> Score:
+    psnr, ssim = entry["psnr_ssim"][ratio]
+    return Score(psnr, ssim, entry["protocol"], entry["source"], entry["confidence"])
 
 
 @cache

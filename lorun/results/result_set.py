@@ -11,6 +11,7 @@ from lorun.config import Experiment, Profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import METRICS
 from lorun.files import write_text
+from lorun.results.comparison import compare
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
@@ -23,8 +24,8 @@ Ended = list[tuple[Experiment, Outcome]]
 def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool = False) -> pd.DataFrame:
     """Write all tables of `profile` into `folder` and return the summary.
 
-    rows.csv (one per image, metric and protocol), summary.csv/.json/.md, details.md, claims.csv, accounting.csv,
-    curves.csv; and timing.csv, the only one that depends on the machine's mood.
+    rows.csv (one per image, metric and protocol), summary.csv/.json/.md, details.md, claims.csv, comparison.csv (with
+    published scores), accounting.csv, curves.csv; and timing.csv, the only one that depends on the machine's mood.
 
     Raises:
         LorunError: a run is missing, unless `partial`: it then is a row with its status and no value.
@@ -34,6 +35,7 @@ def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool =
     accounts = list(_accounts(profile, runs, partial))
     summary = summarise(profile, rows, accounts)
     claimed = claims(profile, summary)
+    compared = compare(profile, summary)
     ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
     timing, counted = _split_timing(pd.DataFrame(accounts))
     write_table(folder / "rows.csv", rows)
@@ -41,10 +43,11 @@ def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool =
     write_table(folder / "timing.csv", pd.concat([timing, _training_times(ended)], ignore_index=True))
     write_table(folder / "curves.csv", _curves(ended))
     write_table(folder / "claims.csv", claimed)
+    write_table(folder / "comparison.csv", compared)
     write_table(folder / "summary.csv", summary)
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
     write_text(folder / "details.md", render_details(profile, summary))
-    write_text(folder / "summary.md", render(profile, summary, claimed))
+    write_text(folder / "summary.md", render(profile, summary, claimed, compared))
     return summary
 
 

@@ -1,12 +1,12 @@
-"""Summary tables: a row per dataset, setting, method and protocol: spread over seeds, counts, published values."""
+"""Summary tables: a row per dataset, setting, method and protocol: scores, spread over seeds, counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from lorun.config import STRATEGIES, Profile
-from lorun.results.published import lorun_claims, matrix_kind, published_score
+from lorun.config import STRATEGIES, Profile, TaskConfig
+from lorun.results.published import lorun_claims, matrix_kind
 
 COUNTS = (
     *("stages", "m"),
@@ -26,47 +26,41 @@ def summarise(profile: Profile, rows: pd.DataFrame, accounts: Sequence[Mapping[s
     (null for one seed). `seeds` counts the completed ones; `status` is the worst among them.
     """
     counted = {(a["task"], a["setting"], a["method"]): a for a in accounts}
+    groups = dict(list(rows.groupby(["task", "setting", "dataset", "protocol", "method"], sort=False)))
+    nothing = rows.iloc[:0]
     records = []
-    for task_name, task in profile.tasks.items():
-        for setting in task.settings:
-            physics = task.physics_of(setting)
-            for dataset in task.data.test:
-                for protocol in task.evaluation.protocols:
-                    for method in task.methods:
-                        of = rows[
-                            (rows.task == task_name)
-                            & (rows.setting == setting)
-                            & (rows.dataset == dataset)
-                            & (rows.protocol == protocol)
-                            & (rows.method == method)
-                        ]
-                        account = counted.get((task_name, setting, method), {})
-                        published = published_score(task_name, dataset, method, physics)
-                        scores = _scores(of)
-                        records.append(
-                            {
-                                "task": task_name,
-                                "dataset": dataset,
-                                "setting": setting,
-                                "ratio": physics.ratio,
-                                "matrix": matrix_kind(physics),
-                                "protocol": protocol,
-                                "method": method,
-                                **scores,
-                                "psnr_published": published.psnr if published else None,
-                                "psnr_delta": _delta(scores["psnr"], published and published.psnr),
-                                "ssim_published": published.ssim if published else None,
-                                "ssim_delta": _delta(scores["ssim"], published and published.ssim),
-                                "published_source": published.source if published else None,
-                                "parameters_published": _published_parameters(task_name, method, account),
-                                **{name: account.get(name) for name in COUNTS},
-                            }
-                        )
+    for task_name, task, setting, dataset, protocol, method in _lines(profile):
+        physics = task.physics_of(setting)
+        account = counted.get((task_name, setting, method), {})
+        records.append(
+            {
+                "task": task_name,
+                "dataset": dataset,
+                "setting": setting,
+                "ratio": physics.ratio,
+                "matrix": matrix_kind(physics),
+                "protocol": protocol,
+                "method": method,
+                **_scores(groups.get((task_name, setting, dataset, protocol, method), nothing)),
+                "parameters_published": _published_parameters(task_name, method, account),
+                **{name: account.get(name) for name in COUNTS},
+            }
+        )
     frame = pd.DataFrame(records)
     for column in ("steps", "seeds", "seeds_planned", "images", "parameters_published", *COUNTS):
         if column != "step_phase":
             frame[column] = frame[column].astype("Int64")
     return frame
+
+
+def _lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, str]]:
+    """What there is a line of the summary for: task, setting, dataset, protocol, method."""
+    for task_name, task in profile.tasks.items():
+        for setting in task.settings:
+            for dataset in task.data.test:
+                for protocol in task.evaluation.protocols:
+                    for method in task.methods_of(setting):
+                        yield task_name, task, setting, dataset, protocol, method
 
 
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:

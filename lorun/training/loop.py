@@ -25,6 +25,7 @@ from lorun.methods import System, build_system
 from lorun.provenance import provenance
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
+from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
 from lorun.training.weights import load_checkpoint, load_state, load_weights, save_checkpoint, save_weights
 
@@ -82,7 +83,29 @@ def train(experiment: Experiment, *, runs: Path, data: Path, device: torch.devic
             return finished
         for part in folder.glob(".*.part"):  # of a killed process
             part.unlink() if part.is_file() else shutil.rmtree(part)
+        if experiment.weights is not None:
+            return _import(experiment, experiment.weights, runs, data)
         return _Training(experiment, runs, data, device).run()
+
+
+def _import(experiment: Experiment, weights: Path, runs: Path, data: Path) -> Outcome:
+    """Take released weights instead of a training."""
+    folder = runs / experiment.folder
+    system = build_system(experiment)
+    if experiment.physics.initial == "lmmse":
+        _fit(system, experiment, load_dataset(data, experiment.data.train, "train", experiment.data.channels))
+    load_released(system, experiment.method, weights)
+    save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})
+    md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
+    outcome = released_outcome(experiment, md5s)
+    write_outcome(folder, outcome)
+    return outcome
+
+
+def _fit(system: System, experiment: Experiment, images: dict[str, Any]) -> None:
+    """Fit the initial estimate on training blocks."""
+    physics = experiment.physics
+    system.physics.fit(random_blocks(images, physics.block, physics.initial_blocks, experiment.seed))
 
 
 class _Training:
@@ -98,7 +121,7 @@ class _Training:
         channels = experiment.data.channels
         images = load_dataset(data, experiment.data.train, "train", channels)
         self.validation = load_dataset(data, experiment.data.validation, "validation", channels)
-        md5s = {name: dataset_identity(data, name) for name in experiment.data.trained_on}
+        md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
         self.provenance = provenance(experiment, md5s, device)
         self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
         self.base = self._base_outcome(runs)
@@ -109,8 +132,7 @@ class _Training:
         """The state before the first step."""
         experiment = self.experiment
         system = build_system(experiment)
-        block = experiment.physics.block
-        system.physics.fit(random_blocks(images, block, experiment.physics.initial_blocks, experiment.seed))
+        _fit(system, experiment, images)
         if self.base is not None and self.base.status == "completed":
             self._load_base(system, runs)
         system.to(self.device)

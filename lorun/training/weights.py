@@ -41,25 +41,28 @@ def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     write_atomically(path, lambda part: part.write_bytes(buffer.getbuffer()))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote; never runs code from the file.
+START_ANEW = "remove it to start the run anew"
+
+
+def load_checkpoint(path: Path, advice: str = START_ANEW) -> dict[str, Any]:
+    """Read a dictionary that `torch.save` wrote, as `save_checkpoint` does; never runs code from the file.
 
     Raises:
-        LorunError: the file is damaged, or holds anything but data.
+        LorunError: the file is damaged, or holds anything but data; the message ends with the advice.
     """
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LorunError(
             f"{path}: refused: it holds objects that are not data (loading them could execute code), or is damaged; "
-            "remove it to start the run anew"
+            f"{advice}"
         ) from error
     except OSError as error:
         raise LorunError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises almost anything on damaged files, and advises to load them unsafely
-        raise LorunError(f"{path}: not a checkpoint, or damaged; remove it to start the run anew") from error
+        raise LorunError(f"{path}: not a checkpoint, or damaged; {advice}") from error
     if not isinstance(loaded, dict):
-        raise LorunError(f"{path}: not a checkpoint of this suite; remove it to start the run anew")
+        raise LorunError(f"{path}: not a dictionary, as a checkpoint is; {advice}")
     return loaded
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lorun.data.photos import build_photos
+from lorun.data import photos
 
 PROJECT = Path(__file__).parents[2]
 
@@ -12,8 +12,9 @@ PROJECT = Path(__file__).parents[2]
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the dataset photos, built anew, and the committed manifest; not to be changed."""
     root = tmp_path_factory.mktemp("built") / "data"
-    build_photos(root / "photos")
-    shutil.copy(PROJECT / "data/photos.md5", root)
+    photos.build(root / "photos")
+    for name in ("photos.md5", "registry.yaml"):
+        shutil.copy(PROJECT / "data" / name, root)
     return root
 
 

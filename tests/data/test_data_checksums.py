@@ -4,10 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lorun.data.checksums import (
-    dataset_identity,
     directory_md5,
     find_damage,
     known_datasets,
@@ -24,22 +22,6 @@ CAMERA = "test/gray/camera.png"
 
 def refuses(match: str) -> "pytest.RaisesExc[LorunError]":
     return pytest.raises(LorunError, match=match)
-
-
-def test_manifest_folder_and_dvc_lock_agree(built: Path) -> None:
-    lock = yaml.safe_load((PROJECT / "dvc.lock").read_text())["stages"]["photos"]
-    identity = lock["outs"][0]["md5"]
-    assert verify_dataset(built, "photos") == identity
-    assert directory_md5(built / "photos") == identity
-    assert dataset_identity(PROJECT / "data", "photos") == identity
-    assert lock["outs"][0]["nfiles"] == len(read_manifest(built, "photos"))
-    assert lock["deps"][0]["md5"] == md5_of_bytes((PROJECT / "data/photos.md5").read_bytes())
-
-
-def test_the_stage_in_dvc_yaml_is_the_locked_one() -> None:
-    stage = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]["photos"]
-    lock = yaml.safe_load((PROJECT / "dvc.lock").read_text())["stages"]["photos"]
-    assert stage["cmd"] == lock["cmd"]
 
 
 def test_directory_md5_is_that_of_dvc_by_hand(tmp_path: Path) -> None:
@@ -100,10 +82,14 @@ def test_every_kind_of_damage_at_once(root: Path) -> None:
     }
 
 
-def test_known_datasets_are_those_with_a_manifest(root: Path) -> None:
-    (root / "set11.md5").write_text("")
-    (root / "mine").mkdir()
-    assert known_datasets(root) == ["photos", "set11"]
+def test_known_datasets_are_the_registered_ones_then_those_with_a_manifest(root: Path, tmp_path: Path) -> None:
+    (root / "mine.md5").write_text("")
+    (root / "other").mkdir()
+    assert known_datasets(root)[:2] == ["photos", "set11"]
+    assert known_datasets(root)[-1] == "mine"
+    assert "other" not in known_datasets(root)
+    (tmp_path / "alone.md5").write_text("")
+    assert known_datasets(tmp_path) == ["alone"]
 
 
 @pytest.mark.parametrize("name", ["photo", "../data/photos", ""])

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from itertools import combinations
@@ -10,14 +11,15 @@ from PIL import Image
 from lorun.data import photos
 from lorun.data.checksums import directory_md5, read_manifest
 from lorun.data.images import load_dataset
-from lorun.data.photos import SOURCES, Source, build_photos
+from lorun.data.make import make
+from lorun.data.photos import SOURCES, Source
 from lorun.errors import LorunError
 
 SPLITS = ("test", "validation", "train")
 
 
 def test_two_builds_have_the_same_bytes(built: Path, tmp_path: Path) -> None:
-    build_photos(tmp_path / "photos")
+    photos.build(tmp_path / "photos")
     assert directory_md5(tmp_path / "photos") == directory_md5(built / "photos")
 
 
@@ -25,7 +27,7 @@ def test_a_build_replaces_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(photos, "SOURCES", SOURCES[1:2])
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/old.png").write_bytes(b"old")
-    build_photos(tmp_path / "photos")
+    photos.build(tmp_path / "photos")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["camera.png"]
 
 
@@ -63,24 +65,25 @@ def test_a_missing_package_and_a_missing_file_are_named(monkeypatch: pytest.Monk
     out = tmp_path / "photos"
     monkeypatch.setattr(photos, "SOURCES", (Source("test", "x", "no_such_package", "x.png", ("gray",)),))
     with pytest.raises(LorunError, match=r"no_such_package .*x\.png"):
-        build_photos(out)
+        photos.build(out)
     monkeypatch.setattr(photos, "SOURCES", (Source("test", "x", "skimage", "data/x.png", ("gray",)),))
     with pytest.raises(LorunError, match=r"skimage has no file data/x\.png"):
-        build_photos(out)
+        photos.build(out)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_fails_when_the_result_is_not_that_of_the_manifest(built: Path, tmp_path: Path) -> None:
+def test_making_it_fails_when_the_result_is_not_that_of_the_manifest(built: Path, tmp_path: Path) -> None:
     md5 = read_manifest(built, "photos")["test/gray/camera.png"]
     (tmp_path / "photos.md5").write_text((built / "photos.md5").read_text().replace(md5, "0" * 32))
+    shutil.copy(built / "registry.yaml", tmp_path)
     with pytest.raises(LorunError, match=r"camera\.png came out other than its manifest says \(1 files\)"):
-        photos.main([str(tmp_path / "photos")])
+        make(tmp_path, "photos")
 
 
 def test_building_loads_neither_scikit_image_nor_scikit_learn(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from lorun.data.photos import build_photos; "
-        "build_photos(Path('photos')); "
+        "import sys; from pathlib import Path; from lorun.data import photos; "
+        "photos.build(Path('photos')); "
         "sys.exit(bool({'skimage', 'sklearn', 'torch', 'dvc'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0

@@ -30,6 +30,7 @@ TABLES = {
     "summary.md",
     "details.md",
     "claims.csv",
+    "comparison.csv",
     "accounting.csv",
     "curves.csv",
     "timing.csv",

@@ -1,4 +1,4 @@
-"""Means, spreads, published values, claims and their Markdown, from made-up rows, by hand."""
+"""Means, spreads, claims and their Markdown, from made-up rows, by hand."""
 
 import math
 import re
@@ -7,14 +7,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from lorun.config import BlockCSConfig, load_profile
+from lorun.config import load_profile
+from lorun.results.comparison import compare
 from lorun.results.markdown import render, render_details
-from lorun.results.published import matrix_kind, published_score
 from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
 
 FIRST, SECOND = "cs_float_y", "cs_round_y"
-OWN = "jianzhangcs/ISTA-Net-PyTorch released weights, evaluated with its own script"
 
 
 @pytest.fixture
@@ -30,16 +29,6 @@ def make_profile(tiny_profile_file):
         return load_profile(tiny_profile_file)
 
     return make
-
-
-@pytest.fixture
-def set11(make_profile):
-    """As the ISTA-Net family is measured: 33 x 33 blocks of a fixed matrix at 25 % on Set11."""
-    return make_profile(
-        data={"train": "tiny", "validation": "tiny", "test": ["set11"]},
-        physics={"name": "block_cs", "block": 33, "count": "ista_net"},
-        baselines=["ista_net_plus", "linear_mmse"],
-    )
 
 
 def rows_of(method, seed, psnr=(), ssim=(), status="completed", protocol=FIRST, dataset="tiny"):
@@ -122,64 +111,6 @@ def test_the_account_is_repeated(make_profile):
     assert {name: found[name] for name in counts} == counts
 
 
-def test_a_published_score_is_beside_ours_with_its_most_trusted_source(set11):
-    rows = rows_of("ista_net_plus", 0, [33.0], [0.92], dataset="set11")
-    rows += rows_of("linear_mmse", 0, [20.0], [0.5], dataset="set11")
-    summary = summarised(set11, rows, [account("ista_net_plus", stages=9)])
-    found = line(summary, "ista_net_plus")
-    assert found["matrix"] == "fixed_gaussian_33"
-    assert found["psnr_published"] == 32.44  # the authors' weights, not the 32.59 that CASNet cites
-    assert found["psnr_delta"] == pytest.approx(33.0 - 32.44)
-    assert (found["ssim_published"], found["ssim_delta"]) == (0.9237, pytest.approx(0.92 - 0.9237))
-    assert found["published_source"] == OWN
-    assert found["parameters_published"] == 340_000
-    other = line(summary, "linear_mmse")
-    for name in ("psnr_published", "psnr_delta", "ssim_published", "published_source", "parameters_published"):
-        assert pd.isna(other[name])
-
-
-def test_without_our_score_the_published_one_has_no_delta(set11):
-    found = line(summarised(set11, rows_of("ista_net_plus", 0, status="failed", dataset="set11")), "ista_net_plus")
-    assert found["psnr_published"] == 32.44
-    assert pd.isna(found["psnr_delta"])
-
-
-MATCHING = {"ratio": 25, "block": 33, "matrix": "gaussian"}
-
-
-@pytest.mark.parametrize(
-    ("method", "dataset", "changes", "psnr"),
-    [
-        ("ista_net_plus", "set11", {}, 32.44),
-        ("ista_net_plus", "set11", {"ratio": 50}, 38.11),  # only another paper has it
-        ("ista_net_plus", "bsd68", {}, 29.36),
-        ("ista_net_plus", "set11", {"ratio": 30}, None),
-        ("ista_net_plus", "set11", {"block": 32}, None),
-        ("ista_net_plus", "set11", {"matrix": "learned"}, None),
-        ("amp_net", "set11", {"matrix": "learned"}, 34.60),
-        ("amp_net", "set11", {}, None),
-        ("ista_net_plus", "general100", {}, None),
-        ("linear_mmse", "set11", {}, None),
-    ],
-)
-def test_published_scores_hold_for_one_dataset_matrix_and_ratio(method, dataset, changes, psnr):
-    score = published_score("cs", dataset, method, BlockCSConfig(**{**MATCHING, **changes}))
-    assert (score and score.psnr) == psnr
-
-
-def test_no_published_score_serves_both_a_fixed_and_a_learned_matrix():
-    methods = ("ista_net", "ista_net_plus", "amp_net", "dgunet_plus", "fsoinet", "nestd_net")
-    served = {"gaussian": set(), "learned": set()}
-    for ratio in (1, 4, 5, 10, 20, 25, 30, 40, 50):
-        for block in (32, 33):
-            for matrix, found in served.items():
-                physics = BlockCSConfig(ratio=ratio, block=block, matrix=matrix)
-                assert matrix_kind(physics) == f"{'fixed_gaussian' if matrix == 'gaussian' else 'learned'}_{block}"
-                found |= {method for method in methods if published_score("cs", "set11", method, physics)}
-    assert served["gaussian"] == {"ista_net", "ista_net_plus"}
-    assert served["learned"] == {"amp_net", "dgunet_plus", "fsoinet", "nestd_net"}
-
-
 @pytest.mark.parametrize(
     ("method", "stages", "published"),
     [("lorun", 9, 5_230_000), ("separate", 9, 15_960_000), ("lorun", 3, None), ("separate", 3, None)],
@@ -251,7 +182,9 @@ def tables(page):
 def page_of(profile, rows, accounts=()):
     """Both pages of a result set."""
     summary = summarised(profile, rows, accounts)
-    return render(profile, summary, claims(profile, summary)) + render_details(profile, summary)
+    return render(profile, summary, claims(profile, summary), compare(profile, summary)) + render_details(
+        profile, summary
+    )
 
 
 @pytest.mark.parametrize("accounts", [ACCOUNTS, ()], ids=["accounted", "not accounted"])
@@ -289,11 +222,3 @@ def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
     assert "2 test images" in page
     assert "checkpoint policy `last`" in page
     assert "a training step on 2 patches of 16 pixels; inference and GFLOPs of one image of 24 pixels" in page
-
-
-def test_published_values_stand_beside_ours_where_there_are_some(make_profile):
-    profile = make_profile([0])
-    summary = summarised(profile, SCORES, ACCOUNTS).assign(psnr_published=32.44, psnr_delta=-1.94)
-    scores, *_ = tables(render(profile, summary, claims(profile, summary)))
-    lorun = dict(zip(scores[0], scores[3], strict=True))
-    assert (lorun["published"], lorun["delta"]) == ("32.44", "-1.94")

@@ -57,7 +57,7 @@ def identities(datasets):
 
 def training_data(wildcards):
     """The datasets that a training reads; those that it is scored on are no concern of it."""
-    return experiment(wildcards).data.trained_on
+    return experiment(wildcards).trained_on
 
 
 def test_data(wildcards):

@@ -1,0 +1,1 @@
+"""AMP-Net-BM (IEEE TIP 2021)."""

@@ -1,0 +1,1 @@
+"""FSOINet (ICASSP 2022)."""

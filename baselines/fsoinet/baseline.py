@@ -1,0 +1,96 @@
+"""FSOINet, written anew from Chen, Yang and Yang, "FSOINet: Feature-Space Optimization-Inspired Network for Image
+Compressive Sensing", ICASSP 2022: gradient descent and proximal mapping on sixteen feature maps instead of the image,
+so that nothing is lost between the stages; two scales in the proximal mapping."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.data_term import back_projected_residual
+from baselines.ista_family import cut, needs_blocks
+from lorun.physics import BlockCS
+from lorun.unfolding import initial_estimate
+
+STAGES = 16
+FEATURES = 16
+
+
+class ResidualBlock(nn.Module):
+    """h + conv(relu(conv(h))), 3x3."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        out: Tensor = h + self.convs(h)
+        return out
+
+
+class GradientDescent(nn.Module):
+    """The features' image x is compared with y; A^T(y - A x), made features again, corrects them: no step size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.to_image = nn.Conv2d(FEATURES, channels, 3, padding=1)
+        self.to_features = nn.Conv2d(channels, FEATURES, 3, padding=1)
+        self.refine = ResidualBlock(FEATURES)
+
+    def forward(self, h: Tensor, y: Tensor, physics: BlockCS) -> Tensor:
+        correction = back_projected_residual(self.to_image(h), y, physics)  # (B, C, H, W)
+        out: Tensor = h + self.refine(self.to_features(correction))
+        return out
+
+
+class ProximalMapping(nn.Module):
+    """A residual block at full size and one at half size with twice the features, merged by a 1x1 convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = ResidualBlock(FEATURES)
+        self.coarse = nn.Sequential(
+            nn.Conv2d(FEATURES, 2 * FEATURES, 3, stride=2, padding=1), ResidualBlock(2 * FEATURES)
+        )
+        self.merge = nn.Conv2d(3 * FEATURES, FEATURES, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        coarse = F.interpolate(self.coarse(h), size=h.shape[2:], mode="bilinear")  # (B, 2F, H/2, W/2) -> (B, 2F, H, W)
+        out: Tensor = self.merge(torch.cat([self.fine(h), coarse], dim=1))
+        return out
+
+
+class FSOIStage(nn.Module):
+    """Features (B, F, H, W) -> same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gradient_descent = GradientDescent(channels)
+        self.proximal_mapping = ProximalMapping()
+
+    def forward(self, h: Tensor, y: Tensor, physics: BlockCS) -> Tensor:
+        out: Tensor = self.proximal_mapping(self.gradient_descent(h, y, physics))
+        return out
+
+
+class Baseline(nn.Module):
+    """Sixteen stages of 33,505 parameters each with one channel."""
+
+    def __init__(self, physics: BlockCS, channels: int) -> None:
+        super().__init__()
+        self.stages = STAGES
+        self.head = nn.Conv2d(channels, FEATURES, 3, padding=1)
+        self.unrolled = nn.ModuleList(FSOIStage(channels) for _ in range(STAGES))
+        self.tail = nn.Conv2d(FEATURES, channels, 1)
+
+    @classmethod
+    def declines(cls, physics: object, channels: int) -> str | None:
+        return needs_blocks(physics)
+
+    def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
+        whole = physics.whole_blocks()
+        h = self.head(initial_estimate(y, whole))  # (B, C, H'*b, W'*b) -> (B, F, H'*b, W'*b)
+        for stage in self.unrolled:
+            h = stage(h, y, whole)
+        return cut(self.tail(h), physics)

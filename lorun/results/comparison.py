@@ -1,0 +1,69 @@
+"""Published scores against ours: delta, tolerance and verdict, one row per published score, protocol and metric."""
+
+from typing import Any
+
+import pandas as pd
+
+from lorun.config import Profile
+from lorun.results.published import matrix_kind, published_scores
+
+TOLERANCE = {"psnr": 0.01, "ssim": 0.0005}
+"""How far a reproduction may be off: the last digit that papers print (dB), and five units of it (SSIM)."""
+
+COLUMNS = (
+    *("task", "dataset", "setting", "matrix", "protocol", "method", "metric"),
+    *("published", "ours", "delta", "tolerance", "verdict", "weights", "confidence", "source"),
+)
+
+
+def compare(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
+    """Every published score of a method, dataset, kind of matrix and ratio beside ours.
+
+    `weights` is "released" for the authors' own, "trained" for those of this suite's budget. Verdicts:
+
+    * reproduced, off: the authors' weights, measured the same way; within the tolerance or not;
+    * other training: the weights are ours, so the published score is a landmark, not a claim about this code;
+    * protocol unknown: the source does not say how it measured; beside our leading protocol;
+    * missing: there is no score of ours.
+    """
+    records = []
+    for _, row in summary.iterrows():
+        task = profile.tasks[row.task]
+        physics = task.physics_of(row.setting)
+        weights = "released" if row.method in task.weights else "trained"
+        for score in published_scores(row.task, row.dataset, row.method, physics):
+            if row.protocol != (score.protocol or task.evaluation.protocols[0]):
+                continue
+            for metric, tolerance in TOLERANCE.items():
+                published = getattr(score, metric)
+                if published is None:
+                    continue
+                ours = None if pd.isna(row[metric]) else float(row[metric])
+                delta = None if ours is None else round(ours - published, 6)
+                judged = weights == "released" and score.protocol is not None
+                records.append(
+                    {
+                        **{name: row[name] for name in ("task", "dataset", "setting", "protocol", "method")},
+                        "matrix": matrix_kind(physics),
+                        "metric": metric,
+                        "published": published,
+                        "ours": ours,
+                        "delta": delta,
+                        "tolerance": tolerance if judged else None,
+                        "verdict": _verdict(delta, tolerance, weights, score.protocol),
+                        "weights": weights,
+                        "confidence": score.confidence,
+                        "source": score.source,
+                    }
+                )
+    return pd.DataFrame(records, columns=list(COLUMNS))
+
+
+def _verdict(delta: float | None, tolerance: float, weights: str, protocol: Any) -> str:
+    if delta is None:
+        return "missing"
+    if protocol is None:
+        return "protocol unknown"
+    if weights != "released":
+        return "other training"
+    return "reproduced" if abs(delta) <= tolerance else "off"

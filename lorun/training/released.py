@@ -1,0 +1,89 @@
+"""Weights that other groups released, turned into ours: read as data only, renamed, and checked key by key."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import baselines
+from lorun.config import Experiment
+from lorun.errors import LorunError
+from lorun.methods import System
+from lorun.provenance import provenance
+from lorun.training.outcome import Outcome
+from lorun.training.weights import load_checkpoint, load_weights
+
+_PREFIX = "module."  # of torch.nn.DataParallel
+_ADVICE = "use a file of tensors from its authors"
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
+
+
+def read_released(path: Path) -> dict[str, Tensor]:
+    """The state dict in a .safetensors file, or in one that `torch.save` wrote (.pkl, .pt, .pth), never running code.
+
+    Raises:
+        LorunError: the file is missing, damaged, refused because it holds more than data, or not a state dict.
+    """
+    if not path.is_file():
+        raise LorunError(f"{path}: no such weights file")
+    state = load_weights(path) if path.suffix == ".safetensors" else load_checkpoint(path, _ADVICE)
+    for wrapper in _WRAPPERS:
+        if isinstance(state.get(wrapper), Mapping):
+            state = dict(state[wrapper])
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise LorunError(f"{path}: not a state dict: its values are not all tensors")
+    return state
+
+
+def load_released(system: System, method: str, path: Path) -> None:
+    """Load released weights of the baseline `method` into `system`; its card says what the authors call what we have.
+
+    Raises:
+        LorunError: as `read_released`; a key that has no place, has another shape, holds values that are not finite, or
+            is missing; the first one is named.
+    """
+    own = system.state_dict()
+    found: dict[str, Tensor] = {}
+    for key, tensor in read_released(path).items():
+        name = our_name(method, key)
+        if name not in own:
+            raise LorunError(f"{path}: key `{key}` has no place in {method}: weights of another network?")
+        if tensor.shape != own[name].shape:
+            raise LorunError(
+                f"{path}: key `{key}` has shape {tuple(tensor.shape)}, {method} has {tuple(own[name].shape)} there: "
+                "weights of another ratio or network?"
+            )
+        if not tensor.isfinite().all():
+            raise LorunError(f"{path}: key `{key}` has values that are not finite")
+        found[name] = tensor
+    for name, _ in system.named_parameters():
+        if name not in found:
+            raise LorunError(f"{path}: has nothing for `{name}` of {method}: weights of another network?")
+    system.load_state_dict({**own, **found})
+
+
+def our_name(method: str, key: str) -> str:
+    """What a `System` of the baseline calls what its authors call `key`; `key` itself where the card does not say."""
+    key = key.removeprefix(_PREFIX)
+    for pattern, ours in baselines.card(method).released_names.items():
+        match = re.fullmatch(pattern, key)
+        if match is not None:
+            return match.expand(ours)
+    return key
+
+
+def released_outcome(experiment: Experiment, md5s: dict[str, str]) -> Outcome:
+    """That of a training whose place released weights took, or that had nothing to train; `md5s` as in `provenance`."""
+    return Outcome(
+        status="completed",
+        steps=0,
+        total_steps=0,
+        scored_step=None,
+        checkpoint_policy="released",
+        seconds=0.0,
+        cuda_peak_bytes=None,
+        provenance=provenance(experiment, md5s, torch.device("cpu")),
+        curve=[],
+    )
