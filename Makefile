@@ -11,14 +11,14 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test lint format lock schema clean
+.PHONY: help setup reproduce data test lint format lock schema licences clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
 
-reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE (quick, desk, paper, smoke)
+reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE (quick, published, desk, paper, smoke)
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES)
 
 data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones
@@ -43,7 +43,10 @@ lock: $(VENV)/.installed ## resolve the dependencies anew into requirements.lock
 schema: $(VENV)/.installed ## write the JSON schema of profiles from the typed configuration
 	$(BIN)/lorun config schema > workflow/schemas/profile.schema.json
 
-clean: ## remove runs, built data and logs (results stay)
+licences: $(VENV)/.installed ## write LICENCES.md from the registry of datasets and the cards of the baselines
+	$(BIN)/lorun licences > LICENCES.md
+
+clean: ## remove runs, built data and logs (results and fetched data stay)
 	rm -rf runs logs data/photos data/.*.ok .snakemake
 
 # uv is bootstrapped into the environment itself; everything else comes from the lock, by hash.

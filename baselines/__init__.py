@@ -77,7 +77,7 @@ def card(name: str) -> Card:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        raise LorunError(f"{path}: {explain(error)}") from error
+        raise LorunError(f"{path}: {explain(error, Card.model_fields)}") from error
 
 
 def build(name: str, physics: nn.Module, channels: int) -> nn.Module:

@@ -236,6 +236,14 @@ def show(folder: Annotated[Path, typer.Argument(help="Folder of a result set, e.
             typer.echo(f"  {path}")
 
 
+@app.command()
+def licences(data: Data = Path("data")) -> None:
+    """Print the licence ledger: every dataset, weights file and baseline (the committed one is LICENCES.md)."""
+    from lorun.results.licences import ledger
+
+    typer.echo(ledger(data), nl=False)
+
+
 @app.command("list")
 def list_experiments(config: Config, runs: Runs = Path("runs")) -> None:
     """List the experiments of a profile and how far they are."""

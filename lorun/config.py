@@ -7,7 +7,7 @@ A *profile* (`config/quick.yaml`, ...) lists tasks; a task lists *settings* (var
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -407,16 +407,17 @@ def profile_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
 
 
-def explain(error: ValidationError) -> str:
-    """What pydantic found wrong, in one line, with the nearest known name for an unknown key."""
-    return "; ".join(_explain_one(dict(one)) for one in error.errors())
+def explain(error: ValidationError, keys: Iterable[str] = ()) -> str:
+    """What pydantic found wrong, in one line, with the nearest of the known keys (of a profile) for an unknown one."""
+    known = sorted(keys) or _all_field_names()
+    return "; ".join(_explain_one(dict(one), known) for one in error.errors())
 
 
-def _explain_one(error: dict[str, Any]) -> str:
+def _explain_one(error: dict[str, Any], known: list[str]) -> str:
     *parents, last = [str(part) for part in error["loc"]] or [""]
     where = ".".join([*parents, last])
     if error["type"] == "extra_forbidden":
-        near = get_close_matches(last, _all_field_names(), n=1)
+        near = get_close_matches(last, known, n=1)
         return f"unknown key `{where}`." + (f" Did you mean `{near[0]}`?" if near else "")
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "missing":

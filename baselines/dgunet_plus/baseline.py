@@ -2,6 +2,7 @@
 2022, section 3: gradient steps with the known Phi, and a U-Net as proximal mapping at each stage, whose features on
 every scale reach the next stage. The "+" is that no two stages share weights."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -91,7 +92,7 @@ class Encoder(nn.Module):
 
     def __init__(self, informed: bool) -> None:
         super().__init__()
-        pairs = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
+        pairs = list(pairwise(WIDTHS))
         self.blocks = nn.ModuleList(TwoConvs(fine, coarse, half_norm=True) for fine, coarse in pairs)
         self.halve = nn.ModuleList(nn.Conv2d(coarse, coarse, 4, stride=2, padding=1, bias=False) for _, coarse in pairs)
         self.body = TwoConvs(WIDTHS[-1], WIDTHS[-1], half_norm=True)
@@ -116,15 +117,15 @@ class Decoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = list(zip(WIDTHS[:-1], WIDTHS[1:], strict=True))
-        self.double = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs)
+        pairs = list(pairwise(WIDTHS))
+        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in pairs)
         self.skip = nn.ModuleList(nn.Conv2d(coarse, fine, 3, padding=1) for fine, coarse in pairs)
         self.blocks = nn.ModuleList(TwoConvs(2 * fine, fine) for fine, _ in pairs)
 
     def forward(self, h: Tensor, encoded: list[Tensor]) -> list[Tensor]:
         decoded: list[Tensor] = []
         for scale in reversed(range(len(self.blocks))):
-            h = torch.cat([self.double[scale](h), self.skip[scale](encoded[scale])], dim=1)
+            h = torch.cat([self.enlarge[scale](h), self.skip[scale](encoded[scale])], dim=1)
             h = self.blocks[scale](h)
             decoded.insert(0, h)
         return decoded

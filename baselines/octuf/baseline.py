@@ -83,7 +83,7 @@ class FeedForward(nn.Module):
 
 
 class OCTStage(nn.Module):
-    """r = x + rho A^T(y - A x);  h = PGCA(r, ISCA(z of the stage before, z));  x and z are the parts of h + FF(FF(h))."""
+    """r = x + rho A^T(y - A x);  h = PGCA(r, ISCA(z before, z));  h + FF(FF(h)) is the new x and z, one above the other."""
 
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()

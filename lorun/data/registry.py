@@ -129,4 +129,5 @@ def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
     try:
         return TypeAdapter(dict[str, Dataset]).validate_python(said)
     except ValidationError as error:
-        raise LorunError(f"{path}: {explain(error)}") from error
+        keys = {name for model in (Dataset, Upstream, Manual, Expectation) for name in model.model_fields}
+        raise LorunError(f"{path}: {explain(error, keys)}") from error

@@ -34,7 +34,7 @@ def released(method="ista_net"):
     """A state dict as the authors name its parts, of random weights."""
     ista = {"lambda_step": (1,), "soft_thr": (1,), "conv1_forward": (32, 1, 3, 3), "conv2_forward": (32, 32, 3, 3)}
     ista |= {"conv1_backward": (32, 32, 3, 3), "conv2_backward": (1, 32, 3, 3)}
-    inner = {name: (32, 32, 3, 3) for name in ("conv1_forward", "conv2_forward", "conv1_backward", "conv2_backward")}
+    inner = dict.fromkeys(("conv1_forward", "conv2_forward", "conv1_backward", "conv2_backward"), (32, 32, 3, 3))
     plus = {**ista, **inner, "conv_D": (32, 1, 3, 3), "conv_G": (1, 32, 3, 3)}
     opine = {**ista, **inner, "conv_D": (32, 1, 3, 3), "conv1_G": (32, 32, 3, 3), "conv2_G": (32, 32, 3, 3)}
     opine["conv3_G"] = (1, 32, 3, 3)

@@ -1,0 +1,46 @@
+"""The licence ledger: everything that the suite fetches or ships, with its source and what may be done with it."""
+
+from pathlib import Path
+
+import baselines
+from lorun.data.checksums import read_manifest
+from lorun.data.registry import Dataset, read_registry
+
+_HEAD = """\
+# Licences
+
+What the suite fetches and ships, where it comes from, and whether it may be passed on. Nothing that is fetched is in
+this repository. "not stated": its authors say nothing, so use it for research, cite it, do not pass it on.
+
+Made by `make licences` from data/registry.yaml and the cards in baselines/; do not edit it by hand.
+"""
+
+
+def ledger(root: Path) -> str:
+    """The page LICENCES.md. Raises LorunError for an entry of the registry or a card without a licence."""
+    registry = read_registry(root)
+    weights = {name: entry for name, entry in registry.items() if entry.role == "weights"}
+    datasets = {name: entry for name, entry in registry.items() if entry.role != "weights"}
+    parts = [_HEAD, "## Datasets and operators\n", _TABLE.format("dataset")]
+    parts += [_line(f"`{name}`", entry, f"{entry.role}; {entry.what}") for name, entry in datasets.items()]
+    parts += ["\n## Released weights\n", _TABLE.format("file")]
+    for name, entry in weights.items():
+        parts += [_line(f"`{name}/{file}`", entry, entry.what) for file in read_manifest(root, name)]
+    parts += [
+        "\n## Baselines\n",
+        "Written anew for this suite from the papers; the licence is that of this implementation.\n",
+        "| baseline | licence | may be passed on | authors' own | citation |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name in baselines.names():
+        card = baselines.card(name)
+        parts.append(f"| `{name}` | {card.licence} | {card.redistribution} | {card.source} | {card.citation} |")
+    return "\n".join(parts) + "\n"
+
+
+_TABLE = "| {} | what | licence | may be passed on | source | citation |\n| --- | --- | --- | --- | --- | --- |"
+
+
+def _line(name: str, entry: Dataset, what: str) -> str:
+    sources = "<br>".join(entry.sources)
+    return f"| {name} | {what} | {entry.licence} | {entry.redistribution} | {sources} | {entry.citation} |"

@@ -1,0 +1,58 @@
+"""Cards: what they must say, and how a wrong one is refused."""
+
+import shutil
+
+import pytest
+import yaml
+
+import baselines
+from lorun.errors import LorunError
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A copy of one baseline, in a folder of baselines of its own."""
+    shutil.copytree(baselines.FOLDER / "ista_net", tmp_path / "ista_net")
+    monkeypatch.setattr(baselines, "FOLDER", tmp_path)
+    baselines.names.cache_clear()
+    yield tmp_path / "ista_net"
+    monkeypatch.undo()
+    baselines.names.cache_clear()
+
+
+def rewrite(folder, change):
+    path = folder / "card.yaml"
+    said = yaml.safe_load(path.read_text())
+    change(said)
+    path.write_text(yaml.safe_dump(said))
+
+
+@pytest.mark.parametrize("key", ["title", "citation", "source", "licence", "redistribution", "tasks", "differs"])
+def test_a_card_that_lacks_something_is_refused_by_name(folder, key):
+    rewrite(folder, lambda said: said.pop(key))
+    with pytest.raises(LorunError, match=rf"ista_net/card.yaml: `{key}` is missing"):
+        baselines.card("ista_net")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda said: said.update(licence=""), r"`licence` \(=''\): String should have at least 1 character"),
+        (lambda said: said.update(license="MIT"), "unknown key `license`. Did you mean `licence`?"),
+        (lambda said: said.update(redistribution="maybe"), "`redistribution` .*'maybe'"),
+        (lambda said: said.update(published_parameters_M=-1), "`published_parameters_M`"),
+    ],
+)
+def test_a_card_that_says_something_wrong_is_refused_by_name(folder, change, message):
+    rewrite(folder, change)
+    with pytest.raises(LorunError, match=message):
+        baselines.card("ista_net")
+
+
+def test_a_missing_card_and_one_that_is_not_yaml(folder):
+    (folder / "card.yaml").write_text("title: [")
+    with pytest.raises(LorunError, match=r"card.yaml: cannot be read as YAML"):
+        baselines.card("ista_net")
+    (folder / "card.yaml").unlink()
+    with pytest.raises(LorunError, match=r"card.yaml is missing: a baseline needs a card with title, citation"):
+        baselines.card("ista_net")
