@@ -202,7 +202,7 @@ def test_scores_of_the_test_set_are_a_row_per_image_metric_and_protocol(
     assert set(rows.status) == {"completed"}
     assert set(rows.dataset) == {"tiny"}
     psnr = rows[(rows.metric == "psnr") & (rows.protocol == "cs_float_y")].value.mean()
-    assert f"cs_float_y psnr {psnr:.4g}, cs_float_y ssim 0." in said.out
+    assert f"tiny: cs_float_y psnr {psnr:.4f}, cs_float_y ssim 0." in said.out
     assert [path.name for path in (folder / "reconstructions" / "tiny").iterdir()] == ["checks.png"]
     with Image.open(folder / "reconstructions" / "tiny" / "checks.png") as kept:
         assert (kept.size, kept.mode) == ((44, 40), "L")

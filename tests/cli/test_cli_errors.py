@@ -143,7 +143,7 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
     ("change", "words"),
     [
         (lambda said: task(said)["data"].update(train="tyni"), "unknown dataset 'tyni'. Choices: tiny"),
-        (lambda said: task(said)["data"].update(channels=3), "dataset 'tiny' has no images in train/rgb/"),
+        (lambda said: task(said)["data"].update(channels=3), "dataset 'tiny' has no rgb images in its split train"),
         (lambda said: task(said)["settings"]["r25"].update(ratio=0.1), "ratio 0.1 % of 64 pixels gives 0 measurements"),
         (lambda said: task(said)["physics"].update(matrix="file", matrix_file="no.npy"), "no.npy: "),
         (lambda said: task(said)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
@@ -169,8 +169,12 @@ def test_a_baseline_that_is_not_there(
 
 
 def test_data_that_is_missing(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
-    assert error(*options("train", data="elsewhere")).startswith("no dataset manifest elsewhere/*.md5")
-    assert error("data", "list", "--data", "elsewhere").startswith("no dataset manifest elsewhere/*.md5")
+    assert error(*options("train", data="elsewhere")).startswith(
+        "no elsewhere/registry.yaml and no dataset manifest elsewhere/*.md5"
+    )
+    assert error("data", "list", "--data", "elsewhere").startswith(
+        "no elsewhere/registry.yaml and no dataset manifest elsewhere/*.md5"
+    )
 
 
 def test_data_verify_names_what_is_wrong(error: Callable[..., str], tiny_data: Path, tmp_path: Path) -> None:

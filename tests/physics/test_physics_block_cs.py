@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from lorun.config import BlockCSConfig
 from lorun.errors import LorunError
-from lorun.physics import BlockCS, build_physics, gaussian_matrix, measurement_count
+from lorun.physics import BinaryBlockCS, BlockCS, build_physics, gaussian_matrix, measurement_count
 
 F64 = torch.float64
 
@@ -195,3 +195,55 @@ def test_a_matrix_of_impossible_shape_is_refused():
     for shape in [(3, 60), (65, 64)]:
         with pytest.raises(LorunError, match=f"shape {shape[0]} x {shape[1]}"):
             BlockCS(torch.zeros(shape))
+
+
+def test_a_given_initial_estimate_is_that_of_its_file(tmp_path):
+    phi, qinit = gaussian_matrix(16, 64, 5), torch.randn(64, 16, dtype=F64)
+    np.save(tmp_path / "phi.npy", phi.numpy())
+    savemat(tmp_path / "qinit.mat", {"Qinit": qinit.numpy()})
+    files = {"matrix_file": tmp_path / "phi.npy", "initial_file": tmp_path / "qinit.mat"}
+    operator = physics(matrix="file", initial="given", **files)
+    y = images(1, 16, 1, 1)
+    assert torch.equal(operator.initial_estimate(y).reshape(64), (qinit @ y.reshape(16, 1)).reshape(64))
+    with pytest.raises(LorunError, match=r"`Qinit` has shape \(64, 16\), the setting asks for \(64, 6\)"):
+        physics(ratio=10, initial="given", initial_file=tmp_path / "qinit.mat")
+
+
+def test_an_initialiser_goes_with_the_given_estimate_alone():
+    phi = gaussian_matrix(16, 64, 0)
+    for settings_ in ({"initial": "given"}, {"initial": "adjoint", "initialiser": torch.zeros(64, 16)}):
+        with pytest.raises(LorunError, match="goes with the initial estimate 'given'"):
+            BlockCS(phi, **settings_)
+    with pytest.raises(LorunError, match=r"the initialiser has shape \(16, 64\), Phi asks for \(64, 16\)"):
+        BlockCS(phi, initial="given", initialiser=torch.zeros(16, 64))
+
+
+def test_whole_blocks_keep_what_the_image_was_padded_with():
+    bound = physics(padding="always").at(13, 16)
+    whole = bound.whole_blocks()
+    y = bound.A(images(1, 1, 13, 16))
+    assert y.shape[2:] == (2, 3)  # a whole block more to the right
+    assert whole.A_adjoint(y).shape == (1, 1, 16, 24)
+    assert torch.equal(whole.A_adjoint(y)[..., :13, :16], bound.A_adjoint(y))
+    assert torch.allclose(whole.A(whole.A_adjoint(y)), y)  # nothing was cut off: Phi Phi^T = I
+    assert bound.size == (13, 16)
+
+
+def test_a_learned_binary_phi_is_a_scale_times_signs():
+    operator = physics(matrix="learned_binary")
+    assert isinstance(operator, BinaryBlockCS)
+    with torch.no_grad():
+        operator.latent[0, :3] = torch.tensor([0.0, -1e-9, 1e-9])
+        operator.scale.fill_(0.25)
+    assert operator.phi[0, :3].tolist() == [0.25, -0.25, 0.25]
+    assert set(operator.phi.abs().unique().tolist()) == {0.25}
+    assert {name for name, _ in operator.named_parameters()} == {"latent", "scale"}
+
+
+def test_gradients_pass_the_signs_unchanged():
+    operator = physics(matrix="learned_binary")
+    x = images(1, 1, 8, 8)
+    operator.A(x).sum().backward()
+    scale = operator.scale.item()
+    torch.testing.assert_close(operator.latent.grad, scale * x.reshape(1, 64).expand(16, 64))
+    torch.testing.assert_close(operator.scale.grad, operator.latent.sign().sum(0) @ x.reshape(64)[:, None])

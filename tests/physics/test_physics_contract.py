@@ -11,12 +11,18 @@ PHYSICS = {
     "block_cs": BlockCSConfig(ratio=25, block=8),
     "block_cs_33": BlockCSConfig(ratio=10, block=33, count="ista_net", padding="always", initial="adjoint"),
     "block_cs_learned": BlockCSConfig(ratio=50, block=8, matrix="learned", initial="pseudo_inverse"),
+    "block_cs_learned_binary": BlockCSConfig(ratio=50, block=8, matrix="learned_binary", initial="adjoint"),
 }
 
 
 @pytest.fixture(params=PHYSICS)
-def physics(request):
-    return build_physics(PHYSICS[request.param], torch.float64).at(20, 26)
+def config(request):
+    return PHYSICS[request.param]
+
+
+@pytest.fixture
+def physics(config):
+    return build_physics(config, torch.float64).at(20, 26)
 
 
 @pytest.fixture
@@ -38,13 +44,9 @@ def test_initial_estimate_has_the_shape_of_the_image(physics, x):
     assert physics.initial_estimate(physics(x)).shape == x.shape
 
 
-def test_state_survives_saving(physics, x):
+def test_state_survives_saving(config, physics, x):
     state = {name: tensor.clone() for name, tensor in physics.state_dict().items()}
-    other = build_physics(
-        PHYSICS["block_cs" if physics.block == 8 and not physics.learned else "block_cs_33"], torch.float64
-    )
-    if physics.learned:
-        other = build_physics(PHYSICS["block_cs_learned"], torch.float64)
+    other = build_physics(config, torch.float64)
     with torch.no_grad():
         for tensor in other.state_dict().values():
             tensor.zero_()

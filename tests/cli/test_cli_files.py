@@ -1,0 +1,154 @@
+"""`lorun evaluate` with files of one's own, without a profile: weights, a sampling matrix, a folder of images."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.io import savemat
+
+import baselines
+from lorun import cli
+from lorun.evaluation.protocols import get_protocol, score
+from lorun.methods import System
+from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.results.rows import read_rows
+
+M, BLOCK = 12, 8
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command line in a folder of its own; returns its exit status, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of several kinds and sizes in a new folder."""
+    random = np.random.default_rng(0)
+    (tmp_path / "mine").mkdir()
+    for name, size in (("one.png", (17, 24)), ("two.bmp", (16, 16))):
+        Image.fromarray(random.integers(0, 255, size, dtype=np.uint8)).save(tmp_path / "mine" / name)
+    Image.fromarray(random.integers(0, 255, (20, 19, 3), dtype=np.uint8)).save(tmp_path / "mine/colour.tif")
+    return tmp_path / "mine"
+
+
+def fixed(tmp_path):
+    """A system with a fixed Phi, and the options that give its files."""
+    torch.manual_seed(0)
+    phi, qinit = gaussian_matrix(M, BLOCK**2, 3), torch.randn(BLOCK**2, M, dtype=torch.float64) / 10
+    physics = BlockCS(phi, padding="always", initial="given", initialiser=qinit)
+    system = System(baselines.build("ista_net", physics, 1), physics)
+    torch.save({k: v for k, v in system.state_dict().items() if k.startswith("network")}, tmp_path / "weights.pth")
+    savemat(tmp_path / "phi.mat", {"phi": phi.numpy()})
+    np.save(tmp_path / "qinit.npy", qinit.numpy())
+    return system, ["--weights", "weights.pth", "--matrix", "phi.mat", "--initial", "qinit.npy"]
+
+
+def expected(system, path):
+    """PSNR of an image file, by hand."""
+    from lorun.data.images import read_image
+
+    x = torch.from_numpy(read_image(path, 1)).float() / 255
+    with torch.no_grad():
+        estimate = system(x[None], system.physics.at(*x.shape[1:]))[0]
+    return score(get_protocol("cs_float_y"), estimate, x)["psnr"]
+
+
+def test_weights_matrix_and_folder_of_ones_own(run, folder, tmp_path):
+    system, options = fixed(tmp_path)
+    status, out, err = run("evaluate", "--method", "ista_net", *options, "--images", "mine")
+    assert (status, err) == (0, "")
+    assert out.startswith("cs/18.75%/ista_net seed 0: mine: cs_float_y psnr ")
+    assert out.endswith(": mine.csv\n")
+    rows = read_rows(Path("mine.csv"))
+    assert set(rows.image) == {"one", "two", "colour"}
+    assert set(rows.checkpoint_policy) == {"released"}
+    for file in ("one.png", "two.bmp", "colour.tif"):
+        (found,) = rows[(rows.image == Path(file).stem) & (rows.metric == "psnr")]["value"]
+        assert found == pytest.approx(expected(system, folder / file), abs=1e-4)
+    for name in ("phi.mat=", "qinit.npy=", "weights.pth="):
+        assert name in rows.data_md5[0]
+
+
+def test_weights_that_hold_their_matrix(run, folder, tmp_path):
+    torch.manual_seed(0)
+    physics = BinaryBlockCS(gaussian_matrix(M, BLOCK**2, 3), learned=True, padding="always", initial="adjoint")
+    system = System(baselines.build("opine_net_plus", physics, 1), physics)
+    torch.save(system.state_dict(), tmp_path / "opine.pkl")
+    status, _, err = run("evaluate", "--method", "opine_net_plus", "--weights", "opine.pkl", "--images", "mine")
+    assert (status, err) == (0, "")
+    rows = read_rows(Path("mine.csv"))
+    (found,) = rows[(rows.image == "one") & (rows.metric == "psnr")]["value"]
+    assert found == pytest.approx(expected(system, folder / "one.png"), abs=1e-4)
+
+
+def test_protocols_padding_and_out_are_heeded(run, folder, tmp_path):
+    _, options = fixed(tmp_path)
+    command = ["evaluate", "--method", "ista_net", *options, "--images", "mine", "--out", "scores/a.csv"]
+    assert run(*command, "--protocol", "cs_round_y", "--protocol", "cs_truncate_y", "--padding", "needed")[0] == 0
+    assert set(read_rows(Path("scores/a.csv")).protocol) == {"cs_round_y", "cs_truncate_y"}
+
+
+def test_a_baseline_without_parameters_needs_no_weights(run, folder, tmp_path):
+    fixed(tmp_path)
+    words = ["evaluate", "--method", "linear_mmse", "--matrix", "phi.mat", "--initial", "pseudo_inverse"]
+    status, _, err = run(*words, "--images", "mine")
+    assert (status, err) == (0, "")
+    assert len(read_rows(Path("mine.csv"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--method": "ista_nett"}, "unknown baseline 'ista_nett'. Did you mean 'ista_net'?"),
+        ({"--method": "ista_net_plus"}, "weights.pth: key `network.unrolled.0.forward_transform.0.weight` has shape"),
+        ({"--method": "opine_net_plus"}, "opine_net_plus has"),
+        ({"--weights": None}, "ista_net has parameters: name a file of its weights with --weights"),
+        ({"--weights": "phi.mat"}, "phi.mat: refused: it holds objects that are not data"),
+        ({"--weights": "absent.pkl"}, "absent.pkl: no such weights file"),
+        ({"--matrix": None}, "weights.pth: there is no sampling matrix in the weights: name its file with --matrix"),
+        ({"--matrix": "qinit.npy"}, "qinit.npy: Phi is 64 x 12; its columns must be the pixels of a square block"),
+        ({"--matrix": "absent.mat"}, "absent.mat: cannot be read as a matrix"),
+        ({"--initial": None}, "name the initial estimate with --initial: a file (Qinit), or adjoint, pseudo_inverse"),
+        ({"--initial": "phi.mat"}, "phi.mat: holds no matrix named `Qinit`, but phi"),
+        ({"--padding": "sometimes"}, "unknown padding 'sometimes'. Choices: always, needed"),
+        ({"--protocol": "cs_float"}, "unknown protocol 'cs_float'. Did you mean 'cs_float_y'?"),
+        ({"--images": "yours"}, "no folder yours"),
+        ({"--images": None}, "name a profile with --config, or a folder with --images"),
+        ({"--method": None}, "name the --method"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_and_writes_nothing(run, folder, tmp_path, change, message):
+    _, (_, weights, _, matrix, _, initial) = fixed(tmp_path)
+    said = {"--method": "ista_net", "--weights": weights, "--matrix": matrix, "--initial": initial, "--images": "mine"}
+    said |= change
+    status, _, err = run("evaluate", *(word for pair in said.items() if pair[1] is not None for word in pair))
+    assert status == 1
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_files_do_not_go_with_a_profile(run, folder, tiny_profile_file):
+    words = ["evaluate", "-c", tiny_profile_file, "--task", "cs", "--setting", "r25", "--method", "linear_mmse"]
+    status, _, err = run(*words, "--weights", "weights.pth")
+    assert (status, err) == (1, "error: --weights, --matrix, --initial and --protocol go without --config\n")
+    assert run(*words[:3], "--method", "linear_mmse")[2] == "error: name the --task and the --setting of the profile\n"
