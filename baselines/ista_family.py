@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from baselines.full_precision import back_projected_residual
 from lorun.physics import BlockCS
 from lorun.unfolding import initial_estimate
 
@@ -17,7 +18,7 @@ FEATURES = 32
 
 
 class Stage(nn.Module):
-    """r = x - rho A^T(A x - y), then the proximal step of the network."""
+    """r = x + rho A^T(y - A x), then the proximal step of the network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,10 +26,7 @@ class Stage(nn.Module):
         self.threshold = nn.Parameter(torch.full((1,), 0.01))
 
     def forward(self, x: Tensor, y: Tensor, physics: BlockCS) -> Tensor:
-        with torch.autocast(y.device.type, enabled=False):
-            x = x.to(y.dtype)
-            r = x - self.step_size * physics.A_adjoint(physics.A(x) - y)
-        return self.proximal_step(r)
+        return self.proximal_step(x + self.step_size * back_projected_residual(x, y, physics))
 
     def proximal_step(self, r: Tensor) -> Tensor:
         raise NotImplementedError

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.data_term import back_projected_residual
+from baselines.full_precision import back_projected_residual
 from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
 from lorun.unfolding import initial_estimate

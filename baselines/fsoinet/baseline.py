@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.data_term import back_projected_residual
+from baselines.full_precision import ImageConv, back_projected_residual
 from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
 from lorun.unfolding import initial_estimate
@@ -30,12 +30,12 @@ class ResidualBlock(nn.Module):
 
 
 class GradientDescent(nn.Module):
-    """The features' image x is compared with y; A^T(y - A x), made features again, corrects them: no step size."""
+    """h + R(F(A^T(y - A I(h)))), where I makes an image of features and F features of an image; no step size."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.to_image = nn.Conv2d(FEATURES, channels, 3, padding=1)
-        self.to_features = nn.Conv2d(channels, FEATURES, 3, padding=1)
+        self.to_image = ImageConv(FEATURES, channels, 3, padding=1)
+        self.to_features = ImageConv(channels, FEATURES, 3, padding=1)
         self.refine = ResidualBlock(FEATURES)
 
     def forward(self, h: Tensor, y: Tensor, physics: BlockCS) -> Tensor:
@@ -53,7 +53,7 @@ class ProximalMapping(nn.Module):
         self.coarse = nn.Sequential(
             nn.Conv2d(FEATURES, 2 * FEATURES, 3, stride=2, padding=1), ResidualBlock(2 * FEATURES)
         )
-        self.merge = nn.Conv2d(3 * FEATURES, FEATURES, 1)
+        self.merge = ImageConv(3 * FEATURES, FEATURES, 1)
 
     def forward(self, h: Tensor) -> Tensor:
         coarse = F.interpolate(self.coarse(h), size=h.shape[2:], mode="bilinear")  # (B, 2F, H/2, W/2) -> (B, 2F, H, W)
@@ -80,9 +80,9 @@ class Baseline(nn.Module):
     def __init__(self, physics: BlockCS, channels: int) -> None:
         super().__init__()
         self.stages = STAGES
-        self.head = nn.Conv2d(channels, FEATURES, 3, padding=1)
+        self.head = ImageConv(channels, FEATURES, 3, padding=1)
         self.unrolled = nn.ModuleList(FSOIStage(channels) for _ in range(STAGES))
-        self.tail = nn.Conv2d(FEATURES, channels, 1)
+        self.tail = ImageConv(FEATURES, channels, 1)
 
     @classmethod
     def declines(cls, physics: object, channels: int) -> str | None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from baselines.data_term import back_projected_residual
+from baselines.full_precision import ImageConv, back_projected_residual
 from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
 from lorun.unfolding import initial_estimate
@@ -51,7 +51,7 @@ class ProjectionGuidedCrossAttention(nn.Module):
         self.value = projection(features, features)
         self.position = nn.Sequential(depthwise(features, bias=False), nn.GELU(), depthwise(features, bias=False))
         self.out = nn.Conv2d(features, features, 1)
-        self.mix = nn.Conv2d(channels + features, channels + features, 1)
+        self.mix = ImageConv(channels + features, channels + features, 1)
 
     def forward(self, r: Tensor, z: Tensor) -> Tensor:
         normed = self.norm(z)
@@ -83,7 +83,7 @@ class FeedForward(nn.Module):
 
 
 class OCTStage(nn.Module):
-    """r = x + rho A^T(y - A x);  h = PGCA(r, ISCA(z before, z));  h + FF(FF(h)) is the new x and z, one above the other."""
+    """r = x + rho A^T(y - A x);  h = PGCA(r, ISCA(z before, z));  h + FF(FF(h)) holds the new x and z."""
 
     def __init__(self, channels: int, features: int) -> None:
         super().__init__()

@@ -112,7 +112,6 @@ def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | Non
     return None
 
 
-@cache
 def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
     """The registry in `root`, empty where there is none; the order is that of the file.
 
@@ -121,13 +120,19 @@ def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
     """
     path = root / "registry.yaml"
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _parsed(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise LorunError(f"{path}: cannot be read: {error}") from error
+
+
+@cache
+def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     try:
-        return TypeAdapter(dict[str, Dataset]).validate_python(said)
+        return TypeAdapter(dict[str, Dataset]).validate_python(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         keys = {name for model in (Dataset, Upstream, Manual, Expectation) for name in model.model_fields}
         raise LorunError(f"{path}: {explain(error, keys)}") from error

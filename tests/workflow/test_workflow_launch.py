@@ -237,6 +237,40 @@ def test_another_test_set_is_scored_but_trains_nothing_again(project):
     assert (jobs["dataset"], jobs["evaluate"]) == (1, 3)
 
 
+def test_released_weights_take_the_place_of_a_training(project):
+    import torch
+
+    import baselines
+    from lorun.physics import BlockCS, gaussian_matrix
+
+    physics = BlockCS(gaussian_matrix(16, 64, 0), initial="adjoint")
+    state = {f"network.{name}": value for name, value in baselines.build("ista_net", physics, 1).state_dict().items()}
+    torch.save(state, project / "released.pkl")
+    said = {"strategies": [], "baselines": ["ista_net"], "weights": {"ista_net": {"r25": "released.pkl"}}}
+    write_profile(project, "released", {"extends": "tiny.yaml", "tasks": {"cs": said}})
+    result = launch(project, "released")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = read_rows(project / "results/released/rows.csv")
+    assert set(rows.checkpoint_policy) == {"released"}
+    assert set(rows.status) == {"completed"}
+    assert set(rows.steps) == {0}
+    assert "ista_net" in result.stdout
+
+
+def test_a_dataset_that_its_user_must_obtain_is_told_before_anything_runs(project):
+    shutil.copy(PROJECT / "data/registry.yaml", project / "data")
+    data = {"train": "tiny", "validation": "tiny", "test": ["tiny", "general100"]}
+    write_profile(project, "manual", {"extends": "tiny.yaml", "tasks": {"cs": {"data": data}}})
+    before = snapshot(project / "runs")
+    result = launch(project, "manual")
+    (project / "data/registry.yaml").unlink()
+    assert result.returncode == 1
+    assert "dataset 'general100' must be obtained by you" in result.stderr
+    assert "`lorun data add general100 --from FOLDER`" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert snapshot(project / "runs") == before
+
+
 def test_data_alone_can_be_asked_for(project):
     (project / "data/.tiny.ok").unlink()
     before = snapshot(project / "runs", project / "results")
