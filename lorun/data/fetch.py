@@ -6,6 +6,7 @@ where it is not installed, the origin alone is asked.
 """
 
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -62,7 +63,9 @@ def fetch(name: str) -> None:
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
         _dvc("config", "--local", "core.no_scm", "true")
     cache = Path(_dvc("cache", "dir").strip())
-    remotes = [line.split()[0] for line in _dvc("remote", "list").splitlines() if line.strip()]
+    remotes = re.findall(r"^remote\.(.+)\.url=", _dvc("config", "--list"), re.MULTILINE)
+    if not remotes:
+        print(f"{name}: no DVC remote is configured; asking its origin", flush=True)
     if not any(_pull(name, remote, cache) for remote in remotes):
         _make_with_dvc(name, cache, remotes)
 
@@ -101,7 +104,7 @@ def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
         try:
             _dvc("--wait-for-lock", *command, show=True)
         except DvcError as error:
-            asked = f"; of the remotes {', '.join(remotes)} none had it" if remotes else "; no DVC remote is configured"
+            asked = f"; of the DVC remotes {', '.join(remotes)} none had it" if remotes else ""
             raise LorunError(f"cannot restore dataset {name!r}: {error} (see above){asked}") from None
         if not find_damage(DATA_ROOT, name):
             print(f"{name}: files restored and verified (dvc {' '.join(command)})")

@@ -26,23 +26,35 @@ class _Entry(BaseModel):
 
 
 class Upstream(_Entry):
-    """Files of a git repository at one commit."""
+    """Files of a git repository at one commit, or of any other web address."""
 
-    repository: str = Field(pattern=rf"^{_GITHUB}[^/]+/[^/]+$")
-    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
+    repository: str | None = Field(None, pattern=rf"^{_GITHUB}[^/]+/[^/]+$")
+    commit: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     path: str | None = Field(None, description="of every file, `{file}` standing for its path inside the dataset")
     files: dict[str, str] = Field(default_factory=dict, description="path inside the dataset -> path in the repository")
+    address: str | None = Field(
+        None, pattern=r"^https?://.*\{file\}", description="of every file, where it is not in a repository"
+    )
 
     @model_validator(mode="after")
     def _one_way_of_naming(self) -> Self:
-        if (self.path is None) != bool(self.files):
-            raise ValueError("give either `path` or `files`")
+        if (self.repository is None) != (self.commit is None) or (self.repository is None) == (self.address is None):
+            raise ValueError("give `repository` and `commit`, or `address`")
+        if (self.path is not None) + bool(self.files) + (self.address is not None) != 1:
+            raise ValueError("give one of `path`, `files`, `address`")
         return self
+
+    @property
+    def source(self) -> str:
+        """For people."""
+        return self.address or f"{self.repository}/tree/{self.commit}"
 
     def url(self, file: str) -> str | None:
         """Where a file of the dataset is to be had, or None where it is not from here."""
+        if self.address is not None:
+            return self.address.format(file=file)
         path = self.path.format(file=file) if self.path is not None else self.files.get(file)
-        if path is None:
+        if path is None or self.repository is None:
             return None
         return f"{_RAW}{self.repository.removeprefix(_GITHUB)}/{self.commit}/{path}"
 
@@ -101,7 +113,7 @@ class Dataset(_Entry):
             return [f"built by {self.built_by}"]
         if self.manual is not None:
             return [self.manual.how]
-        return sorted({f"{one.repository}/tree/{one.commit}" for one in self.upstream})
+        return sorted({one.source for one in self.upstream})
 
 
 def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | None:

@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from lorun.data.checksums import read_manifest, verify_dataset
+from lorun.data.checksums import read_manifest, verify_dataset, write_manifest
 
 PROJECT = Path(__file__).parents[2]
 SKELETON = (
@@ -187,6 +190,33 @@ def test_a_remote_is_asked_first_and_not_believed(project: Path, tmp_path: Path)
 
 
 @needs_git
+def test_an_empty_remote_is_told_and_the_origin_asked(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    dvc(project, "remote", "add", "--local", "empty", str(tmp_path / "empty"))
+    for path in ("data/photos", ".dvc/cache"):
+        shutil.rmtree(project / path)
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "photos: DVC remote 'empty' cannot give it (ERROR" in result.stdout
+    assert result.stdout.endswith("verified (dvc repro dataset@photos)\n")
+    check(project)
+
+
+@needs_git
+def test_a_second_remote_is_asked_when_the_first_has_nothing(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "full"):
+        dvc(project, "remote", "add", "--local", name, str(tmp_path / name))
+    dvc(project, "push", "--remote", "full")
+    for path in ("data/photos", ".dvc/cache"):
+        shutil.rmtree(project / path)
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("verified (DVC remote 'full')\n")
+    check(project)
+
+
+@needs_git
 def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path) -> None:
     dvc(project, "remote", "add", "--local", "--default", "store", str(tmp_path / "nowhere"))
     for path in ("data/photos", ".dvc/cache", MARKER):
@@ -202,10 +232,68 @@ def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path
     assert "photos: DVC remote 'store' cannot give it (ERROR" in result.stdout
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: cannot restore dataset 'photos': `dvc --wait-for-lock repro dataset@photos` failed")
-    assert last.endswith("of the remotes store none had it")
+    assert last.endswith("of the DVC remotes store none had it")
     assert "Traceback" not in result.stderr
     assert not (project / MARKER).exists()
     assert (project / "dvc.lock").read_bytes() == (PROJECT / "dvc.lock").read_bytes()
+
+
+@needs_git
+def test_upstream_remote_and_what_is_there_give_the_same_bytes(tmp_path: Path) -> None:
+    """A dataset of one's own, from a web server on loopback, then from a DVC remote, then as it is."""
+    files = {"test/a.png": b"a" * 5000, "b.png": b"b"}
+    for name, data in files.items():
+        for folder in (tmp_path / "web", tmp_path / "project/data/own"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+    project = tmp_path / "project"
+    write_manifest(project / "data", "own")
+    shutil.rmtree(project / "data/own")
+    (project / "dvc.yaml").write_text(
+        (PROJECT / "dvc.yaml").read_text().replace("      - photos\n", "      - own\n", 1)
+    )
+    for name in (".dvc/config", ".gitignore"):
+        (project / name).parent.mkdir(exist_ok=True)
+        shutil.copy(PROJECT / name, project / name)
+    assert run(project, "git", "init", "--quiet").returncode == 0
+
+    handler = partial(QuietHandler, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        (project / "data/registry.yaml").write_text(
+            "own: {role: test, tasks: [cs], what: w, licence: l, redistribution: 'no', citation: c, upstream: "
+            f"[{{address: 'http://127.0.0.1:{server.server_port}/{{file}}'}}]}}"
+        )
+        result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
+        server.shutdown()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "own: no DVC remote is configured; asking its origin\n" in result.stdout
+    assert result.stdout.endswith("own: files restored and verified (dvc repro dataset@own)\n")
+    from_web = verify_dataset(project / "data", "own")
+
+    dvc(project, "remote", "add", "--local", "store", str(tmp_path / "store"))
+    dvc(project, "push", "--remote", "store", "data/own")
+    for path in ("data/own", ".dvc/cache"):
+        shutil.rmtree(project / path)
+    result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
+    assert result.stdout.endswith("own: files restored and verified (DVC remote 'store')\n")
+    assert verify_dataset(project / "data", "own") == from_web
+    assert run(project, sys.executable, "-m", "lorun", "data", "fetch", "own").stdout == "own: 2 files verified\n"
+
+    (tmp_path / "web/b.png").unlink()  # and the server is gone, too
+    for path in ("data/own", ".dvc/cache", "../store"):
+        shutil.rmtree(project / path)
+    result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
+    assert result.returncode == 1
+    assert "own: DVC remote 'store' cannot give it (ERROR" in result.stdout
+    assert "error: dataset 'own': cannot download b.png from http://127.0.0.1:" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: cannot restore dataset 'own': ")
+    assert "Traceback" not in result.stderr
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def test_without_git(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_an_entry_of_a_file(tmp_path: Path) -> None:
         ("  licence: none stated\n", "", "`set11.licence` is missing"),
         ("role: test", "role: tests", "`set11.role` .*Did you mean 'test'"),
         ("0123456789012345678901234567890123456789", "main", "`set11.upstream.0.commit`"),
-        ('path: "x/{file}"', "files: {}", "give either `path` or `files`"),
+        ('path: "x/{file}"', "files: {}", "give one of `path`, `files`, `address`"),
         ("  citation: somebody", "  citation: somebody\n  built_by: lorun.data.photos", "give one of `built_by`"),
         ("set11:", "set11: [", "cannot be read as YAML"),
     ],

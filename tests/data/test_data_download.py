@@ -1,0 +1,281 @@
+"""Downloads from a web server on loopback that misbehaves in every way."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lorun.data import download as module
+from lorun.data import registry
+from lorun.data.checksums import directory_md5, md5_of_bytes, write_manifest
+from lorun.data.download import RemoteFile, download
+from lorun.data.make import make
+from lorun.errors import LorunError
+
+FILES = {
+    "a.png": b"a" * 10_000,
+    "deep/b.png": bytes(range(256)) * 700,
+    "c.mat": b"",
+}
+
+
+@dataclass
+class Upstream:
+    """A web server, how it misbehaves, and what it was asked for."""
+
+    address: str = ""
+    content: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    faults: dict[str, list[Any]] = field(default_factory=dict)  # path -> what the next answers are
+    ranges: bool = True
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    def files(self, *names: str) -> dict[str, RemoteFile]:
+        names = names or tuple(self.content)
+        return {name: RemoteFile(f"{self.address}/{name}", md5_of_bytes(FILES[name])) for name in names}
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    said = Upstream()
+    over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.lstrip("/")
+            asked = self.headers.get("Range")
+            said.asked.append((name, asked))
+            pending = said.faults.get(name)
+            fault = pending.pop(0) if pending else None
+            if isinstance(fault, int):
+                return self.send_error(fault)
+            if name not in said.content:
+                return self.send_error(404)
+            body = said.content[name]
+            if fault == "wrong":
+                body = b"x" * len(body)
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and said.ranges else 0
+            if start and start >= len(body):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(body)}")
+                return self.end_headers()
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self.send_header("Content-Length", str(len(body) - start))
+            self.end_headers()
+            rest = body[start:]
+            if fault is None or fault == "wrong":
+                self.wfile.write(rest)
+                return None
+            kind, count = fault
+            self.wfile.write(rest[:count])
+            self.wfile.flush()
+            if kind == "stall":
+                over.wait(5)
+            return None
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    said.address = f"http://127.0.0.1:{server.server_port}"
+    yield said
+    over.set()
+    server.shutdown()
+    server.server_close()
+
+
+def fetch(upstream: Upstream, folder: Path, *names: str) -> None:
+    download(upstream.files(*names), folder, "stand_in", timeout=0.3, wait=0.001)
+
+
+def check(folder: Path, *names: str) -> None:
+    """Exactly these files, and nothing else beside the folder."""
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == {name: FILES[name] for name in names or FILES}
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_all_files_come_with_the_bytes_of_their_origin(upstream: Upstream, tmp_path: Path) -> None:
+    origin = tmp_path / "origin"
+    for name, data in FILES.items():
+        (origin / name).parent.mkdir(parents=True, exist_ok=True)
+        (origin / name).write_bytes(data)
+    fetch(upstream, tmp_path / "data/set")
+    check(tmp_path / "data/set")
+    assert directory_md5(tmp_path / "data/set") == directory_md5(origin)
+    assert [name for name, _ in upstream.asked] == list(FILES)
+
+
+def test_what_is_there_is_not_asked_for_again(upstream: Upstream, tmp_path: Path) -> None:
+    fetch(upstream, tmp_path / "set")
+    (tmp_path / "set/a.png").write_bytes(b"damaged")
+    (tmp_path / "set/other.png").write_bytes(b"not of the dataset")
+    upstream.asked.clear()
+    fetch(upstream, tmp_path / "set")
+    assert upstream.asked == [("a.png", None)]
+    check(tmp_path / "set")
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, ("cut", 4_000), ("cut", 0), ("stall", 3_000), "wrong"])
+def test_one_failure_is_got_over(upstream: Upstream, tmp_path: Path, fault: Any) -> None:
+    upstream.faults["a.png"] = [fault]
+    fetch(upstream, tmp_path / "set")
+    check(tmp_path / "set")
+    assert len(upstream.asked) == len(FILES) + 1
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_file_cut_off_is_continued_or_started_again(upstream: Upstream, tmp_path: Path, ranges: bool) -> None:
+    upstream.ranges = ranges
+    upstream.faults["deep/b.png"] = [("cut", 50_000), ("cut", 20_000)]
+    fetch(upstream, tmp_path / "set", "deep/b.png")
+    check(tmp_path / "set", "deep/b.png")
+    asked = [ranges for _, ranges in upstream.asked]
+    assert asked == [None, "bytes=50000-", "bytes=70000-" if ranges else "bytes=20000-"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "times"),
+    [
+        (404, "the server answers 404 Not Found", 1),
+        (403, "the server answers 403 Forbidden", 1),
+        (500, "the server answers 500 Internal Server Error", module.TRIES),
+        (("stall", 100), "nothing came for 0.3 s", module.TRIES),
+        (("cut", 0), "the connection ended after 0 of 179200 bytes", module.TRIES),
+        ("wrong", "what came has another checksum than the manifest says", module.TRIES),
+    ],
+)
+def test_a_lasting_failure_is_one_line_and_keeps_what_came(
+    upstream: Upstream, tmp_path: Path, fault: Any, reason: str, times: int
+) -> None:
+    upstream.faults["deep/b.png"] = [fault] * module.TRIES
+    with pytest.raises(LorunError) as error:
+        fetch(upstream, tmp_path / "set")
+    url = f"{upstream.address}/deep/b.png"
+    expected = f"dataset 'stand_in': cannot download deep/b.png from {url}: {reason}; 1 of 3 files are safe, "
+    assert str(error.value) == expected + "the same command goes on from there"
+    assert [name for name, _ in upstream.asked] == ["a.png"] + ["deep/b.png"] * times
+    assert not (tmp_path / "set").exists()
+    upstream.faults.clear()
+    upstream.asked.clear()
+    fetch(upstream, tmp_path / "set")
+    assert "a.png" not in [name for name, _ in upstream.asked]
+    check(tmp_path / "set")
+
+
+def test_a_failed_download_leaves_the_folder_as_it_was(upstream: Upstream, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.png").write_bytes(b"old")
+    upstream.faults["c.mat"] = [404]
+    with pytest.raises(LorunError, match="404"):
+        fetch(upstream, tmp_path / "set")
+    assert (tmp_path / "set/a.png").read_bytes() == b"old"
+    assert [path.name for path in (tmp_path / "set").iterdir()] == ["a.png"]
+
+
+def test_no_server_at_all(tmp_path: Path, upstream: Upstream) -> None:
+    files = {"a.png": RemoteFile("http://127.0.0.1:1/a.png", "0" * 32)}
+    with pytest.raises(LorunError, match=r"no connection \(.*refused"):
+        download(files, tmp_path / "set", "stand_in", timeout=0.3, wait=0.001)
+
+
+@pytest.mark.parametrize("path", ["../a.png", "/a.png", "deep/../../a.png"])
+def test_a_path_out_of_the_folder_is_refused(upstream: Upstream, tmp_path: Path, path: str) -> None:
+    with pytest.raises(LorunError, match="leads out of its folder"):
+        download({path: RemoteFile(f"{upstream.address}/a.png", "0" * 32)}, tmp_path / "set", "stand_in")
+    assert upstream.asked == []
+
+
+def test_only_the_web_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(LorunError, match="only http and https are fetched"):
+        download({"a": RemoteFile((tmp_path / "a").as_uri(), "0" * 32)}, tmp_path / "set", "stand_in")
+
+
+def test_a_full_disk_is_one_line(upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "_copy", full)
+    with pytest.raises(LorunError, match=r"cannot write .*a\.png: No space left on device"):
+        fetch(upstream, tmp_path / "set")
+    assert len(upstream.asked) == 1
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 179_200), max_size=module.TRIES - 1), ranges=st.booleans())
+def test_wherever_it_is_cut_off_the_bytes_are_right(
+    upstream: Upstream, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], ranges: bool
+) -> None:
+    upstream.ranges = ranges
+    upstream.faults["deep/b.png"] = [("cut", cut) for cut in cuts]
+    folder = tmp_path_factory.mktemp("cut") / "set"
+    fetch(upstream, folder, "deep/b.png")
+    check(folder, "deep/b.png")
+
+
+def test_a_killed_download_goes_on_where_it_stopped(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.faults["deep/b.png"] = [("stall", 100_000)]
+    program = (
+        "import sys; from pathlib import Path; from lorun.data.download import RemoteFile, download\n"
+        "files = {line.split()[0]: RemoteFile(*line.split()[1:]) for line in sys.stdin}\n"
+        "download(files, Path('set'), 'stand_in', timeout=60)"
+    )
+    said = "".join(f"{name} {remote.url} {remote.md5}\n" for name, remote in upstream.files().items())
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    process.stdin.write(said)
+    process.stdin.close()
+    part = tmp_path / ".set.download/deep/b.png.part"
+    end = time.monotonic() + 30
+    while not (part.exists() and part.stat().st_size >= 65_536):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    have = part.stat().st_size
+    upstream.asked.clear()
+    fetch(upstream, tmp_path / "set")
+    assert upstream.asked == [("deep/b.png", f"bytes={have}-"), ("c.mat", None)]
+    check(tmp_path / "set")
+
+
+def test_the_registry_leads_to_the_upstream(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`lorun data make` from an entry of a registry, with the web server in the place of the host of raw files."""
+    commit = "0123456789012345678901234567890123456789"
+    monkeypatch.setattr(registry, "_RAW", f"{upstream.address}/")
+    upstream.content = {f"some/where/{commit}/data/{name}": data for name, data in FILES.items()}
+    for name, data in FILES.items():
+        (tmp_path / "stand_in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "stand_in" / name).write_bytes(data)
+    write_manifest(tmp_path, "stand_in")
+    identity = directory_md5(tmp_path / "stand_in")
+    (tmp_path / "stand_in/a.png").unlink()
+    (tmp_path / "registry.yaml").write_text(
+        "stand_in: {role: test, tasks: [cs], what: w, licence: l, redistribution: 'no', citation: c, upstream: "
+        f"[{{repository: 'https://github.com/some/where', commit: '{commit}', path: 'data/{{file}}'}}]}}"
+    )
+    make(tmp_path, "stand_in")
+    assert directory_md5(tmp_path / "stand_in") == identity
+    assert upstream.asked == [(f"some/where/{commit}/data/a.png", None)]
+    assert "stand_in: 3 of 3 files" in capsys.readouterr().err
