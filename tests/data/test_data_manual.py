@@ -1,0 +1,182 @@
+"""`lorun data add`: what is accepted, and what exactly is said to be wrong."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from scipy.io import savemat
+
+from lorun.data.checksums import dataset_identity, read_manifest, verify_dataset
+from lorun.data.manual import add
+from lorun.data.registry import read_registry
+from lorun.errors import LorunError, UnknownName
+
+SHAPE = (6, 5, 4)
+ENTRY = {"role": "test", "tasks": ["cs"], "what": "w", "licence": "l", "redistribution": "no", "citation": "c"}
+PHOTOS: dict[str, Any] = {"kind": "images", "count": 3, "pattern": "*.bmp", "channels": 3, "min_side": 8}
+CUBES: dict[str, Any] = {"kind": "mat", "count": 2, "pattern": "scene*.mat", "names": ["scene01.mat", "scene02.mat"]}
+CUBES |= {"variable": ["img", "img_expand"], "shape": list(SHAPE), "low": 0, "high": 1}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    root.mkdir()
+    said = {
+        "photos": {**ENTRY, "manual": {"how": "from their page", "expected": PHOTOS}, "splits": {"test": ["*"]}},
+        "cubes": {**ENTRY, "manual": {"how": "from their page", "expected": CUBES}},
+        "fetched": {**ENTRY, "built_by": "lorun.data.photos"},
+    }
+    (root / "registry.yaml").write_text(yaml.safe_dump(said))
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "obtained"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name in ("im_1.bmp", "im_2.bmp", "im_3.BMP"):
+        Image.fromarray(random.integers(0, 255, (9, 12, 3), dtype=np.uint8)).save(folder / name, format="BMP")
+    (folder / "Thumbs.db").write_bytes(b"thumbnails")
+    return folder
+
+
+@pytest.fixture
+def cubes(tmp_path: Path) -> Path:
+    folder = tmp_path / "cubes"
+    folder.mkdir()
+    for place, name in enumerate(("scene01.mat", "scene02.mat")):
+        write_cube(folder / name, np.random.default_rng(place).random(SHAPE))
+    return folder
+
+
+def write_cube(path: Path, cube: np.ndarray, variable: str = "img") -> None:
+    savemat(path, {variable: cube})
+
+
+@pytest.mark.parametrize("kind", ["photos", "cubes"])
+def test_right_files_are_copied_and_recorded(root: Path, request: pytest.FixtureRequest, kind: str) -> None:
+    source = request.getfixturevalue(kind)
+    with pytest.raises(LorunError, match="must be obtained by you: from their page; then `lorun data add"):
+        read_manifest(root, kind)
+    identity = add(root, kind, source)
+    assert identity == verify_dataset(root, kind) == dataset_identity(root, kind)
+    expected = {path.name for path in source.iterdir()} - {"Thumbs.db"}
+    assert read_manifest(root, kind).keys() == expected
+    assert add(root, kind, source) == identity  # once more is the same
+
+
+def test_a_copy_in_the_place_of_a_damaged_one(root: Path, photos: Path) -> None:
+    add(root, "photos", photos)
+    (root / "photos/im_1.bmp").write_bytes(b"damaged")
+    (root / "photos/more.bmp").write_bytes(b"not of it")
+    add(root, "photos", photos)
+    verify_dataset(root, "photos")
+
+
+def said(root: Path, name: str, source: Path, **options: bool) -> str:
+    manifest = root / f"{name}.md5"
+    before = (root / name).exists(), manifest.read_bytes() if manifest.exists() else None
+    with pytest.raises(LorunError) as error:
+        add(root, name, source, **options)
+    assert before == ((root / name).exists(), manifest.read_bytes() if manifest.exists() else None)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_a_wrong_count_is_told(root: Path, photos: Path) -> None:
+    (photos / "im_1.bmp").unlink()
+    assert said(root, "photos", photos) == f"photos: expected 3 files *.bmp in {photos}, found 2"
+
+
+def test_a_missing_name_is_told(root: Path, cubes: Path) -> None:
+    (cubes / "scene02.mat").rename(cubes / "scene2.mat")
+    assert said(root, "cubes", cubes) == f"cubes: {cubes} lacks scene02.mat"
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("L", (12, 9), 7), "photos: im_2.bmp: is gray, expected RGB"),
+        (Image.new("RGB", (12, 7), "red"), "photos: im_2.bmp: is 7 x 12, expected at least 8 pixels a side"),
+    ],
+)
+def test_a_wrong_image_is_told(root: Path, photos: Path, image: Image.Image, message: str) -> None:
+    image.save(photos / "im_2.bmp")
+    assert said(root, "photos", photos) == message
+
+
+def test_the_first_of_several_problems_is_told_and_how_many_more(root: Path, photos: Path) -> None:
+    (photos / "im_1.bmp").write_bytes(b"no image")
+    Image.new("L", (12, 9)).save(photos / "im_2.bmp")
+    message = said(root, "photos", photos)
+    assert message.startswith("photos: im_1.bmp: ")
+    assert "is not an image of a known format" in message
+    assert message.endswith("(and 1 more problems)")
+
+
+@pytest.mark.parametrize(
+    ("cube", "message"),
+    [
+        (np.zeros((6, 5, 3)), "variable `img` has shape (6, 5, 3), expected (6, 5, 4)"),
+        (np.full(SHAPE, 1.5), "variable `img` has values from 1.5 to 1.5, expected 0 to 1"),
+        (np.full(SHAPE, -0.1), "variable `img` has values from -0.1 to -0.1, expected 0 to 1"),
+        (np.full(SHAPE, np.nan), "variable `img` has 120 values that are not finite"),
+        (np.full(SHAPE, 1j), "variable `img` is not an array of real numbers"),
+    ],
+)
+def test_a_wrong_cube_is_told(root: Path, cubes: Path, cube: np.ndarray, message: str) -> None:
+    write_cube(cubes / "scene02.mat", cube)
+    assert said(root, "cubes", cubes) == f"cubes: scene02.mat: {message}"
+
+
+def test_another_variable_is_told_and_an_accepted_one_is_not(root: Path, cubes: Path) -> None:
+    write_cube(cubes / "scene01.mat", np.zeros(SHAPE), "truth")
+    message = said(root, "cubes", cubes)
+    assert message == "cubes: scene01.mat: holds no variable `img` or `img_expand`, but `truth`"
+    write_cube(cubes / "scene01.mat", np.zeros(SHAPE), "img_expand")
+    add(root, "cubes", cubes)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no matlab", b"MATLAB 7.3 MAT-file" + b" " * 105 + b"\x00\x02IM" + b"\x00" * 512]
+)
+def test_what_is_not_a_readable_mat_file_is_told(root: Path, cubes: Path, content: bytes) -> None:
+    (cubes / "scene01.mat").write_bytes(content)
+    message = said(root, "cubes", cubes)
+    assert re.match(r"cubes: scene01.mat: (cannot be read as a MATLAB file|is a MATLAB file of version 7.3)", message)
+
+
+def test_another_copy_than_the_recorded_one(root: Path, cubes: Path) -> None:
+    add(root, "cubes", cubes)
+    write_cube(cubes / "scene02.mat", np.zeros(SHAPE))
+    message = said(root, "cubes", cubes)
+    assert message.startswith("cubes: scene02.mat is another file than the copy that ")
+    assert message.endswith("use --replace to record yours instead")
+    identity = add(root, "cubes", cubes, replace=True)
+    assert identity == verify_dataset(root, "cubes")
+
+
+def test_what_cannot_be_added(root: Path, photos: Path) -> None:
+    assert said(root, "fetched", photos) == "dataset 'fetched' need not be added: `lorun data fetch fetched`"
+    with pytest.raises(
+        UnknownName, match="unknown dataset to add 'cube'. Did you mean 'cubes'. Choices: cubes, photos"
+    ):
+        add(root, "cube", photos)
+    assert said(root, "photos", photos / "nowhere").startswith("no folder ")
+    add(root, "photos", photos)
+    assert said(root, "photos", root / "photos").endswith("name the folder that you obtained")
+
+
+def test_the_committed_entries_can_be_read() -> None:
+    registry = read_registry(Path(__file__).parents[2] / "data")
+    manual = {name: entry.manual.expected for name, entry in registry.items() if entry.manual is not None}
+    assert manual.keys() == {"general100", "kaist10", "cave_1024_28", "div2k"}
+    assert {name: expected.count for name, expected in manual.items()} == {
+        **{"general100": 100, "kaist10": 10, "cave_1024_28": 205, "div2k": 800}
+    }
