@@ -3,14 +3,16 @@
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import md5
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import quote
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from lorun.data.checksums import md5_of_bytes, read_bytes
 from lorun.errors import LorunError
@@ -20,7 +22,9 @@ TRIES = 4
 """Of a file, before giving up."""
 
 _CHUNK = 1 << 16  # bytes
-_FOR_GOOD = {401, 403, 404, 410, 451}  # statuses that asking again does not change
+_WEB = ("https://", "http://")
+_IN_ADDRESSES = "%/:?#[]@!$&'()*+,;=~"  # characters that are not to be quoted
+_FOR_NOW = {408, 425, 429}  # statuses below 500 that asking again may change
 
 
 @dataclass(frozen=True)
@@ -57,27 +61,29 @@ def download(
             be written.
     """
     for file, remote in files.items():
-        if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-            raise LorunError(f"dataset {name!r}: the path {file!r} leads out of its folder")
-        if not remote.url.startswith(("https://", "http://")):
+        path = PurePosixPath(file)
+        if path.is_absolute() or ".." in path.parts or not path.parts:
+            raise LorunError(f"dataset {name!r}: the path {file!r} names no file inside its folder")
+        if not remote.url.startswith(_WEB):
             raise LorunError(
                 f"dataset {name!r}: {file} has the address {remote.url!r}; only http and https are fetched"
             )
     parts = folder.parent / f".{folder.name}.download"
     with _Progress(name, len(files)) as progress:
         for done, (file, remote) in enumerate(files.items()):
+            safe = f"{done} of {len(files)} files are safe, the same command goes on from there"
             try:
                 _have(folder / file, parts / file, remote, timeout, wait, progress)
             except _Failed as error:
                 raise LorunError(
-                    f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; "
-                    f"{done} of {len(files)} files are safe, the same command goes on from there"
+                    f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; {safe}"
                 ) from None
             except OSError as error:
-                raise LorunError(f"dataset {name!r}: cannot write {parts / file}: {error.strerror or error}") from error
+                reason = error.strerror or error
+                raise LorunError(f"dataset {name!r}: cannot write {parts / file}: {reason}; {safe}") from error
             progress.file_done()
     replace_folder(folder, lambda part: _copy_files(files, parts, part))
-    shutil.rmtree(parts)
+    shutil.rmtree(parts, ignore_errors=True)
 
 
 def _copy_files(files: Iterable[str], source: Path, to: Path) -> None:
@@ -96,12 +102,14 @@ def _have(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: f
         return
     part.unlink(missing_ok=True)
     incomplete = part.with_name(part.name + ".part")
+    wrong = 0
     for attempt in range(1, TRIES + 1):
         try:
             _continue(incomplete, remote.url, timeout, progress)
             if _md5_of(incomplete) != remote.md5:
                 incomplete.unlink()  # wrong from the start, or badly continued
-                raise _Failed("what came has another checksum than the manifest says")
+                wrong += 1
+                raise _Failed("what came has another checksum than the manifest says", again=wrong == 1)
             incomplete.replace(part)
             return
         except _Failed as error:
@@ -114,38 +122,75 @@ def _have(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: f
 def _continue(incomplete: Path, url: str, timeout: float, progress: "_Progress") -> None:
     """Fetch what is missing of a file; what came stays, whatever happens."""
     have = incomplete.stat().st_size if incomplete.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urlopen(request, timeout=timeout) as response:
-            if have and not _continues(response, have):
-                have = 0  # it starts again
-            with incomplete.open("ab" if have else "wb") as stream:
-                _copy(response, stream, have, progress)
+        response = _ask(url, have, timeout)
     except HTTPError as error:
         if error.code == 416:  # nothing is left, or the file is another one now
             if have and _total(error) == have:
                 return
             incomplete.unlink(missing_ok=True)
             raise _Failed("the server has another file than the one that was begun") from None
-        raise _Failed(f"the server answers {error.code} {error.reason}", error.code not in _FOR_GOOD) from None
+        reason = " ".join(str(error.reason).split())  # of a redirection in circles, urllib tells in three lines
+        again = error.code >= 500 or error.code in _FOR_NOW
+        raise _Failed(f"the server answers {error.code} {reason}", again) from None
+    with response:
+        if have and not _continues(response, have):
+            have = 0  # it starts again
+        with incomplete.open("ab" if have else "wb") as stream:
+            _copy(response, stream, have, timeout, progress)
+
+
+def _ask(url: str, have: int, timeout: float) -> HTTPResponse:
+    """The answer, from byte `have` on where the server can; HTTPError where it refuses."""
+    request = Request(quote(url, safe=_IN_ADDRESSES), headers={"Range": f"bytes={have}-"} if have else {})
+    with _connection(timeout):
+        return build_opener(_RedirectInTheWeb()).open(request, timeout=timeout)
+
+
+def _copy(response: HTTPResponse, stream: Any, have: int, timeout: float, progress: "_Progress") -> None:
+    length = response.length  # None where the server does not say
+    came = 0
+    for chunk in _chunks(response, timeout):
+        stream.write(chunk)
+        came += len(chunk)
+        progress.bytes_came(len(chunk))
+    if length is not None and came < length:
+        raise _Failed(f"the connection ended after {have + came} of {have + length} bytes")
+
+
+def _chunks(response: HTTPResponse, timeout: float) -> Iterator[bytes]:
+    """What comes, as soon as it comes, so that nothing of it is lost when the server stalls."""
+    with _connection(timeout):
+        while chunk := response.read1(_CHUNK):
+            yield chunk
+
+
+@contextmanager
+def _connection(timeout: float) -> Iterator[None]:
+    """Tells what fails in a connection; reading only, for an OSError in writing has nothing to do with it."""
+    try:
+        yield
+    except HTTPError:
+        raise
     except TimeoutError:
         raise _Failed(f"nothing came for {timeout:g} s") from None
     except URLError as error:
         reason = f"no answer in {timeout:g} s" if isinstance(error.reason, TimeoutError) else str(error.reason)
         raise _Failed(f"no connection ({reason})") from None
-    except (ConnectionError, HTTPException) as error:
-        raise _Failed(f"the connection broke ({type(error).__name__})") from None
+    except (InvalidURL, ValueError) as error:
+        raise _Failed(f"this or what it redirects to is no address ({error})", again=False) from None
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise _Failed(f"the connection broke ({reason})") from None
 
 
-def _copy(response: HTTPResponse, stream: Any, have: int, progress: "_Progress") -> None:
-    length = response.headers.get("Content-Length")
-    came = 0
-    while chunk := response.read(_CHUNK):
-        stream.write(chunk)
-        came += len(chunk)
-        progress.bytes_came(len(chunk))
-    if length is not None and came < int(length):
-        raise _Failed(f"the connection ended after {have + came} of {have + int(length)} bytes")
+class _RedirectInTheWeb(HTTPRedirectHandler):
+    """Does not follow to ftp, as urllib does."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        if not newurl.startswith(_WEB):
+            raise _Failed(f"the server redirects to {newurl}; only http and https are fetched", again=False)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _continues(response: HTTPResponse, have: int) -> bool:
@@ -167,7 +212,7 @@ def _md5_of(path: Path) -> str:
 
 
 class _Progress:
-    """A bar on a terminal, else a line per tenth of the files."""
+    """A bar on a terminal, else a line at the start and per tenth of the files."""
 
     def __init__(self, name: str, files: int) -> None:
         self.name, self.files, self.done, self.bytes = name, files, 0, 0
@@ -188,6 +233,8 @@ class _Progress:
     def __enter__(self) -> "_Progress":
         if self.bar is not None:
             self.bar.start()
+        else:
+            self.say(f"0 of {self.files} files")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -209,7 +256,7 @@ class _Progress:
 
     def say(self, text: str) -> None:
         if self.bar is not None:
-            self.bar.console.print(f"{self.name}: {text}")
+            self.bar.console.print(f"{self.name}: {text}", markup=False, highlight=False)
         else:
             print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 

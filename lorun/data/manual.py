@@ -2,14 +2,15 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lorun.data.checksums import (
-    directory_md5,
+    dataset_identity,
     find_damage,
     known_datasets,
     md5_of_bytes,
@@ -21,6 +22,9 @@ from lorun.data.images import read_image
 from lorun.data.registry import Expectation, read_registry
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder
+
+_GRAY_MODES = {"1", "L", "LA"}  # of Pillow
+_NUMBERS = {"double", "single"} | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}  # of MATLAB
 
 
 def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
@@ -46,21 +50,24 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
     if (root / name).resolve() in (source.resolve(), *source.resolve().parents):
         raise LorunError(f"{source} is where the dataset goes: name the folder that you obtained")
     files = _select(name, source, manual.expected)
-    _refuse(name, _problems(files, manual.expected))
-    if (root / f"{name}.md5").exists() and not replace:
+    _refuse(name, _problems(name, files, manual.expected))
+    recorded = (root / f"{name}.md5").exists() and not replace
+    if recorded:
         _refuse(name, _other_than_recorded(root, name, files))
-    replace_folder(root / name, lambda part: [shutil.copyfile(path, part / path.name) for path in files])
-    if replace or not (root / f"{name}.md5").exists():
+    copies = _shown(files, f"{name}: copying")
+    replace_folder(root / name, lambda part: [shutil.copyfile(path, part / path.name) for path in copies])
+    if not recorded:
         write_manifest(root, name)
-    if find_damage(root, name):
+    elif find_damage(root, name):
         raise LorunError(f"{root / name} came out other than {source}: the disk or the folder changed meanwhile; again")
-    return directory_md5(root / name)
+    return dataset_identity(root, name)
 
 
 def _select(name: str, source: Path, expected: Expectation) -> list[Path]:
     """The files that the dataset consists of; others in the folder (notes, thumbnails) do not matter."""
     pattern = expected.pattern.lower()
-    files = sorted(path for path in source.iterdir() if path.is_file() and fnmatchcase(path.name.lower(), pattern))
+    visible = (path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))  # macOS: ._a.bmp
+    files = sorted(path for path in visible if fnmatchcase(path.name.lower(), pattern))
     wanted = set(expected.names or ())
     missing = sorted(wanted - {path.name for path in files})
     if missing:
@@ -82,59 +89,120 @@ def _others(count: int, what: str) -> str:
     return f" (and {count} more {what})" if count else ""
 
 
-def _problems(files: list[Path], expected: Expectation) -> Iterator[str]:
-    """What is wrong with each file, in a line; a file at a time is in memory."""
-    look = _wrong_image if expected.kind == "images" else _wrong_mat
+def _problems(name: str, files: list[Path], expected: Expectation) -> list[str]:
+    """What is wrong with each file, in a line; by the headers of all, where they are right by the content of each."""
+    header, content = _wrong_image, _wrong_pixels
+    if expected.kind == "mat":
+        header, content = _wrong_variable, _wrong_values
+    for look, paths in ((header, files), (content, _shown(files, f"{name}: checking"))):
+        found = [f"{path.name}: {wrong}" for path in paths if (wrong := _told(look, path, expected)) is not None]
+        if found:
+            return found
+    return []
+
+
+def _told(look: Callable[[Path, Expectation], str | None], path: Path, expected: Expectation) -> str | None:
+    try:
+        return look(path, expected)
+    except LorunError as error:
+        return str(error).removeprefix(f"{path} ")
+
+
+def _shown(files: list[Path], what: str) -> Iterator[Path]:
+    """The files one by one, with a bar on a terminal, else a line per tenth of them."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
+
+        yield from track(files, what, console=Console(stderr=True))
+        return
     for number, path in enumerate(files, start=1):
-        if number % max(1, len(files) // 10) == 0:
-            print(f"checked {number} of {len(files)} files", file=sys.stderr, flush=True)
-        problem = look(path, expected)
-        if problem is not None:
-            yield f"{path.name}: {problem}"
+        yield path
+        if 10 * number // len(files) > 10 * (number - 1) // len(files):
+            print(f"{what}: {number} of {len(files)} files", file=sys.stderr, flush=True)
 
 
 def _wrong_image(path: Path, expected: Expectation) -> str | None:
+    from PIL import Image
+
     try:
-        pixels = read_image(path, 3)
-    except LorunError as error:
-        return str(error)
-    if expected.channels == 3 and (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all():
+        with Image.open(path) as image:
+            mode, (width, height) = image.mode, image.size
+    except Exception:  # Pillow raises almost anything on damaged files; `read_image` tells what it is
+        return _wrong_pixels(path, expected)
+    if expected.channels == 3 and mode in _GRAY_MODES:
         return "is gray, expected RGB"
-    if expected.channels == 1 and not ((pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all()):
-        return "is in colour, expected gray"
-    if expected.min_side is not None and min(pixels.shape[1:]) < expected.min_side:
-        return f"is {pixels.shape[1]} x {pixels.shape[2]}, expected at least {expected.min_side} pixels a side"
+    if expected.min_side is not None and min(width, height) < expected.min_side:
+        return f"is {height} x {width}, expected at least {expected.min_side} pixels a side"
     return None
 
 
-def _wrong_mat(path: Path, expected: Expectation) -> str | None:
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
+def _wrong_pixels(path: Path, expected: Expectation) -> str | None:
+    r, g, b = read_image(path, 3)
+    if expected.channels == 1 and not ((r == g).all() and (r == b).all()):
+        return "is in colour, expected gray"
+    return None
 
-    try:
-        held = loadmat(path)
-    except NotImplementedError:
-        return "is a MATLAB file of version 7.3; save it again as version 7 (`save -v7`)"
-    except (MatReadError, OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        return f"cannot be read as a MATLAB file ({error})"
-    names = [variable for variable in held if not variable.startswith("__")]
-    accepted = [variable for variable in expected.variable or names if variable in held]
-    if not accepted:
-        wanted = " or ".join(f"`{variable}`" for variable in expected.variable or ())
-        return f"holds no variable {wanted}, but {', '.join(f'`{name}`' for name in names) or 'nothing'}"
-    cube = held[accepted[0]]
-    what = f"variable `{accepted[0]}`"
-    if not isinstance(cube, np.ndarray) or cube.dtype.kind not in "fiu":
+
+def _wrong_variable(path: Path, expected: Expectation) -> str | None:
+    variables = _variables(path)
+    name = _chosen(variables, expected)
+    if name is None:
+        wanted = f" {' or '.join(f'`{name}`' for name in expected.variable)}" if expected.variable else ""
+        return f"holds no variable{wanted}, but {', '.join(f'`{name}`' for name in variables) or 'nothing'}"
+    shape, kind = variables[name]
+    if kind not in _NUMBERS:
+        return f"variable `{name}` is not an array of real numbers"
+    if expected.shape is not None and shape != tuple(expected.shape):
+        return f"variable `{name}` has shape {shape}, expected {tuple(expected.shape)}"
+    return None
+
+
+def _wrong_values(path: Path, expected: Expectation) -> str | None:
+    from scipy.io import loadmat
+
+    name = _chosen(_variables(path), expected)
+    values = _read_mat(loadmat, path, variable_names=[name])[name]
+    what = f"variable `{name}`"
+    if values.dtype.kind not in "fiu":
         return f"{what} is not an array of real numbers"
-    if expected.shape is not None and cube.shape != tuple(expected.shape):
-        return f"{what} has shape {cube.shape}, expected {tuple(expected.shape)}"
-    bad = int((~np.isfinite(cube)).sum())
+    if values.size == 0:
+        return f"{what} is empty"
+    bad = int((~np.isfinite(values)).sum())
     if bad:
         return f"{what} has {bad} values that are not finite"
-    low, high = float(cube.min()), float(cube.max())
+    low, high = float(values.min()), float(values.max())
     if (expected.low is not None and low < expected.low) or (expected.high is not None and high > expected.high):
-        return f"{what} has values from {low:g} to {high:g}, expected {expected.low:g} to {expected.high:g}"
+        return f"{what} has values from {low:g} to {high:g}, expected {_range(expected.low, expected.high)}"
     return None
+
+
+def _variables(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and class of the variables in a MATLAB file, by name; reads their headers only."""
+    from scipy.io import whosmat
+
+    held = _read_mat(whosmat, path)
+    return {name: (tuple(shape), kind) for name, shape, kind in held if not name.startswith("__")}
+
+
+def _chosen(variables: Iterable[str], expected: Expectation) -> str | None:
+    names = list(variables)
+    return next((name for name in expected.variable or names if name in names), None)
+
+
+def _read_mat(read: Callable[..., Any], path: Path, **options: Any) -> Any:
+    try:
+        return read(path, **options)
+    except NotImplementedError:
+        raise LorunError("is a MATLAB file of version 7.3; save it again as version 7 (`save -v7`)") from None
+    except Exception as error:  # scipy raises almost anything on damaged files, zlib.error among it
+        raise LorunError(f"cannot be read as a MATLAB file ({' '.join(str(error).split())})") from error
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"at most {high:g}"
+    return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
 
 
 def _other_than_recorded(root: Path, name: str, files: list[Path]) -> Iterator[str]:

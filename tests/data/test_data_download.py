@@ -2,7 +2,11 @@
 
 import errno
 import os
+import resource
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -12,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -39,6 +44,7 @@ class Upstream:
     content: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
     faults: dict[str, list[Any]] = field(default_factory=dict)  # path -> what the next answers are
     ranges: bool = True
+    redirects: dict[str, str] = field(default_factory=dict)  # path -> where it leads
     asked: list[tuple[str, str | None]] = field(default_factory=list)
 
     def files(self, *names: str) -> dict[str, RemoteFile]:
@@ -48,20 +54,27 @@ class Upstream:
 
 @pytest.fixture
 def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     said = Upstream()
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = self.path.lstrip("/")
+            name = unquote(self.path.lstrip("/"))
             asked = self.headers.get("Range")
             said.asked.append((name, asked))
             pending = said.faults.get(name)
             fault = pending.pop(0) if pending else None
             if isinstance(fault, int):
                 return self.send_error(fault)
+            if fault == "silent":
+                over.wait(5)
+                return None
+            if name in said.redirects:
+                self.send_response(302)
+                self.send_header("Location", said.redirects[name])
+                return self.end_headers()
             if name not in said.content:
                 return self.send_error(404)
             body = said.content[name]
@@ -86,7 +99,15 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
             self.wfile.flush()
             if kind == "stall":
                 over.wait(5)
+            if kind == "reset":
+                time.sleep(0.1)  # until what was sent was read
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
             return None
+
+        def finish(self) -> None:
+            if self.connection.fileno() >= 0:  # not reset
+                super().finish()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -134,7 +155,9 @@ def test_what_is_there_is_not_asked_for_again(upstream: Upstream, tmp_path: Path
     check(tmp_path / "set")
 
 
-@pytest.mark.parametrize("fault", [500, 503, 429, ("cut", 4_000), ("cut", 0), ("stall", 3_000), "wrong"])
+@pytest.mark.parametrize(
+    "fault", [500, 503, 408, 429, ("cut", 4_000), ("cut", 0), ("stall", 3_000), ("reset", 3_000), "silent", "wrong"]
+)
 def test_one_failure_is_got_over(upstream: Upstream, tmp_path: Path, fault: Any) -> None:
     upstream.faults["a.png"] = [fault]
     fetch(upstream, tmp_path / "set")
@@ -157,10 +180,12 @@ def test_a_file_cut_off_is_continued_or_started_again(upstream: Upstream, tmp_pa
     [
         (404, "the server answers 404 Not Found", 1),
         (403, "the server answers 403 Forbidden", 1),
+        (410, "the server answers 410 Gone", 1),
         (500, "the server answers 500 Internal Server Error", module.TRIES),
+        (429, "the server answers 429 Too Many Requests", module.TRIES),
         (("stall", 100), "nothing came for 0.3 s", module.TRIES),
         (("cut", 0), "the connection ended after 0 of 179200 bytes", module.TRIES),
-        ("wrong", "what came has another checksum than the manifest says", module.TRIES),
+        ("wrong", "what came has another checksum than the manifest says", 2),
     ],
 )
 def test_a_lasting_failure_is_one_line_and_keeps_what_came(
@@ -181,6 +206,33 @@ def test_a_lasting_failure_is_one_line_and_keeps_what_came(
     check(tmp_path / "set")
 
 
+@pytest.mark.parametrize("kind", ["cut", "stall", "reset"])
+def test_what_came_before_a_failure_is_kept_to_the_byte(upstream: Upstream, tmp_path: Path, kind: str) -> None:
+    upstream.faults["a.png"] = [(kind, 3_000), (kind, 2_000)]
+    fetch(upstream, tmp_path / "set", "a.png")
+    assert [ranges for _, ranges in upstream.asked] == [None, "bytes=3000-", "bytes=5000-"]
+    check(tmp_path / "set", "a.png")
+
+
+@pytest.mark.parametrize(
+    ("begun", "asked"),
+    [
+        (FILES["a.png"][:5_000], ["bytes=5000-"]),
+        (b"z" * 5_000, ["bytes=5000-", None]),  # of another file: what came is wrong, so once from the start
+        (FILES["a.png"], ["bytes=10000-"]),  # killed before it was renamed: 416, nothing is left
+        (FILES["a.png"] + b"more", ["bytes=10004-", None]),
+    ],
+)
+def test_what_was_begun_is_continued_or_begun_anew(
+    upstream: Upstream, tmp_path: Path, begun: bytes, asked: list[str | None]
+) -> None:
+    (tmp_path / ".set.download").mkdir()
+    (tmp_path / ".set.download/a.png.part").write_bytes(begun)
+    fetch(upstream, tmp_path / "set", "a.png")
+    assert [ranges for _, ranges in upstream.asked] == asked
+    check(tmp_path / "set", "a.png")
+
+
 def test_a_failed_download_leaves_the_folder_as_it_was(upstream: Upstream, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set/a.png").write_bytes(b"old")
@@ -197,9 +249,9 @@ def test_no_server_at_all(tmp_path: Path, upstream: Upstream) -> None:
         download(files, tmp_path / "set", "stand_in", timeout=0.3, wait=0.001)
 
 
-@pytest.mark.parametrize("path", ["../a.png", "/a.png", "deep/../../a.png"])
+@pytest.mark.parametrize("path", ["../a.png", "/a.png", "deep/../../a.png", ".", ""])
 def test_a_path_out_of_the_folder_is_refused(upstream: Upstream, tmp_path: Path, path: str) -> None:
-    with pytest.raises(LorunError, match="leads out of its folder"):
+    with pytest.raises(LorunError, match="names no file inside its folder"):
         download({path: RemoteFile(f"{upstream.address}/a.png", "0" * 32)}, tmp_path / "set", "stand_in")
     assert upstream.asked == []
 
@@ -207,6 +259,111 @@ def test_a_path_out_of_the_folder_is_refused(upstream: Upstream, tmp_path: Path,
 def test_only_the_web_is_asked(tmp_path: Path) -> None:
     with pytest.raises(LorunError, match="only http and https are fetched"):
         download({"a": RemoteFile((tmp_path / "a").as_uri(), "0" * 32)}, tmp_path / "set", "stand_in")
+
+
+def test_a_redirection_is_followed_with_the_range(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.redirects["old/a.png"] = f"{upstream.address}/a.png"
+    upstream.faults["a.png"] = [("cut", 4_000)]
+    files = {"a.png": RemoteFile(f"{upstream.address}/old/a.png", md5_of_bytes(FILES["a.png"]))}
+    download(files, tmp_path / "set", "stand_in", timeout=0.3, wait=0.001)
+    assert upstream.asked[-1] == ("a.png", "bytes=4000-")
+    check(tmp_path / "set", "a.png")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("ftp://127.0.0.1:1/a.png", "the server redirects to ftp://127.0.0.1:1/a.png; only http and https"),
+        ("file:///etc/hostname", "Redirection to url 'file:///etc/hostname' is not allowed"),
+        ("/a.png", "would lead to an infinite loop"),
+        ("http://[oh/", "this or what it redirects to is no address"),
+    ],
+)
+def test_a_redirection_to_nowhere_is_one_line(upstream: Upstream, tmp_path: Path, target: str, reason: str) -> None:
+    upstream.redirects["a.png"] = target
+    with pytest.raises(LorunError) as error:
+        fetch(upstream, tmp_path / "set", "a.png")
+    assert reason in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(upstream.asked) == (5 if target == "/a.png" else 1)  # urllib goes round five times, and we not again
+
+
+@pytest.mark.parametrize("name", ["im 1.png", "bild_ü.png", "50%25.png"])
+def test_addresses_are_quoted_once(upstream: Upstream, tmp_path: Path, name: str) -> None:
+    upstream.content = {unquote(name): b"content"}
+    download({"a": RemoteFile(f"{upstream.address}/{name}", md5_of_bytes(b"content"))}, tmp_path / "set", "stand_in")
+    assert (tmp_path / "set/a").read_bytes() == b"content"
+
+
+def test_what_is_no_address_is_not_asked_again(tmp_path: Path) -> None:
+    with pytest.raises(LorunError, match="is no address \\(nonnumeric port"):
+        download({"a": RemoteFile("http://127.0.0.1:x/a", "0" * 32)}, tmp_path / "set", "stand_in", wait=60)
+
+
+def test_no_files_are_an_empty_folder(tmp_path: Path) -> None:
+    download({}, tmp_path / "set", "stand_in")
+    assert list((tmp_path / "set").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_disk_that_gets_full_in_the_middle_of_a_file(upstream: Upstream, tmp_path: Path) -> None:
+    """A write that the system refuses: the limit on a file's size stands for the end of the disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(LorunError) as error:
+            fetch(upstream, tmp_path / "set")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(error.value) == (
+        f"dataset 'stand_in': cannot write {tmp_path}/.set.download/deep/b.png: File too large; "
+        "1 of 3 files are safe, the same command goes on from there"
+    )
+    upstream.asked.clear()
+    fetch(upstream, tmp_path / "set")
+    assert [name for name, _ in upstream.asked] == ["deep/b.png", "c.mat"]
+    assert upstream.asked[0][1] == "bytes=100000-"
+    check(tmp_path / "set")
+
+
+def test_a_disk_that_is_full_when_all_is_there(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(LorunError, match=r"cannot write .*set: No space left on device"):
+            fetch(upstream, tmp_path / "set")
+    upstream.asked.clear()
+    fetch(upstream, tmp_path / "set")
+    assert upstream.asked == []
+    check(tmp_path / "set")
+
+
+def test_progress_in_lines(upstream: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fetch(upstream, tmp_path / "set")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "stand_in: 0 of 3 files",
+        "stand_in: 1 of 3 files, 0.0 MB",
+        "stand_in: 2 of 3 files, 0.2 MB",
+        "stand_in: 3 of 3 files, 0.2 MB",
+    ]
+
+
+def test_progress_on_a_terminal(
+    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    upstream.faults["a.png"] = [503]
+    fetch(upstream, tmp_path / "set")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "3/3" in said.err
+    assert "stand_in: the server answers 503 Service Unavailable; once more (2 of 4)" in " ".join(said.err.split())
 
 
 def test_a_full_disk_is_one_line(upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,15 +388,19 @@ def test_wherever_it_is_cut_off_the_bytes_are_right(
     check(folder, "deep/b.png")
 
 
-def test_a_killed_download_goes_on_where_it_stopped(upstream: Upstream, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_download_goes_on_where_it_stopped(upstream: Upstream, tmp_path: Path, kind: signal.Signals) -> None:
     upstream.faults["deep/b.png"] = [("stall", 100_000)]
     program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored below some runners\n"
         "import sys; from pathlib import Path; from lorun.data.download import RemoteFile, download\n"
         "files = {line.split()[0]: RemoteFile(*line.split()[1:]) for line in sys.stdin}\n"
         "download(files, Path('set'), 'stand_in', timeout=60)"
     )
     said = "".join(f"{name} {remote.url} {remote.md5}\n" for name, remote in upstream.files().items())
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     assert process.stdin is not None
     process.stdin.write(said)
     process.stdin.close()
@@ -249,8 +410,8 @@ def test_a_killed_download_goes_on_where_it_stopped(upstream: Upstream, tmp_path
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(process.pid, kind)
+    assert process.wait(timeout=4) == -kind  # promptly: the server stalls for longer
     have = part.stat().st_size
     upstream.asked.clear()
     fetch(upstream, tmp_path / "set")

@@ -1,6 +1,10 @@
 """`lorun data add`: what is accepted, and what exactly is said to be wrong."""
 
+import errno
 import re
+import shutil
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ SHAPE = (6, 5, 4)
 ENTRY = {"role": "test", "tasks": ["cs"], "what": "w", "licence": "l", "redistribution": "no", "citation": "c"}
 PHOTOS: dict[str, Any] = {"kind": "images", "count": 3, "pattern": "*.bmp", "channels": 3, "min_side": 8}
 CUBES: dict[str, Any] = {"kind": "mat", "count": 2, "pattern": "scene*.mat", "names": ["scene01.mat", "scene02.mat"]}
+OTHERS = {"Thumbs.db", ".DS_Store", "._im_1.bmp", "README"}
 CUBES |= {"variable": ["img", "img_expand"], "shape": list(SHAPE), "low": 0, "high": 1}
 
 
@@ -42,7 +47,8 @@ def photos(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     for name in ("im_1.bmp", "im_2.bmp", "im_3.BMP"):
         Image.fromarray(random.integers(0, 255, (9, 12, 3), dtype=np.uint8)).save(folder / name, format="BMP")
-    (folder / "Thumbs.db").write_bytes(b"thumbnails")
+    for name in OTHERS:
+        (folder / name).write_bytes(b"not of the dataset")
     return folder
 
 
@@ -55,8 +61,16 @@ def cubes(tmp_path: Path) -> Path:
     return folder
 
 
-def write_cube(path: Path, cube: np.ndarray, variable: str = "img") -> None:
-    savemat(path, {variable: cube})
+def write_cube(path: Path, cube: np.ndarray, variable: str = "img", **options: bool) -> None:
+    savemat(path, {variable: cube}, **options)
+
+
+def expect(root: Path, name: str, **changes: Any) -> None:
+    """Change what the registry expects of a dataset."""
+    path = root / "registry.yaml"
+    registry = yaml.safe_load(path.read_text())
+    registry[name]["manual"]["expected"].update(changes)
+    path.write_text(yaml.safe_dump(registry))
 
 
 @pytest.mark.parametrize("kind", ["photos", "cubes"])
@@ -66,7 +80,7 @@ def test_right_files_are_copied_and_recorded(root: Path, request: pytest.Fixture
         read_manifest(root, kind)
     identity = add(root, kind, source)
     assert identity == verify_dataset(root, kind) == dataset_identity(root, kind)
-    expected = {path.name for path in source.iterdir()} - {"Thumbs.db"}
+    expected = {path.name for path in source.iterdir()} - OTHERS
     assert read_manifest(root, kind).keys() == expected
     assert add(root, kind, source) == identity  # once more is the same
 
@@ -103,6 +117,7 @@ def test_a_missing_name_is_told(root: Path, cubes: Path) -> None:
     ("image", "message"),
     [
         (Image.new("L", (12, 9), 7), "photos: im_2.bmp: is gray, expected RGB"),
+        (Image.new("1", (12, 9), 1), "photos: im_2.bmp: is gray, expected RGB"),
         (Image.new("RGB", (12, 7), "red"), "photos: im_2.bmp: is 7 x 12, expected at least 8 pixels a side"),
     ],
 )
@@ -115,8 +130,7 @@ def test_the_first_of_several_problems_is_told_and_how_many_more(root: Path, pho
     (photos / "im_1.bmp").write_bytes(b"no image")
     Image.new("L", (12, 9)).save(photos / "im_2.bmp")
     message = said(root, "photos", photos)
-    assert message.startswith("photos: im_1.bmp: ")
-    assert "is not an image of a known format" in message
+    assert message.startswith("photos: im_1.bmp: is not an image of a known format")
     assert message.endswith("(and 1 more problems)")
 
 
@@ -133,6 +147,128 @@ def test_the_first_of_several_problems_is_told_and_how_many_more(root: Path, pho
 def test_a_wrong_cube_is_told(root: Path, cubes: Path, cube: np.ndarray, message: str) -> None:
     write_cube(cubes / "scene02.mat", cube)
     assert said(root, "cubes", cubes) == f"cubes: scene02.mat: {message}"
+
+
+def test_one_bound_is_enough(root: Path, cubes: Path) -> None:
+    write_cube(cubes / "scene02.mat", np.full(SHAPE, 3.0))
+    expect(root, "cubes", low=4, high=None)
+    assert said(root, "cubes", cubes).startswith("cubes: scene01.mat: variable `img` has values from ")
+    expect(root, "cubes", low=None, high=2)
+    assert said(root, "cubes", cubes) == "cubes: scene02.mat: variable `img` has values from 3 to 3, expected at most 2"
+    write_cube(cubes / "scene01.mat", np.full(SHAPE, 3.0))
+    expect(root, "cubes", low=4, high=None)
+    message = said(root, "cubes", cubes)
+    assert message.endswith(
+        "scene01.mat: variable `img` has values from 3 to 3, expected at least 4 (and 1 more problems)"
+    )
+    expect(root, "cubes", low=None)
+    add(root, "cubes", cubes)
+
+
+def test_any_variable_where_none_is_named(root: Path, cubes: Path) -> None:
+    expect(root, "cubes", variable=None, shape=None)
+    write_cube(cubes / "scene01.mat", np.zeros((2, 2)), "whatever")
+    add(root, "cubes", cubes)
+    write_cube(cubes / "scene01.mat", np.zeros((0, 2)), "whatever")
+    assert said(root, "cubes", cubes) == "cubes: scene01.mat: variable `whatever` is empty"
+    write_cube(cubes / "scene01.mat", "text", "whatever")
+    assert said(root, "cubes", cubes) == "cubes: scene01.mat: variable `whatever` is not an array of real numbers"
+    savemat(cubes / "scene01.mat", {})
+    assert said(root, "cubes", cubes) == "cubes: scene01.mat: holds no variable, but nothing"
+
+
+def test_headers_are_looked_at_before_any_content(root: Path, cubes: Path) -> None:
+    write_cube(cubes / "scene01.mat", np.full(SHAPE, np.nan))
+    write_cube(cubes / "scene02.mat", np.zeros((6, 5)))
+    assert said(root, "cubes", cubes) == "cubes: scene02.mat: variable `img` has shape (6, 5), expected (6, 5, 4)"
+
+
+def test_a_damaged_compressed_file_is_told(root: Path, cubes: Path) -> None:
+    path = cubes / "scene01.mat"
+    write_cube(path, np.random.default_rng(0).random(SHAPE), do_compression=True)
+    whole = path.read_bytes()
+    for place in (len(whole) // 2, 150, len(whole) - 2):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        assert said(root, "cubes", cubes).startswith("cubes: scene01.mat: cannot be read as a MATLAB file (")
+    path.write_bytes(whole[: len(whole) // 2])
+    assert said(root, "cubes", cubes).startswith("cubes: scene01.mat: cannot be read as a MATLAB file (")
+
+
+def test_one_scene_at_a_time_is_in_memory(root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    names = [f"scene{number}.mat" for number in range(8)]
+    cube = np.random.default_rng(0).random((64, 64, 32))  # 1 MiB
+    for name in names:
+        write_cube(folder / name, cube)
+    expect(root, "cubes", count=8, names=names, shape=[64, 64, 32])
+    add(root, "cubes", folder)  # imports what it needs
+    tracemalloc.start()
+    add(root, "cubes", folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * cube.nbytes
+
+
+def test_an_image_whose_header_is_all_that_is_right(root: Path, photos: Path) -> None:
+    path = photos / "im_2.bmp"
+    path.write_bytes(path.read_bytes()[:100])
+    assert said(root, "photos", photos).startswith("photos: im_2.bmp: cannot be decoded (")
+
+
+def test_16_bit_images_are_told(root: Path, photos: Path) -> None:
+    expect(root, "photos", pattern="*.png", count=1, channels=None)
+    Image.fromarray(np.zeros((9, 12), np.uint16)).save(photos / "deep.png")
+    assert said(root, "photos", photos).startswith("photos: deep.png: is not 8-bit gray or RGB")
+
+
+def test_gray_and_colour(root: Path, photos: Path) -> None:
+    """A photograph without colour that is stored as RGB is an RGB file; one with colour is never a gray one."""
+    Image.new("RGB", (12, 9), (7, 7, 7)).save(photos / "im_1.bmp")
+    add(root, "photos", photos)
+    expect(root, "photos", channels=1)
+    assert said(root, "photos", photos) == "photos: im_2.bmp: is in colour, expected gray (and 1 more problems)"
+    for name in ("im_2.bmp", "im_3.BMP"):
+        Image.new("L", (12, 9), 7).save(photos / name, format="BMP")
+    add(root, "photos", photos, replace=True)
+
+
+def test_the_source_stays_as_it_is_and_its_links_are_followed(root: Path, photos: Path) -> None:
+    target = photos / "im_1.bmp"
+    elsewhere = target.rename(photos.parent / "elsewhere.bmp")
+    target.symlink_to(elsewhere)
+    before = {path.name: (path.is_symlink(), path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()}
+    add(root, "photos", photos)
+    assert before == {
+        path.name: (path.is_symlink(), path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir()
+    }
+    assert not (root / "photos/im_1.bmp").is_symlink()
+    assert (root / "photos/im_1.bmp").read_bytes() == elsewhere.read_bytes()
+
+
+def test_a_full_disk_leaves_what_was_there(root: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    identity = add(root, "photos", photos)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert re.search(r"cannot write \S*photos: No space left on device", said(root, "photos", photos))
+    assert verify_dataset(root, "photos") == identity
+
+
+def test_progress(
+    root: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(root, "photos", photos)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[2::3] == ["photos: checking: 3 of 3 files", "photos: copying: 3 of 3 files"]
+    assert len(lines) == 6
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    add(root, "photos", photos)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "photos: copying" in said.err
+    assert "100%" in said.err
 
 
 def test_another_variable_is_told_and_an_accepted_one_is_not(root: Path, cubes: Path) -> None:
@@ -170,7 +306,10 @@ def test_what_cannot_be_added(root: Path, photos: Path) -> None:
         add(root, "cube", photos)
     assert said(root, "photos", photos / "nowhere").startswith("no folder ")
     add(root, "photos", photos)
-    assert said(root, "photos", root / "photos").endswith("name the folder that you obtained")
+    (root / "photos/deeper").mkdir()
+    (photos.parent / "link").symlink_to(root / "photos")
+    for source in (root / "photos", root / "photos/deeper", photos.parent / "link"):
+        assert said(root, "photos", source).endswith("name the folder that you obtained")
 
 
 def test_the_committed_entries_can_be_read() -> None:

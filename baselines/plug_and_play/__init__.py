@@ -1,0 +1,1 @@
+"""Plug-and-play with a sliding cosine transform, through deepinv."""
