@@ -25,6 +25,8 @@ class ProximalReconstruction(nn.Module):
     decide only what they leave open.
     """
 
+    data_dependent = True  # deepinv's algorithms look at values, so that fake tensors cannot take their course
+
     def __init__(self, first: float, last: float, iterations: int) -> None:
         super().__init__()
         self.strengths = [first * (last / first) ** (step / (iterations - 1)) for step in range(iterations)]

@@ -26,13 +26,19 @@ def account(experiment: Experiment, device: torch.device) -> dict[str, Any]:
     batch = (said.batch, channels, said.patch, said.patch)
     image = (1, channels, said.image, said.image)
 
-    def build() -> tuple[Any, Any]:
+    def for_training() -> tuple[Any, Any]:
         system = build_system(experiment)
-        return system.network, system.physics
+        return system.network, system.physics.at(said.patch, said.patch, padding="needed")  # as the loop does
+
+    def for_inference() -> tuple[Any, Any]:
+        system = build_system(experiment)
+        return system.network, system.physics.at(said.image, said.image)
 
     with fake_tensors():
         system = build_system(experiment)
         parameters = count_parameters(system)
+    # An algorithm that stops when it has converged has no course without values.
+    fake = not getattr(system.network, "data_dependent", False)
     record: dict[str, Any] = {
         "task": experiment.task,
         "setting": experiment.setting,
@@ -44,16 +50,16 @@ def account(experiment: Experiment, device: torch.device) -> dict[str, Any]:
         "parameters_total": parameters.total,
         "step_batch": said.batch,
         "step_patch": said.patch,
-        **_peak("step", training_step_bytes(build, batch) if parameters.trainable else None),
+        **_peak("step", training_step_bytes(for_training, batch) if parameters.trainable else None),
         "image": said.image,
-        **_peak("inference", inference_bytes(build, image)),
-        "flops": reconstruction_flops(build, image),
+        **_peak("inference", inference_bytes(for_inference, image, fake=fake)),
+        "flops": reconstruction_flops(for_inference, image, fake=fake),
     }
-    record["cuda_step_peak_bytes"] = cuda_training_peak(build, batch) if parameters.trainable else None
+    record["cuda_step_peak_bytes"] = cuda_training_peak(for_training, batch) if parameters.trainable else None
     if said.latency_repeats:
-        system = build_system(experiment).to(device)
+        network, physics = for_inference()
         latency = reconstruction_latency(
-            system.network, system.physics, image, repeats=said.latency_repeats, device=device
+            network.to(device), physics, image, repeats=said.latency_repeats, device=device
         )
         record |= {f"latency_{name}": value for name, value in asdict(latency).items()}
     return record | provenance(experiment, {}, device)

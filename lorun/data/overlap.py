@@ -7,6 +7,7 @@ pixels of the same.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +73,7 @@ def _keep(found: dict[tuple[str, str], Overlap], overlap: Overlap) -> None:
 
 def _prepared(image: np.ndarray) -> Tensor:
     """(1, H, W) uint8 -> (H, W) float32, at least a patch large."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).float()
+    pixels = torch.tensor(np.ascontiguousarray(image), dtype=torch.float32)
     while min(pixels.shape[1:]) < PATCH:
         grow = [min(max(PATCH - side, 0), side - 1) for side in pixels.shape[1:]]
         pixels = F.pad(pixels, (0, grow[1], 0, grow[0]), mode="reflect")
@@ -88,21 +89,30 @@ def _shared_patches(images: Mapping[str, Tensor], others: Mapping[str, Tensor]) 
         return
     templates = _normalised(torch.stack(patches).flatten(1))  # (N, side**2)
     for other_name, other in others.items():
-        for top in (0, _SHIFT):
-            for left in (0, _SHIFT):
-                if min(other.shape[0] - top, other.shape[1] - left) < PATCH:
-                    continue
-                reduced = _reduced(other[top:, left:])
-                windows = F.unfold(reduced[None, None], _SIDE)[0]  # (side**2, M)
-                scores, best = (templates @ _normalised(windows.mT).mT).max(dim=1)  # (N,)
-                columns = reduced.shape[1] - _SIDE + 1
-                for number in (scores > COARSE).nonzero().flatten().tolist():
-                    name, place = owners[number]
-                    row, column = divmod(int(best[number]), columns)
-                    near = (top + row * _REDUCTION, left + column * _REDUCTION)
-                    agreement = _agreement(_cut(images[name], place), other, near)
-                    if agreement is not None:
-                        yield name, other_name, (place, *agreement)
+        scores, near = _best_places(templates, other)
+        for number in (scores > COARSE).nonzero().flatten().tolist():
+            name, place = owners[number]
+            agreement = _agreement(_cut(images[name], place), other, near[number])
+            if agreement is not None:
+                yield name, other_name, (place, *agreement)
+
+
+def _best_places(templates: Tensor, image: Tensor) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Where each reduced patch (N, side**2) correlates best in an image: (N,), and (top, left) in pixels."""
+    best = torch.full((len(templates),), -1.0)
+    places = [(0, 0)] * len(templates)
+    for top, left in product((0, _SHIFT), repeat=2):
+        if min(image.shape[0] - top, image.shape[1] - left) < PATCH:
+            continue
+        reduced = _reduced(image[top:, left:])
+        windows = F.unfold(reduced[None, None], _SIDE)[0]  # (side**2, M)
+        scores, where = (templates @ _normalised(windows.mT).mT).max(dim=1)  # (N,)
+        columns = reduced.shape[1] - _SIDE + 1
+        for number in (scores > best).nonzero().flatten().tolist():
+            row, column = divmod(int(where[number]), columns)
+            places[number] = (top + row * _REDUCTION, left + column * _REDUCTION)
+        best = torch.maximum(best, scores)
+    return best, places
 
 
 def _agreement(patch: Tensor, image: Tensor, near: tuple[int, int]) -> tuple[tuple[int, int], float, float] | None:
@@ -135,16 +145,21 @@ def _detail(pixels: Tensor) -> Tensor:
 
 
 def _structured_places(image: Tensor) -> list[tuple[int, int]]:
-    """Top left corners of the patches with the most structure on the reduced scale, at least half a patch apart."""
-    reduced = _reduced(image)
-    windows = F.unfold(reduced[None, None], _SIDE)[0]  # (side**2, M)
-    structure = windows.var(dim=0)
-    columns = reduced.shape[1] - _SIDE + 1
+    """Top left corners of the patches with the most structure in every direction, at least half a patch apart.
+
+    The smaller eigenvalue of the gradients' covariance measures it (Shi and Tomasi, CVPR 1994): one straight edge, such
+    as a photograph's frame, looks like any other.
+    """
+    reduced = _reduced(image)[None, None]
+    down, right = reduced.diff(dim=2)[..., :-1], reduced.diff(dim=3)[..., :-1, :]
+    products = torch.cat([down * down, right * right, down * right])  # (3, 1, H - 1, W - 1)
+    yy, xx, xy = F.avg_pool2d(products, _SIDE - 1, 1)[:, 0]
+    structure = (yy + xx) / 2 - ((yy - xx).square() / 4 + xy.square()).sqrt()
     places: list[tuple[int, int]] = []
-    for number in structure.argsort(descending=True).tolist():
-        place = tuple(_REDUCTION * index for index in divmod(number, columns))
-        if all(max(abs(place[0] - row), abs(place[1] - column)) >= PATCH // 2 for row, column in places):
-            places.append((place[0], place[1]))
+    for number in structure.flatten().argsort(descending=True).tolist():
+        row, column = (_REDUCTION * index for index in divmod(number, structure.shape[1]))
+        if all(max(abs(row - top), abs(column - left)) >= PATCH // 2 for top, left in places):
+            places.append((row, column))
         if len(places) == PATCHES:
             break
     return places

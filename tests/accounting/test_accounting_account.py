@@ -181,3 +181,25 @@ def test_where_nothing_is_trained_the_step_is_null_and_the_rest_is_not(tiny_prof
 def test_without_repeats_no_latency_is_measured(tiny_unet):
     record = account(tiny_unet("block1", accounting={"latency_repeats": 0}), torch.device("cpu"))
     assert not [name for name in record if name.startswith("latency_")]
+
+
+def test_padding_always_and_a_patch_that_is_no_multiple_of_the_block(tiny_profile_file):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["physics"]["padding"] = "always"
+    said["tasks"]["cs"]["accounting"] = {"batch": 2, "patch": 18, "image": 24, "latency_repeats": 1}
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    record = account(load_profile(tiny_profile_file).experiment("cs", "r25", "shared", 0), torch.device("cpu"))
+    assert record["step_total"] > 0
+    assert record["inference_total"] > 0
+    assert record["latency_median_ms"] > 0
+
+
+def test_a_method_whose_course_depends_on_values_is_counted_on_real_tensors(tiny_profile_file):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["baselines"] = ["total_variation"]
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    record = account(load_profile(tiny_profile_file).experiment("cs", "r25", "total_variation", 0), torch.device("cpu"))
+    assert (record["parameters_network"], record["step_total"]) == (0, None)
+    pixels = 24 * 24
+    assert record["flops"] > 2 * 60 * pixels * M  # at least A once in each of 60 iterations
+    assert record["inference_total"] > 4 * 2 * pixels  # at least an image and its dual variable
