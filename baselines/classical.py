@@ -48,7 +48,7 @@ class ProximalReconstruction(nn.Module):
             algorithm = PGD(
                 data_fidelity=L2(),
                 prior=self.prior(),
-                lambda_reg=self.strengths,
+                lambda_reg=[strength / step_size for strength in self.strengths],  # whatever the scale of A
                 sigma_denoiser=self.strengths,
                 stepsize=step_size,
                 max_iter=len(self.strengths),

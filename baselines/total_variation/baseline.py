@@ -12,7 +12,7 @@ from baselines.classical import ProximalReconstruction
 
 FIRST = 0.1
 LAST = 0.001
-"""lambda in the first and in the last step, for values in [0, 1]; LAST was chosen on validation images, see
+"""lambda over |A|^2 in the first and in the last step, for values in [0, 1]; LAST was chosen on validation images, see
 `baselines.classical`."""
 
 ITERATIONS = 60

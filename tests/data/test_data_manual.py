@@ -317,5 +317,8 @@ def test_the_committed_entries_can_be_read() -> None:
     manual = {name: entry.manual.expected for name, entry in registry.items() if entry.manual is not None}
     assert manual.keys() == {"general100", "kaist10", "cave_1024_28", "div2k"}
     assert {name: expected.count for name, expected in manual.items()} == {
-        **{"general100": 100, "kaist10": 10, "cave_1024_28": 205, "div2k": 800}
+        "general100": 100,
+        "kaist10": 10,
+        "cave_1024_28": 205,
+        "div2k": 800,
     }
