@@ -247,7 +247,7 @@ def test_released_weights_take_the_place_of_a_training(project):
     state = {f"network.{name}": value for name, value in baselines.build("ista_net", physics, 1).state_dict().items()}
     torch.save(state, project / "released.pkl")
     said = {"strategies": [], "baselines": ["ista_net"], "weights": {"ista_net": {"r25": "released.pkl"}}}
-    write_profile(project, "released", {"extends": "tiny.yaml", "tasks": {"cs": said}})
+    write_profile(project, "released", {"extends": "tiny.yaml", "profile": "released", "tasks": {"cs": said}})
     result = launch(project, "released")
     assert result.returncode == 0, result.stdout + result.stderr
     rows = read_rows(project / "results/released/rows.csv")
@@ -260,7 +260,7 @@ def test_released_weights_take_the_place_of_a_training(project):
 def test_a_dataset_that_its_user_must_obtain_is_told_before_anything_runs(project):
     shutil.copy(PROJECT / "data/registry.yaml", project / "data")
     data = {"train": "tiny", "validation": "tiny", "test": ["tiny", "general100"]}
-    write_profile(project, "manual", {"extends": "tiny.yaml", "tasks": {"cs": {"data": data}}})
+    write_profile(project, "manual", {"extends": "tiny.yaml", "profile": "manual", "tasks": {"cs": {"data": data}}})
     before = snapshot(project / "runs")
     result = launch(project, "manual")
     (project / "data/registry.yaml").unlink()
