@@ -48,4 +48,5 @@ def build_system(experiment: Experiment) -> System:
             network = build_unfolding(experiment)
         else:
             network = baselines.build(experiment.method, physics, experiment.data.channels)
-    return System(network, physics)
+    # On CPUs and GPUs alike convolutions are faster in this order (results/bench/loop.csv).
+    return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lorun.config import Experiment, Strategy
 from lorun.denoisers import build_denoiser
@@ -35,6 +36,11 @@ class UnfoldingNetwork(nn.Module):
         noise_level: initial sigma_k of `shared_sigma`, in image units.
         gamma: rank of the adapters in percent of a layer's size (`lorun`, `lorun_random`).
         composed: adapters act in weight space (see `lorun.adapters`).
+
+    Attributes:
+        recompute: keep only the stages' inputs for the backward pass, which then computes each stage once more before
+            it needs its activations: one stage's activations at a time for about a third more arithmetic, the same
+            gradients. The last stage, whose turn comes first, is kept.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class UnfoldingNetwork(nn.Module):
         self.stages = stages
         self.gamma = gamma
         self.composed = composed
+        self.recompute = False
         self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
         noise_map = sharing == "shared_sigma"
         self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if noise_map else None
@@ -69,9 +76,21 @@ class UnfoldingNetwork(nn.Module):
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
         x = initial_estimate(y, physics)  # (B, C, H, W)
         for stage in range(self.stages):
-            z = self.gradient_step(x, y, physics, stage)
-            x = self.proximal_step(z, stage)
+            if self.recompute and torch.is_grad_enabled() and stage < self.stages - 1:
+                x = checkpoint(self.step, x, y, physics, stage, use_reentrant=False)
+            else:
+                x = self.step(x, y, physics, stage)
         return x
+
+    def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
+        """Stage `stage` (from 0): the gradient step, then the proximal step, with the adapter of that stage."""
+        return self.proximal_step(self.gradient_step(x, y, physics, stage), stage)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the denoisers (arguments as of `torch.compile`), once for all stages: weights are inputs."""
+        for denoiser in self.denoisers:
+            inner: Any = denoiser.base if self.adapted else denoiser
+            inner.compile(*args, **kwargs)
 
     def gradient_step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
         """z = x - rho_k A^T(A x - y), never in half precision: the data term is where its digits matter."""

@@ -1,64 +1,16 @@
-"""LoRA on an unfolding network: one peft adapter per stage on one frozen denoiser.
-
-Adapter k changes layer W into W + s B_k A_k with s = 1 and rank ceil(min(in, out) * gamma / 100) (LoRun, IEEE TIP
-2026). Configuration, injection, saving and counting are peft's; the layers below are peft's own, with two things
-added: choosing the stage inside a forward pass without freezing the other stages (as peft's `set_adapter` would),
-and a forward pass in weight space.
-"""
+"""A denoiser with an adapter per stage: which layers, at which rank; choosing a stage, saving, loading."""
 
 import math
 import re
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import Conv2d as PeftConv2d
-from peft.tuners.lora import Linear as PeftLinear
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lorun.adapters.layers import StageConv2d, StageLayer, StageLinear
 from lorun.errors import LorunError
 from lorun.files import replace_folder
-
-
-class _StageLayer:
-    """What both layer kinds add to peft's layer of the same kind."""
-
-    composed = True  # conv(x, W + s BA) when true, peft's conv(x, W) + s B(A(x)) when false: the same function
-
-    def activate(self: Any, adapter: str) -> None:
-        """Use `adapter` from now on; gradients of the others stay as they are."""
-        self._active_adapter = [adapter]
-
-    def composed_weight(self: Any) -> Tensor:
-        """W + s BA of the active adapter, in the shape of W."""
-        weight = self.get_base_layer().weight
-        (adapter,) = self.active_adapters
-        b = self.lora_B[adapter].weight.flatten(1)  # (out, r)
-        a = self.lora_A[adapter].weight.flatten(1)  # (r, in * kernel)
-        # Never in half precision: a small BA would vanish beside W.
-        with torch.autocast(weight.device.type, enabled=False):
-            return torch.addmm(weight.flatten(1), b, a, alpha=self.scaling[adapter]).view_as(weight)
-
-    def _in_weight_space(self: Any) -> bool:
-        return self.composed and not self.merged and not self.disable_adapters
-
-
-class StageConv2d(_StageLayer, PeftConv2d):
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not self._in_weight_space():
-            return super().forward(x, *args, **kwargs)
-        base = self.get_base_layer()
-        return F.conv2d(x, self.composed_weight(), base.bias, base.stride, base.padding)
-
-
-class StageLinear(_StageLayer, PeftLinear):
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not self._in_weight_space():
-            return super().forward(x, *args, **kwargs)
-        return F.linear(x, self.composed_weight(), self.get_base_layer().bias)
 
 
 def rank(layer: nn.Conv2d | nn.Linear, gamma: float) -> int:
@@ -146,8 +98,9 @@ class AdaptedDenoiser(nn.Module):
             self.model.add_adapter(stage_name(stage), configs[stage])
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("lora_" in name)
-        self.layers = [module for module in self.model.modules() if isinstance(module, _StageLayer)]
+        self.layers = [module for module in self.model.modules() if isinstance(module, StageLayer)]
         self.compose(composed)
+        self.activate(0)
 
     @property
     def base(self) -> nn.Module:
