@@ -83,14 +83,15 @@ def reconstruction_latency(
 
 
 def _call_ms(network: nn.Module, physics: "LinearPhysics", y: torch.Tensor) -> float:
-    _wait_for(y.device)
+    wait_for(y.device)
     start = perf_counter()
     network(y, physics)
-    _wait_for(y.device)
+    wait_for(y.device)
     return 1e3 * (perf_counter() - start)
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until the device has finished what it was given; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

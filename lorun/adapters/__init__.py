@@ -4,7 +4,7 @@ Adapter k changes layer W into W + s B_k A_k with s = 1 and rank ceil(min(in, ou
 2026). Configuration, injection, saving, loading and counting are peft's.
 """
 
-from lorun.adapters.denoiser import AdaptedDenoiser, adapter_config, adaptable_layers, rank, stage_name
+from lorun.adapters.denoiser import AdaptedDenoiser, adaptable_layers, adapter_config, rank, stage_name
 from lorun.adapters.layers import StageConv2d, StageLinear
 
 __all__ = [

@@ -31,8 +31,8 @@ class Geometry(NamedTuple):
 def low_rank_pays(weight: Tensor, rank: int) -> bool:
     """Whether the low-rank backward pass is the faster one for a weight (out, in[, kh, kw]).
 
-    Measured on a CPU by `lorun bench backward` (results/bench/backward.csv): kernels work on 16 channels at a time, so
-    that a rank of a few channels saves nothing on narrow layers, and the two passes over x and g cost more than it saves.
+    Measured on a CPU (results/bench/backward.csv): kernels work on 16 channels at a time, so that a rank of a few
+    channels saves nothing on narrow layers, and the two passes over x and g cost more than it saves.
     """
     channels = min(weight.shape[:2])
     area = weight[0, 0].numel()
@@ -40,7 +40,7 @@ def low_rank_pays(weight: Tensor, rank: int) -> bool:
 
 
 def compose(weight: Tensor, a: Tensor, b: Tensor, scale: float, dtype: torch.dtype | None = None) -> Tensor:
-    """W + s BA in the shape and memory format of W (out, in[, kh, kw]), from A (r, in[, kh, kw]) and B (out, r[, 1, 1]).
+    """W + s BA as W (out, in[, kh, kw]) is, in shape and memory format; A is (r, in[, kh, kw]), B (out, r[, 1, 1]).
 
     Formed in A's precision, never in half precision, where a small BA would vanish beside W; then cast to `dtype`.
     """
@@ -72,7 +72,7 @@ def composed_conv2d(
 ) -> Tensor:
     """conv2d(x, W + s BA, bias): x (B, in, H, W); gradients for x, A and B."""
     if _plain(weight, bias) or isinstance(geometry.padding, str):
-        return F.conv2d(x, compose(weight, a, b, scale), bias, *geometry)
+        return F.conv2d(x, compose(weight, a, b, scale), bias, geometry.stride, geometry.padding)
     y: Tensor = _Composed.apply(_cast(x, a), weight, _cast(bias, a), a, b, scale, geometry)
     return y
 
@@ -153,17 +153,16 @@ def _low_rank_gradients(g: Tensor, x: Tensor, a: Tensor, b: Tensor, ctx: Functio
     return grad_a.to(a.dtype), (scale * grad_b).to(b.dtype).view_as(b)
 
 
-def _gradients(
-    g: Tensor, x: Tensor, w: Tensor, geometry: Geometry | None, for_x: bool, for_w: bool
-) -> tuple[Any, Any]:
+def _gradients(g: Tensor, x: Tensor, w: Tensor, geometry: Geometry | None, for_x: bool, for_w: bool) -> tuple[Any, Any]:
     """Gradients of the input and of the weight, where asked for."""
     if geometry is None:
         grad_x = g @ w if for_x else None
         return grad_x, g.flatten(0, -2).t() @ x.flatten(0, -2) if for_w else None
     if not (for_x or for_w):
         return None, None
-    no_dilation, no_output_padding = [1, 1], [0, 0]
+    stride, padding = geometry
+    dilation, transposed, output_padding, groups = [1, 1], False, [0, 0], 1
     grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-        g, x, w, None, geometry.stride, geometry.padding, no_dilation, False, no_output_padding, 1, [for_x, for_w, False]
+        g, x, w, None, stride, padding, dilation, transposed, output_padding, groups, [for_x, for_w, False]
     )
     return grad_x, grad_w

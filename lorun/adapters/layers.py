@@ -42,7 +42,8 @@ class StageConv2d(StageLayer, PeftConv2d):
         if not self._in_weight_space():
             return super().forward(x, *args, **kwargs)
         base = self.base_layer
-        return composed_conv2d(x, base.weight, base.bias, *self._factors, Geometry(base.stride, base.padding))
+        a, b, scale = self._factors  # type: ignore[misc]
+        return composed_conv2d(x, base.weight, base.bias, a, b, scale, Geometry(base.stride, base.padding))
 
 
 class StageLinear(StageLayer, PeftLinear):
@@ -50,4 +51,5 @@ class StageLinear(StageLayer, PeftLinear):
         if not self._in_weight_space():
             return super().forward(x, *args, **kwargs)
         base = self.base_layer
-        return composed_linear(x, base.weight, base.bias, *self._factors)
+        a, b, scale = self._factors  # type: ignore[misc]
+        return composed_linear(x, base.weight, base.bias, a, b, scale)

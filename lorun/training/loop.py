@@ -27,6 +27,7 @@ from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, wr
 from lorun.training.progress import Progress
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
+from lorun.training.step import make_optimizer, training_step
 from lorun.training.weights import load_checkpoint, load_state, load_weights, save_checkpoint, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -136,11 +137,9 @@ class _Training:
         if self.base is not None and self.base.status == "completed":
             self._load_base(system, runs)
         system.to(self.device)
-        trained = [p for p in system.parameters() if p.requires_grad]
-        if not trained:
+        optimizer = make_optimizer(system, self.config, self.device)
+        if optimizer is None:
             return _State(system, None, None)
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[self.config.optimizer]
-        optimizer = kind(trained, lr=0.0, weight_decay=self.config.weight_decay, fused=self.device.type == "cuda")
         average = None
         if self.config.ema is not None:
             average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
@@ -236,26 +235,12 @@ class _Training:
     def _step(self, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
         # Patches are whole images to the operator, and never padded by a block for the sake of a convention.
         physics = self.state.system.physics.at(self.config.patch, self.config.patch, padding="needed")
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half()):
-            estimate = self.state.system(x, physics)
-        loss = (F.mse_loss if self.config.loss == "mse" else F.l1_loss)(estimate.float(), x)
-        loss.backward()
-        if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(
-                (p for group in optimizer.param_groups for p in group["params"]), self.config.clip_norm
-            )
-        optimizer.step()
+        loss = training_step(self.state.system, physics, x, optimizer, self.config)
         if self.state.average is not None:
             self.state.average.update_parameters(self.state.system)
-        return loss.detach().clone()  # not a view: mse_loss gives its number in a storage of the whole batch
-
-    def _half(self) -> bool:
-        if self.config.precision == "auto":
-            return self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return self.config.precision == "bfloat16"
+        return loss
 
     def _check(self, losses: list[Tensor]) -> None:
         """Raise _NoResult with the step of the first loss that is not finite."""
