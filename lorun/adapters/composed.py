@@ -1,168 +1,224 @@
-"""Layers with a low-rank change of their weight, computed in weight space: conv(x, W + s BA).
+"""A denoiser's layers with a low-rank change of their weights, computed in weight space: conv(x, W + s BA).
 
-The same function as conv(x, W) + s B(A(x)), but it keeps one activation (x) instead of three for the backward pass,
-and W + s BA only while it is used: it is formed again from W, A and B in the backward pass. W is frozen; with g the
-gradient of the output, that of A and B is found in one of two ways, which differ in rounding alone:
+The same function as conv(x, W) + s B(A(x)), but it keeps one activation (x) instead of three for the backward pass.
+The weights of a stage are formed together, before its denoiser runs and once more in the backward pass, and are held
+no longer than that: composing costs the memory of one stage, not of K.
 
-* full: G = weight gradient of (x, g);  dA = s B^T G,  dB = s G A^T;
+W is frozen; with g the gradient of a layer's output, that of A and B is found in one of two ways, which differ in
+rounding alone:
+
+* full: G = weight gradient of (x, g);  dA = s B^T G,  dB = s G A^T, for all layers of the stage together;
 * low rank: dA = weight gradient of (x, s B^T g),  dB = s g (A * x)^T, with r channels instead of out or in.
 
-`low_rank_pays` chooses between them from the layer's shape alone, so that a run is the same on every machine.
+`low_rank_pays` chooses between them by shape and kind of device, so that a run is the same on every machine.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-_LENGTH = 512  # kernel area * channels, from which on the low-rank way was the faster one
-_SHARE = 4  # and ranks up to this fraction of the channels
+from lorun.adapters.narrow import Pair, convolve, gradients, weight_gradient
+
+
+class Factors(NamedTuple):
+    """A frozen weight W (out, in[, kh, kw]) and its change s BA: A is (r, in[, kh, kw]), B (out, r[, 1, 1])."""
+
+    weight: Tensor
+    a: Tensor
+    b: Tensor
+    scale: float
 
 
 class Geometry(NamedTuple):
     """How a convolution meets its input."""
 
-    stride: tuple[int, ...]
-    padding: tuple[int, ...] | str
+    stride: Pair
+    padding: Pair
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> Self:
+        """That of a layer whose kernel has a middle pixel, if its padding is 'same'."""
+        if layer.padding == "valid":
+            return cls(layer.stride, (0, 0))
+        if layer.padding == "same":
+            return cls(layer.stride, tuple(size // 2 for size in layer.kernel_size))
+        return cls(layer.stride, layer.padding)  # type: ignore[arg-type]
 
 
-def low_rank_pays(weight: Tensor, rank: int) -> bool:
-    """Whether the low-rank backward pass is the faster one for a weight (out, in[, kh, kw]).
+def low_rank_pays(weight: Tensor, rank: int, geometry: Geometry | None) -> bool:
+    """Whether the low-rank backward pass is the faster one for a layer: a convolution, or linear without a geometry.
 
-    Measured on a CPU (results/bench/backward.csv): kernels work on 16 channels at a time, so that a rank of a few
-    channels saves nothing on narrow layers, and the two passes over x and g cost more than it saves.
+    Measured on CPUs, with inputs that are not in the cache any more (results/bench/backward.csv). Sixteen channels are
+    one vector, which the full way fills well. Not measured on GPUs, where one weight gradient on all channels keeps
+    the device busier than several on few of them: there, the full way is taken.
     """
+    if weight.device.type != "cpu" or (geometry is not None and geometry.stride != (1, 1)):
+        return False
     channels = min(weight.shape[:2])
-    area = weight[0, 0].numel()
-    return area * channels >= _LENGTH and _SHARE * rank <= channels
+    if weight[0, 0].numel() == 1:
+        return channels >= 64 and 8 * rank <= channels
+    return channels > 16 and 4 * rank <= channels
 
 
-def compose(weight: Tensor, a: Tensor, b: Tensor, scale: float, dtype: torch.dtype | None = None) -> Tensor:
-    """W + s BA as W (out, in[, kh, kw]) is, in shape and memory format; A is (r, in[, kh, kw]), B (out, r[, 1, 1]).
+def compose(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """W + s BA in the shape and memory format of W.
 
-    Formed in A's precision, never in half precision, where a small BA would vanish beside W; then cast to `dtype`.
+    Formed in A's precision, never in half precision, where a small BA would vanish beside W.
     """
     with torch.autocast(weight.device.type, enabled=False):
-        matrix = _Matrix(weight)
-        w = torch.addmm(matrix.of(weight).to(a.dtype), b.flatten(1), matrix.of(a), alpha=scale)
-        return matrix.back(w, weight).to(dtype or a.dtype)
+        return _compose(weight, a, b, scale)
 
 
-class _Matrix:
-    """Weights (out, in[, kh, kw]) as matrices (out, in * kh * kw), in the order in which they lie in memory."""
-
-    def __init__(self, weight: Tensor) -> None:
-        self.channels_last = weight.dim() == 4 and not weight.is_contiguous()
-
-    def of(self, weight: Tensor) -> Tensor:
-        return (weight.permute(0, 2, 3, 1) if self.channels_last else weight).flatten(1)
-
-    def back(self, matrix: Tensor, like: Tensor) -> Tensor:
-        """In the shape of `like`."""
-        if not self.channels_last:
-            return matrix.view(like.shape)
-        out, channels, height, width = like.shape
-        return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)
+def _compose(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    w = torch.addmm(_matrix(weight).to(a.dtype), b.flatten(1), _matrix(a), alpha=scale)
+    return _as_weight(w, weight)
 
 
-def composed_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float, geometry: Geometry
-) -> Tensor:
-    """conv2d(x, W + s BA, bias): x (B, in, H, W); gradients for x, A and B."""
-    if _plain(weight, bias) or isinstance(geometry.padding, str):
-        return F.conv2d(x, compose(weight, a, b, scale), bias, geometry.stride, geometry.padding)
-    y: Tensor = _Composed.apply(_cast(x, a), weight, _cast(bias, a), a, b, scale, geometry)
+class Formation:
+    """The weights W + s BA of some layers of a denoiser, for one stage and one pass through it."""
+
+    def __init__(self, layers: Sequence[Factors]) -> None:
+        self.layers = layers
+        kind = layers[0].a.device.type
+        self.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else layers[0].a.dtype
+        self._again: list[Tensor | None] = [None] * len(layers)
+
+    def weights(self) -> list["Formed"]:
+        """For the forward pass, with gradients for all A and B. Not held here, or they would live as long as x does."""
+        formed = _Form.apply(self, *(factor for of in self.layers for factor in (of.a, of.b)))
+        return [Formed(w, self, place) for place, w in enumerate(formed)]
+
+    def form(self) -> list[Tensor]:
+        """All of them, without gradients."""
+        with torch.no_grad(), torch.autocast(self.layers[0].a.device.type, enabled=False):
+            return [_compose(*of).to(self.dtype) for of in self.layers]
+
+    def take(self, place: int) -> Tensor:
+        """The weight of a layer in the backward pass, which all are formed anew for; handed out once."""
+        w = self._again[place]
+        if w is None:
+            self._again[:] = formed = self.form()
+            w = formed[place]
+        self._again[place] = None
+        return w
+
+
+class Formed(NamedTuple):
+    """The weight of a layer, W + s BA, and where its backward pass finds it again."""
+
+    w: Tensor
+    formation: Formation
+    place: int
+
+
+def composed_layer(x: Tensor, formed: Formed, bias: Tensor | None, geometry: Geometry | None) -> Tensor:
+    """conv2d of x (B, in, H, W), or without a geometry linear of x (..., in), with a composed weight."""
+    w, formation, place = formed
+    x, bias = x.to(w.dtype), None if bias is None else bias.to(w.dtype)
+    if torch.compiler.is_compiling():  # keeps the weights of all stages for the backward pass
+        return F.linear(x, w, bias) if geometry is None else F.conv2d(x, w, bias, geometry.stride, geometry.padding)
+    of = formation.layers[place]
+    y: Tensor = _Layer.apply(x, w, bias, of.a, of.b, formation, place, geometry)
     return y
 
 
-def composed_linear(x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """linear(x, W + s BA, bias): x (..., in); gradients for x, A and B."""
-    if _plain(weight, bias):
-        return F.linear(x, compose(weight, a, b, scale), bias)
-    y: Tensor = _Composed.apply(_cast(x, a), weight, _cast(bias, a), a, b, scale, None)
-    return y
+class _Form(torch.autograd.Function):
+    """All weights of a stage from its A, B, A, B, ...; backward, dA and dB from the gradients that are full."""
+
+    @staticmethod
+    def forward(ctx: Any, formation: Formation, *factors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*factors)
+        ctx.layers = formation.layers
+        return tuple(formation.form())
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        factors = ctx.saved_tensors
+        found: list[Tensor | None] = [None]
+        for of, a, b, gradient in zip(ctx.layers, factors[::2], factors[1::2], gradients, strict=True):
+            if gradient is None:
+                found += [None, None]
+                continue
+            full = _matrix(gradient).to(a.dtype)
+            grad_a, grad_b = b.flatten(1).t() @ full, full @ _matrix(a).t()
+            if of.scale != 1:
+                grad_a, grad_b = of.scale * grad_a, of.scale * grad_b
+            found += [_as_weight(grad_a, a), grad_b.view(b.shape)]
+        return tuple(found)
 
 
-def _plain(weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether W or the bias is trained as well: then PyTorch's own backward pass serves."""
-    return weight.requires_grad or (bias is not None and bias.requires_grad)
+class _Layer(torch.autograd.Function):
+    """One layer; keeps x alone for the backward pass."""
 
-
-def _cast(x: Any, a: Tensor) -> Any:
-    """What autocast would do: to the precision of its region, else to that of the adapter."""
-    if x is None:
-        return None
-    kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else a.dtype)
-
-
-class _Composed(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
+        w: Tensor,
         bias: Tensor | None,
         a: Tensor,
         b: Tensor,
-        scale: float,
+        formation: Formation,
+        place: int,
         geometry: Geometry | None,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, a, b)
-        ctx.scale, ctx.geometry = scale, geometry
-        w = compose(weight, a, b, scale, x.dtype)
-        if geometry is None:
-            return F.linear(x, w, bias)
-        return F.conv2d(x, w, bias, geometry.stride, geometry.padding)
+        ctx.save_for_backward(x, a, b)
+        ctx.formation, ctx.place, ctx.geometry = formation, place, geometry
+        return F.linear(x, w, bias) if geometry is None else convolve(x, w, bias, *geometry)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b = ctx.saved_tensors
-        for_x, _, _, for_a, for_b, *_ = ctx.needs_input_grad
-        w = compose(weight, a, b, ctx.scale, x.dtype) if for_x else weight
-        low_rank = low_rank_pays(weight, a.shape[0])
-        for_w = (for_a or for_b) and not low_rank
+        x, a, _ = ctx.saved_tensors  # B too, so that a change of it in place since then is an error
+        geometry = ctx.geometry
+        for_x, for_w, *_ = ctx.needs_input_grad
+        w = ctx.formation.take(ctx.place)
         grad_a = grad_b = None
-        with torch.autocast(x.device.type, enabled=False):
-            grad_x, grad_w = _gradients(g, x, w, ctx.geometry, for_x, for_w)
-            if grad_w is not None:
-                matrix = _Matrix(weight)
-                full = matrix.of(grad_w).to(a.dtype)
-                grad_a = matrix.back(ctx.scale * (b.flatten(1).t() @ full), a)
-                grad_b = (ctx.scale * (full @ matrix.of(a).t())).view_as(b)
-            elif for_a or for_b:
-                grad_a, grad_b = _low_rank_gradients(g, x, a, b, ctx)
-        return grad_x, None, None, grad_a, grad_b, None, None
+        if for_w and low_rank_pays(w, a.shape[0], geometry):
+            for_w = False
+            grad_a, grad_b = _low_rank_gradients(g, x, ctx.formation.layers[ctx.place], geometry)
+        if geometry is None:
+            grad_x = g @ w if for_x else None
+            grad_w = g.flatten(0, -2).t() @ x.flatten(0, -2) if for_w else None
+        else:
+            grad_x, grad_w = gradients(g, x, w, geometry.stride, geometry.padding, for_x, for_w)
+        return grad_x, grad_w, None, grad_a, grad_b, None, None, None
 
 
-def _low_rank_gradients(g: Tensor, x: Tensor, a: Tensor, b: Tensor, ctx: FunctionCtx) -> tuple[Tensor, Tensor]:
-    scale, geometry = ctx.scale, ctx.geometry  # type: ignore[attr-defined]
-    a_, b_t = a.to(x.dtype), (scale * b.flatten(1).t()).to(x.dtype)  # (r, in, ...), (r, out)
-    if geometry is None:
-        g, x = g.flatten(0, -2), x.flatten(0, -2)  # (N, out), (N, in)
-        ax, bg = x @ a_.t(), g @ b_t.t()  # (N, r)
-        grad_a, grad_b = bg.t() @ x, g.t() @ ax
+def _low_rank_gradients(g: Tensor, x: Tensor, of: Factors, geometry: Geometry | None) -> tuple[Tensor, Tensor]:
+    a, b_t = of.a.to(x.dtype), of.b.flatten(1).t().to(x.dtype)  # (r, in[, kh, kw]), (r, out)
+    if of.scale != 1:
+        a, b_t = of.scale * a, of.scale * b_t
+    g_rows, x_rows = _rows(g, geometry), _rows(x, geometry)  # (N, out), (N, in)
+    if geometry is None or a[0, 0].numel() == 1:
+        ax = a.flatten(1) @ x_rows.t()  # (r, N)
+        grad_a = ((b_t @ g_rows.t()) @ x_rows).view(a.shape)
     else:
-        ax = F.conv2d(x, a_, None, geometry.stride, geometry.padding)  # (B, r, H', W')
-        bg = F.conv2d(g, b_t[:, :, None, None])
-        _, grad_a = _gradients(bg, x, a_, geometry, False, True)
-        grad_b = g.movedim(1, -1).flatten(0, -2).t() @ ax.movedim(1, -1).flatten(0, -2)  # (out, r)
-    return grad_a.to(a.dtype), (scale * grad_b).to(b.dtype).view_as(b)
+        bg = F.conv2d(g, b_t[:, :, None, None])  # (B, r, H', W')
+        grad_a = weight_gradient(bg, x, a, *geometry)
+        ax = _rows(convolve(x, a, None, *geometry), geometry).t()
+    return grad_a.to(of.a.dtype), (ax @ g_rows).t().to(of.b.dtype).reshape(of.b.shape)
 
 
-def _gradients(g: Tensor, x: Tensor, w: Tensor, geometry: Geometry | None, for_x: bool, for_w: bool) -> tuple[Any, Any]:
-    """Gradients of the input and of the weight, where asked for."""
-    if geometry is None:
-        grad_x = g @ w if for_x else None
-        return grad_x, g.flatten(0, -2).t() @ x.flatten(0, -2) if for_w else None
-    if not (for_x or for_w):
-        return None, None
-    stride, padding = geometry
-    dilation, transposed, output_padding, groups = [1, 1], False, [0, 0], 1
-    grad_x, grad_w, _ = torch.ops.aten.convolution_backward(
-        g, x, w, None, stride, padding, dilation, transposed, output_padding, groups, [for_x, for_w, False]
-    )
-    return grad_x, grad_w
+def _matrix(weight: Tensor) -> Tensor:
+    """(out, in[, kh, kw]) -> (out, kh * kw * in), a view of a weight in channels-last order."""
+    return weight if weight.dim() == 2 else weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _as_weight(matrix: Tensor, like: Tensor) -> Tensor:
+    """The reverse of `_matrix`, for a weight of the shape of `like`."""
+    if like.dim() == 2:
+        return matrix
+    _, channels, height, width = like.shape
+    return matrix.view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _rows(x: Tensor, geometry: Geometry | None) -> Tensor:
+    """(B, C, H, W), or (..., C) without a geometry -> (N, C), a view of an image in channels-last order."""
+    return (x if geometry is None else x.permute(0, 2, 3, 1)).flatten(0, -2)

@@ -8,6 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lorun.adapters.composed import Formation
 from lorun.adapters.layers import StageConv2d, StageLayer, StageLinear
 from lorun.errors import LorunError
 from lorun.files import replace_folder
@@ -51,6 +52,8 @@ def _not_adaptable(layer: nn.Module) -> str | None:
         return f"`padding_mode` (={layer.padding_mode!r}) must be 'zeros'"
     if layer.dilation != (1, 1):
         return f"`dilation` (={layer.dilation}) must be 1"
+    if layer.padding == "same" and any(size % 2 == 0 for size in layer.kernel_size):
+        return f"`kernel_size` (={layer.kernel_size}) must be odd with `padding` 'same'"
     return None
 
 
@@ -124,7 +127,15 @@ class AdaptedDenoiser(nn.Module):
             layer.activate(stage_name(stage))
 
     def forward(self, z: Tensor) -> Tensor:
-        output: Tensor = self.base(z)
+        composing = [layer for layer in self.layers if layer.in_weight_space() and layer.frozen()]
+        formed = Formation([layer.factors() for layer in composing]).weights() if composing else []
+        try:
+            for layer, weight in zip(composing, formed, strict=True):
+                layer.formed = weight
+            output: Tensor = self.base(z)
+        finally:
+            for layer in composing:
+                layer.formed = None
         return output
 
     def save(self, folder: Path) -> None:

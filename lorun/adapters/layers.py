@@ -2,54 +2,63 @@
 
 from typing import Any
 
+import torch.nn.functional as F
 from peft.tuners.lora import Conv2d as PeftConv2d
 from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor
 
-from lorun.adapters.composed import Geometry, compose, composed_conv2d, composed_linear
+from lorun.adapters.composed import Factors, Formed, Geometry, compose, composed_layer
 
 
 class StageLayer:
-    """What both layer kinds add to peft's layer of the same kind."""
+    """What both layer kinds add to peft's layer of the same kind.
 
-    composed = True  # conv(x, W + s BA) when true, peft's conv(x, W) + s B(A(x)) when false: the same function
-    _factors: tuple[Tensor, Tensor, float] | None = None  # A, B and s, where one adapter is active
+    Attributes:
+        composed: conv(x, W + s BA) when true, peft's conv(x, W) + s B(A(x)) when false: the same function.
+        formed: the composed weight while the denoiser runs, which forms those of all its layers together.
+    """
+
+    composed = True
+    formed: Formed | None = None
 
     def activate(self: Any, adapter: str) -> None:
         """Use `adapter` from now on; gradients of the others stay, where peft's `set_adapter` would freeze them."""
         self._active_adapter = [adapter]
-        # As plain attributes, these are inputs of a compiled denoiser, which therefore serves every stage.
-        self._factors = self.lora_A[adapter].weight, self.lora_B[adapter].weight, self.scaling[adapter]
 
-    def set_adapter(self: Any, *args: Any, **kwargs: Any) -> None:
-        """peft's own choice of adapters, one or several."""
-        super().set_adapter(*args, **kwargs)  # type: ignore[misc]
-        if len(self.active_adapters) == 1:
-            self.activate(self.active_adapters[0])
-        else:
-            self._factors = None
+    def in_weight_space(self: Any) -> bool:
+        """Whether it composes now: with one adapter, neither merged nor disabled."""
+        return bool(self.composed and len(self.active_adapters) == 1 and not self.merged and not self.disable_adapters)
 
-    def composed_weight(self: Any) -> Tensor:
+    def frozen(self: Any) -> bool:
+        """Whether its adapters alone are trained, as forming weights together takes for granted."""
+        return not any(parameter.requires_grad for parameter in self.base_layer.parameters())
+
+    def factors(self: Any) -> Factors:
+        """W, A, B and s of the active adapter."""
+        [adapter] = self.active_adapters
+        a, b = self.lora_A[adapter].weight, self.lora_B[adapter].weight
+        return Factors(self.base_layer.weight, a, b, self.scaling[adapter])
+
+    def composed_weight(self) -> Tensor:
         """W + s BA of the active adapter, in the shape of W."""
-        return compose(self.base_layer.weight, *self._factors)
-
-    def _in_weight_space(self: Any) -> bool:
-        return self.composed and self._factors is not None and not self.merged and not self.disable_adapters
+        return compose(*self.factors())
 
 
 class StageConv2d(StageLayer, PeftConv2d):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not self._in_weight_space():
+        if not self.in_weight_space():
             return super().forward(x, *args, **kwargs)
         base = self.base_layer
-        a, b, scale = self._factors  # type: ignore[misc]
-        return composed_conv2d(x, base.weight, base.bias, a, b, scale, Geometry(base.stride, base.padding))
+        if self.formed is None:  # called by itself, or trained with its base
+            return F.conv2d(x, self.composed_weight(), base.bias, base.stride, base.padding)
+        return composed_layer(x, self.formed, base.bias, Geometry.of(base))
 
 
 class StageLinear(StageLayer, PeftLinear):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not self._in_weight_space():
+        if not self.in_weight_space():
             return super().forward(x, *args, **kwargs)
         base = self.base_layer
-        a, b, scale = self._factors  # type: ignore[misc]
-        return composed_linear(x, base.weight, base.bias, a, b, scale)
+        if self.formed is None:
+            return F.linear(x, self.composed_weight(), base.bias)
+        return composed_layer(x, self.formed, base.bias, None)

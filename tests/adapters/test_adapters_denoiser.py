@@ -156,6 +156,7 @@ def test_disabling_the_adapters_gives_the_base():
         (nn.Conv2d(4, 4, 3, groups=4), r"`groups` \(=4\) must be 1"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "'reflect'"),
         (nn.Conv2d(4, 4, 3, dilation=2), "`dilation`"),
+        (nn.Conv2d(4, 4, 2, padding="same"), r"`kernel_size` \(=\(2, 2\)\) must be odd"),
         (nn.BatchNorm2d(4), "BatchNorm2d"),
         (nn.Conv1d(4, 4, 3), "Conv1d"),
     ],

@@ -1,0 +1,251 @@
+"""The forward pass in weight space against peft's own, and what it keeps."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from lorun.accounting import training_step_bytes
+from lorun.adapters import AdaptedDenoiser
+from lorun.adapters.composed import Geometry, low_rank_pays
+from lorun.config import BlockCSConfig
+from lorun.denoisers import UNet
+from lorun.physics import build_physics
+from lorun.unfolding import UnfoldingNetwork
+
+K = 3
+
+
+class Every(nn.Module):
+    """Layers that take the full way back, and such that take the low-rank way: convolutions and linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Conv2d(1, 8, 3, padding=1)
+        self.widen = nn.Conv2d(8, 64, 2, stride=2, bias=False)
+        self.wide = nn.Conv2d(64, 64, 3, padding="same")
+        self.pointwise = nn.Conv2d(64, 64, 1)
+        self.linear = nn.Linear(64, 64)
+        self.narrow = nn.Linear(64, 4, bias=False)
+
+    def forward(self, z):
+        h = torch.relu(self.wide(self.widen(torch.relu(self.head(z)))))
+        h = self.narrow(torch.tanh(self.linear(self.pointwise(h).movedim(1, -1)))).movedim(-1, 1)
+        return z + nn.functional.pixel_shuffle(h, 2)
+
+
+def adapted(gamma=10.0, dtype=torch.float64, alpha=1):
+    torch.manual_seed(0)
+    denoiser = AdaptedDenoiser(Every(), K, gamma).to(dtype).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for name, parameter in denoiser.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    for layer in denoiser.layers:
+        layer.scaling = dict.fromkeys(layer.scaling, alpha)
+    return denoiser
+
+
+def image(dtype=torch.float64, batch=2):
+    return torch.rand(batch, 1, 8, 12, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
+def run(denoiser, z, composed, stages=range(K)):
+    """Output and all gradients of the stages in a row."""
+    denoiser.compose(composed)
+    denoiser.zero_grad(set_to_none=True)
+    z = z.clone().requires_grad_()
+    x = z
+    for stage in stages:
+        denoiser.activate(stage)
+        x = denoiser(x)
+    x.square().sum().backward()
+    return x.detach(), z.grad, {name: p.grad for name, p in denoiser.named_parameters()}
+
+
+def ways(denoiser):
+    found = set()
+    for layer in denoiser.layers:
+        geometry = Geometry.of(layer.base_layer) if isinstance(layer.base_layer, nn.Conv2d) else None
+        found.add(low_rank_pays(layer.base_layer.weight, layer.r["stage_1"], geometry))
+    return found
+
+
+@pytest.mark.parametrize("alpha", [1, 0.5])
+@pytest.mark.parametrize("gamma", [5.0, 60.0])
+def test_equals_pefts_forward_pass_with_all_gradients(gamma, alpha):
+    denoiser = adapted(gamma, alpha=alpha)
+    assert ways(denoiser) == ({True, False} if gamma == 5 else {False})
+    output, grad_z, gradients = run(denoiser, image(), composed=True)
+    expected, expected_z, expected_gradients = run(denoiser, image(), composed=False)
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(grad_z, expected_z)
+    for name, gradient in gradients.items():
+        if "lora_" not in name:
+            assert gradient is None, name
+        else:
+            torch.testing.assert_close(gradient, expected_gradients[name], msg=name)
+
+
+def test_equals_pefts_forward_pass_in_half_precision():
+    denoiser = adapted(dtype=torch.float32)
+    exact = run(denoiser, image(torch.float32), composed=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        denoiser.compose(True)
+        denoiser.zero_grad()
+        denoiser.activate(0)
+        assert denoiser.base.wide(torch.rand(1, 64, 4, 4)).dtype == torch.bfloat16
+        half = run(denoiser, image(torch.float32), composed=True)
+    torch.testing.assert_close(half[0].float(), exact[0], rtol=0.02, atol=0.02)
+    for name, gradient in half[2].items():
+        if "lora_" in name:
+            assert gradient.dtype == torch.float32
+            assert (gradient - exact[2][name]).norm() <= 0.05 * exact[2][name].norm(), name
+
+
+@pytest.mark.parametrize("what", ["image", "adapters"])
+def test_gradients_where_only_some_are_asked_for(what):
+    denoiser = adapted()
+    for name, parameter in denoiser.named_parameters():
+        parameter.requires_grad_("lora_" in name and what == "adapters")
+    z = image().requires_grad_(what == "image")
+    results = []
+    for composed in (True, False):
+        denoiser.compose(composed)
+        denoiser.activate(1)
+        wanted = [z] if what == "image" else [p for p in denoiser.parameters() if p.requires_grad]
+        results.append(torch.autograd.grad(denoiser(z).sum(), wanted, allow_unused=True))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_base_that_is_trained_too_gets_its_gradients():
+    denoiser = adapted()
+    for parameter in denoiser.parameters():
+        parameter.requires_grad_()
+    _, _, gradients = run(denoiser, image(), composed=True)
+    _, _, expected = run(denoiser, image(), composed=False)
+    assert all(gradient is not None for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], msg=name)
+
+
+def test_a_graph_that_is_kept_can_be_gone_through_again():
+    denoiser = adapted()
+    denoiser.activate(0)
+    output = denoiser(image()).sum()
+    a = next(p for name, p in denoiser.named_parameters() if "stage_1" in name)
+    output.backward(retain_graph=True)
+    once = a.grad.clone()
+    denoiser.activate(2)
+    output.backward()
+    assert torch.equal(a.grad, 2 * once)
+
+
+def test_an_adapter_changed_before_the_backward_pass_is_an_error():
+    denoiser = adapted()
+    denoiser.activate(0)
+    output = denoiser(image()).sum()
+    with torch.no_grad():
+        denoiser.layers[-1].lora_B["stage_1"].weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.backward()
+
+
+def test_a_changed_adapter_is_seen_by_the_next_call():
+    denoiser = adapted()
+    denoiser.activate(0)
+    before = denoiser(image())
+    with torch.no_grad():
+        denoiser.layers[0].lora_B["stage_1"].weight.mul_(2)
+    after = denoiser(image())
+    denoiser.compose(False)
+    torch.testing.assert_close(denoiser(image()), after)
+    assert not torch.allclose(before, after)
+
+
+def test_a_copy_is_a_network_of_its_own():
+    """As averaging weights makes one."""
+    denoiser = adapted()
+    run(denoiser, image(), composed=True)
+    other = copy.deepcopy(denoiser)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.zero_()
+    other.activate(1)
+    composed = other(image())
+    other.compose(False)
+    torch.testing.assert_close(other(image()), composed)
+    assert not torch.equal(composed, image())
+
+
+def network(sharing, **settings):
+    torch.manual_seed(0)
+    net = UnfoldingNetwork(lambda noise_map: UNet(1, 24, 2, 1), sharing, K, **settings)
+    return net.to(memory_format=torch.channels_last)
+
+
+def step_bytes(sharing, **settings):
+    def build():
+        return network(sharing, **settings), build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+
+    return training_step_bytes(build, (4, 1, 32, 32))
+
+
+def test_keeps_no_more_activations_than_the_full_network():
+    full, composed, ordinary = step_bytes("separate"), step_bytes("lorun"), step_bytes("lorun", composed=False)
+    assert composed.activations == full.activations < 0.95 * ordinary.activations
+    assert composed.total < 0.95 * min(full.total, ordinary.total)
+
+
+def test_holds_the_weights_of_one_stage_at_a_time():
+    """Composing may cost one set of weights over the parameters themselves, and their gradients, not K."""
+    weights = 4 * sum(p.numel() for p in UNet(1, 24, 2, 1).parameters())
+    small = step_bytes("lorun", gamma=1)
+    assert small.parameters < weights * (1 + 0.1 * K) + 4 * 3 * 8**4
+    net, physics = network("lorun"), build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    y = physics(torch.rand(1, 1, 16, 16))
+    output = net(y, physics)
+    held = [node for node in graph(output.grad_fn) if "FormBackward" in type(node).__name__]
+    assert len(held) == K
+    layers = [node for node in graph(output.grad_fn) if "LayerBackward" in type(node).__name__]
+    assert layers
+    assert all(weight is None for node in layers for weight in node.formation._again)
+    output.sum().backward()
+    assert all(weight is None for node in layers for weight in node.formation._again)
+
+
+def graph(node):
+    """All nodes of an autograd graph."""
+    found, pending = set(), [node]
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            pending += [following for following, _ in node.next_functions]
+    return found
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_one_compiled_denoiser_serves_all_stages(recompute):
+    torch._dynamo.reset()
+    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    plain, compiled = network("lorun"), network("lorun")
+    for net in (plain, compiled):
+        net.recompute = recompute
+        with torch.no_grad():
+            for parameter in net.parameter_kinds()["adapters"]:
+                parameter.copy_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled.compile(backend=counter)
+    x = torch.rand(2, 1, 16, 16)
+    for _ in range(2):
+        for net in (plain, compiled):
+            net.zero_grad()
+            net(physics(x), physics).sub(x).square().mean().backward()
+    assert counter.frame_count == 1
+    for (name, p), q in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+        if p.requires_grad:
+            torch.testing.assert_close(p.grad, q.grad, msg=name)
