@@ -21,7 +21,7 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
     the code differ from it (results and texts do not count).
     """
-    commit, dirty = _revision()
+    commit, dirty = revision()
     return {
         "run": experiment.key,
         "config_hash": experiment.config_hash,
@@ -41,7 +41,8 @@ def device_name(device: torch.device) -> str:
 
 
 @cache
-def _revision() -> tuple[str | None, bool | None]:
+def revision() -> tuple[str | None, bool | None]:
+    """The commit of this code, and whether files of the code differ from it; None outside a git checkout."""
     root = Path(__file__).resolve().parent.parent
     try:
         commit = _git(root, "rev-parse", "HEAD")

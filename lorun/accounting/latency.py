@@ -77,7 +77,7 @@ def reconstruction_latency(
         min_ms=min(times),
         max_ms=max(times),
         repeats=repeats,
-        device=_name(device),
+        device=hardware_name(device),
         threads=torch.get_num_threads(),
     )
 
@@ -96,7 +96,8 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _name(device: torch.device) -> str:
+def hardware_name(device: torch.device) -> str:
+    """The GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems

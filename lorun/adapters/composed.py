@@ -145,11 +145,7 @@ class _Form(torch.autograd.Function):
             if gradient is None:
                 found += [None, None]
                 continue
-            full = _matrix(gradient).to(a.dtype)
-            grad_a, grad_b = b.flatten(1).t() @ full, full @ _matrix(a).t()
-            if of.scale != 1:
-                grad_a, grad_b = of.scale * grad_a, of.scale * grad_b
-            found += [_as_weight(grad_a, a), grad_b.view(b.shape)]
+            found += full_gradients(gradient, of._replace(a=a, b=b))
         return tuple(found)
 
 
@@ -182,7 +178,7 @@ class _Layer(torch.autograd.Function):
         grad_a = grad_b = None
         if for_w and low_rank_pays(w, a.shape[0], geometry):
             for_w = False
-            grad_a, grad_b = _low_rank_gradients(g, x, ctx.formation.layers[ctx.place], geometry)
+            grad_a, grad_b = low_rank_gradients(g, x, ctx.formation.layers[ctx.place], geometry)
         if geometry is None:
             grad_x = g @ w if for_x else None
             grad_w = g.flatten(0, -2).t() @ x.flatten(0, -2) if for_w else None
@@ -191,7 +187,17 @@ class _Layer(torch.autograd.Function):
         return grad_x, grad_w, None, grad_a, grad_b, None, None, None
 
 
-def _low_rank_gradients(g: Tensor, x: Tensor, of: Factors, geometry: Geometry | None) -> tuple[Tensor, Tensor]:
+def full_gradients(grad_w: Tensor, of: Factors) -> tuple[Tensor, Tensor]:
+    """dA and dB from the gradient of the composed weight."""
+    full = _matrix(grad_w).to(of.a.dtype)
+    grad_a, grad_b = of.b.flatten(1).t() @ full, full @ _matrix(of.a).t()
+    if of.scale != 1:
+        grad_a, grad_b = of.scale * grad_a, of.scale * grad_b
+    return _as_weight(grad_a, of.a), grad_b.view(of.b.shape)
+
+
+def low_rank_gradients(g: Tensor, x: Tensor, of: Factors, geometry: Geometry | None) -> tuple[Tensor, Tensor]:
+    """dA and dB from the gradient g of the layer's output and its input x."""
     a, b_t = of.a.to(x.dtype), of.b.flatten(1).t().to(x.dtype)  # (r, in[, kh, kw]), (r, out)
     if of.scale != 1:
         a, b_t = of.scale * a, of.scale * b_t

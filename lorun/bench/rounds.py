@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from rich.progress import track
 
 from lorun.errors import LorunError
@@ -25,22 +25,24 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Times:
-    """Seconds of one job, round by round."""
+class Spread:
+    """Median and quartiles."""
 
-    seconds: tuple[float, ...]
+    median: float
+    low: float
+    high: float
 
-    @property
-    def median(self) -> float:
-        return median(self.seconds)
-
-    def record(self) -> dict[str, Any]:
-        """Flat fields for a table."""
-        seconds = self.seconds
-        return {"median_s": self.median, "min_s": min(seconds), "max_s": max(seconds), "repeats": len(seconds)}
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+        return cls(middle, low, high)
 
 
-def take_turns(jobs: Mapping[str, Job], repeats: int, what: str) -> dict[str, Times]:
+Times = Mapping[str, list[float]]
+"""Seconds of each job, round by round."""
+
+
+def take_turns(jobs: Mapping[str, Job], repeats: int, what: str) -> Times:
     """Do each job once per round, `repeats` rounds, one job at a time; show progress as `what`.
 
     Raises:
@@ -58,17 +60,16 @@ def take_turns(jobs: Mapping[str, Job], repeats: int, what: str) -> dict[str, Ti
                 worker.stdin.write("go\n")
                 worker.stdin.flush()
                 seconds[name].append(float(_answer(name, worker)))
-        return {name: Times(tuple(found)) for name, found in seconds.items()}
+        return seconds
     finally:
         for worker in workers.values():
             worker.kill()
             worker.communicate()
 
 
-def ratio(of: Times, to: Times) -> tuple[float, float, float]:
-    """Median, least and greatest of the ratios of the rounds: what was slow for both does not count."""
-    ratios = [a / b for a, b in zip(of.seconds, to.seconds, strict=True)]
-    return median(ratios), min(ratios), max(ratios)
+def ratio(of: Sequence[float], to: Sequence[float]) -> Spread:
+    """The ratios of the rounds: what was slow for both does not count."""
+    return Spread.of([a / b for a, b in zip(of, to, strict=True)])
 
 
 def _start(job: Job) -> subprocess.Popen[str]:

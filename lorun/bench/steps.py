@@ -1,6 +1,7 @@
 """Training steps and reconstructions of every variant: seconds, live bytes, parameters held (`steps.csv`)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -9,11 +10,12 @@ import pandas as pd
 import torch
 
 from lorun.accounting import inference_bytes, training_step_bytes
-from lorun.bench.rounds import Job, ratio, take_turns
+from lorun.accounting.live_bytes import Peak
+from lorun.bench.machine import where
+from lorun.bench.rounds import Job, Spread, Times, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant, one_step, reconstruction
 from lorun.config import Experiment, load_profile
 from lorun.devices import pick_device
-from lorun.provenance import provenance
 
 What = Literal["training step", "reconstruction"]
 
@@ -22,12 +24,33 @@ COMPARED: dict[What, tuple[str, ...]] = {
         "lorun",
         "lorun_recomputed",
         "lorun_by_peft",
-        "block_k",
-        "block_k_recomputed",
+        "separate",
+        "separate_recomputed",
         "deepinv_unfolded",
     ),
-    "reconstruction": ("lorun", "lorun_by_peft", "block_k"),
+    "reconstruction": ("lorun", "lorun_by_peft", "separate"),
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found of the variants of one piece of work at the sizes of one profile."""
+
+    profile: str
+    what: What
+    experiment: Experiment
+    times: Times
+    peaks: dict[str, Peak]
+    held: dict[str, int]
+
+    def time_ratio(self, of: str, to: str) -> Spread:
+        return ratio(self.times[of], self.times[to])
+
+    def bytes_ratio(self, of: str, to: str) -> float:
+        return self.peaks[of].total / self.peaks[to].total
+
+    def held_ratio(self, of: str, to: str) -> float:
+        return self.held[of] / self.held[to]
 
 
 def prepare(config: str, variant: str, what: What, device: str) -> Callable[[], None]:
@@ -38,43 +61,29 @@ def prepare(config: str, variant: str, what: What, device: str) -> Callable[[], 
     return make(build_variant(variant, experiment), experiment, pick_device(device))
 
 
-def measure(config: Path, what: What, *, repeats: int, threads: int, device: str) -> pd.DataFrame:
-    """A row per variant: times, their ratio to `lorun` round by round, counted bytes at the same sizes."""
+def measure(config: Path, what: What, *, repeats: int, threads: int, device: str) -> Measured:
+    """Time and count all variants of `what` at the sizes of a profile.
+
+    Raises:
+        LorunError: the profile has no task with LoRun; a variant failed.
+    """
     experiment = benchmarked(load_profile(config))
-    variants = COMPARED[what]
     jobs = {
         variant: Job(
             f"{__name__}:prepare",
             {"config": str(config), "variant": variant, "what": what, "device": device},
             threads,
         )
-        for variant in variants
+        for variant in COMPARED[what]
     }
     times = take_turns(jobs, repeats, f"{config.stem}: {what}")
-    size = experiment.accounting
-    where = provenance(experiment, {}, pick_device(device)) | {"threads": threads}
-    rows = []
-    for variant in variants:
-        relative = ratio(times[variant], times["lorun"])
-        rows.append(
-            {
-                "profile": config.stem,
-                "what": what,
-                "variant": variant,
-                "stages": experiment.stages,
-                "batch": size.batch if what == "training step" else 1,
-                "side": size.patch if what == "training step" else size.image,
-                **times[variant].record(),
-                **dict(zip(("ratio_to_lorun", "ratio_min", "ratio_max"), relative, strict=True)),
-                **count(experiment, variant, what),
-                **{name: where[name] for name in ("device", "threads", "commit", "dirty", "versions")},
-            }
-        )
-    return pd.DataFrame(rows)
+    peaks = {variant: count(experiment, variant, what) for variant in COMPARED[what]}
+    held = {variant: parameters_held(experiment, variant) for variant in COMPARED[what]}
+    return Measured(config.stem, what, experiment, times, peaks, held)
 
 
-def count(experiment: Experiment, variant: str, what: What) -> dict[str, Any]:
-    """Live bytes at the peak, and those of parameters alone."""
+def count(experiment: Experiment, variant: str, what: What) -> Peak:
+    """Live bytes when most are live."""
     size = experiment.accounting
     channels = experiment.data.channels
 
@@ -82,10 +91,45 @@ def count(experiment: Experiment, variant: str, what: What) -> dict[str, Any]:
         system = build_variant(variant, experiment)
         return system.network, system.physics.at(side, side, padding=padding)
 
-    fake = variant != "deepinv_unfolded"
+    fake = variant != "deepinv_unfolded"  # its iterations look at values
     if what == "training step":
         shape = (size.batch, channels, size.patch, size.patch)
-        peak = training_step_bytes(partial(build, size.patch, "needed"), shape, fake=fake)
-    else:
-        peak = inference_bytes(partial(build, size.image, None), (1, channels, size.image, size.image), fake=fake)
-    return {"peak_bytes": peak.total, "parameter_bytes": peak.parameters, "activation_bytes": peak.activations}
+        return training_step_bytes(partial(build, size.patch, "needed"), shape, fake=fake)
+    return inference_bytes(partial(build, size.image, None), (1, channels, size.image, size.image), fake=fake)
+
+
+def parameters_held(experiment: Experiment, variant: str) -> int:
+    """Bytes of the network's parameters and buffers, the operator's aside."""
+    network = build_variant(variant, experiment).network
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+
+
+def table(measured: list[Measured], threads: int, device: str) -> pd.DataFrame:
+    """A row per variant: seconds, and their ratio to those of `lorun` in the same round; bytes counted."""
+    rows = []
+    for one in measured:
+        size = one.experiment.accounting
+        for variant, seconds in one.times.items():
+            time, relative, peak = Spread.of(seconds), one.time_ratio(variant, "lorun"), one.peaks[variant]
+            rows.append(
+                {
+                    "profile": one.profile,
+                    "what": one.what,
+                    "variant": variant,
+                    "stages": one.experiment.stages,
+                    "batch": size.batch if one.what == "training step" else 1,
+                    "side": size.patch if one.what == "training step" else size.image,
+                    "seconds": round(time.median, 5),
+                    "seconds_q25": round(time.low, 5),
+                    "seconds_q75": round(time.high, 5),
+                    "repeats": len(seconds),
+                    "time_to_lorun": round(relative.median, 4),
+                    "time_to_lorun_q25": round(relative.low, 4),
+                    "time_to_lorun_q75": round(relative.high, 4),
+                    "peak_bytes": peak.total,
+                    "peak_activations": peak.activations,
+                    "network_bytes_held": one.held[variant],
+                    **where(threads, device),
+                }
+            )
+    return pd.DataFrame(rows)

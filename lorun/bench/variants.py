@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lorun.accounting.latency import wait_for
 from lorun.config import Experiment, LoraConfig, Profile
-from lorun.errors import UnknownName
+from lorun.errors import LorunError, UnknownName
 from lorun.methods import System, build_system
 from lorun.training.step import make_optimizer, training_step
 from lorun.unfolding import UnfoldingNetwork, initial_estimate
@@ -78,8 +78,8 @@ VARIANTS: dict[str, Variant] = {
     "lorun": _strategy("lorun", forward="composed"),
     "lorun_recomputed": _strategy("lorun", forward="composed", recompute=True),
     "lorun_by_peft": _strategy("lorun", forward="ordinary"),
-    "block_k": _strategy("separate"),
-    "block_k_recomputed": _strategy("separate", recompute=True),
+    "separate": _strategy("separate"),
+    "separate_recomputed": _strategy("separate", recompute=True),
     "deepinv_unfolded": _deepinv,
 }
 
@@ -92,10 +92,16 @@ def build_variant(name: str, experiment: Experiment) -> System:
 
 
 def benchmarked(profile: Profile) -> Experiment:
-    """The experiment whose sizes are measured: LoRun in the last setting of the profile's first task."""
+    """The experiment whose sizes are measured: LoRun in the last setting of the first task whose operator is fixed.
+
+    Raises:
+        LorunError: there is none.
+    """
     task, of = next(iter(profile.tasks.items()))
-    setting = [name for name in of.settings if "lorun" in of.methods_of(name)][-1]
-    return profile.experiment(task, setting, "lorun", profile.seeds[0])
+    settings = [name for name in of.settings if "lorun" in of.methods_of(name) and not of.physics_of(name).learned]
+    if not settings:
+        raise LorunError(f"profile {profile.profile!r}: the task {task!r} has no setting with `lorun` to measure")
+    return profile.experiment(task, settings[-1], "lorun", profile.seeds[0])
 
 
 def one_step(system: System, experiment: Experiment, device: torch.device) -> Callable[[], None]:

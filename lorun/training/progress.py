@@ -13,7 +13,8 @@ class Progress:
 
     def __init__(self, name: str, done: int, total: int) -> None:
         self.name, self.first, self.total = name, done, total
-        self.start = self.shown = time.monotonic()
+        self.start = time.monotonic()
+        self.shown = self.start - _LINE_EVERY  # the first step is told at once
         self.bar = None
         if sys.stderr.isatty():
             from rich.console import Console

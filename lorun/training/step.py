@@ -13,7 +13,7 @@ def make_optimizer(system: nn.Module, config: TrainingConfig, device: torch.devi
     if not trained:
         return None
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(trained, lr=0.0, weight_decay=config.weight_decay, fused=device.type == "cuda")
+    return kind(trained, lr=0.0, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda"))
 
 
 def training_step(

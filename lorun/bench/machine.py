@@ -1,0 +1,22 @@
+"""Where a benchmark ran: the columns that end each of its tables."""
+
+from importlib.metadata import version
+from typing import Any
+
+from lorun.accounting.latency import hardware_name
+from lorun.devices import pick_device
+from lorun.provenance import revision
+
+_PACKAGES = ("torch", "peft", "deepinv")
+
+
+def where(threads: int | None, device: str) -> dict[str, Any]:
+    """Device, threads, code and packages."""
+    commit, dirty = revision()
+    return {
+        "device": hardware_name(pick_device(device)),
+        "threads": threads,
+        "commit": commit,
+        "dirty": dirty,
+        "versions": " ".join(f"{package}={version(package)}" for package in _PACKAGES),
+    }
