@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,14 @@ from lorun.data.patches import PatchStream, random_blocks
 from lorun.errors import LorunError
 from lorun.methods import System, build_system
 from lorun.provenance import provenance
+from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
 from lorun.training.step import make_optimizer, training_step
-from lorun.training.weights import load_checkpoint, load_state, load_weights, save_checkpoint, save_weights
+from lorun.training.weights import load_state, load_weights, save_weights
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 ADAPTERS = "adapters"
 
@@ -43,25 +42,6 @@ class _NoResult(Exception):
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-@dataclass
-class _State:
-    """What changes during a training, and so what a checkpoint holds."""
-
-    system: System
-    optimizer: torch.optim.Optimizer | None
-    average: AveragedModel | None
-    done: int = 0
-    seconds: float = 0.0
-    losses: list[Tensor] = field(default_factory=list)  # since the last point of the curve
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
-
-    @property
-    def scored(self) -> System:
-        """The system whose weights count: the averaged one where there is one."""
-        return self.average.module if self.average is not None else self.system  # type: ignore[return-value]
 
 
 def train(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> Outcome:
@@ -127,9 +107,9 @@ class _Training:
         self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
         self.base = self._base_outcome(runs)
         self.state = self._start(images, runs)
-        self._resume()
+        self.state.resume(self.folder / CHECKPOINT, experiment.key, device)
 
-    def _start(self, images: dict[str, Any], runs: Path) -> _State:
+    def _start(self, images: dict[str, Any], runs: Path) -> State:
         """The state before the first step."""
         experiment = self.experiment
         system = build_system(experiment)
@@ -139,11 +119,11 @@ class _Training:
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
-            return _State(system, None, None)
+            return State(system, None, None)
         average = None
         if self.config.ema is not None:
             average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
-        return _State(system, optimizer, average)
+        return State(system, optimizer, average)
 
     def _base_outcome(self, runs: Path) -> Outcome | None:
         """How phase 1 of LoRun ended; None for the methods that have none."""
@@ -229,7 +209,7 @@ class _Training:
                 if save:
                     state.seconds += time.monotonic() - since
                     since = time.monotonic()
-                    self._save()
+                    state.save(self.folder / CHECKPOINT, self.experiment.key, self.device)
                 progress.update(state.done, state.curve[-1]["loss"] if not losses else losses[-1].item(), psnr)
 
     def _step(self, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
@@ -276,56 +256,6 @@ class _Training:
 
     def _scored_step(self) -> int:
         return self.state.best["step"] if self.state.best is not None else self.state.done
-
-    def _save(self) -> None:
-        state = self.state
-        assert state.optimizer is not None
-        random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
-        save_checkpoint(
-            self.folder / CHECKPOINT,
-            {
-                "key": self.experiment.key,
-                "done": state.done,
-                "seconds": state.seconds,
-                "system": state.system.state_dict(),
-                "optimizer": state.optimizer.state_dict(),
-                "average": state.average.state_dict() if state.average is not None else None,
-                "best": state.best,
-                "losses": [loss.item() for loss in state.losses],
-                "curve": state.curve,
-                "random": random,
-            },
-        )
-
-    def _resume(self) -> None:
-        """Take over the checkpoint, if there is one; the patch stream needs only the step."""
-        path = self.folder / CHECKPOINT
-        state = self.state
-        if state.optimizer is None or not path.exists():
-            return
-        saved = load_checkpoint(path)
-        if saved.get("key") != self.experiment.key:
-            raise LorunError(
-                f"{path}: belongs to another experiment (key {saved.get('key')}, not {self.experiment.key}); remove it "
-                "to start the run anew"
-            )
-        try:
-            load_state(state.system, saved["system"], path)
-            state.optimizer.load_state_dict(saved["optimizer"])
-            if state.average is not None:
-                load_state(state.average, saved["average"], path)
-            state.done, state.seconds = saved["done"], saved["seconds"]
-            state.losses = [torch.tensor(loss, device=self.device) for loss in saved["losses"]]
-            state.curve, state.best = saved["curve"], saved["best"]
-            torch.set_rng_state(saved["random"]["cpu"])
-            if self.device.type == "cuda" and "cuda" in saved["random"]:
-                torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise LorunError(
-                f"{path}: not a checkpoint of this version ({error!r}); remove it to start the run anew"
-            ) from error
 
     def _write_weights(self) -> None:
         scored = self.state.scored
