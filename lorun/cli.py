@@ -65,15 +65,23 @@ def train(
     """Train one experiment, or go on with it; does nothing when it is done.
 
     Exit status 3: the training diverged or ran out of memory, and this is recorded.
+
+    On several GPUs, or with several processes on CPUs, which share every batch, to the same result but for rounding:
+
+    torchrun --nproc-per-node 4 -m lorun train --config ...
     """
     from lorun.devices import pick_device
     from lorun.training import train as train_one
+    from lorun.training.distributed import process_group
 
     experiment = load_profile(config).experiment(task, setting, method, seed)
-    outcome = train_one(experiment, runs=runs, data=data, device=pick_device(device))
-    typer.echo(f"{experiment.name}: {outcome.status} after {outcome.steps} steps: {runs / experiment.folder}")
+    with process_group(pick_device(device)) as (group, own_device):
+        outcome = train_one(experiment, runs=runs, data=data, device=own_device, group=group)
+        if group.main:
+            typer.echo(f"{experiment.name}: {outcome.status} after {outcome.steps} steps: {runs / experiment.folder}")
+            if outcome.status != "completed":
+                typer.echo(f"{outcome.status}: {outcome.message}", err=True)
     if outcome.status != "completed":
-        typer.echo(f"{outcome.status}: {outcome.message}", err=True)
         raise typer.Exit(ENDED_WITHOUT_RESULT)
 
 

@@ -24,12 +24,15 @@ class PatchStream:
         patch: side, pixels.
         batch: patches in a batch.
         seed: of the run.
+        share: which patches of each batch to give, of those that the whole batch would have.
 
     Raises:
         LorunError: there are no images, or one is smaller than a patch.
     """
 
-    def __init__(self, images: Mapping[str, np.ndarray], patch: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, images: Mapping[str, np.ndarray], patch: int, batch: int, seed: int, share: slice = slice(None)
+    ) -> None:
         if not images:
             raise LorunError("no training images")
         for name, image in images.items():
@@ -42,12 +45,13 @@ class PatchStream:
         self.patch = patch
         self.size = batch
         self.seed = seed
+        self.share = share
 
     def batch(self, step: int) -> Tensor:
         random = seeds.generator(self.seed, seeds.PATCHES, step)
         chosen = random.choice(len(self.images), size=self.size, p=self.weights)
         patches = [_turn(_crop(self.images[i], self.patch, random), int(random.integers(8))) for i in chosen]
-        return torch.from_numpy(np.stack(patches)).float().div_(255)
+        return torch.from_numpy(np.stack(patches[self.share])).float().div_(255)
 
     def batches(self, first: int, last: int, pin: bool = False) -> Iterator[Tensor]:
         """The batches of steps `first` to `last` - 1, made in a thread ahead of their use; pinned if asked."""

@@ -6,14 +6,13 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lorun.config import PRETRAIN, Experiment
@@ -23,18 +22,20 @@ from lorun.data.patches import PatchStream, random_blocks
 from lorun.errors import LorunError
 from lorun.methods import System, build_system
 from lorun.provenance import provenance
+from lorun.training.checkpoint import CHECKPOINT, State
+from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
 from lorun.training.step import make_optimizer, training_step
-from lorun.training.weights import load_checkpoint, load_state, load_weights, save_checkpoint, save_weights
+from lorun.training.weights import load_state, load_weights, save_weights
 
-CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "weights.safetensors"
 ADAPTERS = "adapters"
 
 _VALIDATION_SIDE = 256  # validation images are cut to their centre: enough to watch a training by
+_LOOK_AGAIN = 0.5  # seconds, while another process has the lock
 
 
 class _NoResult(Exception):
@@ -45,48 +46,52 @@ class _NoResult(Exception):
         self.status = status
 
 
-@dataclass
-class _State:
-    """What changes during a training, and so what a checkpoint holds."""
-
-    system: System
-    optimizer: torch.optim.Optimizer | None
-    average: AveragedModel | None
-    done: int = 0
-    seconds: float = 0.0
-    losses: list[Tensor] = field(default_factory=list)  # since the last point of the curve
-    curve: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
-
-    @property
-    def scored(self) -> System:
-        """The system whose weights count: the averaged one where there is one."""
-        return self.average.module if self.average is not None else self.system  # type: ignore[return-value]
-
-
-def train(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> Outcome:
+def train(
+    experiment: Experiment, *, runs: Path, data: Path, device: torch.device, group: Group | None = None
+) -> Outcome:
     """Train one experiment into `runs / experiment.folder`, resuming what is there; return how it ended.
 
     Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is left as it is. Only one
-    process at a time trains a run: another one waits, then finds it finished. Running out of memory and a loss that is
-    not finite are outcomes, not exceptions.
+    process, or group of processes, at a time trains a run: another one waits, then finds it finished. Running out of
+    memory and a loss that is not finite are outcomes, not exceptions.
 
     Raises:
-        LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk.
+        LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk; a batch
+            that the processes do not divide; another process of the group has ended.
     """
+    group = group or Group()
+    try:
+        return _train(experiment, runs, data, device, group)
+    except RuntimeError as error:
+        if group.size == 1 or not is_loss_of_another(error):
+            raise
+        group.leave()
+        outcome = read_outcome(runs / experiment.folder)  # where running out of memory ended the other one
+        if outcome is None:
+            reason = " ".join(str(error).split())
+            raise LorunError(
+                f"{experiment.name}: another process of the group has ended or does not answer ({reason}); start again "
+                "to go on from the last checkpoint"
+            ) from error
+        return outcome
+
+
+def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group) -> Outcome:
     folder = runs / experiment.folder
-    finished = read_outcome(folder)
+    finished = group.from_main(lambda: read_outcome(folder))
     if finished is not None:
         return finished
-    with _only_one(folder, experiment.name):
-        finished = read_outcome(folder)  # by whom this one may have waited for
+    with _only_one(folder, experiment.name, group):
+        finished = group.from_main(lambda: read_outcome(folder))  # by whom this one may have waited for
         if finished is not None:
             return finished
-        for part in folder.glob(".*.part"):  # of a killed process
-            part.unlink() if part.is_file() else shutil.rmtree(part)
+        if group.main:
+            for part in folder.glob(".*.part"):  # of a killed process
+                part.unlink() if part.is_file() else shutil.rmtree(part)
         if experiment.weights is not None:
-            return _import(experiment, experiment.weights, runs, data)
-        return _Training(experiment, runs, data, device).run()
+            weights = experiment.weights
+            return group.from_main(lambda: _import(experiment, weights, runs, data))
+        return _Training(experiment, runs, data, device, group).run()
 
 
 def _import(experiment: Experiment, weights: Path, runs: Path, data: Path) -> Outcome:
@@ -110,12 +115,14 @@ def _fit(system: System, experiment: Experiment, images: dict[str, Any]) -> None
 
 
 class _Training:
-    def __init__(self, experiment: Experiment, runs: Path, data: Path, device: torch.device) -> None:
+    def __init__(self, experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group) -> None:
         self.experiment = experiment
         self.config = experiment.training
         self.folder = runs / experiment.folder
         self.device = device
+        self.group = group
         self.steps = experiment.last_step - experiment.first_step
+        share = group.share(self.config.batch)
         if device.type == "cpu":
             torch.set_num_threads(self.config.cpu_threads)
             torch.use_deterministic_algorithms(True)
@@ -124,12 +131,14 @@ class _Training:
         self.validation = load_dataset(data, experiment.data.validation, "validation", channels)
         md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
         self.provenance = provenance(experiment, md5s, device)
-        self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
+        if group.size > 1:
+            self.provenance["processes"] = group.size
+        self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed, share)
         self.base = self._base_outcome(runs)
         self.state = self._start(images, runs)
         self._resume()
 
-    def _start(self, images: dict[str, Any], runs: Path) -> _State:
+    def _start(self, images: dict[str, Any], runs: Path) -> State:
         """The state before the first step."""
         experiment = self.experiment
         system = build_system(experiment)
@@ -139,11 +148,11 @@ class _Training:
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
-            return _State(system, None, None)
+            return State(system, None, None)
         average = None
         if self.config.ema is not None:
             average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
-        return _State(system, optimizer, average)
+        return State(system, optimizer, average)
 
     def _base_outcome(self, runs: Path) -> Outcome | None:
         """How phase 1 of LoRun ended; None for the methods that have none."""
@@ -168,6 +177,16 @@ class _Training:
         network.load_base(pretrained.network.state_dict())
         system.physics.load_state_dict(pretrained.physics.state_dict())
 
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        self.state.resume(path, self.experiment.key, self.device)
+        done = self.group.from_main(lambda: self.state.done)
+        if self.state.done != done:
+            raise LorunError(
+                f"{path}: process {self.group.rank} finds step {self.state.done} there, the main process step {done}; "
+                "all need the same folder of runs"
+            )
+
     def run(self) -> Outcome:
         status: Status = "completed"
         message = None
@@ -176,13 +195,14 @@ class _Training:
                 raise _NoResult(self.base.status, f"in the pretraining: {self.base.message}")
             if self.state.optimizer is not None:
                 self._loop(self.state.optimizer)
-            self._write_weights()
+            self.group.from_main(self._write_weights)
         except _NoResult as error:
             status, message = error.status, str(error)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             status, message = "out_of_memory", (str(error) or type(error).__name__).splitlines()[0]
+            self.group.leave()  # the others are in the middle of a step and learn of it from what this one writes
         outcome = Outcome(
             status=status,
             message=message,
@@ -195,21 +215,28 @@ class _Training:
             provenance=self.provenance,
             curve=[CurvePoint(**point) for point in self.state.curve],
         )
+        if self.group.in_step:
+            self.group.from_main(lambda: self._end(outcome))
+        else:
+            self._end(outcome)
+        return outcome
+
+    def _end(self, outcome: Outcome) -> None:
         write_outcome(self.folder, outcome)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        return outcome
 
     def _loop(self, optimizer: torch.optim.Optimizer) -> None:
         state, config = self.state, self.config
         first = self.experiment.first_step
         on_gpu = self.device.type == "cuda"
         losses = state.losses
+        replica = self.group.replicate(state.system)
         since = time.monotonic()
         batches = self.stream.batches(first + state.done, first + self.steps, pin=on_gpu)
-        with Progress(self.experiment.name, state.done, self.steps) as progress:
+        with Progress(self.experiment.name, state.done, self.steps, silent=not self.group.main) as progress:
             for batch in batches:
                 rate = learning_rate(state.done, self.steps, config)
-                losses.append(self._step(batch.to(self.device, non_blocking=True), optimizer, rate))
+                losses.append(self._step(replica, batch.to(self.device, non_blocking=True), optimizer, rate))
                 state.done += 1
                 last = state.done == self.steps
                 validate = last or state.done % config.validate_every == 0
@@ -229,18 +256,19 @@ class _Training:
                 if save:
                     state.seconds += time.monotonic() - since
                     since = time.monotonic()
-                    self._save()
+                    # The others wait: none may run ahead, and out of memory, while this is being written.
+                    self.group.from_main(self._save)
                 progress.update(state.done, state.curve[-1]["loss"] if not losses else losses[-1].item(), psnr)
 
-    def _step(self, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
+    def _step(self, replica: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate
         # Patches are whole images to the operator, and never padded by a block for the sake of a convention.
         physics = self.state.system.physics.at(self.config.patch, self.config.patch, padding="needed")
-        loss = training_step(self.state.system, physics, x, optimizer, self.config)
+        loss = training_step(replica, physics, x, optimizer, self.config)
         if self.state.average is not None:
             self.state.average.update_parameters(self.state.system)
-        return loss
+        return self.group.mean(loss)
 
     def _check(self, losses: list[Tensor]) -> None:
         """Raise _NoResult with the step of the first loss that is not finite."""
@@ -254,10 +282,13 @@ class _Training:
 
     @torch.no_grad()
     def _validate(self) -> float:
-        """Mean PSNR (dB) over the centres of the validation images, clipped to [0, 1], in float32."""
+        """Mean PSNR (dB) over the centres of the validation images, clipped to [0, 1], in float32.
+
+        Each process takes some of the images.
+        """
         system = self.state.scored.eval()
         total = 0.0
-        for image in self.validation.values():
+        for image in list(self.validation.values())[self.group.rank :: self.group.size]:
             height, width = (min(side, _VALIDATION_SIDE) for side in image.shape[1:])
             top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
             cut = torch.from_numpy(image[:, top : top + height, left : left + width].copy())
@@ -265,6 +296,7 @@ class _Training:
             estimate = system(x, system.physics.at(height, width)).clamp(0, 1)
             total += -10 * torch.log10(F.mse_loss(estimate, x)).item()
         system.train()
+        total = self.group.sum(torch.tensor(total, dtype=torch.float64, device=self.device)).item()
         return total / len(self.validation)
 
     def _record(self, loss: float, psnr: float, rate: float) -> None:
@@ -278,54 +310,7 @@ class _Training:
         return self.state.best["step"] if self.state.best is not None else self.state.done
 
     def _save(self) -> None:
-        state = self.state
-        assert state.optimizer is not None
-        random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
-        save_checkpoint(
-            self.folder / CHECKPOINT,
-            {
-                "key": self.experiment.key,
-                "done": state.done,
-                "seconds": state.seconds,
-                "system": state.system.state_dict(),
-                "optimizer": state.optimizer.state_dict(),
-                "average": state.average.state_dict() if state.average is not None else None,
-                "best": state.best,
-                "losses": [loss.item() for loss in state.losses],
-                "curve": state.curve,
-                "random": random,
-            },
-        )
-
-    def _resume(self) -> None:
-        """Take over the checkpoint, if there is one; the patch stream needs only the step."""
-        path = self.folder / CHECKPOINT
-        state = self.state
-        if state.optimizer is None or not path.exists():
-            return
-        saved = load_checkpoint(path)
-        if saved.get("key") != self.experiment.key:
-            raise LorunError(
-                f"{path}: belongs to another experiment (key {saved.get('key')}, not {self.experiment.key}); remove it "
-                "to start the run anew"
-            )
-        try:
-            load_state(state.system, saved["system"], path)
-            state.optimizer.load_state_dict(saved["optimizer"])
-            if state.average is not None:
-                load_state(state.average, saved["average"], path)
-            state.done, state.seconds = saved["done"], saved["seconds"]
-            state.losses = [torch.tensor(loss, device=self.device) for loss in saved["losses"]]
-            state.curve, state.best = saved["curve"], saved["best"]
-            torch.set_rng_state(saved["random"]["cpu"])
-            if self.device.type == "cuda" and "cuda" in saved["random"]:
-                torch.cuda.set_rng_state(saved["random"]["cuda"], self.device)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise LorunError(
-                f"{path}: not a checkpoint of this version ({error!r}); remove it to start the run anew"
-            ) from error
+        self.state.save(self.folder / CHECKPOINT, self.experiment.key, self.device)
 
     def _write_weights(self) -> None:
         scored = self.state.scored
@@ -343,17 +328,34 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def _only_one(folder: Path, name: str) -> Iterator[None]:
-    """Hold the run's lock, which ends with the process however it ends; wait for another process that holds it."""
+def _only_one(folder: Path, name: str, group: Group) -> Iterator[None]:
+    """Hold the run's lock, which ends with the process however it ends; wait for another process that holds it.
+
+    Of a group, the main process holds it; the others hear of every attempt, since no answer soon means no main process.
+    """
+    lock: Any
+    with _open_lock(folder) if group.main else nullcontext() as lock:
+        waits = False
+        while not group.from_main(lambda: _take(lock)):
+            if group.main and not waits:
+                print(f"{name}: another process is training this run; waiting for it", flush=True)
+            waits = True
+            time.sleep(_LOOK_AGAIN)
+        yield
+
+
+def _open_lock(folder: Path) -> IO[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        return (folder / ".lock").open("w")
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{name}: another process is training this run; waiting for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+
+
+def _take(lock: IO[str]) -> bool:
+    """Take the lock unless another process has it; whether it was taken."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -9,14 +9,14 @@ _LINE_EVERY = 10.0  # seconds
 
 
 class Progress:
-    """Shows loss, validation PSNR, steps/s and time left of the run `name`; use as a context manager."""
+    """Shows loss, validation PSNR, steps/s and time left of a run, unless `silent`; use as a context manager."""
 
-    def __init__(self, name: str, done: int, total: int) -> None:
-        self.name, self.first, self.total = name, done, total
+    def __init__(self, name: str, done: int, total: int, silent: bool = False) -> None:
+        self.name, self.first, self.total, self.silent = name, done, total, silent
         self.start = time.monotonic()
         self.shown = self.start - _LINE_EVERY  # the first step is told at once
         self.bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not silent:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
@@ -58,4 +58,5 @@ class Progress:
             self._line(done, f"{state}, {(self.total - done) / max(rate, 1e-9):.0f} s left")
 
     def _line(self, done: int, state: str) -> None:
-        print(f"{self.name}: step {done}/{self.total}: {state}", file=sys.stderr, flush=True)
+        if not self.silent:
+            print(f"{self.name}: step {done}/{self.total}: {state}", file=sys.stderr, flush=True)

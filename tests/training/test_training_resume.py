@@ -375,7 +375,7 @@ def test_a_disk_that_fills_up_at_the_very_end(
                 space = os.statvfs(disk)
                 filler.write_bytes(bytes(space.f_bavail * space.f_bsize - room))
 
-        patch.setattr("lorun.training.loop.save_checkpoint", save_and_fill)
+        patch.setattr("lorun.training.checkpoint.save_checkpoint", save_and_fill)
         name = "adapters" if method == "lorun_random" else "weights.safetensors"
         with pytest.raises(LorunError, match=f"cannot write .*{name}: .*No space left on device"):
             go(experiment, disk)
