@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lorun.accounting import inference_bytes, training_step_bytes
 from lorun.accounting.live_bytes import Peak
@@ -42,6 +44,7 @@ class Measured:
     times: Times
     peaks: dict[str, Peak]
     held: dict[str, int]
+    parameters: dict[str, int]
 
     def time_ratio(self, of: str, to: str) -> Spread:
         return ratio(self.times[of], self.times[to])
@@ -51,6 +54,9 @@ class Measured:
 
     def held_ratio(self, of: str, to: str) -> float:
         return self.held[of] / self.held[to]
+
+    def parameter_ratio(self, of: str, to: str) -> float:
+        return self.parameters[of] / self.parameters[to]
 
 
 def prepare(config: str, variant: str, what: What, device: str) -> Callable[[], None]:
@@ -78,8 +84,13 @@ def measure(config: Path, what: What, *, repeats: int, threads: int, device: str
     }
     times = take_turns(jobs, repeats, f"{config.stem}: {what}")
     peaks = {variant: count(experiment, variant, what) for variant in COMPARED[what]}
-    held = {variant: parameters_held(experiment, variant) for variant in COMPARED[what]}
-    return Measured(config.stem, what, experiment, times, peaks, held)
+    held, parameters = {}, {}
+    for variant in COMPARED[what]:
+        system = build_variant(variant, experiment)
+        reconstruction(system, experiment, torch.device("cpu"))()  # which may leave something behind
+        held[variant] = bytes_held(system.network)
+        parameters[variant] = sum(parameter.numel() for parameter in system.network.parameters())
+    return Measured(config.stem, what, experiment, times, peaks, held, parameters)
 
 
 def count(experiment: Experiment, variant: str, what: What) -> Peak:
@@ -98,10 +109,18 @@ def count(experiment: Experiment, variant: str, what: What) -> Peak:
     return inference_bytes(partial(build, size.image, None), (1, channels, size.image, size.image), fake=fake)
 
 
-def parameters_held(experiment: Experiment, variant: str) -> int:
-    """Bytes of the network's parameters and buffers, the operator's aside."""
-    network = build_variant(variant, experiment).network
-    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
+def bytes_held(network: nn.Module) -> int:
+    """What a network holds between reconstructions: every tensor that hangs on one of its modules, once.
+
+    Not only parameters and buffers: a merged copy of a weight, kept as a plain attribute, counts too.
+    """
+    found: dict[int, int] = {}
+    for module in network.modules():
+        held = {key: value for key, value in vars(module).items() if key != "_modules"}
+        for tensor in tree_leaves(held):
+            if isinstance(tensor, Tensor):
+                found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(found.values())
 
 
 def table(measured: list[Measured], threads: int, device: str) -> pd.DataFrame:

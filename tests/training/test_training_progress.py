@@ -46,7 +46,7 @@ def test_a_line_now_and_then_and_always_the_last(clock: Clock, capsys: pytest.Ca
             clock.now += 0.25
             shown.update(done, 1.0, None)
     steps = [int(step) for step in re.findall(r"step (\d+)/100", capsys.readouterr().err)]
-    assert steps == [0, 40, 80, 100]  # every ten seconds
+    assert steps == [0, 1, 41, 81, 100]  # the first at once, then every ten seconds
 
 
 def test_a_resumed_run_says_so_and_counts_its_own_speed(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,92 @@
+"""A frozen base held in fewer bits, for inference: adapters, and all arithmetic, stay in full precision.
+
+Weights come back as floats whenever a layer asks for its weight, by PyTorch's parametrisations; nf4 is bitsandbytes'.
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lorun.adapters.denoiser import AdaptedDenoiser
+from lorun.errors import LorunError, UnknownName
+
+Precision = Literal["float32", "bfloat16", "int8", "nf4"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+_BLOCK = 64  # weights that share a scale in nf4
+
+
+def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
+    """Hold the base's weights in `precision`, in place and for good: what is lost does not come back.
+
+    float32 leaves them as they are; bfloat16 rounds; int8 has a scale per output channel; nf4 one per 64 weights.
+
+    Raises:
+        UnknownName: no such precision.
+        LorunError: nf4 without bitsandbytes.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    if precision == "float32":
+        return
+    make = {"bfloat16": _BFloat16, "int8": _Int8, "nf4": _NF4}[precision]
+    for layer in denoiser.layers:
+        held: nn.Module = layer.base_layer  # type: ignore[attr-defined]
+        weight: Tensor = held.weight  # type: ignore[assignment]
+        parametrize.register_parametrization(held, "weight", make(weight), unsafe=True)  # unsafe: of another dtype
+
+
+class _BFloat16(nn.Module):
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor]:  # PyTorch lets several tensors change their dtype
+        return (weight.to(torch.bfloat16),)
+
+    def forward(self, held: Tensor) -> Tensor:
+        return held.float()
+
+
+class _Int8(nn.Module):
+    """Symmetric, a scale per output channel."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        greatest = weight.abs().amax(tuple(range(1, weight.dim())), keepdim=True)
+        scales = greatest.clamp_min(torch.finfo(weight.dtype).tiny) / 127
+        return (weight / scales).round().to(torch.int8), scales
+
+    def forward(self, held: Tensor, scales: Tensor) -> Tensor:
+        return held.float() * scales
+
+
+class _NF4(nn.Module):
+    """4-bit normal floats (Dettmers et al., QLoRA, NeurIPS 2023)."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.shape = weight.shape
+        self.code = _bitsandbytes().get_4bit_type("nf4", device=weight.device)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        packed, state = _bitsandbytes().quantize_4bit(weight.detach().contiguous(), blocksize=_BLOCK, quant_type="nf4")
+        return packed, state.absmax
+
+    def forward(self, packed: Tensor, scales: Tensor) -> Tensor:
+        state = _bitsandbytes().QuantState(
+            scales, shape=self.shape, code=self.code, blocksize=_BLOCK, quant_type="nf4", dtype=torch.float32
+        )
+        w: Tensor = _bitsandbytes().dequantize_4bit(packed, state)
+        return w.contiguous(memory_format=torch.channels_last) if w.dim() == 4 else w
+
+
+def _bitsandbytes() -> Any:
+    try:
+        import bitsandbytes.functional
+    except ImportError:
+        raise LorunError("precision 'nf4' needs bitsandbytes, which is not installed here") from None
+    return bitsandbytes.functional
