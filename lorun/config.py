@@ -17,8 +17,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lorun.errors import LorunError, UnknownName
 
-Strategy = Literal["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random"]
+Strategy = Literal["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_transfer", "lorun_random"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
+
+TRANSFER = "lorun_transfer"
+"""LoRun on the base that was pretrained in another setting, `TaskConfig.base_setting`."""
+
+PRETRAINED = ("lorun", TRANSFER)
+"""The strategies that start from a pretrained base."""
+
+ADAPTED = (*PRETRAINED, "lorun_random")
+"""The strategies with a frozen base and an adapter per stage."""
 
 PRETRAIN = "pretrain"
 """Phase 1 of LoRun: the `block1` strategy for `training.phase1_steps` steps. A method that has no row of its own."""
@@ -182,6 +191,9 @@ class TaskConfig(_Config):
     denoiser: DenoiserConfig = UNetConfig()
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: LoraConfig = LoraConfig()
+    base_setting: str | None = Field(
+        None, description="setting whose pretrained denoiser is the base of lorun_transfer, which runs in all others"
+    )
     strategies: list[Strategy] = Field(default_factory=list)
     baselines: list[str] = Field(default_factory=list, description="folders of baselines/")
     weights: dict[str, dict[str, Path]] = Field(
@@ -220,9 +232,28 @@ class TaskConfig(_Config):
             raise ValueError(f"released weights are for baselines, not for {sorted(trained)}")
         return self
 
+    @model_validator(mode="after")
+    def _base_is_of_another_setting(self) -> Self:
+        base = self.base_setting
+        if (base is not None) != (TRANSFER in self.strategies):
+            raise ValueError(f"`base_setting` and the strategy `{TRANSFER}` belong together: give both or neither")
+        if base is None:
+            return self
+        if base not in self.settings:
+            raise ValueError(f"`base_setting` (={base!r}) is no setting of the task: {', '.join(self.settings)}")
+        if len(self.settings) == 1:
+            raise ValueError(f"`{TRANSFER}` runs in the settings other than `base_setting` (={base!r}); there is none")
+        if base in self.only.get(TRANSFER, []):
+            raise ValueError(
+                f"`only` of `{TRANSFER}` names `base_setting` (={base!r}), the one that it does not run in"
+            )
+        return self
+
     def methods_of(self, setting: str) -> list[str]:
         """The methods that run in a setting."""
         limited: dict[str, Any] = {**self.only, **self.weights}
+        if setting == self.base_setting:
+            limited[TRANSFER] = ()
         return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
     def physics_of(self, setting: str) -> BlockCSConfig:
@@ -231,6 +262,13 @@ class TaskConfig(_Config):
     @property
     def methods(self) -> list[str]:
         return [*self.strategies, *self.baselines]
+
+
+class BaseConfig(_Config):
+    """The setting that a base was pretrained in."""
+
+    setting: str
+    physics: BlockCSConfig
 
 
 class Experiment(_Config):
@@ -249,6 +287,11 @@ class Experiment(_Config):
     weights: Path | None = Field(None, description="released weights that take the place of a training")
     evaluation: EvaluationConfig
     accounting: AccountingConfig
+    base: BaseConfig | None = Field(
+        None,
+        exclude_if=lambda base: base is None,  # absent, so that hashes are those of before there was such a thing
+        description="where the base of lorun_transfer comes from; None where it is of the same setting",
+    )
 
     @property
     def key(self) -> str:
@@ -262,9 +305,11 @@ class Experiment(_Config):
         if self.weights is not None:
             return {part: said[part] for part in ("method", "physics", "weights")}
         said["data"].pop("test")
-        if self.method not in ("lorun", "lorun_random"):
+        if self.base is not None:
+            del said["base"]["setting"]  # a name
+        if self.method not in ADAPTED:
             del said["lora"]
-        if self.method not in ("lorun", PRETRAIN):
+        if self.method not in (*PRETRAINED, PRETRAIN):
             del said["training"]["phase1_steps"]
         if self.method == PRETRAIN:
             del said["training"]["steps"]
@@ -280,6 +325,7 @@ class Experiment(_Config):
     def trained_on(self) -> list[str]:
         """The datasets that a training reads, those with its operator or its released weights included."""
         files = [*self.physics.files, *([] if self.weights is None else [self.weights])]
+        files += [] if self.base is None else self.base.physics.files
         found = {name for path in files if (name := dataset_of(path)) is not None}
         if self.weights is None:
             found |= {self.data.train, self.data.validation}
@@ -305,7 +351,7 @@ class Experiment(_Config):
     @property
     def account_key(self) -> str:
         """Hash of what can change an account: the sizes, whatever the data, seed and budget."""
-        sizes = self.model_dump(mode="json", exclude={"seed", "training", "weights", "evaluation", "data"})
+        sizes = self.model_dump(mode="json", exclude={"seed", "training", "weights", "evaluation", "data", "base"})
         return _digest({**sizes, "channels": self.data.channels})[:_KEY_LENGTH]
 
     @property
@@ -319,8 +365,9 @@ class Experiment(_Config):
 
     @property
     def pretraining(self) -> Self:
-        """Phase 1 that a `lorun` experiment starts from."""
-        return self.model_copy(update={"method": PRETRAIN})
+        """Phase 1 that an experiment of one of the `PRETRAINED` starts from, in the setting of its base."""
+        where = {} if self.base is None else {"setting": self.base.setting, "physics": self.base.physics, "base": None}
+        return self.model_copy(update={"method": PRETRAIN, **where})
 
     @property
     def stages(self) -> int:
@@ -329,7 +376,7 @@ class Experiment(_Config):
     @property
     def first_step(self) -> int:
         """Position in the patch stream at which this run starts: LoRun's phase 2 goes on where phase 1 ended."""
-        return self.training.phase1_steps if self.method == "lorun" else 0
+        return self.training.phase1_steps if self.method in PRETRAINED else 0
 
     @property
     def last_step(self) -> int:
@@ -369,6 +416,9 @@ class Profile(_Config):
         if method != PRETRAIN and method not in chosen.methods_of(setting):
             runs_in = [name for name in chosen.settings if method in chosen.methods_of(name)]
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(runs_in)}")
+        base = None
+        if method == TRANSFER and chosen.base_setting is not None:
+            base = BaseConfig(setting=chosen.base_setting, physics=chosen.physics_of(chosen.base_setting))
         return Experiment(
             task=task,
             setting=setting,
@@ -377,6 +427,7 @@ class Profile(_Config):
             physics=chosen.physics_of(setting),
             training=chosen.training.for_method(method),
             weights=chosen.weights.get(method, {}).get(setting),
+            base=base,
             **{
                 part: getattr(chosen, part)
                 for part in ("data", "denoiser", "unfolding", "lora", "evaluation", "accounting")

@@ -2,14 +2,15 @@
 
 Stage k = 1..K:  z = x - rho_k A^T(A x - y);  x = D(z; theta_k).
 
-| sharing        | theta_k                                    | trained                          |
-|----------------|--------------------------------------------|----------------------------------|
-| `block1`       | K = 1                                      | everything                       |
-| `separate`     | own weights per stage (Block-K)            | everything                       |
-| `shared`       | one set                                    | everything                       |
-| `shared_sigma` | one set, noise level sigma_k as input map  | everything, sigma_k too          |
-| `lorun`        | frozen pretrained base + adapter k         | adapters, rho_k                  |
-| `lorun_random` | frozen random base + adapter k             | adapters, rho_k                  |
+| sharing          | theta_k                                    | trained                          |
+|------------------|--------------------------------------------|----------------------------------|
+| `block1`         | K = 1                                      | everything                       |
+| `separate`       | own weights per stage (Block-K)            | everything                       |
+| `shared`         | one set                                    | everything                       |
+| `shared_sigma`   | one set, noise level sigma_k as input map  | everything, sigma_k too          |
+| `lorun`          | frozen pretrained base + adapter k         | adapters, rho_k                  |
+| `lorun_transfer` | the same, base of another setting          | adapters, rho_k                  |
+| `lorun_random`   | frozen random base + adapter k             | adapters, rho_k                  |
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lorun.config import Experiment, Strategy
+from lorun.config import ADAPTED, Experiment, Strategy
 from lorun.denoisers import build_denoiser
 from lorun.errors import LorunError
 
@@ -34,7 +35,7 @@ class UnfoldingNetwork(nn.Module):
         stages: K; must be 1 for `block1`.
         step_size: initial rho_k.
         noise_level: initial sigma_k of `shared_sigma`, in image units.
-        gamma: rank of the adapters in percent of a layer's size (`lorun`, `lorun_random`).
+        gamma: rank of the adapters in percent of a layer's size (`lorun` and its kin).
         composed: adapters act in weight space (see `lorun.adapters`).
 
     Attributes:
@@ -67,7 +68,7 @@ class UnfoldingNetwork(nn.Module):
         self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if noise_map else None
         copies = stages if sharing == "separate" else 1
         self.denoisers = nn.ModuleList(make_denoiser(noise_map) for _ in range(copies))
-        self.adapted = sharing in ("lorun", "lorun_random")
+        self.adapted = sharing in ADAPTED
         if self.adapted:
             from lorun.adapters import AdaptedDenoiser  # peft takes seconds to import
 

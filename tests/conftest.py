@@ -45,5 +45,15 @@ def tiny_profile_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def transfer_profile(tiny_profile_file: Path) -> Profile:
+    """The tiny profile with a second setting, r10, in which LoRun has the base of r25, too."""
+    task = {"settings": {"r10": {"ratio": 10}}, "base_setting": "r25"}
+    task["strategies"] = ["separate", "lorun", "lorun_transfer", "lorun_random"]
+    path = tiny_profile_file.with_name("transfer.yaml")
+    path.write_text(yaml.safe_dump({"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}}))
+    return load_profile(path)
+
+
+@pytest.fixture
 def tiny_profile(tiny_profile_file: Path) -> Profile:
     return load_profile(tiny_profile_file)

@@ -4,9 +4,10 @@ import pytest
 import yaml
 from tiny import PROFILE, PROJECT
 
-from lorun.config import PRETRAIN, STRATEGIES, load_profile, profile_schema
+from lorun.config import PRETRAIN, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
+STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
 COMMITTED = sorted((PROJECT / "config").glob("*.yaml"))
 
 
@@ -16,6 +17,12 @@ def changed(path, edit):
     edit(said["tasks"]["cs"])
     path.write_text(yaml.safe_dump(said))
     return load_profile(path)
+
+
+def transfer(task, **changes):
+    task["settings"]["r10"] = {"ratio": 10}
+    task.update(strategies=["lorun_transfer"], base_setting="r25")
+    task.update(changes)
 
 
 def key(profile, method="lorun", seed=0):
@@ -54,6 +61,11 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: task["physics"].update(matrix="file"), "`matrix_file` belong together"),
         (lambda task: task["denoiser"].update(name="unnet"), "unnet"),
         (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
+        (lambda task: task.update(strategies=["lorun_transfer"]), "`base_setting` and the strategy `lorun_transfer`"),
+        (lambda task: task.update(base_setting="r25"), "`base_setting` and the strategy `lorun_transfer`"),
+        (lambda task: transfer(task, base_setting="r1"), "`base_setting` (='r1') is no setting of the task: r10, r25"),
+        (lambda task: transfer(task, settings={"r25": {"ratio": 25}}), "(='r25'); there is none"),
+        (lambda task: transfer(task, only={"lorun_transfer": ["r25"]}), "`only` of `lorun_transfer` names"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tiny_profile_file, edit, message):
@@ -153,3 +165,64 @@ def test_lorun_spends_its_pretraining_from_the_same_budget(tiny_profile):
     assert (lorun.first_step, lorun.last_step) == (training.phase1_steps, training.steps)
     separate = tiny_profile.experiment("cs", "r25", "separate", 0)
     assert (separate.first_step, separate.last_step) == (0, training.steps)
+
+
+# LoRun on the base of another setting
+
+
+def test_lorun_transfer_runs_in_every_setting_but_that_of_its_base(transfer_profile):
+    settings = [e.setting for e in transfer_profile.experiments() if e.method == "lorun_transfer"]
+    assert settings == ["r10"]
+    with pytest.raises(LorunError, match="'lorun_transfer' does not run in 'r25', but in r10"):
+        transfer_profile.experiment("cs", "r25", "lorun_transfer", 0)
+
+
+def test_lorun_transfer_has_the_base_of_another_setting_and_all_else_of_its_own(transfer_profile):
+    own, other = (transfer_profile.experiment("cs", "r10", method, 0) for method in ("lorun", "lorun_transfer"))
+    there = transfer_profile.experiment("cs", "r25", "lorun", 0)
+    assert other.pretraining == there.pretraining == transfer_profile.experiment("cs", "r25", PRETRAIN, 0)
+    assert other.pretraining.folder == there.pretraining.folder
+    assert other.physics == own.physics != there.physics
+    assert (other.first_step, other.last_step) == (own.first_step, own.last_step)
+    assert other.account_key == own.model_copy(update={"method": "lorun_transfer"}).account_key
+
+
+def test_the_base_is_part_of_the_key_of_lorun_transfer_alone(transfer_profile, tiny_profile_file):
+    said = yaml.safe_load(tiny_profile_file.with_name("transfer.yaml").read_text())
+    task = said["tasks"]["cs"]
+
+    def keys(**base):
+        task["settings"]["r25"] = base
+        tiny_profile_file.with_name("transfer.yaml").write_text(yaml.safe_dump(said))
+        profile = load_profile(tiny_profile_file.with_name("transfer.yaml"))
+        return {method: profile.experiment("cs", "r10", method, 0).key for method in task["strategies"]}
+
+    before, after = keys(ratio=25), keys(ratio=26)
+    assert {method for method in before if before[method] != after[method]} == {"lorun_transfer"}
+    assert len(set(before.values())) == len(before)
+    renamed = transfer_profile.experiment("cs", "r10", "lorun_transfer", 0)
+    base = renamed.base.model_copy(update={"setting": "quarter"})
+    assert renamed.model_copy(update={"base": base}).key == renamed.key
+
+
+# (profile, method) -> key, account_key and config_hash in the setting r25 with seed 0
+KNOWN = {
+    ("quick", "block1"): ("7b1c3c1849", "9f48e63ae1", "f0f14060e4"),
+    ("quick", "separate"): ("34336696c1", "eb93f756f7", "3337dd0048"),
+    ("quick", "shared"): ("b546db976e", "a0b08a4240", "631358358f"),
+    ("quick", "shared_sigma"): ("bc02f7dd32", "51bfe8c72d", "097dafc83d"),
+    ("quick", "lorun"): ("8eea39ea83", "d4bc913302", "04f839b0e7"),
+    ("quick", "pretrain"): ("ea122d84fa", "7e111f09c9", "3b83f7b92d"),
+    ("quick", "lorun_random"): ("5781dad527", "5c8b59b587", "aaea9658fa"),
+    ("quick", "linear_mmse"): ("d8b932bbaa", "3e7806fdb4", "67f315347c"),
+    ("desk", "separate"): ("adce50453b", "d8a470ac5a", "a3109b7524"),
+    ("desk", "lorun"): ("6ef0e9e845", "d0507d0191", "b389c26220"),
+    ("desk", "pretrain"): ("06b2da472c", "221a3cf938", "97784f5d18"),
+    ("published", "ista_net"): ("c57a42d5ee", "f2e2ded08e", "afb7deb638"),
+}
+
+
+@pytest.mark.parametrize(("profile", "method"), KNOWN)
+def test_keys_are_those_of_the_runs_there_are(profile, method):
+    experiment = load_profile(PROJECT / "config" / f"{profile}.yaml").experiment("cs", "r25", method, 0)
+    assert (experiment.key, experiment.account_key, experiment.config_hash) == KNOWN[profile, method]

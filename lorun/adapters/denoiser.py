@@ -3,8 +3,11 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -116,6 +119,18 @@ class AdaptedDenoiser(nn.Module):
         named = self.base.named_parameters()
         return {name.replace(".base_layer", ""): p for name, p in named if "lora_" not in name}
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Rank of the adapters by layer, by the names that the layers have in a denoiser without adapters."""
+        named: Any = self.base.named_modules()
+        return {name: layer.r[stage_name(0)] for name, layer in named if hasattr(layer, "lora_A")}
+
+    def adapter_parameters(self, adapter: str) -> dict[str, nn.Parameter]:
+        """The parameters of one adapter, by the names that they have in the file that peft writes."""
+        end = f".{adapter}.weight"
+        named = self.model.named_parameters()
+        return {name.removesuffix(end) + ".weight": p for name, p in named if "lora_" in name and name.endswith(end)}
+
     def compose(self, composed: bool) -> None:
         """Choose the forward pass: in weight space or peft's; the function is the same."""
         for layer in self.layers:
@@ -143,18 +158,27 @@ class AdaptedDenoiser(nn.Module):
         replace_folder(folder, lambda part: self.model.save_pretrained(str(part)))
 
     def load(self, folder: Path) -> None:
-        """Load what `save` wrote.
+        """Load what `save` wrote into the parameters that there are. All is read and checked before any is changed.
+
+        What peft's own `set_peft_model_state_dict` does, which passes over all stages K times.
 
         Raises:
-            LorunError: a stage is missing, or a weight has another name or shape.
+            LorunError: a stage is missing or damaged, or a weight has another name or shape.
         """
+        changes = []
         for adapter in self.model.peft_config:
             path = folder / adapter / "adapter_model.safetensors"
             if not path.is_file():
                 raise LorunError(f"{path}: missing; the network has {len(self.model.peft_config)} stages")
-            state = load_file(path)
-            own = get_peft_model_state_dict(self.model, adapter_name=adapter)
+            try:
+                state = load_file(path)
+            except (OSError, SafetensorError) as error:
+                raise LorunError(f"{path}: not a readable safetensors file ({error})") from error
+            own = self.adapter_parameters(adapter)
             for name in sorted(own.keys() | state.keys()):
                 if name not in state or name not in own or state[name].shape != own[name].shape:
                     raise LorunError(f"{path}: does not fit the network at `{name}`")
-            set_peft_model_state_dict(self.model, state, adapter_name=adapter)
+            changes += [(parameter, state[name]) for name, parameter in own.items()]
+        with torch.no_grad():
+            for parameter, value in changes:
+                parameter.copy_(value)

@@ -1,4 +1,4 @@
-"""A LoRun network whose base is held in fewer bits: bytes of inference, and the PSNR that it costs (`precision.csv`)."""
+"""LoRun with its base held in fewer bits: bytes of inference, and the PSNR that they cost (`precision.csv`)."""
 
 from pathlib import Path
 from typing import Any

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import STRATEGIES, Profile, TaskConfig
+from lorun.config import STRATEGIES, TRANSFER, Profile, TaskConfig
 from lorun.results.published import lorun_claims, matrix_kind
 
 COUNTS = (
@@ -64,7 +64,8 @@ def _lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, s
 
 
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here.
+    """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here; and, where it was
+    measured, what LoRun loses on the base of another setting.
 
     One row per claim and setting, for the first protocol: `published`, `ours`, `delta` (ours - published), null where
     one of the two methods has no figure.
@@ -97,6 +98,11 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
             ),
             ("PSNR, LoRun - Block-K (on par or above)", "dB", 0.0, _delta(lorun.psnr, separate.psnr)),
         ]
+        if TRANSFER in of.index:
+            other = of.loc[TRANSFER]
+            measured.append(
+                ("PSNR, LoRun on another setting's base - LoRun", "dB", None, _delta(other.psnr, lorun.psnr))
+            )
         for claim, unit, published, ours in measured:
             records.append(
                 {

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lorun.config import PRETRAIN, Experiment
+from lorun.config import PRETRAIN, PRETRAINED, Experiment
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, random_blocks
@@ -156,26 +156,28 @@ class _Training:
 
     def _base_outcome(self, runs: Path) -> Outcome | None:
         """How phase 1 of LoRun ended; None for the methods that have none."""
-        if self.experiment.method != "lorun":
+        if self.experiment.method not in PRETRAINED:
             return None
-        folder = runs / self.experiment.pretraining.folder
+        base = self.experiment.pretraining
+        folder = runs / base.folder
         outcome = read_outcome(folder)
         if outcome is None:
             raise LorunError(
                 f"{self.experiment.name}: its pretrained base is missing ({folder}); "
-                f"train the method '{PRETRAIN}' with the same setting and seed first"
+                f"train the method '{PRETRAIN}' in the setting {base.setting!r} with the same seed first"
             )
         return outcome
 
     def _load_base(self, system: System, runs: Path) -> None:
-        """Phase 1's denoiser and step size, and its physics, which may have been learned."""
+        """Phase 1's denoiser and step size, and its physics, which may have been learned, unless of another setting."""
         base = self.experiment.pretraining
         path = runs / base.folder / WEIGHTS
         pretrained = build_system(base)
         load_state(pretrained, load_weights(path), path)
         network: Any = system.network
         network.load_base(pretrained.network.state_dict())
-        system.physics.load_state_dict(pretrained.physics.state_dict())
+        if self.experiment.base is None:
+            system.physics.load_state_dict(pretrained.physics.state_dict())
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -32,6 +32,17 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise LorunError(f"{path}: no such weights file") from None
     except (OSError, SafetensorError) as error:
         raise LorunError(f"{path}: not a readable safetensors file ({error}); train again or fetch it anew") from error
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """The strings that `save_weights` wrote. Raises LorunError when the file is missing, damaged, or has none."""
+    try:
+        with safe_open(path, framework="pt") as weights:
+            return dict(json.loads((weights.metadata() or {})["about"]))
+    except FileNotFoundError:
+        raise LorunError(f"{path}: no such weights file") from None
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise LorunError(f"{path}: not a weights file that a training of this suite wrote ({error!r})") from error
 
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:

@@ -121,6 +121,12 @@ def test_ranks_are_rounded_up(tiny_profile_file, gamma, ranks):
     assert count_parameters(build_system(experiment)).adapters == K * unet_adapter(*ranks)
 
 
+def test_lorun_is_the_same_whichever_setting_its_base_is_of(transfer_profile):
+    own, other = (transfer_profile.experiment("cs", "r10", method, 0) for method in ("lorun", "lorun_transfer"))
+    records = [account(experiment, torch.device("cpu")) for experiment in (own, other)]
+    assert {name: records[0][name] for name in COUNTS} == {name: records[1][name] for name in COUNTS}
+
+
 def test_the_size_of_the_network_leaves_the_operator_out(tiny_unet):
     counts = count_parameters(build_system(tiny_unet("lorun")))
     assert counts.network == UNET + K * UNET_ADAPTER + K

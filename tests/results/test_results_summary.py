@@ -151,6 +151,18 @@ def test_claims_are_ratios_of_ours_beside_the_papers(make_profile):
     assert set(found.stages) == {3}
 
 
+def test_what_the_base_of_another_setting_costs_stands_beside_the_claims(make_profile):
+    settings = {"r10": {"ratio": 10}, "r25": {"ratio": 25}}
+    strategies = ["separate", "lorun", "lorun_transfer"]
+    profile = make_profile([0], strategies=strategies, settings=settings, base_setting="r10")
+    rows = [*SCORES, *rows_of("lorun_transfer", 0, [30.75], [0.9])]
+    found = claims(profile, summarised(profile, rows, ACCOUNTS))
+    assert (found.setting == "r25").sum() == 5
+    cost = found[(found.setting == "r25") & (found.claim == "PSNR, LoRun on another setting's base - LoRun")].iloc[0]
+    assert (cost.ours, cost.unit) == (-0.25, "dB")
+    assert pd.isna(cost.published)
+
+
 def test_a_claim_about_a_run_without_result_is_null(make_profile):
     profile = make_profile([0])
     rows = rows_of("lorun", 0, [31.0], [0.9]) + rows_of("separate", 0, status="diverged")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lorun.config import STRATEGIES, Experiment, Profile
+from lorun.config import Experiment, Profile
 from lorun.data.patches import PatchStream
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate, load_system
@@ -82,10 +82,11 @@ def steps_taken() -> Iterator[list[float]]:
 
 
 def test_all_strategies_see_the_same_batches_and_take_as_many_steps(
-    run: Run, batches_seen: list[tuple[int, str]], steps_taken: list[float]
+    run: Run, batches_seen: list[tuple[int, str]], steps_taken: list[float], tiny_profile: Profile
 ) -> None:
     seen, steps, totals = {}, {}, {}
-    for method in ("pretrain", *STRATEGIES):
+    strategies = tiny_profile.tasks["cs"].strategies
+    for method in ("pretrain", *strategies):
         batches_seen.clear(), steps_taken.clear()
         totals[method] = run(method).total_steps
         seen[method], steps[method] = list(batches_seen), len(steps_taken)
@@ -94,9 +95,9 @@ def test_all_strategies_see_the_same_batches_and_take_as_many_steps(
     seen["lorun"] = seen.pop("pretrain") + seen["lorun"]
     steps["lorun"] += steps.pop("pretrain")
     assert len({digest for _, digest in seen["shared"]}) == 8
-    assert seen == dict.fromkeys(STRATEGIES, seen["shared"])
-    assert steps == dict.fromkeys(STRATEGIES, 8)
-    assert totals == {"pretrain": 4, **dict.fromkeys(STRATEGIES, 8)}
+    assert seen == dict.fromkeys(strategies, seen["shared"])
+    assert steps == dict.fromkeys(strategies, 8)
+    assert totals == {"pretrain": 4, **dict.fromkeys(strategies, 8)}
 
 
 def test_the_optimiser_follows_the_schedule(run: Run, steps_taken: list[float], tiny_profile: Profile) -> None:
@@ -246,6 +247,68 @@ def test_a_base_whose_weights_cannot_be_used_is_named(run: Run, runs: Path, tiny
     assert str(refused.value).startswith(f"{weights}: ")
     if damage == "other shape":
         assert "`network.denoisers.1." in str(refused.value)
+
+
+# On the base of another setting
+
+
+@pytest.fixture
+def transferred(transfer_profile: Profile, tiny_data: Path, runs: Path) -> Callable[..., Experiment]:
+    """Train one experiment of the profile with two settings: transferred("r10", "lorun_transfer")."""
+
+    def transferred(setting: str, method: str) -> Experiment:
+        experiment = transfer_profile.experiment("cs", setting, method, 0)
+        train(experiment, runs=runs, data=tiny_data, device=CPU)
+        return experiment
+
+    return transferred
+
+
+def test_lorun_transfer_takes_denoiser_and_step_size_from_the_other_setting_and_nothing_else(
+    transferred: Callable[..., Experiment], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = load_system(transferred("r25", "pretrain"), runs)
+    first: list[Tensor] = []
+
+    def record(self: UnfoldingNetwork, y: Tensor, physics: BlockCS) -> Tensor:
+        first.append(self.step_sizes.detach().clone())
+        return forward(self, y, physics)
+
+    forward = UnfoldingNetwork.forward
+    monkeypatch.setattr(UnfoldingNetwork, "forward", record)
+    experiment = transferred("r10", "lorun_transfer")
+    assert torch.equal(first[0], base.network.step_sizes.expand(3))
+    trained = load_system(experiment, runs)
+    own, pretrained = trained.network.denoisers[0].base_parameters(), dict(base.network.denoisers[0].named_parameters())
+    assert own.keys() == pretrained.keys()
+    assert all(torch.equal(own[name], pretrained[name]) for name in own)
+    assert (trained.network.step_sizes != base.network.step_sizes).all()
+    assert all(p.any() for name, p in trained.network.named_parameters() if "lora_B" in name)
+    separate = load_system(transferred("r10", "separate"), runs)  # the operator of r10, fitted for r10
+    state = trained.physics.state_dict()
+    assert state["phi"].shape[0] < base.physics.phi.shape[0]
+    assert all(torch.equal(tensor, state[name]) for name, tensor in separate.physics.state_dict().items())
+
+
+def test_lorun_transfer_spends_the_steps_of_its_base_too(
+    transferred: Callable[..., Experiment], runs: Path, batches_seen: list[tuple[int, str]]
+) -> None:
+    transferred("r25", "pretrain")
+    outcome = read_outcome(runs / transferred("r10", "lorun_transfer").folder)
+    assert (outcome.steps, outcome.total_steps) == (4, 8)
+    both = list(batches_seen)
+    batches_seen.clear()
+    transferred("r10", "separate")
+    assert batches_seen == both
+
+
+def test_lorun_transfer_needs_the_base_of_the_other_setting(
+    transferred: Callable[..., Experiment], runs: Path, transfer_profile: Profile
+) -> None:
+    transferred("r10", "pretrain")  # of no use
+    with pytest.raises(LorunError, match="train the method 'pretrain' in the setting 'r25' with the same seed") as no:
+        transferred("r10", "lorun_transfer")
+    assert str(runs / transfer_profile.experiment("cs", "r25", "pretrain", 0).folder) in str(no.value)
 
 
 # However it ends

@@ -386,6 +386,25 @@ def wild(project):
     return folders(project, "wild")
 
 
+def test_lorun_transfer_waits_for_the_base_of_the_other_setting(project):
+    task = {"settings": {"r10": {"ratio": 10}}, "base_setting": "r25", "strategies": ["lorun_transfer"]}
+    task["only"] = {"linear_mmse": ["r10"]}  # nothing else runs in the setting of the base
+    write_profile(project, "transfer", {"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}})
+    profile = load_profile(project / "config/transfer.yaml")
+    base = profile.experiment("cs", "r25", "pretrain", 0).folder
+    assert (project / "runs" / base / "training.json").exists()  # lorun's own, of the first run
+    assert dry_run(project, "transfer")["train"] == 2
+    task["training"] = {"phase1_steps": 79}
+    write_profile(project, "transfer", {"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}})
+    result = launch(project, "transfer")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = read_rows(project / "results/transfer/rows.csv")
+    assert set(zip(rows.setting, rows.method, rows.status, rows.steps, strict=True)) == {
+        ("r10", "lorun_transfer", "completed", 160),
+        ("r10", "linear_mmse", "completed", 0),
+    }
+
+
 def test_an_interruption_stops_everything_and_leaves_the_results_alone(project, wild, start):
     process = start(project, "wild")
     wait_until((wild["block1"] / "train.log").exists, process)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
-from lorun.config import PRETRAIN, load_profile
+from lorun.config import PRETRAIN, PRETRAINED, load_profile
 from lorun.data.checksums import dataset_identity
 from lorun.results.paths import account_path
 
@@ -29,7 +29,7 @@ def names(choices):
 
 wildcard_constraints:
     task=names(e.task for e in EXPERIMENTS),
-    setting=names(e.setting for e in EXPERIMENTS),
+    setting=names(setting for task in PROFILE.tasks.values() for setting in task.settings),
     method=names([PRETRAIN, *(e.method for e in EXPERIMENTS)]),
     seed=r"\d+",
     key=r"[0-9a-f]+",

@@ -3,8 +3,8 @@
 
 
 def pretrained_base(wildcards):
-    """LoRun's phase 2 starts from the base of the same setting and seed."""
-    if wildcards.method != "lorun":
+    """LoRun's phase 2 starts from the base of the same seed, of the same setting or of the one that it transfers from."""
+    if wildcards.method not in PRETRAINED:
         return []
     return RUNS / experiment(wildcards).pretraining.folder / "training.json"
 

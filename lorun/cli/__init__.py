@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from lorun import __version__
+from lorun.cli.adapters import Library, adapters_app
+from lorun.cli.data import Data, data_app
 from lorun.config import Experiment, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
@@ -21,9 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Datasets.", no_args_is_help=True)
 config_app = typer.Typer(help="Profiles.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
@@ -32,7 +34,6 @@ Setting = Annotated[str, typer.Option(help="Setting of the task, e.g. r25.")]
 Method = Annotated[str, typer.Option(help="Strategy or baseline of the task, or 'pretrain' (phase 1 of lorun).")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights and patches.")]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
-Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU where there is one), cpu or cuda.")]
 
 
@@ -112,6 +113,10 @@ def evaluate(
         str, typer.Option(help="Padding to whole blocks: always (the ISTA-Net family) or needed.")
     ] = "always",
     protocol: Annotated[list[str] | None, typer.Option(help="Protocol, again for several; cs_float_y.")] = None,
+    adapters: Annotated[
+        str | None, typer.Option(help="Set of adapters of the library, or 'active', instead of a trained run.")
+    ] = None,
+    library: Library = Path("adapters"),
 ) -> None:
     """Score a reconstruction: one row per image, metric and protocol.
 
@@ -121,14 +126,25 @@ def evaluate(
 
     lorun evaluate --method ista_net --weights net_params_200.pkl --matrix phi_0_25_1089.mat
     --initial Initialization_Matrix_25.mat --images Set11
+
+    Adapters of the library: --adapters, --images.
     """
     from lorun.devices import pick_device
     from lorun.results.paths import ROWS
     from lorun.results.rows import to_frame, write_table
 
-    if method is None:
+    if adapters is not None:
+        from lorun.adapters.library import evaluate_adapters
+
+        if images is None:
+            raise LorunError("name a folder with --images to score adapters on")
+        if config or task or setting or method or weights or matrix or initial or protocol:
+            raise LorunError("--adapters goes with --library, --images, --out and --device alone: a set says the rest")
+        rows = evaluate_adapters(library, adapters, images, pick_device(device))
+        out = out or Path(f"{images.resolve().name}.csv")
+    elif method is None:
         raise LorunError("name the --method")
-    if config is None:
+    elif config is None:
         from lorun.evaluation.files import evaluate_files
 
         if images is None:
@@ -161,7 +177,7 @@ def evaluate(
             out = out or runs / experiment.folder / ROWS
     frame = to_frame(rows)
     write_table(out, frame)
-    what = f"{frame.task[0]}/{frame.setting[0]}/{method} seed {frame.seed[0]}"
+    what = f"{frame.task[0]}/{frame.setting[0]}/{frame.method[0]} seed {frame.seed[0]}"
     if frame.value.isna().all():
         typer.echo(f"{what}: {frame.status[0]}, nothing to score: {out}")
         return
@@ -281,72 +297,6 @@ def check_config(config: Annotated[Path, typer.Argument(help="Profile to check."
 def schema() -> None:
     """Print the JSON schema of profiles (the committed one is workflow/schemas/profile.schema.json)."""
     typer.echo(json.dumps(profile_schema(), indent=1))
-
-
-@data_app.command("list")
-def list_data(data: Data = Path("data")) -> None:
-    """List the known datasets: state, role, tasks, size, licence, origin."""
-    from lorun.data.listing import listing
-
-    typer.echo(listing(data))
-
-
-@data_app.command("fetch")
-def fetch_data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that can be fetched.")] = False,
-    marker: Annotated[Path | None, typer.Option(help="File to receive the dataset's md5 (one dataset).")] = None,
-) -> None:
-    """Have datasets in data/, verified: what is there, else from the DVC remotes, else from their origin.
-
-    Add a remote of your own, of any kind that DVC knows, with `dvc remote add --local NAME ADDRESS`.
-    """
-    from lorun.data.fetch import fetch, mark
-    from lorun.data.registry import read_registry
-
-    if everything == bool(names):
-        raise LorunError("name the datasets to fetch (`lorun data list` shows them), or use --all")
-    chosen = names or [name for name, entry in read_registry().items() if entry.manual is None]
-    if marker is not None and len(chosen) != 1:
-        raise LorunError("--marker goes with one dataset")
-    for name in chosen:
-        fetch(name)
-    if marker is not None:
-        mark(chosen[0], marker)
-
-
-@data_app.command("make")
-def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
-    """Build or download a dataset from its origin, past DVC; what the stages of dvc.yaml run."""
-    from lorun.data.make import make
-
-    make(data, name)
-    typer.echo(f"{name}: made from its origin, verified")
-
-
-@data_app.command("add")
-def add_data(
-    name: Annotated[str, typer.Argument(help="Dataset that its user must obtain, e.g. general100.")],
-    source: Annotated[Path, typer.Option("--from", help="Folder with its files.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Record other files than the manifest names.")] = False,
-    data: Data = Path("data"),
-) -> None:
-    """Check the files of a dataset that you obtained, copy them into data/ and record their checksums."""
-    from lorun.data.manual import add
-
-    typer.echo(f"{name}: added, {add(data, name, source, replace=replace)}")
-
-
-@data_app.command("verify")
-def verify_data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are there.")] = None,
-    data: Data = Path("data"),
-) -> None:
-    """Check every file of datasets against its checksum."""
-    from lorun.data.checksums import known_datasets, verify_dataset
-
-    for name in names or [name for name in known_datasets(data) if (data / name).is_dir()]:
-        typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
 
 
 def main() -> None:

@@ -1,0 +1,78 @@
+"""`lorun data`: datasets, from wherever they come, checked."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun.errors import LorunError
+
+data_app = typer.Typer(help="Datasets.", no_args_is_help=True)
+
+Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
+
+
+@data_app.command("list")
+def list_data(data: Data = Path("data")) -> None:
+    """List the known datasets: state, role, tasks, size, licence, origin."""
+    from lorun.data.listing import listing
+
+    typer.echo(listing(data))
+
+
+@data_app.command("fetch")
+def fetch_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that can be fetched.")] = False,
+    marker: Annotated[Path | None, typer.Option(help="File to receive the dataset's md5 (one dataset).")] = None,
+) -> None:
+    """Have datasets in data/, verified: what is there, else from the DVC remotes, else from their origin.
+
+    Add a remote of your own, of any kind that DVC knows, with `dvc remote add --local NAME ADDRESS`.
+    """
+    from lorun.data.fetch import fetch, mark
+    from lorun.data.registry import read_registry
+
+    if everything == bool(names):
+        raise LorunError("name the datasets to fetch (`lorun data list` shows them), or use --all")
+    chosen = names or [name for name, entry in read_registry().items() if entry.manual is None]
+    if marker is not None and len(chosen) != 1:
+        raise LorunError("--marker goes with one dataset")
+    for name in chosen:
+        fetch(name)
+    if marker is not None:
+        mark(chosen[0], marker)
+
+
+@data_app.command("make")
+def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
+    """Build or download a dataset from its origin, past DVC; what the stages of dvc.yaml run."""
+    from lorun.data.make import make
+
+    make(data, name)
+    typer.echo(f"{name}: made from its origin, verified")
+
+
+@data_app.command("add")
+def add_data(
+    name: Annotated[str, typer.Argument(help="Dataset that its user must obtain, e.g. general100.")],
+    source: Annotated[Path, typer.Option("--from", help="Folder with its files.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Record other files than the manifest names.")] = False,
+    data: Data = Path("data"),
+) -> None:
+    """Check the files of a dataset that you obtained, copy them into data/ and record their checksums."""
+    from lorun.data.manual import add
+
+    typer.echo(f"{name}: added, {add(data, name, source, replace=replace)}")
+
+
+@data_app.command("verify")
+def verify_data(
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are there.")] = None,
+    data: Data = Path("data"),
+) -> None:
+    """Check every file of datasets against its checksum."""
+    from lorun.data.checksums import known_datasets, verify_dataset
+
+    for name in names or [name for name in known_datasets(data) if (data / name).is_dir()]:
+        typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
