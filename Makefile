@@ -11,7 +11,7 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test lint format lock schema licences clean
+.PHONY: help setup reproduce data test bench lint format lock schema licences clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 
 test: $(VENV)/.installed ## run the tests
 	$(BIN)/python -m pytest
+
+bench: $(VENV)/.installed ## time and bytes against the targets, into results/bench; leave the machine alone meanwhile
+	$(BIN)/lorun data make photos
+	$(BIN)/lorun bench
 
 lint: $(VENV)/.installed ## check style and types
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ import typer
 
 from lorun import __version__
 from lorun.cli.adapters import Library, adapters_app
+from lorun.cli.bench import bench
 from lorun.cli.data import Data, data_app
 from lorun.config import Experiment, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
@@ -27,6 +28,7 @@ config_app = typer.Typer(help="Profiles.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
+app.command()(bench)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]
