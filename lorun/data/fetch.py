@@ -7,6 +7,7 @@ where it is not installed, the origin alone is asked.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from lorun.data.checksums import (
     read_bytes,
     read_manifest,
 )
+from lorun.data.download import begun
 from lorun.data.make import make
 from lorun.data.registry import DATA_ROOT, read_registry
 from lorun.errors import LorunError
@@ -89,6 +91,7 @@ def _pull(name: str, remote: str, cache: Path) -> bool:
             why = _why_not(name, cache, error.output)
         damage = find_damage(DATA_ROOT, name)
         if not damage:
+            shutil.rmtree(begun(DATA_ROOT / name), ignore_errors=True)  # nobody will go on with it
             print(f"{name}: files restored and verified (DVC remote {remote!r})")
             return True
         if "changed" in damage.values():

@@ -228,9 +228,11 @@ def test_a_second_remote_is_asked_when_the_first_has_nothing(project: Path, tmp_
     dvc(project, "push", "--remote", "full")
     for path in ("data/photos", ".dvc/cache"):
         shutil.rmtree(project / path)
+    (project / "data/.photos.download").mkdir()  # of a download that failed
     result = fetch(project)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("verified (DVC remote 'full')\n")
+    assert not (project / "data/.photos.download").exists()
     check(project)
 
 
