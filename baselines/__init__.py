@@ -28,7 +28,7 @@ FOLDER = Path(__file__).parent
 class Card(BaseModel):
     """`card.yaml`: where a baseline comes from and what it may be used for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     title: str = Field(min_length=1)
     citation: str = Field(min_length=1)

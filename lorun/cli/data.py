@@ -14,7 +14,7 @@ Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 
 @data_app.command("list")
 def list_data(data: Data = Path("data")) -> None:
-    """List the known datasets: state, role, tasks, size, licence, origin."""
+    """List the known datasets: state, role, tasks, what they are, licence, origin."""
     from lorun.data.listing import listing
 
     typer.echo(listing(data))
@@ -71,8 +71,19 @@ def verify_data(
     names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are there.")] = None,
     data: Data = Path("data"),
 ) -> None:
-    """Check every file of datasets against its checksum."""
-    from lorun.data.checksums import known_datasets, verify_dataset
+    """Check every file of datasets against its checksum, all of them before it fails."""
+    from lorun.data.checksums import known_datasets, manifest_path, verify_dataset
 
-    for name in names or [name for name in known_datasets(data) if (data / name).is_dir()]:
-        typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
+    chosen = names or [name for name in known_datasets(data) if (data / name).is_dir()]
+    for name in chosen:
+        manifest_path(data, name)  # raises where the name is unknown
+    wrong = []
+    for name in chosen:
+        try:
+            typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
+        except LorunError as error:
+            wrong.append(error)
+            if len(chosen) > 1:
+                typer.echo(f"{name}: {error}", err=True)
+    if wrong:
+        raise wrong[0] if len(chosen) == 1 else LorunError(f"{len(wrong)} of {len(chosen)} datasets are not intact")

@@ -17,10 +17,10 @@ from lorun.files import write_text
 
 Damage = Literal["missing", "changed", "extra"]
 
-_WHAT_TO_DO: dict[Damage, str] = {
-    "missing": "is missing: run `make data` to restore it",
-    "changed": "does not have the checksum of its manifest: run `make data` to restore it",
-    "extra": "is not part of the dataset: move it elsewhere",
+_WHAT: dict[Damage, str] = {
+    "missing": "is missing",
+    "changed": "does not have the checksum of its manifest",
+    "extra": "is not part of the dataset",
 }
 
 
@@ -110,7 +110,7 @@ def describe_damage(root: Path, name: str, damage: Mapping[str, Damage]) -> str:
     """One line that names the first damaged file, how many others there are, and what to do."""
     file, kind = next(iter(damage.items()))
     others = f" (and {len(damage) - 1} more files differ)" if len(damage) > 1 else ""
-    return f"{root / name / file}{others} {_WHAT_TO_DO[kind]}"
+    return f"{root / name / file}{others} {_WHAT[kind]}: {_what_to_do(root, name, kind)}"
 
 
 def verify_dataset(root: Path, name: str) -> str:
@@ -143,13 +143,14 @@ def md5_of_bytes(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def read_verified(path: Path, md5: str) -> bytes:
+def read_verified(root: Path, name: str, file: str, md5: str) -> bytes:
     """The content of a dataset's file, read once. Raises LorunError when it is missing or has another md5."""
+    path = root / name / file
     if not path.exists():
-        raise LorunError(f"{path} {_WHAT_TO_DO['missing']}")
+        raise LorunError(describe_damage(root, name, {file: "missing"}))
     data = read_bytes(path)
     if md5_of_bytes(data) != md5:
-        raise LorunError(f"{path} {_WHAT_TO_DO['changed']}")
+        raise LorunError(describe_damage(root, name, {file: "changed"}))
     return data
 
 
@@ -159,6 +160,15 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise LorunError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _what_to_do(root: Path, name: str, kind: Damage) -> str:
+    if kind == "extra":
+        return "move it elsewhere"
+    entry = read_registry(root).get(name)
+    if entry is not None and entry.manual is not None:
+        return f"restore it by `lorun data add {name} --from FOLDER`"
+    return f"run `lorun data fetch {name}` to restore it"
 
 
 def _identity(checksums: Mapping[str, str]) -> str:

@@ -48,7 +48,7 @@ def download(
 ) -> None:
     """Leave in `folder` exactly these files (path inside the folder -> origin), each with its checksum.
 
-    What is fetched lies in `.FOLDER.download` beside the folder until all is there, so that a download that was
+    What is fetched lies in `begun(folder)`, beside the folder, until all is there, so that a download that was
     interrupted in any way goes on where it stopped: complete files are kept, a file cut off in the middle is continued.
 
     Args:
@@ -68,7 +68,7 @@ def download(
             raise LorunError(
                 f"dataset {name!r}: {file} has the address {remote.url!r}; only http and https are fetched"
             )
-    parts = folder.parent / f".{folder.name}.download"
+    parts = begun(folder)
     with _Progress(name, len(files)) as progress:
         for done, (file, remote) in enumerate(files.items()):
             safe = f"{done} of {len(files)} files are safe, the same command goes on from there"
@@ -84,6 +84,11 @@ def download(
             progress.file_done()
     replace_folder(folder, lambda part: _copy_files(files, parts, part))
     shutil.rmtree(parts, ignore_errors=True)
+
+
+def begun(folder: Path) -> Path:
+    """Where a download into `folder` keeps what came until all is there."""
+    return folder.parent / f".{folder.name}.download"
 
 
 def _copy_files(files: Iterable[str], source: Path, to: Path) -> None:

@@ -7,6 +7,7 @@ where it is not installed, the origin alone is asked.
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from lorun.data.checksums import (
     read_bytes,
     read_manifest,
 )
+from lorun.data.download import begun
 from lorun.data.make import make
 from lorun.data.registry import DATA_ROOT, read_registry
 from lorun.errors import LorunError
@@ -55,7 +57,7 @@ def fetch(name: str) -> None:
         raise LorunError(describe_damage(DATA_ROOT, name, extra))
     entry = read_registry().get(name)
     if entry is not None and entry.manual is not None:
-        raise LorunError(f"{describe_damage(DATA_ROOT, name, damage)}, by `lorun data add {name} --from FOLDER`")
+        raise LorunError(describe_damage(DATA_ROOT, name, damage))
     print(f"{name}: restoring {len(damage)} files ...", flush=True)
     if find_spec("dvc") is None:
         make(DATA_ROOT, name)
@@ -85,15 +87,30 @@ def _pull(name: str, remote: str, cache: Path) -> bool:
         try:
             _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
         except DvcError as error:
-            why = f"cannot give it ({_last_line(error.output)})"
+            _drop_wrong_copies(name, cache)
+            why = _why_not(name, cache, error.output)
         damage = find_damage(DATA_ROOT, name)
         if not damage:
+            shutil.rmtree(begun(DATA_ROOT / name), ignore_errors=True)  # nobody will go on with it
             print(f"{name}: files restored and verified (DVC remote {remote!r})")
             return True
         if "changed" in damage.values():
             why = f"gives a wrong {min(file for file, kind in damage.items() if kind == 'changed')}"
     print(f"{name}: DVC remote {remote!r} {why or 'does not give all files'}", flush=True)
     return False
+
+
+def _why_not(name: str, cache: Path, output: str) -> str:
+    """Why a pull failed: what DVC says, or what the cache still lacks where DVC says that it lacks something."""
+    said = _last_line(output)
+    if "Checkout failed" not in said:
+        return f"cannot give it ({said})"
+    files = read_manifest(DATA_ROOT, name)
+    lacking = sorted(file for file, md5 in files.items() if not _copy(cache, md5).exists())
+    if len(lacking) == len(files):
+        return "gives none of its files"
+    others = f" and {len(lacking) - 1} more files" if len(lacking) > 1 else ""
+    return f"does not give an intact {lacking[0]}{others}" if lacking else "does not give the listing of its files"
 
 
 def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
@@ -104,8 +121,10 @@ def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
         try:
             _dvc("--wait-for-lock", *command, show=True)
         except DvcError as error:
-            asked = f"; of the DVC remotes {', '.join(remotes)} none had it" if remotes else ""
-            raise LorunError(f"cannot restore dataset {name!r}: {error} (see above){asked}") from None
+            asked = f"of the DVC remotes {', '.join(remotes)} none had it"
+            if not remotes:
+                asked = "without its origin it takes a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
+            raise LorunError(f"cannot restore dataset {name!r}: {error} (see above); {asked}") from None
         if not find_damage(DATA_ROOT, name):
             print(f"{name}: files restored and verified (dvc {' '.join(command)})")
             return
@@ -118,9 +137,13 @@ def _drop_wrong_copies(name: str, cache: Path) -> None:
         if kind == "changed":
             (DATA_ROOT / name / file).unlink()
     for md5 in {*read_manifest(DATA_ROOT, name).values(), dataset_identity(DATA_ROOT, name)}:
-        copy = cache / "files" / "md5" / md5[:2] / md5[2:]
+        copy = _copy(cache, md5)
         if copy.exists() and md5_of_bytes(read_bytes(copy)) != md5.removesuffix(".dir"):
             copy.unlink()
+
+
+def _copy(cache: Path, md5: str) -> Path:
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _dvc(*arguments: str, show: bool = False) -> str:

@@ -59,7 +59,7 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
         path = root / name / file
         if path.stem in images:
             raise LorunError(f"dataset {name!r} has two images called {path.stem!r} in its split {split}")
-        images[path.stem] = _decode(read_verified(path, manifest[file]), path, channels)
+        images[path.stem] = _decode(read_verified(root, name, file, manifest[file]), path, channels)
     return images
 
 

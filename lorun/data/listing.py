@@ -7,15 +7,15 @@ from lorun.data.registry import read_registry
 
 
 def listing(root: Path) -> str:
-    """One line a dataset: name, state, role, tasks, licence and origin. Reads every file that is there."""
+    """One line a dataset: name, state, role, tasks, what it is, licence and origin. Reads every file that is there."""
     registry = read_registry(root)
-    lines = [["name", "state", "role", "tasks", "may be passed on", "what", "origin"]]
+    lines = [["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]]
     for name in known_datasets(root):
         entry = registry.get(name)
-        known = ["-"] * 5
+        known = ["-"] * 6
         if entry is not None:
-            origin = " ".join(entry.sources)
-            known = [entry.role, " ".join(entry.tasks), entry.redistribution, entry.what, origin]
+            known = [entry.role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
+            known.append(" ".join(entry.sources))
         lines.append([name, state(root, name), *known])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -22,7 +22,7 @@ OWN_LAYOUT: Mapping[str, list[str]] = {split: [f"{split}/{{kind}}/*"] for split 
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
 class Upstream(_Entry):

@@ -1,11 +1,12 @@
 """Score a baseline with files of one's own, without a profile: weights, a sampling matrix, a folder of images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import baselines
 from lorun.config import (
@@ -54,7 +55,7 @@ def evaluate_files(
 
     Raises:
         UnknownName: no such baseline or protocol.
-        LorunError: a file is missing, damaged or does not fit; the network needs weights.
+        LorunError: a file is missing, damaged or does not fit; the network needs weights; Phi is given twice.
     """
     baselines.card(method)
     for protocol in protocols:
@@ -90,14 +91,22 @@ def _physics(
     method: str, weights: Path | None, matrix: Path | None, initial: str | None, padding: Padding
 ) -> BlockCSConfig:
     """The operator that the files describe."""
-    kind: Any = "file"
-    if matrix is not None:
-        if initial is None:
-            raise LorunError(f"name the initial estimate with --initial: a file (Qinit), or {', '.join(COMPUTED)}")
-        m, n = read_matrix(matrix).shape
-    else:
-        kind, (m, n) = _learned(method, weights)
+    if initial is not None and initial not in COMPUTED and not Path(initial).is_file():
+        raise LorunError(f"no file {initial} for --initial: name a file (Qinit), or {', '.join(COMPUTED)}")
+    state = {} if weights is None else read_released(weights)
+    held, kind = _held_matrix(method, state), "file"
+    if matrix is None:
+        if held is None:
+            _refuse_other_networks(method, state, weights)
+            raise LorunError(f"{weights or method}: there is no sampling matrix in the weights: name it with --matrix")
+        kind, (m, n) = held
         initial = initial or "adjoint"
+    elif held is not None and held[0] == "learned_binary":  # while a Phi of real numbers may stand in both
+        raise LorunError(f"{weights}: these weights of {method} hold their sampling matrix: leave out --matrix")
+    elif initial is None:
+        raise LorunError(f"name the initial estimate with --initial: a file (Qinit), or {', '.join(COMPUTED)}")
+    else:
+        m, n = read_matrix(matrix).shape
     block = math.isqrt(n)
     if block**2 != n or not m <= n:
         raise LorunError(f"{matrix or weights}: Phi is {m} x {n}; its columns must be the pixels of a square block")
@@ -112,11 +121,23 @@ def _physics(
     )
 
 
-def _learned(method: str, weights: Path | None) -> tuple[str, tuple[int, int]]:
-    """The kind and the shape of the sampling matrix that a file of weights holds."""
-    held = {} if weights is None else {our_name(method, key): value for key, value in read_released(weights).items()}
+def _held_matrix(method: str, state: Mapping[str, Tensor]) -> tuple[Any, tuple[int, int]] | None:
+    """The kind and the shape of the sampling matrix that released weights hold, or None."""
+    held = {our_name(method, key): value for key, value in state.items()}
     for name, kind in (("physics.latent", "learned_binary"), ("physics.phi", "learned")):
         if name in held and held[name].ndim == 2:
             m, n = held[name].shape
             return kind, (m, n)
-    raise LorunError(f"{weights or method}: there is no sampling matrix in the weights: name its file with --matrix")
+    return None
+
+
+def _refuse_other_networks(method: str, state: Mapping[str, Tensor], weights: Path | None) -> None:
+    """Raise LorunError where a key, or the lack of one, tells that released weights are of another network."""
+    if weights is None:
+        return
+    for key in state:
+        if not our_name(method, key).startswith(("network.", "physics.")):
+            raise LorunError(f"{weights}: key `{key}` has no place in {method}: weights of another network?")
+    for name in baselines.card(method).released_names.values():
+        if name.startswith("physics."):
+            raise LorunError(f"{weights}: has nothing for `{name}` of {method}: weights of another network?")

@@ -19,7 +19,7 @@ def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compar
         parts.append(
             f"## {title}\n\nRatio {one['ratio']:g} %, m = {_integer(one['m'])} per block, Phi {one['matrix']}, "
             f"{_integer(of.images.max())} test images; scores under `{_leading(profile, of)}`, checkpoint policy "
-            f"`{_text(one['checkpoint_policy'])}`.\n"
+            f"{_policies(main)}.\n"
             f"Bytes of a training step on {_integer(one['step_batch'])} patches of {_integer(one['step_patch'])} "
             f"pixels; inference and GFLOPs of one image of {_integer(one['image'])} pixels.\n"
         )
@@ -55,6 +55,14 @@ def _sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[A
     for names, of in summary.groupby(["task", "dataset", "setting"], sort=False):
         # What all share, from the first that has it: a failed one knows little.
         yield ", ".join(map(str, names)), of, {column: next(iter(of[column].dropna()), None) for column in of}
+
+
+def _policies(of: pd.DataFrame) -> str:
+    """The checkpoint policies of the lines: one for all, or which methods have which."""
+    methods = of.dropna(subset=["checkpoint_policy"]).groupby("checkpoint_policy", sort=False).method
+    if len(methods) < 2:
+        return f"`{next(iter(methods.groups), _NONE)}`"
+    return ", ".join(f"`{policy}` ({', '.join(names)})" for policy, names in methods)
 
 
 def _leading(profile: Profile, of: pd.DataFrame) -> str:

@@ -32,8 +32,11 @@ def read_released(path: Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(state.get(wrapper), Mapping):
             state = dict(state[wrapper])
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise LorunError(f"{path}: not a state dict: its values are not all tensors")
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            raise LorunError(f"{path}: not a state dict: its key `{key}` holds no tensor, but {type(value).__name__}")
+    if not state:
+        raise LorunError(f"{path}: not a state dict: it is empty")
     return state
 
 
@@ -41,8 +44,8 @@ def load_released(system: System, method: str, path: Path) -> None:
     """Load released weights of the baseline `method` into `system`; its card says what the authors call what we have.
 
     Raises:
-        LorunError: as `read_released`; a key that has no place, has another shape, holds values that are not finite, or
-            is missing; the first one is named.
+        LorunError: as `read_released`; a key that has no place, has another shape, holds values that are not finite,
+            stands twice, or is missing; the first one is named.
     """
     own = system.state_dict()
     found: dict[str, Tensor] = {}
@@ -57,6 +60,8 @@ def load_released(system: System, method: str, path: Path) -> None:
             )
         if not tensor.isfinite().all():
             raise LorunError(f"{path}: key `{key}` has values that are not finite")
+        if name in found:
+            raise LorunError(f"{path}: key `{key}` is `{name}` of {method}, which another key is too")
         found[name] = tensor
     for name, _ in system.named_parameters():
         if name not in found:

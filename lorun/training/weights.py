@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def load_checkpoint(path: Path, advice: str = START_ANEW) -> dict[str, Any]:
         LorunError: the file is damaged, or holds anything but data; the message ends with the advice.
     """
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a pickle that torch did not write; the error says enough
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LorunError(
             f"{path}: refused: it holds objects that are not data (loading them could execute code), or is damaged; "

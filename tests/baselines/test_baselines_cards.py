@@ -38,6 +38,7 @@ def test_a_card_that_lacks_something_is_refused_by_name(folder, key):
     ("change", "message"),
     [
         (lambda said: said.update(licence=""), r"`licence` \(=''\): String should have at least 1 character"),
+        (lambda said: said.update(licence="  "), r"`licence` \(='  '\): String should have at least 1 character"),
         (lambda said: said.update(license="MIT"), "unknown key `license`. Did you mean `licence`?"),
         (lambda said: said.update(redistribution="maybe"), "`redistribution` .*'maybe'"),
         (lambda said: said.update(published_parameters_M=-1), "`published_parameters_M`"),

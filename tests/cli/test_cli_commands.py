@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
 def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
     header, line = lorun("data", "list", "--data", tiny_data).out.splitlines()
     assert header.split()[:3] == ["name", "state", "role"]
-    assert line.split() == ["tiny", "present", "-", "-", "-", "-", "-"]
+    assert line.split() == ["tiny", "present", *"------"]
     root = tmp_path / "data"
     root.mkdir()
     for name in ("absent", "damaged"):
@@ -143,6 +144,22 @@ def test_data_verify_gives_the_identity(lorun: Callable[..., Said], tiny_data: P
     said = lorun("data", "verify", "tiny", "--data", tiny_data)
     assert said.status == 0
     assert re.fullmatch(r"tiny: intact, [0-9a-f]{32}\.dir\n", said.out)
+
+
+def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Said], tiny_data: Path) -> None:
+    root = tiny_data.parent / "three"
+    for name in ("a", "b", "c"):
+        shutil.copytree(tiny_data / "tiny", root / name)
+        (root / f"{name}.md5").write_text((tiny_data / "tiny.md5").read_text().replace("  tiny/", f"  {name}/"))
+    for name in ("a", "b"):
+        (root / name / "test/gray/blobs.png").unlink()
+    said = lorun("data", "verify", "--data", root)
+    assert said.status == 1
+    assert said.out.startswith("c: intact, ")
+    told = said.err.splitlines()
+    assert [line.split(": ")[0] for line in told] == ["a", "b", "error"]
+    assert told[0].endswith("blobs.png is missing: run `lorun data fetch a` to restore it")
+    assert told[-1] == "error: 2 of 3 datasets are not intact"
 
 
 # A run

@@ -123,10 +123,24 @@ def test_a_baseline_without_parameters_needs_no_weights(run, folder, tmp_path):
         ({"--weights": None}, "ista_net has parameters: name a file of its weights with --weights"),
         ({"--weights": "phi.mat"}, "phi.mat: refused: it holds objects that are not data"),
         ({"--weights": "absent.pkl"}, "absent.pkl: no such weights file"),
-        ({"--matrix": None}, "weights.pth: there is no sampling matrix in the weights: name its file with --matrix"),
+        ({"--matrix": None}, "weights.pth: there is no sampling matrix in the weights: name it with --matrix"),
+        ({"--weights": "opine.pkl"}, "opine.pkl: key `module.Phi` has no place in ista_net: weights of another"),
+        (
+            {"--weights": "opine.pkl", "--matrix": None},
+            "opine.pkl: key `module.Phi` has no place in ista_net: weights of another network?",
+        ),
+        (
+            {"--method": "opine_net_plus", "--matrix": None},
+            "weights.pth: has nothing for `physics.latent` of opine_net_plus: weights of another network?",
+        ),
+        (
+            {"--method": "opine_net_plus", "--weights": "opine.pkl"},
+            "opine.pkl: these weights of opine_net_plus hold their sampling matrix: leave out --matrix",
+        ),
         ({"--matrix": "qinit.npy"}, "qinit.npy: Phi is 64 x 12; its columns must be the pixels of a square block"),
         ({"--matrix": "absent.mat"}, "absent.mat: cannot be read as a matrix"),
         ({"--initial": None}, "name the initial estimate with --initial: a file (Qinit), or adjoint, pseudo_inverse"),
+        ({"--initial": "ajoint"}, "no file ajoint for --initial: name a file (Qinit), or adjoint, pseudo_inverse"),
         ({"--initial": "phi.mat"}, "phi.mat: holds no matrix named `Qinit`, but phi"),
         ({"--padding": "sometimes"}, "unknown padding 'sometimes'. Choices: always, needed"),
         ({"--protocol": "cs_float"}, "unknown protocol 'cs_float'. Did you mean 'cs_float_y'?"),
@@ -137,6 +151,7 @@ def test_a_baseline_without_parameters_needs_no_weights(run, folder, tmp_path):
 )
 def test_what_does_not_fit_is_one_line_and_writes_nothing(run, folder, tmp_path, change, message):
     _, (_, weights, _, matrix, _, initial) = fixed(tmp_path)
+    torch.save({"module.Phi": torch.zeros(M, BLOCK**2)}, tmp_path / "opine.pkl")
     said = {"--method": "ista_net", "--weights": weights, "--matrix": matrix, "--initial": initial, "--images": "mine"}
     said |= change
     status, _, err = run("evaluate", *(word for pair in said.items() if pair[1] is not None for word in pair))

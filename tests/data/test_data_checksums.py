@@ -46,7 +46,7 @@ def test_md5sum_accepts_the_manifest(built: Path) -> None:
 
 def test_a_missing_file_is_named(root: Path) -> None:
     (root / "photos" / CAMERA).unlink()
-    with refuses(rf"^\S*{CAMERA} is missing: run `make data`"):
+    with refuses(rf"^\S*{CAMERA} is missing: run `lorun data fetch photos`"):
         verify_dataset(root, "photos")
 
 
@@ -55,7 +55,7 @@ def test_a_flipped_bit_is_named(root: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5000] ^= 1
     path.write_bytes(content)
-    with refuses(rf"^\S*{CAMERA} does not have the checksum of its manifest: run `make data`"):
+    with refuses(rf"^\S*{CAMERA} does not have the checksum of its manifest: run `lorun data fetch photos`"):
         verify_dataset(root, "photos")
 
 

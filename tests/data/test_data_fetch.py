@@ -188,6 +188,24 @@ def test_a_remote_is_asked_first_and_not_believed(project: Path, tmp_path: Path)
     assert result.stdout.endswith("verified (dvc repro dataset@photos)\n")
     check(project)
 
+    dvc(project, "remote", "modify", "--local", "store", "verify", "true")  # DVC finds it itself, and gives nothing
+    for path in ("data/photos", ".dvc/cache"):
+        shutil.rmtree(project / path)
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "photos: DVC remote 'store' does not give an intact test/gray/camera.png\n" in result.stdout
+    check(project)
+
+
+@needs_git
+def test_a_remote_without_an_answer_is_told_in_the_words_of_dvc(project: Path) -> None:
+    dvc(project, "remote", "add", "--local", "store", "ssh://127.0.0.1:1/store")
+    (project / CAMERA).unlink()
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "photos: DVC remote 'store' cannot give it (ERROR: " in result.stdout
+    check(project)
+
 
 @needs_git
 def test_an_empty_remote_is_told_and_the_origin_asked(project: Path, tmp_path: Path) -> None:
@@ -197,7 +215,7 @@ def test_an_empty_remote_is_told_and_the_origin_asked(project: Path, tmp_path: P
         shutil.rmtree(project / path)
     result = fetch(project)
     assert (result.returncode, result.stderr) == (0, "")
-    assert "photos: DVC remote 'empty' cannot give it (ERROR" in result.stdout
+    assert "photos: DVC remote 'empty' gives none of its files\n" in result.stdout
     assert result.stdout.endswith("verified (dvc repro dataset@photos)\n")
     check(project)
 
@@ -210,9 +228,11 @@ def test_a_second_remote_is_asked_when_the_first_has_nothing(project: Path, tmp_
     dvc(project, "push", "--remote", "full")
     for path in ("data/photos", ".dvc/cache"):
         shutil.rmtree(project / path)
+    (project / "data/.photos.download").mkdir()  # of a download that failed
     result = fetch(project)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("verified (DVC remote 'full')\n")
+    assert not (project / "data/.photos.download").exists()
     check(project)
 
 
@@ -229,7 +249,7 @@ def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path
     result = fetch(project)
     assert result.returncode == 1
     assert "no photos" in result.stdout
-    assert "photos: DVC remote 'store' cannot give it (ERROR" in result.stdout
+    assert "photos: DVC remote 'store' gives none of its files\n" in result.stdout
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: cannot restore dataset 'photos': `dvc --wait-for-lock repro dataset@photos` failed")
     assert last.endswith("of the DVC remotes store none had it")
@@ -285,10 +305,17 @@ def test_upstream_remote_and_what_is_there_give_the_same_bytes(tmp_path: Path) -
         shutil.rmtree(project / path)
     result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
     assert result.returncode == 1
-    assert "own: DVC remote 'store' cannot give it (ERROR" in result.stdout
+    assert "own: DVC remote 'store' gives none of its files\n" in result.stdout
     assert "error: dataset 'own': cannot download b.png from http://127.0.0.1:" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("error: cannot restore dataset 'own': ")
     assert "Traceback" not in result.stderr
+
+    dvc(project, "remote", "remove", "--local", "store")
+    result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].endswith(
+        "takes a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
+    )
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

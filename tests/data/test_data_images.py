@@ -191,10 +191,12 @@ def test_load_dataset_names_what_it_does_not_know(built: Path) -> None:
 def test_load_dataset_finds_damage_at_use(root: Path) -> None:
     camera = root / "photos/test/gray/camera.png"
     save(camera, GRAY)  # a good image, but another one
-    with pytest.raises(LorunError, match=r"camera\.png does not have the checksum of its manifest: run `make data`"):
+    with pytest.raises(
+        LorunError, match=r"camera\.png does not have the checksum of its manifest: run `lorun data fetch photos`"
+    ):
         load_dataset(root, "photos", "test", 1)
     camera.unlink()
-    with pytest.raises(LorunError, match=r"camera\.png is missing: run `make data`"):
+    with pytest.raises(LorunError, match=r"camera\.png is missing: run `lorun data fetch photos`"):
         load_dataset(root, "photos", "test", 1)
     assert load_dataset(root, "photos", "validation", 1)
 

@@ -88,6 +88,10 @@ def test_right_files_are_copied_and_recorded(root: Path, request: pytest.Fixture
 def test_a_copy_in_the_place_of_a_damaged_one(root: Path, photos: Path) -> None:
     add(root, "photos", photos)
     (root / "photos/im_1.bmp").write_bytes(b"damaged")
+    with pytest.raises(
+        LorunError, match="im_1.bmp does not have .*: restore it by `lorun data add photos --from FOLDER`"
+    ):
+        verify_dataset(root, "photos")
     (root / "photos/more.bmp").write_bytes(b"not of it")
     add(root, "photos", photos)
     verify_dataset(root, "photos")

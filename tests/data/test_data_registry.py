@@ -104,6 +104,7 @@ def test_an_entry_of_a_file(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("  licence: none stated\n", "", "`set11.licence` is missing"),
+        ("  licence: none stated\n", "  licence: ' '\n", r"`set11.licence` \(=' '\): String should have at least 1 "),
         ("role: test", "role: tests", "`set11.role` .*Did you mean 'test'"),
         ("0123456789012345678901234567890123456789", "main", "`set11.upstream.0.commit`"),
         ('path: "x/{file}"', "files: {}", "give one of `path`, `files`, `address`"),

@@ -234,3 +234,11 @@ def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
     assert "2 test images" in page
     assert "checkpoint policy `last`" in page
     assert "a training step on 2 patches of 16 pixels; inference and GFLOPs of one image of 24 pixels" in page
+
+
+def test_who_has_which_checkpoint_policy_is_told_where_they_differ(make_profile):
+    rows = rows_of("separate", 0, [30, 31], [0.5, 0.5]) + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
+    for row in rows:
+        row["checkpoint_policy"] = "released" if row["method"] == "separate" else "last"
+    page = page_of(make_profile([0]), rows, [])
+    assert "checkpoint policy `released` (separate), `last` (lorun).\n" in page

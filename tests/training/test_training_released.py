@@ -107,6 +107,16 @@ def test_values_that_are_not_finite_are_named(tmp_path):
     assert "key `module.fcs.1.conv1_forward` has values that are not finite" in message
 
 
+def test_a_key_that_stands_twice_is_named(tmp_path):
+    message = refused(tmp_path, lambda state: state.update({"fcs.2.soft_thr": torch.zeros(1)}))
+    assert "key `fcs.2.soft_thr` is `network.unrolled.2.threshold` of ista_net, which another key is too" in message
+
+
+def test_a_key_that_holds_no_tensor_is_named(tmp_path):
+    message = refused(tmp_path, lambda state: state.update(epoch=3))
+    assert message.endswith("not a state dict: its key `epoch` holds no tensor, but int")
+
+
 @pytest.mark.parametrize("other", ["ista_net_plus", "opine_net_plus"])
 def test_weights_of_another_network_are_refused(tmp_path, other):
     with pytest.raises(LorunError, match="weights of another"):
