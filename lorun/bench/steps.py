@@ -85,7 +85,7 @@ def count(experiment: Experiment, variant: str, what: What) -> dict[str, Any]:
     fake = variant != "deepinv_unfolded"
     if what == "training step":
         shape = (size.batch, channels, size.patch, size.patch)
-        peak = training_step_bytes(partial(build, size.patch, "needed"), shape, fake=fake)
+        peak = training_step_bytes(partial(build, size.patch, "needed"), shape, experiment.training, fake=fake)
     else:
         peak = inference_bytes(partial(build, size.image, None), (1, channels, size.image, size.image), fake=fake)
     return {"peak_bytes": peak.total, "parameter_bytes": peak.parameters, "activation_bytes": peak.activations}

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from lorun.config import PRETRAIN, Experiment
+from lorun.config import PRETRAIN, Experiment, Recompute
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, random_blocks
@@ -25,9 +25,10 @@ from lorun.methods import System, build_system
 from lorun.provenance import provenance
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
+from lorun.training.recompute import choose_recompute, set_recompute
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
-from lorun.training.step import make_optimizer, training_step
+from lorun.training.step import make_average, make_optimizer, training_step
 from lorun.training.weights import load_checkpoint, load_state, load_weights, save_checkpoint, save_weights
 
 CHECKPOINT = "checkpoint.pt"
@@ -72,7 +73,8 @@ def train(experiment: Experiment, *, runs: Path, data: Path, device: torch.devic
     not finite are outcomes, not exceptions.
 
     Raises:
-        LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk.
+        LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk; a step
+            that is predicted not to fit the memory budget.
     """
     folder = runs / experiment.folder
     finished = read_outcome(folder)
@@ -126,6 +128,7 @@ class _Training:
         self.provenance = provenance(experiment, md5s, device)
         self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed)
         self.base = self._base_outcome(runs)
+        self.recompute: Recompute | None = None
         self.state = self._start(images, runs)
         self._resume()
 
@@ -136,14 +139,13 @@ class _Training:
         _fit(system, experiment, images)
         if self.base is not None and self.base.status == "completed":
             self._load_base(system, runs)
+        if any(parameter.requires_grad for parameter in system.parameters()):
+            self.recompute = set_recompute(system.network, choose_recompute(experiment, self.device))
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
             return _State(system, None, None)
-        average = None
-        if self.config.ema is not None:
-            average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
-        return _State(system, optimizer, average)
+        return _State(system, optimizer, make_average(system, self.config))
 
     def _base_outcome(self, runs: Path) -> Outcome | None:
         """How phase 1 of LoRun ended; None for the methods that have none."""
@@ -190,6 +192,7 @@ class _Training:
             total_steps=self.experiment.first_step + self.state.done,
             scored_step=self._scored_step() if status == "completed" else None,
             checkpoint_policy=self.config.checkpoint_policy,
+            recompute=self.recompute,
             seconds=round(self.state.seconds, 3),
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             provenance=self.provenance,
@@ -237,10 +240,7 @@ class _Training:
             group["lr"] = rate
         # Patches are whole images to the operator, and never padded by a block for the sake of a convention.
         physics = self.state.system.physics.at(self.config.patch, self.config.patch, padding="needed")
-        loss = training_step(self.state.system, physics, x, optimizer, self.config)
-        if self.state.average is not None:
-            self.state.average.update_parameters(self.state.system)
-        return loss
+        return training_step(self.state.system, physics, x, optimizer, self.config, self.state.average)
 
     def _check(self, losses: list[Tensor]) -> None:
         """Raise _NoResult with the step of the first loss that is not finite."""
