@@ -236,6 +236,27 @@ def account(
 
 
 @app.command()
+def scaling(
+    config: Config,
+    task: Annotated[str | None, typer.Option(help="Task of the profile; its first.")] = None,
+    setting: Annotated[str | None, typer.Option(help="Setting of the task; its last.")] = None,
+    stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
+    out: Annotated[Path, typer.Option(help="Table to write; the figure lies beside it.")] = Path(
+        "results/bench/scaling.csv"
+    ),
+) -> None:
+    """Count parameters and bytes of every strategy against the number of stages, with and without recomputation."""
+    from lorun.bench.scaling import count, sizes, stage_range, write_figure
+    from lorun.results.rows import write_table
+
+    chosen = stage_range(stages)
+    frame = count(sizes(load_profile(config), task, setting), chosen)
+    write_table(out, frame)
+    write_figure(frame, out.with_suffix(".png"))
+    typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")
+
+
+@app.command()
 def table(
     config: Config,
     runs: Runs = Path("runs"),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -79,7 +80,7 @@ def test_help_tells_every_option(lorun: Callable[..., Said], words: list[str], o
 
 def test_the_commands_there_are() -> None:
     assert {" ".join(words) for words, _ in commands()} >= {
-        *("train", "evaluate", "account", "table", "show", "list"),
+        *("train", "evaluate", "account", "scaling", "table", "show", "list"),
         *("config check", "config schema", "data list", "data verify"),
     }
 
@@ -284,6 +285,13 @@ def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], of: Calla
         lorun("account", *of("separate", data=False), "--batch", batch, "--recompute", recompute, "--out", "b.json")
         assert (json.loads(Path("b.json").read_text())["step_total"] <= 1e6) == fits
     assert int(stage) > int(none) > 0
+
+
+def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+    said = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
+    assert said == (0, "wrote out/scaling.csv (10 rows) and out/scaling.png\n", "")
+    assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
+    assert len(pd.read_csv("out/scaling.csv")) == 10
 
 
 def test_the_whole_way_by_hand(
