@@ -30,6 +30,7 @@ test: $(VENV)/.installed ## run the tests
 bench: $(VENV)/.installed ## time and bytes against the targets, into results/bench; leave the machine alone meanwhile
 	$(BIN)/lorun data make photos
 	$(BIN)/lorun bench
+	$(BIN)/lorun scaling -c config/desk.yaml
 
 lint: $(VENV)/.installed ## check style and types
 	$(BIN)/ruff check

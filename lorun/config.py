@@ -29,8 +29,14 @@ PRETRAINED = ("lorun", TRANSFER)
 ADAPTED = (*PRETRAINED, "lorun_random")
 """The strategies with a frozen base and an adapter per stage."""
 
+Recompute = Literal["none", "stage"]
+"""Of a training step: all activations are kept for the backward pass, or those of a stage are computed once more."""
+
 PRETRAIN = "pretrain"
 """Phase 1 of LoRun: the `block1` strategy for `training.phase1_steps` steps. A method that has no row of its own."""
+
+# Of a training: what decides the bytes of a step, beside its sizes.
+_SHAPE_A_STEP = {"optimizer", "weight_decay", "clip_norm", "ema", "loss", "precision", "recompute", "memory_budget"}
 
 _KEY_LENGTH = 10  # hex digits of a run's key: 40 bits, ample for the runs of one suite
 
@@ -140,6 +146,16 @@ class TrainingConfig(_Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast on a GPU that has it, float32 elsewhere"
     )
+    recompute: Recompute | Literal["auto"] = Field(
+        "none",
+        description="none: keep all activations of a step; stage: those of one stage at a time, for about a third more "
+        "arithmetic and the same weights; auto: none where the predicted peak fits the memory, else stage",
+    )
+    memory_budget: float | None = Field(
+        None,
+        gt=0,
+        description="MB (10^6 bytes) for a step, with recompute: auto; on a GPU the default is 90 % of what is free",
+    )
     checkpoint_every: int = Field(500, ge=1, description="steps")
     validate_every: int = Field(500, ge=1, description="steps")
     checkpoint_policy: Literal["last", "best_validation"] = "last"
@@ -155,6 +171,14 @@ class TrainingConfig(_Config):
     def _phases_fit(self) -> Self:
         if self.phase1_steps >= self.steps:
             raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
+        return self
+
+    @model_validator(mode="after")
+    def _budget_is_asked_for(self) -> Self:
+        if self.memory_budget is not None and self.recompute != "auto":
+            raise ValueError(
+                f"`memory_budget` (={self.memory_budget:g}) goes with `recompute: auto`, not {self.recompute!r}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -317,8 +341,8 @@ class Experiment(_Config):
             del said["unfolding"]["stages"]
         if self.method != "shared_sigma":
             del said["unfolding"]["noise_level"]
-        for resolved_or_irrelevant in ("learning_rates", "checkpoint_every"):
-            del said["training"][resolved_or_irrelevant]
+        for resolved_or_irrelevant in ("learning_rates", "checkpoint_every", "recompute", "memory_budget"):
+            said["training"].pop(resolved_or_irrelevant, None)
         return said
 
     @property
@@ -350,9 +374,10 @@ class Experiment(_Config):
 
     @property
     def account_key(self) -> str:
-        """Hash of what can change an account: the sizes, whatever the data, seed and budget."""
+        """Hash of what can change an account: the sizes and how a step is made, whatever the data, seed and budget."""
         sizes = self.model_dump(mode="json", exclude={"seed", "training", "weights", "evaluation", "data", "base"})
-        return _digest({**sizes, "channels": self.data.channels})[:_KEY_LENGTH]
+        step = self.training.model_dump(mode="json", include=_SHAPE_A_STEP)
+        return _digest({**sizes, "channels": self.data.channels, "step": step})[:_KEY_LENGTH]
 
     @property
     def name(self) -> str:

@@ -57,6 +57,8 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         ),
         (lambda task: task["training"].update(phase1_steps=8), "`phase1_steps` (=8) must be below `steps` (=8)"),
         (lambda task: task["settings"].update(r0={"ratio": 0}), "setting `r0`: `ratio`"),
+        (lambda task: task["training"].update(recompute="stages"), "Did you mean 'stage'?"),
+        (lambda task: task["training"].update(memory_budget=9), "`memory_budget` (=9) goes with `recompute: auto`"),
         (lambda task: task["training"].update(final_learning_rate=1), "must not be above `learning_rate`"),
         (lambda task: task["physics"].update(matrix="file"), "`matrix_file` belong together"),
         (lambda task: task["denoiser"].update(name="unnet"), "unnet"),
@@ -128,6 +130,8 @@ def test_every_experiment_of_a_profile_has_a_folder_of_its_own(tiny_profile):
         lambda task: task["evaluation"].update(protocols=["cs_round_y"]),
         lambda task: task["accounting"].update(batch=3),
         lambda task: task["training"].update(checkpoint_every=3),
+        lambda task: task["training"].update(recompute="stage"),
+        lambda task: task["training"].update(recompute="auto", memory_budget=100),
         lambda task: task.update(strategies=["lorun"]),
     ],
 )
@@ -150,6 +154,21 @@ def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_f
 def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, tiny_profile_file, edit, touched):
     after = changed(tiny_profile_file, edit)
     assert {m for m in (*STRATEGIES, PRETRAIN) if key(after, m) != key(tiny_profile, m)} == touched
+
+
+@pytest.mark.parametrize(
+    ("profile", "setting", "method", "expected"),
+    [
+        ("quick", "r25", "lorun", "8eea39ea83"),
+        ("quick", "r25", PRETRAIN, "ea122d84fa"),
+        ("desk", "r10", "separate", "cbd083c14c"),
+        ("paper", "r25_learned", "octuf", "8c6654fa6f"),
+        ("published", "r25_learned", "opine_net_plus", "1d98f4607c"),
+    ],
+)
+def test_keys_of_runs_that_exist_stay(profile, setting, method, expected):
+    """An option that is added must not train anew what is trained."""
+    assert load_profile(PROJECT / f"config/{profile}.yaml").experiment("cs", setting, method, 0).key == expected
 
 
 def test_seeds_and_methods_have_different_keys(tiny_profile):

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn, preserve_format
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -48,7 +49,27 @@ def fake_tensors() -> Iterator[None]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     mode.fake_tensor_converter = _Converter()
     try:
-        with mode:
+        with mode, _copied_whole():
             yield
     except _VALUES_NEEDED as error:
         raise LorunError(f"cannot run on fake tensors, which have no values: {error}") from error
+
+
+@contextmanager
+def _copied_whole() -> Iterator[None]:
+    """Inside, `copy.deepcopy` makes fake tensors as `clone` does; else a copy and its views have different storages."""
+
+    def copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+        if id(tensor) not in memo:
+            clone = tensor.detach().clone(memory_format=preserve_format)
+            parameter = isinstance(tensor, nn.Parameter)
+            memo[id(tensor)] = nn.Parameter(clone, tensor.requires_grad) if parameter else clone
+        found: Tensor = memo[id(tensor)]
+        return found
+
+    before = FakeTensor.__deepcopy__
+    FakeTensor.__deepcopy__ = copied  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FakeTensor.__deepcopy__ = before  # type: ignore[method-assign]

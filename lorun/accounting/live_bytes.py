@@ -21,19 +21,20 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import nn
-from torch.nn.functional import mse_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lorun.accounting.building import Build, image_batch, make_modules, separate_operators
 from lorun.accounting.fake import fake_tensors
+from lorun.config import TrainingConfig
 from lorun.errors import LorunError
+from lorun.methods import System
+from lorun.training.step import Phase, make_average, make_optimizer, training_step
 
 if TYPE_CHECKING:
     from deepinv.physics import LinearPhysics
 
 Kind = Literal["parameters", "gradients", "optimiser", "activations", "other"]
-Phase = Literal["forward", "backward", "optimiser"]
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Peak:
 
     Attributes:
         total: all live bytes.
-        phase: when it was: ``forward``, ``backward`` or ``optimiser`` (the optimiser's step).
+        phase: when it was: ``forward``, ``backward`` or ``optimiser`` (clipping, the optimiser's step, averaging).
         parameters: parameters and buffers of the network and the physics, frozen ones too.
         gradients: gradients of parameters, each from the moment it is complete.
-        optimiser: states of the optimiser. Adam has two moments for each trained number, and a step count
-            of 4 bytes for each trained tensor.
+        optimiser: states of the optimiser, and averaged weights. Adam has two moments for each trained number,
+            and a step count of 4 bytes for each trained tensor; an average has a copy of everything.
         activations: what the forward pass makes, and what checkpointing recomputes in the backward pass.
         other: the batch, further tensors that the modules hold, and temporaries of the backward pass and the
             optimiser's step.
@@ -99,8 +100,8 @@ class LiveBytes(TorchDispatchMode):
         if func is not torch.ops.aten.lift_fresh.default:  # torch.tensor(...): only its result stays
             self.tag("other", self._new(args, kwargs))
         result = func(*args, **(kwargs or {}))
-        # A backward pass runs without grad mode; checkpointing turns it on to recompute activations.
-        recomputing = self._phase == "backward" and torch.is_grad_enabled()
+        # Autograd computes gradients without grad mode; checkpointing turns it on to recompute activations.
+        recomputing = torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled()
         self.tag("activations" if self._phase == "forward" or recomputing else "other", self._new(result))
         return result
 
@@ -123,19 +124,24 @@ class LiveBytes(TorchDispatchMode):
 
 
 def training_step_bytes(
-    build: Build, batch_shape: tuple[int, ...], *, dtype: torch.dtype = torch.float32, fake: bool = True
+    build: Build,
+    batch_shape: tuple[int, ...],
+    config: TrainingConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    fake: bool = True,
 ) -> Peak:
-    """Peak of live bytes in one training step: forward pass, backward pass, step of Adam.
+    """Peak of live bytes in one step as the training loop makes it (`lorun.training.step`) on a CPU.
 
-    The loss is the mean squared error of ``network(physics.A(x), physics)`` against x. Adam, one tensor at
-    a time, trains the parameters of both modules that require a gradient. An uncounted step first makes its
-    states; then the gradients are set to None and the next step is counted. x, y = A(x) and the loss live
-    until its end, the gradients through the optimiser's step. Garbage in reference cycles made within the
-    step is not collected, so it counts.
+    ``config`` gives the loss, precision, clipping, optimiser and average; its batch and patch do not count, nor how it
+    recomputes, which is the network's. An uncounted step makes the optimiser's states, then the next step is counted.
+    x and the loss live until its end, the gradients through the optimiser's step. Garbage in reference
+    cycles made within the step is not collected, so it counts.
 
     Args:
         build: makes the network and the physics.
         batch_shape: (batch, channels, height, width) of x.
+        config: how the step is made.
         dtype: PyTorch's default dtype while the modules are built and run.
         fake: count on fake tensors; otherwise on real ones, in as much memory as is counted.
 
@@ -143,19 +149,25 @@ def training_step_bytes(
         LorunError: nothing is trainable; or, with ``fake``, the modules need values or were not made in
             ``build``.
     """
+    with counted_steps(build, batch_shape, config, dtype=dtype, fake=fake) as (_, count):
+        return count()
+
+
+@contextmanager
+def counted_steps(
+    build: Build,
+    batch_shape: tuple[int, ...],
+    config: TrainingConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    fake: bool = True,
+) -> Iterator[tuple[nn.Module, Callable[[], Peak]]]:
+    """The network, and what counts a step of it as `training_step_bytes` does each time that it is called."""
     with _tensors(dtype, fake):
         network, physics = make_modules(build, fake=fake)
-        optimiser = _adam(network, physics)
-        x = image_batch(batch_shape)
-        _training_step(network, physics, optimiser, x)
-        optimiser.zero_grad(set_to_none=True)
-        live = _counter(network, physics, x)
-        for parameter, state in optimiser.state.items():
-            live.tag("optimiser", state.values())
-            parameter.register_post_accumulate_grad_hook(lambda p: live.tag("gradients", [p.grad]))
-        with live, _garbage_kept():
-            _training_step(network, physics, optimiser, x, live.enter)
-        return live.peak
+        step = _Step(network, physics, config, image_batch(batch_shape))
+        step()
+        yield network, step.count
 
 
 def inference_bytes(
@@ -187,16 +199,17 @@ def inference_bytes(
         return live.peak
 
 
-def cuda_training_peak(build: Build, batch_shape: tuple[int, ...]) -> int | None:
+def cuda_training_peak(build: Build, batch_shape: tuple[int, ...], config: TrainingConfig) -> int | None:
     """Peak bytes allocated on the GPU in the step that `training_step_bytes` counts; None without CUDA.
 
     It is ``torch.cuda.max_memory_allocated`` less what was allocated before ``build``. Unlike the counted
-    bytes it has the allocator's rounding to 512 bytes and the scratch space of kernels (cuDNN, cuBLAS), and
-    lacks Adam's step counts, which are on the CPU.
+    bytes it has the allocator's rounding to 512 bytes and the scratch space of kernels (cuDNN, cuBLAS), and its
+    optimiser is fused, which needs no temporaries. The precision ``auto`` is the GPU's.
 
     Args:
         build: makes the network and the physics, which are then moved to the GPU.
         batch_shape: (batch, channels, height, width) of x.
+        config: how the step is made.
 
     Raises:
         LorunError: nothing is trainable.
@@ -206,15 +219,11 @@ def cuda_training_peak(build: Build, batch_shape: tuple[int, ...]) -> int | None
     gc.collect()
     baseline = torch.cuda.memory_allocated()
     network, physics = make_modules(build, fake=False)
-    network.to("cuda")
-    physics.to("cuda")
-    optimiser = _adam(network, physics)
-    x = image_batch(batch_shape, "cuda")
-    _training_step(network, physics, optimiser, x)
-    optimiser.zero_grad(set_to_none=True)
+    step = _Step(network.to("cuda"), physics.to("cuda"), config, image_batch(batch_shape, "cuda"))
+    step()
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
-    _training_step(network, physics, optimiser, x)
+    step()
     return torch.cuda.max_memory_allocated() - baseline
 
 
@@ -250,27 +259,39 @@ def _counter(network: nn.Module, physics: "LinearPhysics", given: torch.Tensor) 
     return live
 
 
-def _adam(network: nn.Module, physics: "LinearPhysics") -> torch.optim.Adam:
-    both = nn.ModuleList([network, physics])
-    trainable = [parameter for parameter in both.parameters() if parameter.requires_grad]
-    if not trainable:
-        names = f"{type(network).__name__} and {type(physics).__name__}"
-        raise LorunError(f"{names} have no trainable parameters: there is no training step to count")
-    return torch.optim.Adam(trainable, foreach=False, fused=False)
+class _Step:
+    """A training step that can be repeated, on the device of x.
 
+    Raises:
+        LorunError: nothing is trainable.
+    """
 
-def _training_step(
-    network: nn.Module,
-    physics: "LinearPhysics",
-    optimiser: torch.optim.Optimizer,
-    x: torch.Tensor,
-    enter: Callable[[Phase], None] = lambda phase: None,
-) -> None:
-    y = physics.A(x)
-    # On real tensors mse_loss returns its one number in a storage of the batch's size: keep a copy instead.
-    loss = mse_loss(network(y, physics), x).clone()
-    enter("backward")
-    with torch.no_grad():  # or the first gradient, a one, would pass for a recomputed activation
-        loss.backward()
-    enter("optimiser")
-    optimiser.step()
+    def __init__(self, network: nn.Module, physics: Any, config: TrainingConfig, x: torch.Tensor) -> None:
+        self.network, self.physics, self.config, self.x = network, physics, config, x
+        self.system = System(network, physics)
+        optimizer = make_optimizer(self.system, config, x.device)
+        if optimizer is None:
+            names = f"{type(network).__name__} and {type(physics).__name__}"
+            raise LorunError(f"{names} have no trainable parameters: there is no training step to count")
+        self.optimizer = optimizer
+        self.average = make_average(self.system, config)
+
+    def __call__(self, begin: Callable[[Phase], None] = lambda phase: None) -> None:
+        training_step(self.system, self.physics, self.x, self.optimizer, self.config, self.average, begin)
+
+    def count(self) -> Peak:
+        """Do it and count."""
+        live = _counter(self.network, self.physics, self.x)
+        states = (value for state in self.optimizer.state.values() for value in state.values())
+        live.tag("optimiser", states)
+        if self.average is not None:
+            live.tag("optimiser", chain(self.average.parameters(), self.average.buffers()))
+        trained = [parameter for parameter in self.system.parameters() if parameter.requires_grad]
+        hooks = [p.register_post_accumulate_grad_hook(lambda p: live.tag("gradients", [p.grad])) for p in trained]
+        try:
+            with live, _garbage_kept():
+                self(live.enter)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return live.peak

@@ -1,5 +1,6 @@
 """What the training loop chose on a CPU, each choice against its alternative, in whole steps (`loop.csv`)."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ALTERNATIVES = {
     "one_by_one": "Adam one tensor at a time instead of fused",
     "no_prefetch": "each batch made when it is needed instead of in a thread ahead",
     "one_thread": "one thread instead of all",
+    "compiled": "the denoiser by torch.compile, which serves all stages; needs a C++ compiler",
 }
 
 
@@ -33,6 +35,8 @@ def prepare(config: str, alternative: str) -> Callable[[], None]:
     system = build_variant("lorun", experiment).train()
     if alternative == "contiguous":
         system.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    if alternative == "compiled":
+        system.network.compile()
     cpu = torch.device("cpu")
     optimizer = make_optimizer(system, training, cpu)
     assert optimizer is not None
@@ -57,21 +61,22 @@ def _batches(channels: int, patch: int, batch: int, ahead: bool) -> Iterator[Ten
 
 def measure(config: Path, *, repeats: int, threads: int) -> pd.DataFrame:
     """A row per alternative: seconds of a step, and their ratio to those of the loop as it is, in the same round."""
+    names = [name for name in ALTERNATIVES if name != "compiled" or shutil.which("c++")]
     jobs = {
         name: Job(
             f"{__name__}:prepare", {"config": str(config), "alternative": name}, 1 if "one_thread" in name else threads
         )
-        for name in ALTERNATIVES
+        for name in names
     }
     times = take_turns(jobs, repeats, f"{config.stem}: loop")
     rows = []
-    for name, meaning in ALTERNATIVES.items():
+    for name in names:
         time, relative = Spread.of(times[name]), ratio(times[name], times["as_it_is"])
         rows.append(
             {
                 "profile": config.stem,
                 "alternative": name,
-                "meaning": meaning,
+                "meaning": ALTERNATIVES[name],
                 "seconds": round(time.median, 5),
                 "time_to_as_it_is": round(relative.median, 4),
                 "q25": round(relative.low, 4),

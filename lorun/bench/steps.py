@@ -105,7 +105,7 @@ def count(experiment: Experiment, variant: str, what: What) -> Peak:
     fake = variant != "deepinv_unfolded"  # its iterations look at values
     if what == "training step":
         shape = (size.batch, channels, size.patch, size.patch)
-        return training_step_bytes(partial(build, size.patch, "needed"), shape, fake=fake)
+        return training_step_bytes(partial(build, size.patch, "needed"), shape, experiment.training, fake=fake)
     return inference_bytes(partial(build, size.image, None), (1, channels, size.image, size.image), fake=fake)
 
 

@@ -42,6 +42,7 @@ def bench(
     import pandas as pd
 
     from lorun.bench import backward, loop, precision, startup, steps, targets
+    from lorun.devices import pick_device
     from lorun.results.rows import write_table
 
     chosen = kinds or [kind for kind in KINDS if kind != "precision"]
@@ -58,7 +59,7 @@ def bench(
             for what in steps.COMPARED
         ]
         write_table(out / "steps.csv", steps.table(measured, threads, device))
-        verdicts.append(targets.judge(measured))
+        verdicts.append(targets.judge(measured, on_gpu=pick_device(device).type == "cuda"))
     if "loop" in chosen:
         write_table(out / "loop.csv", loop.measure(profiles[0], repeats=repeats, threads=threads))
     if "backward" in chosen:

@@ -76,7 +76,8 @@ _MEANING = """\
 * steps: optimiser steps in all; LoRun's pretraining is part of them, so every trained method had the same number.
 * network: parameters without the operator (sampling matrix and initial estimate), which is the same for all.
 * MB (10^6 bytes) are live tensor bytes at the peak, counted storage by storage, the same on every machine: no
-  allocator rounding, no kernel workspaces. Training in float32 with Adam.
+  allocator rounding, no kernel workspaces. The step is the one that the training makes, with its optimiser,
+  clipping and precision, and with recomputed stages where details.md says so.
 * GFLOPs: 2 x multiply-adds of one reconstruction / 10^9.
 * Where each number comes from stands in its row of `rows.csv`: code, configuration, data, weights, seed, machine.
 """
@@ -151,6 +152,7 @@ PARAMETERS: Columns = [
 
 BYTES: Columns = [
     ("method", _column("method", _text)),
+    ("recompute", _column("step_recompute", _text)),
     ("parameters", _column("step_parameters", _scaled(1e6, 2))),
     ("gradients", _column("step_gradients", _scaled(1e6, 2))),
     ("optimiser", _column("step_optimiser", _scaled(1e6, 2))),

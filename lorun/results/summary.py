@@ -12,11 +12,14 @@ COUNTS = (
     *("stages", "m"),
     *(f"parameters_{kind}" for kind in ("operator", "base", "adapters", "step_sizes", "other")),
     *("parameters_network", "parameters_total", "parameters_trainable"),
-    *("step_batch", "step_patch", "step_total", "step_phase"),
+    *("step_batch", "step_patch", "step_precision", "step_recompute", "step_total", "step_phase"),
     *(f"step_{kind}" for kind in ("parameters", "gradients", "optimiser", "activations", "other")),
     *("image", "inference_total", "inference_parameters", "inference_activations", "flops"),
 )
 """Fields of an account that a summary repeats: bytes unless named otherwise; FLOPs are 2 x multiply-adds."""
+
+_NAMES = ("step_precision", "step_recompute", "step_phase")
+"""Those that are no numbers."""
 
 
 def summarise(profile: Profile, rows: pd.DataFrame, accounts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -48,7 +51,7 @@ def summarise(profile: Profile, rows: pd.DataFrame, accounts: Sequence[Mapping[s
         )
     frame = pd.DataFrame(records)
     for column in ("steps", "seeds", "seeds_planned", "images", "parameters_published", *COUNTS):
-        if column != "step_phase":
+        if column not in _NAMES:
             frame[column] = frame[column].astype("Int64")
     return frame
 

@@ -13,9 +13,8 @@ from typing import IO, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from lorun.config import PRETRAIN, PRETRAINED, Experiment
+from lorun.config import PRETRAIN, PRETRAINED, Experiment, Recompute
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, random_blocks
@@ -26,9 +25,10 @@ from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
+from lorun.training.recompute import choose_recompute, set_recompute
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
-from lorun.training.step import make_optimizer, training_step
+from lorun.training.step import make_average, make_optimizer, training_step
 from lorun.training.weights import load_state, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"
@@ -57,7 +57,8 @@ def train(
 
     Raises:
         LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk; a batch
-            that the processes do not divide; another process of the group has ended.
+            that the processes do not divide; another process of the group has ended; a step that is predicted not to
+            fit the memory budget.
     """
     group = group or Group()
     try:
@@ -135,6 +136,7 @@ class _Training:
             self.provenance["processes"] = group.size
         self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed, share)
         self.base = self._base_outcome(runs)
+        self.recompute: Recompute | None = None
         self.state = self._start(images, runs)
         self._resume()
 
@@ -145,14 +147,13 @@ class _Training:
         _fit(system, experiment, images)
         if self.base is not None and self.base.status == "completed":
             self._load_base(system, runs)
+        if any(parameter.requires_grad for parameter in system.parameters()):
+            self.recompute = set_recompute(system.network, choose_recompute(experiment, self.device))
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
             return State(system, None, None)
-        average = None
-        if self.config.ema is not None:
-            average = AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema))
-        return State(system, optimizer, average)
+        return State(system, optimizer, make_average(system, self.config))
 
     def _base_outcome(self, runs: Path) -> Outcome | None:
         """How phase 1 of LoRun ended; None for the methods that have none."""
@@ -212,6 +213,7 @@ class _Training:
             total_steps=self.experiment.first_step + self.state.done,
             scored_step=self._scored_step() if status == "completed" else None,
             checkpoint_policy=self.config.checkpoint_policy,
+            recompute=self.recompute,
             seconds=round(self.state.seconds, 3),
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             provenance=self.provenance,
@@ -267,9 +269,7 @@ class _Training:
             group["lr"] = rate
         # Patches are whole images to the operator, and never padded by a block for the sake of a convention.
         physics = self.state.system.physics.at(self.config.patch, self.config.patch, padding="needed")
-        loss = training_step(replica, physics, x, optimizer, self.config)
-        if self.state.average is not None:
-            self.state.average.update_parameters(self.state.system)
+        loss = training_step(replica, physics, x, optimizer, self.config, self.state.average)
         return self.group.mean(loss)
 
     def _check(self, losses: list[Tensor]) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lorun.config import Recompute
 from lorun.errors import LorunError
 from lorun.files import write_text
 
@@ -26,7 +27,8 @@ class Outcome(BaseModel):
     """What is known of a finished training.
 
     `steps` counts optimiser steps of this run, `total_steps` those of its pretraining besides; `seconds` is wall time
-    over all its sessions; `cuda_peak_bytes` is torch.cuda.max_memory_allocated, null on a CPU.
+    over all its sessions; `cuda_peak_bytes` is torch.cuda.max_memory_allocated, null on a CPU; `recompute` is what the
+    last session did, null where nothing was trained.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +39,7 @@ class Outcome(BaseModel):
     total_steps: int
     scored_step: int | None
     checkpoint_policy: str
+    recompute: Recompute | None = None
     seconds: float
     cuda_peak_bytes: int | None
     provenance: dict[str, Any]

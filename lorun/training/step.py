@@ -1,10 +1,16 @@
 """One step of training: measure, reconstruct, loss, gradients, update."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from lorun.config import TrainingConfig
+
+Phase = Literal["forward", "backward", "optimiser"]
 
 
 def make_optimizer(system: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer | None:
@@ -16,24 +22,44 @@ def make_optimizer(system: nn.Module, config: TrainingConfig, device: torch.devi
     return kind(trained, lr=0.0, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda"))
 
 
+def make_average(system: nn.Module, config: TrainingConfig) -> AveragedModel | None:
+    """The exponential average of the system's weights; None where it is not asked for."""
+    return None if config.ema is None else AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+
+
 def training_step(
     system: nn.Module,
     physics: nn.Module,
     x: Tensor,
     optimizer: torch.optim.Optimizer,
     config: TrainingConfig,
+    average: AveragedModel | None = None,
+    begin: Callable[[Phase], None] = lambda phase: None,
 ) -> Tensor:
-    """Update the weights on images x (B, C, H, W) and return the loss; `physics` is the system's, for their size."""
+    """Update the weights, and their average, on images x (B, C, H, W) and return the loss.
+
+    `physics` is the system's, for their size. `begin` is told when the backward pass begins and when the update does.
+    """
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half_precision(config, x.device)):
-        estimate = system(x, physics)
-    loss = (F.mse_loss if config.loss == "mse" else F.l1_loss)(estimate.float(), x)
+    loss = _loss(system, physics, x, config)
+    begin("backward")
     loss.backward()
+    begin("optimiser")
     if config.clip_norm is not None:
         trained = (parameter for group in optimizer.param_groups for parameter in group["params"])
         torch.nn.utils.clip_grad_norm_(trained, config.clip_norm)
     optimizer.step()
-    return loss.detach().clone()  # not a view: mse_loss gives its number in a storage of the whole batch
+    if average is not None:
+        average.update_parameters(system)
+    return loss.detach()
+
+
+def _loss(system: nn.Module, physics: nn.Module, x: Tensor, config: TrainingConfig) -> Tensor:
+    """In a function of its own, so that the estimate is gone when the backward pass has done with it."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half_precision(config, x.device)):
+        estimate = system(x, physics)
+    loss = (F.mse_loss if config.loss == "mse" else F.l1_loss)(estimate.to(x.dtype), x)
+    return loss.clone()  # mse_loss gives its number in a storage of the whole batch
 
 
 def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:
@@ -41,3 +67,8 @@ def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:
     if config.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.precision == "bfloat16"
+
+
+def at_precision(config: TrainingConfig, device: torch.device) -> TrainingConfig:
+    """`config` with the precision said that `auto` comes to on `device`."""
+    return config.model_copy(update={"precision": "bfloat16" if in_half_precision(config, device) else "float32"})

@@ -10,7 +10,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from lorun.accounting import training_step_bytes
 from lorun.adapters import AdaptedDenoiser
 from lorun.adapters.composed import Geometry, low_rank_pays
-from lorun.config import BlockCSConfig
+from lorun.config import BlockCSConfig, TrainingConfig
 from lorun.denoisers import UNet
 from lorun.physics import build_physics
 from lorun.unfolding import UnfoldingNetwork
@@ -191,7 +191,7 @@ def step_bytes(sharing, **settings):
     def build():
         return network(sharing, **settings), build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
 
-    return training_step_bytes(build, (4, 1, 32, 32))
+    return training_step_bytes(build, (4, 1, 32, 32), TrainingConfig(steps=2, phase1_steps=1))
 
 
 def test_keeps_no_more_activations_than_the_full_network():

@@ -85,8 +85,9 @@ def measured(experiment, what, **seconds):
 
 
 def test_verdicts_follow_from_ratios_and_limits(experiment):
-    table = judge([measured(experiment, "training step", separate=2.0), measured(experiment, "reconstruction")])
-    assert len(table) == len(TARGETS)
+    found = [measured(experiment, "training step", separate=2.0), measured(experiment, "reconstruction")]
+    table = judge(found, on_gpu=False)
+    assert len(table) == len(TARGETS) + 1
     verdict = dict(zip(table.target, table.verdict, strict=True))
     found = dict(zip(table.target, table.measured, strict=True))
     assert found["training step, time: lorun / separate"] == 0.5
@@ -94,9 +95,13 @@ def test_verdicts_follow_from_ratios_and_limits(experiment):
     assert verdict["training step, time: lorun / lorun_by_peft"] == "miss"
     assert verdict["reconstruction, parameters held: lorun / separate"] == "pass"
     assert verdict["training step, peak bytes: lorun_recomputed / separate"] == "miss"
+    assert table.verdict[0] == "not measured: no GPU"
+    for peft, expected in [(2.5, "pass"), (1.5, "miss")]:
+        table = judge([measured(experiment, "training step", lorun_by_peft=peft)], on_gpu=True)
+        assert (table.measured[0], table.verdict[0]) == (peft, expected)
 
 
-@pytest.mark.parametrize("alternative", loop.ALTERNATIVES)
+@pytest.mark.parametrize("alternative", [name for name in loop.ALTERNATIVES if name != "compiled"])
 def test_every_alternative_of_the_loop_steps(alternative, tiny_profile_file):
     step = loop.prepare(str(tiny_profile_file), alternative)
     step()

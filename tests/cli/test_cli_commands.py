@@ -1,5 +1,6 @@
 """The command line in use: help, listings, and a training from start to scores."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -79,7 +81,7 @@ def test_help_tells_every_option(lorun: Callable[..., Said], words: list[str], o
 
 def test_the_commands_there_are() -> None:
     assert {" ".join(words) for words, _ in commands()} >= {
-        *("train", "evaluate", "account", "table", "show", "list"),
+        *("train", "evaluate", "account", "scaling", "table", "show", "list"),
         *("config check", "config schema", "data list", "data verify"),
     }
 
@@ -277,6 +279,36 @@ def test_a_diverged_run_is_a_status_of_its_own_and_rows_without_values(
     assert rows.value.isna().all()
     assert set(rows.status) == {"diverged"}
     assert set(rows.message) == {"loss is nan at step 2 with learning rate 9.5e+29"}
+
+
+def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
+    sizes = ["--batch", 3, "--patch", 24, "--image", 16, "--stages", 4, "--precision", "bfloat16"]
+    said = lorun("account", *of("separate", data=False), *sizes, "--recompute", "stage", "--out", "a.json")
+    assert (said.status, said.err) == (0, "")
+    record = json.loads(Path("a.json").read_text())
+    assert [record[name] for name in ("step_batch", "step_patch", "image", "stages")] == [3, 24, 16, 4]
+    assert "(3 patches of 24 pixels, bfloat16, recompute stage)" in said.out
+    assert record["step_total"] == record["recomputed_total"] < record["kept_total"]
+    table = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()[2:]}
+    totals = ("kept_total", "recomputed_total", "inference_total")
+    assert table["total"] == [f"{record[name] / 1e6:.2f}" for name in totals]
+
+
+def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
+    said = lorun("account", *of("separate", data=False), "--budget", 1, "--recompute", "auto", "--no-latency")
+    assert (said.status, said.err) == (0, "")
+    *_, none, stage = map(str, said.out.splitlines()[-1].split())
+    for batch, recompute, fits in ((none, "none", True), (stage, "stage", True), (int(stage) + 1, "stage", False)):
+        lorun("account", *of("separate", data=False), "--batch", batch, "--recompute", recompute, "--out", "b.json")
+        assert (json.loads(Path("b.json").read_text())["step_total"] <= 1e6) == fits
+    assert int(stage) > int(none) > 0
+
+
+def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+    said = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
+    assert said == (0, "wrote out/scaling.csv (10 rows) and out/scaling.png\n", "")
+    assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
+    assert len(pd.read_csv("out/scaling.csv")) == 10
 
 
 def test_the_whole_way_by_hand(

@@ -134,6 +134,36 @@ def test_a_name_that_is_not_known(
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--recompute", "stages"], "unknown recompute 'stages'. Did you mean 'stage'? Choices: none, stage, auto"),
+        (["--precision", "half"], "unknown precision 'half'. Choices: auto, float32, bfloat16"),
+        (["--stages", 3], "'linear_mmse' has no stages to choose; separate, shared, "),
+    ],
+)
+def test_an_account_that_cannot_be(
+    error: Callable[..., str], options: Callable[..., list[object]], more: list[object], words: str
+) -> None:
+    assert error(*options("account", data=None), *more).startswith(words)
+    assert not Path("runs").exists()
+
+
+def test_a_range_of_stages_that_is_none(error: Callable[..., str], tiny_profile_file: Path) -> None:
+    assert error("scaling", "-c", tiny_profile_file, "--stages", "5-4") == (
+        "stages '5-4': say a number or a range of 1 to 100, as in 9 or 1-20"
+    )
+
+
+def test_a_step_that_is_predicted_not_to_fit(
+    error: Callable[..., str], options: Callable[..., list[object]], rewritten: Callable[[Change], Path]
+) -> None:
+    rewritten(lambda said: task(said)["training"].update(recompute="auto", memory_budget=0.01))
+    said = error(*options("train", method="shared"))
+    assert said.startswith("cs/r25/shared seed 0: a step on 2 patches of 16 pixels is predicted to take 0.3 MB with ")
+    assert "the budget is 0.0 MB: lower `batch` or `patch`, or raise `memory_budget`" in said
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
     assert error(*options("train", device="cuda")) == "device 'cuda': no usable GPU here; choose 'auto' or 'cpu'"

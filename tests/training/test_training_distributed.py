@@ -35,7 +35,7 @@ TRAININGS: dict[str, dict[str, object]] = {
     "plain": {},
     "averaged": {"ema": 0.5, "clip_norm": 0.01, "loss": "l1", "validate_every": 1},
     "half": {"precision": "bfloat16"},
-    "recomputed": {},
+    "recomputed": {"recompute": "stage"},
     "long": LONG,
     "killed": LONG,
     "odd": {"batch": 3},
@@ -109,18 +109,10 @@ if behaviour != "trains many":
 
 from lorun.config import load_profile
 from lorun.errors import LorunError
-from lorun.training import loop, train
+from lorun.training import train
 from lorun.training.distributed import process_group
 
 profile, runs, data, *names = words
-build = loop.build_system
-
-def build_recomputed(experiment):
-    system = build(experiment)
-    system.network.recompute = experiment.task == "recomputed"
-    return system
-
-loop.build_system = build_recomputed
 with process_group(torch.device("cpu")) as (group, device):
     for name in names:
         experiment = load_profile(profile).experiment(*name.split("/"), 0)

@@ -1,0 +1,123 @@
+"""The bytes of a training step before it is made: for any experiment, with and without recomputed stages."""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+from lorun.accounting.building import Build
+from lorun.accounting.live_bytes import Peak, counted_steps
+from lorun.config import STRATEGIES, Experiment, Recompute
+from lorun.errors import LorunError
+from lorun.methods import build_system
+from lorun.training.recompute import set_recompute
+
+OF_STAGES = [strategy for strategy in STRATEGIES if strategy != "block1"]
+"""The methods of which K can be chosen."""
+
+
+def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
+    """The network and the physics as a step on patches of `patch` pixels has them."""
+
+    def build() -> tuple[Any, Any]:
+        system = build_system(experiment)
+        set_recompute(system.network, recompute)
+        return system.network, system.physics.at(patch, patch, padding="needed")  # as the loop does
+
+    return build
+
+
+def inference_build(experiment: Experiment) -> Build:
+    """The network and the physics as a reconstruction of an image of the accounting's size has them."""
+
+    def build() -> tuple[Any, Any]:
+        system = build_system(experiment)
+        side = experiment.accounting.image
+        return system.network, system.physics.at(side, side)
+
+    return build
+
+
+def predict_steps(experiment: Experiment, batch: int, patch: int, *, fake: bool = True) -> dict[Recompute, Peak]:
+    """Peak of a training step on `batch` patches of `patch` pixels, by what is recomputed, least first.
+
+    `stage` is there where the network has stages to recompute. What holds memory beside a step (weights kept by the
+    policy best_validation, a validation image) does not count. On a GPU the precision `auto` counts as on a CPU.
+
+    Raises:
+        LorunError: nothing is trainable.
+    """
+    shape = (batch, experiment.data.channels, patch, patch)
+    with counted_steps(step_build(experiment, patch), shape, experiment.training, fake=fake) as (network, count):
+        peaks: dict[Recompute, Peak] = {"none": count()}
+        if set_recompute(network, "stage") == "stage":
+            peaks["stage"] = count()
+    return peaks
+
+
+def first_that_fits(predicted: Mapping[Recompute, Peak], budget: float) -> Recompute | None:
+    """What to recompute, as little as possible, so that the step fits `budget` bytes; None where nothing does."""
+    return next((recompute for recompute, peak in predicted.items() if peak.total <= budget), None)
+
+
+def largest_batch(peak: Callable[[int], int], budget: float) -> int:
+    """The largest batch whose step peaks at no more than `budget` bytes; 0 where not even one image fits.
+
+    `peak` is called with batches, as seldom as its nearly constant growth allows; it must not fall anywhere.
+    """
+    fits, too_large = (1, peak(1)), None
+    if fits[1] > budget:
+        return 0
+    step = 1
+    while too_large is None or too_large[0] - fits[0] > 1:
+        batch = fits[0] + step if too_large is None else _between(fits, too_large, budget)
+        found = batch, peak(batch)
+        if found[1] > budget:
+            too_large = found
+        else:
+            growth = (found[1] - fits[1]) / (found[0] - fits[0])
+            step = max(1, int((budget - found[1]) / growth) + 1) if growth else 2 * step
+            fits = found
+    return fits[0]
+
+
+def _between(fits: tuple[int, int], too_large: tuple[int, int], budget: float) -> int:
+    """Where a straight line between two batches and their peaks meets the budget."""
+    share = (budget - fits[1]) / (too_large[1] - fits[1])
+    return min(max(fits[0] + int(share * (too_large[0] - fits[0])), fits[0] + 1), too_large[0] - 1)
+
+
+def largest_batches(experiment: Experiment, patch: int, budget: float) -> dict[Recompute, int]:
+    """The largest batch of patches whose step fits `budget` bytes, by what is recomputed."""
+    predict = cache(partial(predict_steps, experiment, patch=patch))
+
+    def largest(recompute: Recompute) -> int:
+        return largest_batch(lambda batch: predict(batch)[recompute].total, budget)
+
+    return {recompute: largest(recompute) for recompute in predict(1)}
+
+
+def resized(
+    experiment: Experiment,
+    *,
+    batch: int | None = None,
+    patch: int | None = None,
+    image: int | None = None,
+    stages: int | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """The experiment with other sizes to account for, and other settings of its training; what is None stays.
+
+    Raises:
+        LorunError: stages for a method that has no number of them to choose.
+    """
+    if stages is not None and experiment.method not in OF_STAGES:
+        raise LorunError(f"{experiment.method!r} has no stages to choose; {', '.join(OF_STAGES)} have")
+    sizes = {"batch": batch, "patch": patch, "image": image}
+    changes: dict[str, dict[str, Any]] = {
+        "accounting": {name: size for name, size in sizes.items() if size is not None},
+        "unfolding": {} if stages is None else {"stages": stages},
+        "training": dict(training or {}),
+    }
+    return experiment.model_copy(
+        update={part: getattr(experiment, part).model_copy(update=said) for part, said in changes.items()}
+    )

@@ -1,0 +1,221 @@
+"""Recomputed stages: the same gradients and weights, bit for bit, and how `auto` chooses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lorun.accounting.prediction import predict_steps
+from lorun.config import STRATEGIES, BlockCSConfig, Experiment, Profile
+from lorun.data.patches import PatchStream
+from lorun.denoisers import UNet
+from lorun.errors import LorunError
+from lorun.physics import build_physics
+from lorun.training import Outcome, read_outcome, train
+from lorun.training.recompute import choose_recompute, set_recompute
+from lorun.unfolding import UnfoldingNetwork
+
+CPU = torch.device("cpu")
+K = 3
+
+
+class Dropping(nn.Module):
+    """A denoiser that draws random numbers, and counts its calls."""
+
+    def __init__(self, noise_map: bool, calls: list[int], dropout: float) -> None:
+        super().__init__()
+        self.unet = UNet(1, width=4, levels=2, blocks=1, noise_map=noise_map)
+        self.dropout = nn.Dropout(dropout)
+        self.calls = calls
+
+    def forward(self, z: Tensor, *sigma: Tensor) -> Tensor:
+        self.calls.append(1)
+        output: Tensor = self.dropout(self.unet(z, *sigma))
+        return output
+
+
+def gradients(
+    sharing: str, recompute: bool, *, composed: bool = True, dropout: float = 0.0, half: bool = False
+) -> tuple[dict[str, Tensor], Tensor, int]:
+    """Of every trained parameter, in float64 or under bfloat16 autocast; the loss; the calls of denoisers."""
+    dtype = torch.float32 if half else torch.float64
+    torch.manual_seed(0)
+    calls: list[int] = []
+    stages = 1 if sharing == "block1" else K
+    network = UnfoldingNetwork(lambda noise: Dropping(noise, calls, dropout), sharing, stages, composed=composed)
+    with torch.no_grad():  # adapters start with B = 0, and all stages alike
+        for parameter in network.parameter_kinds()["adapters"]:
+            parameter.copy_(0.1 * torch.randn(parameter.shape))
+    network.to(dtype)
+    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint")).to(dtype)
+    x = torch.rand(2, 1, 16, 24, dtype=dtype)
+    assert set_recompute(network, "stage" if recompute else "none") == ("stage" if recompute else "none")
+    y = physics(x)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        estimate = network(y, physics)
+    loss = (estimate - x).square().mean()
+    loss.backward()
+    found = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
+    assert all(gradient is not None and gradient.any() for gradient in found.values())
+    return found, loss.detach(), len(calls)
+
+
+@pytest.mark.parametrize("case", [{}, {"dropout": 0.3}, {"half": True}, {"half": True, "dropout": 0.3}], ids=str)
+@pytest.mark.parametrize("composed", [True, False], ids=["composed", "ordinary"])
+@pytest.mark.parametrize("sharing", STRATEGIES)
+def test_the_gradients_are_the_same_bit_for_bit(sharing: str, composed: bool, case: dict[str, float]) -> None:
+    if not composed and not sharing.startswith("lorun"):
+        pytest.skip("without adapters there is one way")
+    kept, loss, calls = gradients(sharing, False, composed=composed, **case)
+    recomputed, loss_again, calls_again = gradients(sharing, True, composed=composed, **case)
+    stages = 1 if sharing == "block1" else K
+    assert (calls, calls_again) == (stages, 2 * stages - 1)
+    assert torch.equal(loss, loss_again)
+    assert [name for name in kept if not torch.equal(kept[name], recomputed[name])] == []
+
+
+def test_dropout_is_another_function_each_time() -> None:
+    """Else the test above would not see that the masks are drawn anew."""
+    with_dropout, without = gradients("shared", False, dropout=0.3), gradients("shared", False)
+    assert not torch.equal(with_dropout[1], without[1])
+
+
+def test_without_stages_there_is_nothing_to_recompute() -> None:
+    layer = nn.Conv2d(1, 1, 3)
+    assert set_recompute(layer, "stage") == "none"
+    assert not hasattr(layer, "recompute")
+
+
+# Trainings
+
+Go = Callable[..., Outcome]
+
+
+def tiny(profile: Profile, method: str, **training: object) -> Experiment:
+    experiment = profile.experiment("cs", "r25", method, 0)
+    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+
+
+@pytest.fixture
+def go(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Go:
+    """Train a method of the tiny profile into a folder: go("shared", "a", recompute="stage")."""
+
+    def go(method: str, runs: str, **training: object) -> Outcome:
+        return train(tiny(tiny_profile, method, **training), runs=tmp_path / runs, data=tiny_data, device=CPU)
+
+    return go
+
+
+def weights(profile: Profile, folder: Path, method: str, **training: object) -> dict[str, Tensor]:
+    return load_file(folder / tiny(profile, method, **training).folder / "weights.safetensors")
+
+
+def budget_between(profile: Profile, method: str, **training: object) -> float:
+    """MB that a step fits only if its stages are recomputed."""
+    experiment = tiny(profile, method, **training)
+    peaks = predict_steps(experiment, experiment.training.batch, experiment.training.patch)
+    assert peaks["stage"].total < peaks["none"].total
+    return (peaks["stage"].total + 1) / 1e6
+
+
+@pytest.mark.parametrize("more", [{}, {"ema": 0.9, "precision": "bfloat16"}], ids=["plain", "averaged, bfloat16"])
+@pytest.mark.parametrize("method", STRATEGIES)
+def test_the_weights_are_the_same_byte_for_byte(
+    go: Go, tiny_profile: Profile, tmp_path: Path, method: str, more: dict[str, object]
+) -> None:
+    budget = 1000.0 if method == "block1" else budget_between(tiny_profile, method, **more)
+    settings = {
+        "none": {},
+        "stage": {"recompute": "stage"},
+        "auto": {"recompute": "auto", "memory_budget": budget},
+    }
+    found, curves, did = {}, {}, {}
+    for name, setting in settings.items():
+        if method == "lorun":
+            go("pretrain", name, **more)
+        outcome = go(method, name, **setting, **more)
+        found[name] = weights(tiny_profile, tmp_path / name, method, **more)
+        curves[name], did[name] = outcome.curve, outcome.recompute
+    assert did == {"none": "none", "stage": "stage", "auto": "none" if method == "block1" else "stage"}
+    assert curves["stage"] == curves["auto"] == curves["none"]
+    for name in ("stage", "auto"):
+        assert found[name].keys() == found["none"].keys()
+        assert all(torch.equal(value, found["none"][key]) for key, value in found[name].items())
+
+
+def test_a_run_may_go_on_with_another_setting(
+    go: Go, tiny_profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go("shared", "whole")
+    batch = PatchStream.batch
+
+    def cut_short(self: PatchStream, step: int) -> Tensor:
+        if step == 5:
+            raise KeyboardInterrupt
+        return batch(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PatchStream, "batch", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            go("shared", "cut")
+    assert go("shared", "cut", recompute="stage").recompute == "stage"
+    one, other = (weights(tiny_profile, tmp_path / name, "shared") for name in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsys: pytest.CaptureFixture[str]) -> None:
+    def choose(budget: float) -> str:
+        return choose_recompute(tiny(tiny_profile, "separate", recompute="auto", memory_budget=budget), CPU)
+
+    peaks = predict_steps(tiny(tiny_profile, "separate"), 2, 16)
+    none, stage = (peaks[recompute].total for recompute in ("none", "stage"))
+    assert choose(none / 1e6) == "none"
+    assert choose((none - 1) / 1e6) == "stage"
+    assert choose(stage / 1e6) == "stage"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3
+    assert said[1].startswith(
+        "cs/r25/separate seed 0: recompute is stage: predicted 0.3 MB with none, 0.2 MB with stage"
+    )
+    with pytest.raises(LorunError) as error:
+        choose((stage - 1) / 1e6)
+    assert str(error.value) == (
+        "cs/r25/separate seed 0: a step on 2 patches of 16 pixels is predicted to take "
+        f"{none / 1e6:.1f} MB with none, {stage / 1e6:.1f} MB with stage, the budget is {stage / 1e6:.1f} MB: "
+        "lower `batch` or `patch`, or raise `memory_budget`"
+    )
+
+
+def test_auto_needs_a_budget_on_a_cpu_only(tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = tiny(tiny_profile, "separate", recompute="auto", precision="float32")
+    with pytest.raises(LorunError, match="`recompute: auto` needs a `memory_budget` \\(MB\\) on a CPU"):
+        choose_recompute(experiment, CPU)
+    needed = predict_steps(experiment, 2, 16)["none"].total
+    for free, chosen in ((needed / 0.9 + 2, "none"), (needed / 0.9 - 2, "stage")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
+        assert choose_recompute(experiment, torch.device("cuda")) == chosen
+
+
+def test_half_precision_needs_less(tiny_profile: Profile) -> None:
+    """`auto` predicts the precision that the training computes in."""
+    full, half = (tiny(tiny_profile, "separate", precision=precision) for precision in ("float32", "bfloat16"))
+    budget = predict_steps(half, 2, 16)["none"].total / 1e6
+    chosen = [
+        choose_recompute(tiny(tiny_profile, "separate", recompute="auto", memory_budget=budget, precision=p), CPU)
+        for p in ("float32", "bfloat16")
+    ]
+    assert predict_steps(full, 2, 16)["none"].total > 1e6 * budget
+    assert chosen == ["stage", "none"]
+
+
+def test_where_nothing_is_trained_nothing_is_recomputed(go: Go, tiny_profile: Profile, tmp_path: Path) -> None:
+    assert go("linear_mmse", "runs", recompute="auto").recompute is None
+    folder = tmp_path / "runs" / tiny(tiny_profile, "linear_mmse").folder
+    outcome = read_outcome(folder)
+    assert outcome is not None
+    # As a version wrote it that did not know of it.
+    (folder / "training.json").write_text(outcome.model_dump_json(exclude={"recompute"}))
+    assert read_outcome(folder) == outcome
