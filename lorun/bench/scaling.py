@@ -26,7 +26,7 @@ from lorun.provenance import provenance
 from lorun.training.step import at_precision
 
 REFERENCE = "separate"
-_SAME = {"lorun_random": "lorun"}  # the same network with other values, so counted once
+_SAME = {"lorun_transfer": "lorun", "lorun_random": "lorun"}  # the same network with other values, so counted once
 _WHERE = ("commit", "dirty", "versions", "python")
 _COMPARED = ("parameters_network", "step_total", "inference_total")
 

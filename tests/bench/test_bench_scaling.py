@@ -29,15 +29,15 @@ def table(experiment):
 
 def test_a_row_for_every_strategy_number_of_stages_and_recomputation(table):
     assert list(table.method.unique()) == [name for name in STRATEGIES if name != "block1"]
-    assert len(table) == 5 * 2 * 2
+    assert len(table) == 6 * 2 * 2
     assert not table.duplicated(["method", "stages", "recompute"]).any()
     assert not table.isna().any().any()
     assert {"commit", "dirty", "versions"} <= set(table.columns)
 
 
-@pytest.mark.parametrize("method", ["shared_sigma", "lorun", "lorun_random"])
+@pytest.mark.parametrize("method", ["shared_sigma", "lorun", "lorun_transfer", "lorun_random"])
 def test_a_row_counts_what_the_account_counts(experiment, table, method):
-    """LoRun's two kinds are one network with other values, so one of them is counted: here the other is, too."""
+    """LoRun's kinds are one network with other values, so one of them is counted: here the others are, too."""
     of = resized(experiment.model_copy(update={"method": method}), stages=2)
     rows = table[(table.method == method) & (table.stages == 2)].set_index("recompute")
     steps = predict_steps(of, 2, 16)
