@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import baselines
 from lorun import seeds
-from lorun.config import PRETRAIN, STRATEGIES, Experiment
+from lorun.config import PRETRAIN, STRATEGIES, Experiment, Recompute
 from lorun.physics import BlockCS, build_physics
 
 
@@ -50,3 +50,11 @@ def build_system(experiment: Experiment) -> System:
             network = baselines.build(experiment.method, physics, experiment.data.channels)
     # On CPUs and GPUs alike convolutions are faster in this order (results/bench/loop.csv).
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def set_recompute(network: Any, recompute: Recompute) -> Recompute:
+    """Have the network do so, if it has stages to recompute (an attribute `recompute`); return what it does."""
+    if not hasattr(network, "recompute"):
+        return "none"
+    network.recompute = recompute == "stage"
+    return recompute

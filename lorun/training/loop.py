@@ -19,13 +19,13 @@ from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, random_blocks
 from lorun.errors import LorunError
-from lorun.methods import System, build_system
+from lorun.methods import System, build_system, set_recompute
 from lorun.provenance import provenance
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
-from lorun.training.recompute import choose_recompute, set_recompute
+from lorun.training.recompute import choose_recompute
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
 from lorun.training.step import make_average, make_optimizer, training_step

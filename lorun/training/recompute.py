@@ -1,7 +1,6 @@
 """Which activations a training keeps for its backward pass: all of them, or those of one stage at a time."""
 
 import sys
-from typing import Any
 
 import torch
 
@@ -10,14 +9,6 @@ from lorun.errors import LorunError
 from lorun.training.step import at_precision
 
 _SHARE = 0.9  # of a GPU's free memory: the rest is for what is not counted, rounding and the scratch space of kernels
-
-
-def set_recompute(network: Any, recompute: Recompute) -> Recompute:
-    """Have the network do so, if it has stages to recompute (an attribute `recompute`); return what it does."""
-    if not hasattr(network, "recompute"):
-        return "none"
-    network.recompute = recompute == "stage"
-    return recompute
 
 
 def choose_recompute(experiment: Experiment, device: torch.device) -> Recompute:

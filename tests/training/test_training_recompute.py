@@ -13,9 +13,10 @@ from lorun.config import STRATEGIES, BlockCSConfig, Experiment, Profile
 from lorun.data.patches import PatchStream
 from lorun.denoisers import UNet
 from lorun.errors import LorunError
+from lorun.methods import set_recompute
 from lorun.physics import build_physics
 from lorun.training import Outcome, read_outcome, train
-from lorun.training.recompute import choose_recompute, set_recompute
+from lorun.training.recompute import choose_recompute
 from lorun.unfolding import UnfoldingNetwork
 
 CPU = torch.device("cpu")
