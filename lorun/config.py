@@ -369,8 +369,12 @@ class Experiment(_Config):
 
     @property
     def config_hash(self) -> str:
-        """Hash of the whole experiment, measures included."""
-        return _digest(self.model_dump(mode="json"))[:_KEY_LENGTH]
+        """Hash of the whole experiment, measures included; options that came later show only where they are used."""
+        said = self.model_dump(mode="json")
+        for option in ("recompute", "memory_budget"):
+            if said["training"][option] == TrainingConfig.model_fields[option].default:
+                del said["training"][option]
+        return _digest(said)[:_KEY_LENGTH]
 
     @property
     def account_key(self) -> str:
