@@ -133,6 +133,7 @@ def write_figure(frame: pd.DataFrame, path: Path) -> None:
     size.set_ylabel("parameters of the network (millions)")
     for axes in (memory, size):
         axes.set_xlabel("stages K")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
