@@ -148,7 +148,8 @@ class _Training:
         if self.base is not None and self.base.status == "completed":
             self._load_base(system, runs)
         if any(parameter.requires_grad for parameter in system.parameters()):
-            self.recompute = set_recompute(system.network, choose_recompute(experiment, self.device))
+            chosen = choose_recompute(experiment, self.device, self.group.size)
+            self.recompute = set_recompute(system.network, chosen)
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:

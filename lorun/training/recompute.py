@@ -11,8 +11,10 @@ from lorun.training.step import at_precision
 _SHARE = 0.9  # of a GPU's free memory: the rest is for what is not counted, rounding and the scratch space of kernels
 
 
-def choose_recompute(experiment: Experiment, device: torch.device) -> Recompute:
+def choose_recompute(experiment: Experiment, device: torch.device, processes: int = 1) -> Recompute:
     """What `training.recompute` comes to on `device`; `auto` predicts the step's peak, and says so on stderr.
+
+    Of several processes each has its share of the batch, and of memory what `memory_budget` says, or its own GPU.
 
     Raises:
         LorunError: `auto` without `memory_budget` on a CPU, whose free memory is not the training's own; or no way to
@@ -25,12 +27,13 @@ def choose_recompute(experiment: Experiment, device: torch.device) -> Recompute:
 
     budget = _budget(experiment, device)
     as_here = experiment.model_copy(update={"training": at_precision(training, device)})
-    predicted = predict_steps(as_here, training.batch, training.patch)
+    batch = training.batch // processes
+    predicted = predict_steps(as_here, batch, training.patch)
     peaks = ", ".join(f"{peak.total / 1e6:.1f} MB with {recompute}" for recompute, peak in predicted.items())
     chosen = first_that_fits(predicted, budget)
     if chosen is None:
         raise LorunError(
-            f"{experiment.name}: a step on {training.batch} patches of {training.patch} pixels is predicted to take "
+            f"{experiment.name}: a step on {batch} patches of {training.patch} pixels is predicted to take "
             f"{peaks}, the budget is {budget / 1e6:.1f} MB: lower `batch` or `patch`, or raise `memory_budget`"
         )
     line = f"{experiment.name}: recompute is {chosen}: predicted {peaks}; the budget is {budget / 1e6:.1f} MB"

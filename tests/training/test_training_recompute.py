@@ -190,6 +190,13 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
     )
 
 
+def test_auto_counts_the_share_of_one_process(tiny_profile: Profile) -> None:
+    half, whole = (predict_steps(tiny(tiny_profile, "separate"), batch, 16)["none"].total for batch in (1, 2))
+    experiment = tiny(tiny_profile, "separate", recompute="auto", memory_budget=(half + whole) / 2e6)
+    assert choose_recompute(experiment, CPU, processes=2) == "none"
+    assert choose_recompute(experiment, CPU) == "stage"
+
+
 def test_auto_needs_a_budget_on_a_cpu_only(tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = tiny(tiny_profile, "separate", recompute="auto", precision="float32")
     with pytest.raises(LorunError, match="`recompute: auto` needs a `memory_budget` \\(MB\\) on a CPU"):
