@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorun.accounting.building import Build, image_batch, make_modules, separate_operators
 from lorun.accounting.fake import fake_tensors
+from lorun.convolution import as_written
 
 
 def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bool = True) -> int:
@@ -27,7 +28,7 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
     """
     # Attention as matrix products: not every PyTorch counts its fused kernels.
     tensors = fake_tensors() if fake else nullcontext()
-    with tensors, separate_operators(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+    with tensors, separate_operators(), as_written(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         network, physics = make_modules(build, fake=fake)
         # Frozen, for under FlopCounterMode a parameter's view asks for gradients, in spite of no_grad, and fails.
         network.eval().requires_grad_(False)

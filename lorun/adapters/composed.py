@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lorun.adapters.narrow import Pair, convolve, gradients, weight_gradient
+from lorun.convolution import Pair, convolve, gradients, weight_gradient
 
 
 class Factors(NamedTuple):

@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from lorun.accounting import reconstruction_flops
+from lorun.accounting.prediction import inference_build
+from lorun.methods import build_system
 
 
 class Identity(nn.Module):
@@ -76,3 +78,17 @@ def test_a_part_of_a_parameter_may_be_handed_to_a_layer():
             return self.layer(self.levels[:1])
 
     assert reconstruction_flops(lambda: (Scaled(), Identity()), (1, 1, 4, 4)) == 2 * 1 * 2
+
+
+def test_lorun_has_the_operations_of_its_base_and_of_composing(tiny_profile):
+    """However its convolutions are computed."""
+
+    def flops(method):
+        experiment = tiny_profile.experiment("cs", "r25", method, 0)
+        return reconstruction_flops(inference_build(experiment), (1, 1, 24, 24))
+
+    experiment = tiny_profile.experiment("cs", "r25", "lorun", 0)
+    network = build_system(experiment).network
+    factors = [layer.factors() for layer in network.denoisers[0].layers]
+    composing = sum(2 * of.b[:, :, 0, 0].numel() * of.a[0].numel() for of in factors)
+    assert flops("lorun") == flops("shared") + network.stages * composing

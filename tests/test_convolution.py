@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorun.adapters.narrow import convolve, gradients, weight_gradient
+from lorun.convolution import convolve, gradients, weight_gradient
 
 few = st.integers(1, 20)
 
