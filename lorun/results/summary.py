@@ -67,8 +67,8 @@ def _lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, s
 
 
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here; and, where it was
-    measured, what LoRun loses on the base of another setting.
+    """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here; and LoRun on the base
+    of another setting against LoRun, where both were measured.
 
     One row per claim and setting, for the first protocol: `published`, `ours`, `delta` (ours - published), null where
     one of the two methods has no figure.
