@@ -136,7 +136,7 @@ def evaluate(
     from lorun.results.rows import to_frame, write_table
 
     if adapters is not None:
-        from lorun.adapters.library import evaluate_adapters
+        from lorun.library import evaluate_adapters
 
         if images is None:
             raise LorunError("name a folder with --images to score adapters on")

@@ -18,7 +18,7 @@ def add_adapters(
     library: Library = Path("adapters"),
 ) -> None:
     """Take the adapters of a trained run into the library: its step sizes and operator too, and its base once."""
-    from lorun.adapters.library import AdapterLibrary, short
+    from lorun.library import AdapterLibrary, short
 
     added = AdapterLibrary(library).add(name, run)
     typer.echo(
@@ -29,8 +29,8 @@ def add_adapters(
 @adapters_app.command("list")
 def list_adapters(library: Library = Path("adapters")) -> None:
     """List the sets: those under one heading fit together on one network; * is the active one."""
-    from lorun.adapters.library import AdapterLibrary
-    from lorun.adapters.listing import listing
+    from lorun.library import AdapterLibrary
+    from lorun.library.listing import listing
 
     typer.echo(listing(AdapterLibrary(library)))
 
@@ -45,7 +45,7 @@ def activate_adapters(
 
     `lorun evaluate --adapters active` then uses it.
     """
-    from lorun.adapters.library import AdapterLibrary, short
+    from lorun.library import AdapterLibrary, short
 
     found = AdapterLibrary(library)
     done = found.activate(name, repeats)

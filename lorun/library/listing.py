@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from lorun.adapters.library import AdapterLibrary, Manifest, short
+from lorun.library import AdapterLibrary, Manifest, short
 
 
 def listing(library: AdapterLibrary) -> str:

@@ -13,12 +13,12 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from lorun.adapters.library import AdapterLibrary, evaluate_adapters, identity
-from lorun.adapters.listing import listing
 from lorun.config import Profile
 from lorun.denoisers import build_denoiser
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate_folder, load_system
+from lorun.library import AdapterLibrary, evaluate_adapters, identity
+from lorun.library.listing import listing
 from lorun.methods import System
 from lorun.training import train
 from lorun.unfolding import build_unfolding
@@ -160,7 +160,7 @@ def test_runs_that_give_no_adapters(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from lorun.adapters import library
+from lorun import library
 moves = int(sys.argv[3])
 
 def replace(self, target):
