@@ -35,6 +35,9 @@ Recompute = Literal["none", "stage"]
 PRETRAIN = "pretrain"
 """Phase 1 of LoRun: the `block1` strategy for `training.phase1_steps` steps. A method that has no row of its own."""
 
+_RATE_OF = {PRETRAIN: "lorun", TRANSFER: "lorun"}
+"""Methods that take the learning rate of another: one base serves both."""
+
 # Of a training: what decides the bytes of a step, beside its sizes.
 _SHAPE_A_STEP = {"optimizer", "weight_decay", "clip_norm", "ema", "loss", "precision", "recompute", "memory_budget"}
 
@@ -163,7 +166,7 @@ class TrainingConfig(_Config):
 
     def for_method(self, method: str) -> Self:
         """With the method's own learning rate, if it has one; the final rate keeps its proportion."""
-        own = self.learning_rates.get(method, self.learning_rate)
+        own = self.learning_rates.get(_RATE_OF.get(method, method), self.learning_rate)
         final = self.final_learning_rate * own / self.learning_rate
         return self.model_copy(update={"learning_rate": own, "final_learning_rate": final, "learning_rates": {}})
 
@@ -171,6 +174,15 @@ class TrainingConfig(_Config):
     def _phases_fit(self) -> Self:
         if self.phase1_steps >= self.steps:
             raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_are_chosen_once(self) -> Self:
+        for method in self.learning_rates:
+            if method in _RATE_OF:
+                raise ValueError(
+                    f"`learning_rates` of `{method}`: it takes that of `{_RATE_OF[method]}`, whose base it shares"
+                )
         return self
 
     @model_validator(mode="after")

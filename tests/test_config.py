@@ -4,7 +4,7 @@ import pytest
 import yaml
 from tiny import PROFILE, PROJECT
 
-from lorun.config import PRETRAIN, load_profile, profile_schema
+from lorun.config import PRETRAIN, Profile, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
@@ -245,3 +245,17 @@ KNOWN = {
 def test_keys_are_those_of_the_runs_there_are(profile, method):
     experiment = load_profile(PROJECT / "config" / f"{profile}.yaml").experiment("cs", "r25", method, 0)
     assert (experiment.key, experiment.account_key, experiment.config_hash) == KNOWN[profile, method]
+
+
+def test_a_learning_rate_of_lorun_is_that_of_its_pretraining(transfer_profile):
+    said = transfer_profile.model_dump(mode="json", exclude_none=True)
+    said["tasks"]["cs"]["training"]["learning_rates"] = {"lorun": 1e-4}
+    profile = Profile.model_validate(said)
+    for method in ("lorun", "lorun_transfer"):
+        experiment = profile.experiment("cs", "r10", method, 0)
+        base = experiment.pretraining
+        assert experiment.training.learning_rate == 1e-4
+        assert base.key == profile.experiment("cs", base.setting, "pretrain", 0).key
+    said["tasks"]["cs"]["training"]["learning_rates"] = {"pretrain": 1e-4}
+    with pytest.raises(ValueError, match="`learning_rates` of `pretrain`: it takes that of `lorun`"):
+        Profile.model_validate(said)
