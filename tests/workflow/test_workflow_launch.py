@@ -387,6 +387,7 @@ def wild(project):
 
 
 def test_lorun_transfer_waits_for_the_base_of_the_other_setting(project):
+    assert launch(project).returncode == 0  # whatever the tests before left to do
     task = {"settings": {"r10": {"ratio": 10}}, "base_setting": "r25", "strategies": ["lorun_transfer"]}
     task["only"] = {"linear_mmse": ["r10"]}  # nothing else runs in the setting of the base
     write_profile(project, "transfer", {"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}})
