@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +29,16 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "commit": commit,
         "dirty": dirty,
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
-        "versions": " ".join(f"{package}={version(package)}" for package in PACKAGES),
+        "versions": versions(),
         "python": platform.python_version(),
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
     }
+
+
+def versions(packages: Iterable[str] = PACKAGES) -> str:
+    """What is installed, as in "torch=2.15.0 peft=0.21.2"."""
+    return " ".join(f"{package}={version(package)}" for package in packages)
 
 
 def device_name(device: torch.device) -> str:

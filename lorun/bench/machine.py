@@ -1,11 +1,10 @@
 """Where a benchmark ran: the columns that end each of its tables."""
 
-from importlib.metadata import version
 from typing import Any
 
 from lorun.accounting.latency import hardware_name
 from lorun.devices import pick_device
-from lorun.provenance import revision
+from lorun.provenance import revision, versions
 
 _PACKAGES = ("torch", "peft", "deepinv")
 
@@ -18,5 +17,5 @@ def where(threads: int | None, device: str) -> dict[str, Any]:
         "threads": threads,
         "commit": commit,
         "dirty": dirty,
-        "versions": " ".join(f"{package}={version(package)}" for package in _PACKAGES),
+        "versions": versions(_PACKAGES),
     }

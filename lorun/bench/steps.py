@@ -102,7 +102,7 @@ def count(experiment: Experiment, variant: str, what: What) -> Peak:
         system = build_variant(variant, experiment)
         return system.network, system.physics.at(side, side, padding=padding)
 
-    fake = variant != "deepinv_unfolded"  # its iterations look at values
+    fake = not getattr(build_variant(variant, experiment).network, "data_dependent", False)
     if what == "training step":
         shape = (size.batch, channels, size.patch, size.patch)
         return training_step_bytes(partial(build, size.patch, "needed"), shape, experiment.training, fake=fake)
