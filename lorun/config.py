@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -88,6 +88,91 @@ class BlockCSConfig(_Config):
     def files(self) -> list[Path]:
         """The files that it is made from."""
         return [path for path in (self.matrix_file, self.initial_file) if path is not None]
+
+    @property
+    def fitted(self) -> bool:
+        """Whether its first estimate is fitted on training images."""
+        return self.initial == "lmmse"
+
+    @property
+    def kind(self) -> str:
+        """What a ranking may be of, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
+        return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
+
+    @property
+    def heading(self) -> str:
+        """What tables say of it, for people."""
+        return f"ratio {self.ratio:g} %, Phi {self.kind}"
+
+    @property
+    def published_as(self) -> float | str:
+        """The key of its published scores."""
+        return self.ratio
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels images must have; None where any number will do."""
+        return None
+
+
+class CASSIConfig(_Config):
+    """Coded aperture snapshot spectral imaging; see `lorun.physics.cassi`."""
+
+    name: Literal["cassi"] = "cassi"
+    bands: int = Field(28, ge=2, le=1000, description="spectral bands of a scene")
+    step: int = Field(2, ge=1, description="dispersion, pixels of shift per band")
+    mask: Literal["random", "file"] = Field("random", description="origin of the mask")
+    mask_seed: int = Field(0, ge=0, description="seed of the random mask of open and closed pixels")
+    mask_side: int = Field(256, ge=1, description="the mask is square; also the largest scene, pixels")
+    mask_file: Path | None = Field(None, description="matrix, .npy or .mat with the variable `mask`, with mask: file")
+    scaling: Literal["none", "mst"] = Field("none", description="y is the sum over bands, or that times 2 / bands")
+    initial: Literal["normalised", "adjoint", "shift_back"] = Field(
+        "normalised", description="initial estimate x_0: A^T (A A^T)^-1 y, A^T y, or y shifted back"
+    )
+    gradient: Literal["normalised", "plain"] = Field(
+        "normalised", description="a stage steps along A^T (A A^T)^-1 r, or A^T r, with r = A x - y"
+    )
+    noise: Literal["none", "shot"] = Field("none", description="shot: counted electrons, see `CASSI.shot_noise`")
+    quantum_efficiency: float = Field(0.4, gt=0, le=1, description="electrons per photon, of shot noise")
+    noise_bits: int = Field(11, ge=1, le=24, description="2**noise_bits electrons are the full scale, of shot noise")
+    noise_seed: int = Field(0, ge=0, description="of the realisation that every test scene has")
+
+    @model_validator(mode="after")
+    def _file_is_asked_for(self) -> Self:
+        if (self.mask == "file") != (self.mask_file is not None):
+            raise ValueError("`mask: file` and `mask_file` belong together: give both or neither")
+        return self
+
+    learned: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self.mask_file is None else [self.mask_file]
+
+    @property
+    def kind(self) -> str:
+        noise = "" if self.noise == "none" else f"_{self.noise}"
+        return f"{'random_mask' if self.mask_file is None else 'mask'}_{self.bands}x{self.step}{noise}"
+
+    @property
+    def heading(self) -> str:
+        mask = "random mask" if self.mask_file is None else f"mask {self.mask_file.parent.name}/{self.mask_file.name}"
+        noise = "no noise" if self.noise == "none" else f"{self.noise} noise"
+        return f"{self.bands} bands, dispersion {self.step} pixels, {mask}, {noise}"
+
+    @property
+    def published_as(self) -> float | str:
+        return "sim" if self.noise == "none" else self.noise
+
+    @property
+    def channels(self) -> int | None:
+        return self.bands
+
+
+PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig]] = {"block_cs": BlockCSConfig, "cassi": CASSIConfig}
+
+PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig, Field(discriminator="name")]
 
 
 class UNetConfig(_Config):
@@ -222,7 +307,7 @@ class TaskConfig(_Config):
     """One inverse problem: data, physics and its settings, network, methods, budget, measures."""
 
     data: DataConfig
-    physics: dict[str, Any] = Field(description="what all settings share; see BlockCSConfig")
+    physics: dict[str, Any] = Field(description="what all settings share: `name` says which, see PHYSICS")
     settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
     denoiser: DenoiserConfig = UNetConfig()
     unfolding: UnfoldingConfig = UnfoldingConfig()
@@ -248,9 +333,15 @@ class TaskConfig(_Config):
     def _settings_are_physics(self) -> Self:
         for setting in self.settings:
             try:
-                self.physics_of(setting)
+                physics = self.physics_of(setting)
             except ValidationError as error:
                 raise ValueError(f"setting `{setting}`: {explain(error)}") from error
+            except LorunError as error:
+                raise ValueError(f"setting `{setting}`: {error}") from error
+            if physics.channels not in (None, self.data.channels):
+                raise ValueError(
+                    f"setting `{setting}`: {physics.channels} bands, but `data.channels` is {self.data.channels}"
+                )
         return self
 
     @model_validator(mode="after")
@@ -292,8 +383,12 @@ class TaskConfig(_Config):
             limited[TRANSFER] = ()
         return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
-    def physics_of(self, setting: str) -> BlockCSConfig:
-        return BlockCSConfig.model_validate({**self.physics, **self.settings[setting]})
+    def physics_of(self, setting: str) -> BlockCSConfig | CASSIConfig:
+        said = {**self.physics, **self.settings[setting]}
+        if "name" not in said:
+            raise LorunError(f"`physics.name` is missing. Choices: {', '.join(PHYSICS)}")
+        kind: type[BlockCSConfig] | type[CASSIConfig] = _named(PHYSICS, str(said["name"]), "physics")
+        return kind.model_validate(said)
 
     @property
     def methods(self) -> list[str]:
@@ -304,7 +399,7 @@ class BaseConfig(_Config):
     """The setting that a base was pretrained in."""
 
     setting: str
-    physics: BlockCSConfig
+    physics: PhysicsConfig
 
 
 class Experiment(_Config):
@@ -315,7 +410,7 @@ class Experiment(_Config):
     method: str
     seed: int
     data: DataConfig
-    physics: BlockCSConfig
+    physics: PhysicsConfig
     denoiser: DenoiserConfig
     unfolding: UnfoldingConfig
     lora: LoraConfig
@@ -365,7 +460,7 @@ class Experiment(_Config):
         found = {name for path in files if (name := dataset_of(path)) is not None}
         if self.weights is None:
             found |= {self.data.train, self.data.validation}
-        elif self.physics.initial == "lmmse":
+        elif self.physics.fitted:
             found.add(self.data.train)
         return sorted(found)
 
@@ -523,7 +618,7 @@ def _explain_one(error: dict[str, Any], known: list[str]) -> str:
 
 
 def _all_field_names() -> list[str]:
-    models: list[type[BaseModel]] = [Profile, TaskConfig, BlockCSConfig, UNetConfig, CNNConfig, UnfoldingConfig]
+    models: list[type[BaseModel]] = [Profile, TaskConfig, *PHYSICS.values(), UNetConfig, CNNConfig, UnfoldingConfig]
     models += [LoraConfig, DataConfig, TrainingConfig, EvaluationConfig, AccountingConfig]
     return sorted({name for model in models for name in model.model_fields})
 

@@ -8,18 +8,18 @@ from torch import Tensor, nn
 import baselines
 from lorun import seeds
 from lorun.config import PRETRAIN, STRATEGIES, Experiment, Recompute
-from lorun.physics import BlockCS, build_physics
+from lorun.physics import Operator, build_physics
 
 
 class System(nn.Module):
     """A network and its physics in one module: what the optimiser sees and what a weights file holds."""
 
-    def __init__(self, network: nn.Module, physics: BlockCS) -> None:
+    def __init__(self, network: nn.Module, physics: Operator) -> None:
         super().__init__()
         self.network = network
         self.physics = physics
 
-    def forward(self, x: Tensor, physics: BlockCS | None = None) -> Tensor:
+    def forward(self, x: Tensor, physics: Operator | None = None) -> Tensor:
         """Measure x (B, C, H, W) and reconstruct it; `physics` is this system's, bound to a size where needed.
 
         The measurement is in full precision, whatever the network computes in.
@@ -51,6 +51,11 @@ def build_system(experiment: Experiment) -> System:
     # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights in it
     # whatever it is here, so that LoRun alone does not show the difference (results/bench/loop.csv).
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def training_physics(system: System, patch: int, seed: int = 0, step: int = 0) -> Operator:
+    """The operator of a system as a training step on square patches of `patch` pixels has it."""
+    return system.physics.for_training(patch, seeds.generator(seed, seeds.OPERATOR, step))
 
 
 def set_recompute(network: Any, recompute: Recompute) -> Recompute:

@@ -1,6 +1,7 @@
 """Deep unfolding: K proximal-gradient stages, and the ways in which the stages may share one denoiser.
 
-Stage k = 1..K:  z = x - rho_k A^T(A x - y);  x = D(z; theta_k).
+Stage k = 1..K:  z = x - rho_k A^T(A x - y);  x = D(z; theta_k). An operator may put its own way back from a residual
+in the place of A^T, as CASSI does: A^T (A A^T)^-1.
 
 | sharing          | theta_k                                    | trained                          |
 |------------------|--------------------------------------------|----------------------------------|
@@ -97,7 +98,7 @@ class UnfoldingNetwork(nn.Module):
         """z = x - rho_k A^T(A x - y), never in half precision: the data term is where its digits matter."""
         with torch.autocast(y.device.type, enabled=False):
             x = x.to(y.dtype)
-            return x - self.step_sizes[stage] * physics.A_adjoint(physics.A(x) - y)
+            return x - self.step_sizes[stage] * back_project(physics.A(x) - y, physics)
 
     def proximal_step(self, z: Tensor, stage: int) -> Tensor:
         """x = D(z; theta_k)."""
@@ -144,6 +145,12 @@ def initial_estimate(y: Tensor, physics: LinearPhysics) -> Tensor:
     own: Callable[[Tensor], Tensor] | None = getattr(physics, "initial_estimate", None)
     with torch.autocast(y.device.type, enabled=False):
         return physics.A_adjoint(y) if own is None else own(y)
+
+
+def back_project(residual: Tensor, physics: LinearPhysics) -> Tensor:
+    """The physics' own `back_project` where it has one (as ours do), else A^T r (any deepinv operator)."""
+    own: Callable[[Tensor], Tensor] | None = getattr(physics, "back_project", None)
+    return physics.A_adjoint(residual) if own is None else own(residual)
 
 
 def build_unfolding(experiment: Experiment) -> UnfoldingNetwork:

@@ -33,7 +33,7 @@ def main() -> None:
     module = import_module(f"baselines.{arguments.baseline}.baseline")
     for ratio in arguments.ratios:
         physics = build_physics(BlockCSConfig(ratio=ratio))
-        physics.fit(random_blocks(training, physics.block, 20_000, 0))
+        physics.fit(lambda side, count: random_blocks(training, side, count, 0))
         for value in [None, *arguments.values]:
             total = 0.0
             for x in images:

@@ -8,7 +8,7 @@ from lorun.accounting.building import Build
 from lorun.accounting.live_bytes import Peak, counted_steps
 from lorun.config import STRATEGIES, Experiment, Recompute
 from lorun.errors import LorunError
-from lorun.methods import build_system, set_recompute
+from lorun.methods import build_system, set_recompute, training_physics
 
 OF_STAGES = [strategy for strategy in STRATEGIES if strategy != "block1"]
 """The methods of which K can be chosen."""
@@ -20,7 +20,7 @@ def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none"
     def build() -> tuple[Any, Any]:
         system = build_system(experiment)
         set_recompute(system.network, recompute)
-        return system.network, system.physics.at(patch, patch, padding="needed")  # as the loop does
+        return system.network, training_physics(system, patch)
 
     return build
 

@@ -14,6 +14,7 @@ from lorun.bench.rounds import Job, Spread, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant
 from lorun.config import load_profile
 from lorun.data.patches import PatchStream
+from lorun.methods import training_physics
 from lorun.training.step import make_optimizer, training_step
 
 #: name -> (what the loop does otherwise, threads more or less)
@@ -42,7 +43,7 @@ def prepare(config: str, alternative: str) -> Callable[[], None]:
     assert optimizer is not None
     if alternative == "one_by_one":
         optimizer = torch.optim.Adam(optimizer.param_groups[0]["params"], lr=0.0, foreach=False, fused=False)
-    physics = system.physics.at(size.patch, size.patch, padding="needed")
+    physics = training_physics(system, size.patch)
     batches = _batches(experiment.data.channels, size.patch, size.batch, ahead=alternative != "no_prefetch")
 
     def step() -> None:

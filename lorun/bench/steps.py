@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from lorun.bench.rounds import Job, Spread, Times, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant, one_step, reconstruction
 from lorun.config import Experiment, load_profile
 from lorun.devices import pick_device
+from lorun.methods import training_physics
 
 What = Literal["training step", "reconstruction"]
 
@@ -98,15 +98,19 @@ def count(experiment: Experiment, variant: str, what: What) -> Peak:
     size = experiment.accounting
     channels = experiment.data.channels
 
-    def build(side: int, padding: Literal["needed"] | None) -> tuple[Any, Any]:
+    def for_step() -> tuple[Any, Any]:
         system = build_variant(variant, experiment)
-        return system.network, system.physics.at(side, side, padding=padding)
+        return system.network, training_physics(system, size.patch)
+
+    def for_image() -> tuple[Any, Any]:
+        system = build_variant(variant, experiment)
+        return system.network, system.physics.at(size.image, size.image)
 
     fake = not getattr(build_variant(variant, experiment).network, "data_dependent", False)
     if what == "training step":
         shape = (size.batch, channels, size.patch, size.patch)
-        return training_step_bytes(partial(build, size.patch, "needed"), shape, experiment.training, fake=fake)
-    return inference_bytes(partial(build, size.image, None), (1, channels, size.image, size.image), fake=fake)
+        return training_step_bytes(for_step, shape, experiment.training, fake=fake)
+    return inference_bytes(for_image, (1, channels, size.image, size.image), fake=fake)
 
 
 def bytes_held(network: nn.Module) -> int:

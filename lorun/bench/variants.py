@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lorun.accounting.latency import wait_for
 from lorun.config import Experiment, LoraConfig, Profile
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import System, build_system
+from lorun.methods import System, build_system, training_physics
 from lorun.training.step import make_optimizer, training_step
 from lorun.unfolding import UnfoldingNetwork, initial_estimate
 
@@ -109,7 +109,7 @@ def one_step(system: System, experiment: Experiment, device: torch.device) -> Ca
     size = experiment.accounting
     system.to(device).train()
     x = torch.rand(size.batch, experiment.data.channels, size.patch, size.patch).to(device)
-    physics = system.physics.at(size.patch, size.patch, padding="needed")
+    physics = training_physics(system, size.patch)
     optimizer = make_optimizer(system, experiment.training, device)
     assert optimizer is not None
 

@@ -90,15 +90,21 @@ def reconstruct(
     """Measure and reconstruct each image (uint8, (C, H, W)): name, truth and estimate (C, H, W), float32, on the CPU.
 
     Raises:
-        LorunError: an image is smaller than a block.
+        LorunError: an image is of a size that the operator does not measure.
     """
-    block = system.physics.block
     for name, image in images.items():
         height, width = image.shape[1:]
-        if min(height, width) < block:
-            raise LorunError(f"image {name} is {height} x {width}, smaller than a block of {block} pixels")
+        smallest = system.physics.smallest
+        if min(height, width) < smallest:
+            raise LorunError(
+                f"image {name} is {height} x {width}, smaller than the {smallest} pixels that are measured together"
+            )
+        try:
+            physics = system.physics.at(height, width)
+        except LorunError as error:
+            raise LorunError(f"image {name}: {error}") from error
         truth = torch.from_numpy(image).float().div(255)
-        estimate = system(truth[None].to(device), system.physics.at(height, width))[0]
+        estimate = system(truth[None].to(device), physics)[0]
         yield name, truth, estimate.float().cpu()
 
 

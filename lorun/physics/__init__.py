@@ -5,19 +5,36 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorun.config import BlockCSConfig
+from lorun.config import BlockCSConfig, CASSIConfig, PhysicsConfig
 from lorun.errors import LorunError
-from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix, measurement_count, read_matrix
+from lorun.physics.base import Operator
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix, measurement_count
+from lorun.physics.cassi import CASSI, random_mask
+from lorun.physics.matrices import read_matrix
 
-__all__ = ["BinaryBlockCS", "BlockCS", "build_physics", "gaussian_matrix", "measurement_count", "read_matrix"]
+__all__ = [
+    "CASSI",
+    "BinaryBlockCS",
+    "BlockCS",
+    "Operator",
+    "build_physics",
+    "gaussian_matrix",
+    "measurement_count",
+    "random_mask",
+    "read_matrix",
+]
 
 
-def build_physics(config: BlockCSConfig, dtype: torch.dtype = torch.float32) -> BlockCS:
-    """The operator that `config` describes, not yet fitted (see `BlockCS.fit`).
+def build_physics(config: PhysicsConfig, dtype: torch.dtype = torch.float32) -> Operator:
+    """The operator that `config` describes, not yet fitted (see `Operator.fit`).
 
     Raises:
-        LorunError: a matrix file is missing, unreadable or of another shape.
+        LorunError: a file that it is made from is missing, unreadable or of another shape.
     """
+    return _build_cassi(config, dtype) if isinstance(config, CASSIConfig) else _build_block_cs(config, dtype)
+
+
+def _build_block_cs(config: BlockCSConfig, dtype: torch.dtype) -> BlockCS:
     pixels = config.block**2
     m = measurement_count(config.ratio, pixels, config.count)
     if config.matrix_file is not None:
@@ -34,8 +51,19 @@ def build_physics(config: BlockCSConfig, dtype: torch.dtype = torch.float32) -> 
         padding=config.padding,
         initial=config.initial,
         initialiser=initialiser,
+        initial_blocks=config.initial_blocks,
         dtype=dtype,
     )
+
+
+def _build_cassi(config: CASSIConfig, dtype: torch.dtype) -> CASSI:
+    shape = (config.mask_side, config.mask_side)
+    if config.mask_file is not None:
+        mask = _read(config.mask_file, "mask", shape)
+    else:
+        mask = random_mask(*shape, config.mask_seed)
+    said = config.model_dump(exclude={"name", "mask", "mask_file", "mask_seed", "mask_side"})
+    return CASSI(mask, dtype=dtype, **said)
 
 
 def _read(path: Path, key: str, shape: tuple[int, int]) -> Tensor:

@@ -4,25 +4,22 @@ The block-based model of Gan, "Block compressed sensing of natural images" (DSP 
 FSOINet and CASNet (32-blocks) use it. Their conventions differ and are named settings here.
 """
 
-import copy
 import math
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
 from lorun.errors import LorunError
+from lorun.physics.base import Operator, Patches
 
 Padding = Literal["needed", "always"]
 Initial = Literal["lmmse", "adjoint", "pseudo_inverse", "given"]
 
 
-class BlockCS(LinearPhysics):
+class BlockCS(Operator):
     """Non-overlapping square blocks, each measured with the same matrix Phi; channels are measured one by one.
 
     x: (B, C, H, W), any size; padded with zeros right and below to whole blocks.
@@ -38,6 +35,7 @@ class BlockCS(LinearPhysics):
         padding: "needed" or "always".
         initial: what `initial_estimate` computes: "lmmse" (needs `fit`), "adjoint", "pseudo_inverse" or "given".
         initialiser: the matrix (n, m) of the "given" initial estimate.
+        initial_blocks: training blocks that the lmmse estimate is fitted on.
         dtype: of Phi.
 
     Raises:
@@ -52,17 +50,18 @@ class BlockCS(LinearPhysics):
         padding: Padding = "needed",
         initial: Initial = "lmmse",
         initialiser: Tensor | None = None,
+        initial_blocks: int = 20_000,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         m, n = matrix.shape
         if math.isqrt(n) ** 2 != n or not 1 <= m <= n:
             raise LorunError(f"Phi has shape {m} x {n}; it needs as many columns as a block has pixels, and m <= n")
-        self.block = math.isqrt(n)
+        self.block = self.smallest = math.isqrt(n)
         self.learned = learned
         self.padding: Padding = padding
         self.initial: Initial = initial
-        self.size: tuple[int, int] | None = None
+        self.initial_blocks = initial_blocks
         if (initial == "given") != (initialiser is not None):
             raise LorunError("an initialiser goes with the initial estimate 'given', and only with it")
         if initialiser is not None and initialiser.shape != (n, m):
@@ -87,20 +86,14 @@ class BlockCS(LinearPhysics):
         """Measurements per block."""
         return self.phi.shape[0]
 
-    def at(self, height: int, width: int, padding: Padding | None = None) -> Self:
-        """This operator for images of `height` x `width` pixels; shares Phi and everything fitted."""
-        bound = copy.copy(self)
-        bound.size = (height, width)
-        bound.padding = padding or self.padding
-        return bound
+    def for_training(self, side: int, random: np.random.Generator) -> Self:
+        """For whole patches, never padded by a block for the sake of a convention."""
+        return self.bound(size=(side, side), padding="needed")
 
     def whole_blocks(self) -> Self:
         """This operator on images of whole blocks, whatever size it is bound to: for a network that works on padded
         images, and crops its estimate to `size` at the end."""
-        unbound = copy.copy(self)
-        unbound.size = None
-        unbound.padding = "needed"
-        return unbound
+        return self.bound(size=None, padding="needed")
 
     def A(self, x: Tensor, **_: object) -> Tensor:
         channels, height, width = x.shape[1:]
@@ -129,8 +122,8 @@ class BlockCS(LinearPhysics):
         return self._to_image(y, self._initialiser())
 
     @torch.no_grad()
-    def fit(self, blocks: Iterable[Tensor]) -> None:
-        """Fit the linear MMSE initial estimate on training blocks, given in chunks (N, n) of values in [0, 1].
+    def fit(self, patches: Patches) -> None:
+        """Fit the linear MMSE initial estimate on `initial_blocks` training blocks.
 
         Does nothing for the other initial estimates. Raises LorunError when there are no blocks.
         """
@@ -139,7 +132,7 @@ class BlockCS(LinearPhysics):
         n = self.phi.shape[1]
         moment = torch.zeros(n, n, dtype=torch.float64)
         count = 0
-        for chunk in blocks:
+        for chunk in patches(self.block, self.initial_blocks):
             chunk = chunk.to(torch.float64)
             moment += chunk.mT @ chunk
             count += len(chunk)
@@ -241,29 +234,3 @@ def gaussian_matrix(m: int, pixels: int, seed: int) -> Tensor:
     gaussian = torch.from_numpy(np.random.default_rng(seed).standard_normal((pixels, m)))
     q, r = torch.linalg.qr(gaussian)
     return (q * r.diagonal().sign()).mT.contiguous()  # the signs make the factorisation unique
-
-
-def read_matrix(path: Path, key: str = "phi") -> Tensor:
-    """A matrix from a `.npy` file, or the variable `key` of a MATLAB `.mat` file; float64.
-
-    Raises:
-        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than a finite matrix.
-    """
-    try:
-        if path.suffix == ".mat":
-            from scipy.io import loadmat
-
-            held = loadmat(path)
-            if key not in held:
-                names = ", ".join(sorted(name for name in held if not name.startswith("__"))) or "nothing"
-                raise LorunError(f"{path}: holds no matrix named `{key}`, but {names}")
-            matrix = held[key]
-        else:
-            matrix = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise LorunError(f"{path}: cannot be read as a matrix: {error}") from error
-    if not (isinstance(matrix, np.ndarray) and matrix.ndim == 2 and matrix.dtype.kind in "fiub"):
-        raise LorunError(f"{path}: `{key}` is not a matrix of real numbers")
-    if not np.isfinite(matrix).all():
-        raise LorunError(f"{path}: `{key}` has values that are not finite")
-    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))

@@ -19,7 +19,7 @@ from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, random_blocks
 from lorun.errors import LorunError
-from lorun.methods import System, build_system, set_recompute
+from lorun.methods import System, build_system, set_recompute, training_physics
 from lorun.provenance import provenance
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
@@ -99,7 +99,7 @@ def _import(experiment: Experiment, weights: Path, runs: Path, data: Path) -> Ou
     """Take released weights instead of a training."""
     folder = runs / experiment.folder
     system = build_system(experiment)
-    if experiment.physics.initial == "lmmse":
+    if experiment.physics.fitted:
         _fit(system, experiment, load_dataset(data, experiment.data.train, "train", experiment.data.channels))
     load_released(system, experiment.method, weights)
     save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})
@@ -110,9 +110,8 @@ def _import(experiment: Experiment, weights: Path, runs: Path, data: Path) -> Ou
 
 
 def _fit(system: System, experiment: Experiment, images: dict[str, Any]) -> None:
-    """Fit the initial estimate on training blocks."""
-    physics = experiment.physics
-    system.physics.fit(random_blocks(images, physics.block, physics.initial_blocks, experiment.seed))
+    """Fit the operator's initial estimate on training images, where it is to be."""
+    system.physics.fit(lambda side, count: random_blocks(images, side, count, experiment.seed))
 
 
 class _Training:
@@ -268,8 +267,8 @@ class _Training:
     def _step(self, replica: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        # Patches are whole images to the operator, and never padded by a block for the sake of a convention.
-        physics = self.state.system.physics.at(self.config.patch, self.config.patch, padding="needed")
+        position = self.experiment.first_step + self.state.done
+        physics = training_physics(self.state.system, self.config.patch, self.experiment.seed, position)
         loss = training_step(replica, physics, x, optimizer, self.config, self.state.average)
         return self.group.mean(loss)
 

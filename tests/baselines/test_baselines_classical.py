@@ -38,7 +38,7 @@ def fitted(folder: Path) -> Callable[[float], BlockCS]:
 
     def fitted(factor: float = 1.0) -> BlockCS:
         physics = BlockCS(factor * gaussian_matrix(64, 256, 0))
-        physics.fit(random_blocks(training, physics.block, 4000, 0))
+        physics.fit(lambda side, _: random_blocks(training, side, 4000, 0))
         return physics.at(90, 100)
 
     return fitted

@@ -18,7 +18,7 @@ def name(request):
 @pytest.fixture
 def physics():
     operator = build_physics(BlockCSConfig(ratio=25, block=8))
-    operator.fit([torch.rand(200, 64)])
+    operator.fit(lambda side, count: [torch.rand(200, 64)])
     return operator
 
 

@@ -235,7 +235,7 @@ def test_a_folder_with_an_image_smaller_than_a_block(
     Image.new("L", (20, 20)).save("mine/large.png")
     Image.new("L", (20, 7)).save("mine/small.png")
     said = error(*options("evaluate", images="mine"))
-    assert said == "image small is 7 x 20, smaller than a block of 8 pixels"
+    assert said == "image small is 7 x 20, smaller than the 8 pixels that are measured together"
     assert not Path("mine.csv").exists()
 
 

@@ -115,7 +115,7 @@ def test_unbound_takes_any_size_and_returns_whole_blocks():
 def test_initial_estimate_is_the_least_squares_map_of_the_training_blocks(matrix):
     operator = physics(initial="lmmse", matrix=matrix)
     blocks = images(500, 64)
-    operator.fit([blocks[:200], blocks[200:]])
+    operator.fit(lambda side, count: [blocks[:200], blocks[200:]])
     y = blocks @ operator.phi.mT
     expected = blocks.mT @ y @ torch.linalg.inv(y.mT @ y)  # Q_init = X Y^T (Y Y^T)^-1 with samples in columns
     image = images(1, 1, 8, 8)
@@ -129,18 +129,18 @@ def test_lmmse_beats_the_adjoint_and_needs_blocks():
     errors = {}
     for initial in ("lmmse", "adjoint", "pseudo_inverse"):
         operator = physics(initial=initial)
-        operator.fit([smooth])
+        operator.fit(lambda side, count: [smooth])
         x = smooth[:1].reshape(1, 1, 8, 8)
         errors[initial] = (operator.initial_estimate(operator.A(x)) - x).square().mean().item()
     assert errors["lmmse"] < 0.01 * errors["adjoint"]
     assert errors["pseudo_inverse"] == pytest.approx(errors["adjoint"])  # the same, for orthonormal rows
     with pytest.raises(LorunError, match="no training blocks"):
-        physics(initial="lmmse").fit([])
+        physics(initial="lmmse").fit(lambda side, count: [])
 
 
 def test_learned_phi_gets_gradients_through_operator_and_initial_estimate():
     operator = physics(initial="lmmse", matrix="learned")
-    operator.fit([images(100, 64)])
+    operator.fit(lambda side, count: [images(100, 64)])
     assert [name for name, _ in operator.named_parameters()] == ["phi"]
     operator.initial_estimate(operator.A(images(1, 1, 16, 16))).square().sum().backward()
     assert operator.phi.grad.abs().sum() > 0

@@ -1,10 +1,11 @@
 """What every physics owes to the rest of the suite."""
 
+import numpy as np
 import pytest
 import torch
 from deepinv.physics import LinearPhysics
 
-from lorun.config import BlockCSConfig
+from lorun.config import BlockCSConfig, CASSIConfig
 from lorun.physics import build_physics
 
 PHYSICS = {
@@ -12,6 +13,8 @@ PHYSICS = {
     "block_cs_33": BlockCSConfig(ratio=10, block=33, count="ista_net", padding="always", initial="adjoint"),
     "block_cs_learned": BlockCSConfig(ratio=50, block=8, matrix="learned", initial="pseudo_inverse"),
     "block_cs_learned_binary": BlockCSConfig(ratio=50, block=8, matrix="learned_binary", initial="adjoint"),
+    "cassi": CASSIConfig(bands=5, mask_side=32),
+    "cassi_plain": CASSIConfig(bands=4, step=3, mask_side=26, scaling="mst", initial="shift_back", gradient="plain"),
 }
 
 
@@ -26,8 +29,8 @@ def physics(config):
 
 
 @pytest.fixture
-def x():
-    return torch.rand(2, 1, 20, 26, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+def x(config):
+    return torch.rand(2, config.channels or 1, 20, 26, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def test_is_a_deepinv_operator_that_passes_its_adjointness_test(physics, x):
@@ -42,6 +45,56 @@ def test_is_linear_and_called_like_a_function(physics, x):
 
 def test_initial_estimate_has_the_shape_of_the_image(physics, x):
     assert physics.initial_estimate(physics(x)).shape == x.shape
+
+
+def test_back_projection_is_linear_and_has_the_shape_of_the_image(physics, x):
+    y = physics.A(x)
+    back = physics.back_project(y)
+    assert back.shape == x.shape
+    torch.testing.assert_close(physics.back_project(3 * y), 3 * back)
+
+
+def test_gradient_steps_of_the_operator_approach_the_measurement(physics, x):
+    y = physics.A(x)
+    largest = max_eigenvalue(physics, x)
+    estimate = torch.zeros_like(x)
+    before = y.norm()
+    for _ in range(3):
+        estimate = estimate - physics.back_project(physics.A(estimate) - y) / largest
+        now = (physics.A(estimate) - y).norm()
+        assert now < before or now < 1e-12
+        before = now
+
+
+def max_eigenvalue(physics, x):
+    v = torch.rand_like(x)
+    for _ in range(50):
+        v = physics.back_project(physics.A(v / v.norm()))
+    return v.norm()
+
+
+def test_a_bound_operator_shares_all_it_holds(config):
+    physics = build_physics(config, torch.float64)
+    bound = physics.at(20, 26)
+    held = {tensor.data_ptr() for tensor in physics.state_dict().values()}
+    assert {tensor.data_ptr() for tensor in bound.state_dict().values()} == held
+    assert physics.size is None
+    assert bound.size == (20, 26)
+
+
+def test_an_operator_for_training_depends_on_its_generator_alone(config):
+    physics = build_physics(config, torch.float64)
+    x = torch.rand(2, config.channels or 1, 16, 16, dtype=torch.float64)
+    one, same = (physics.for_training(16, np.random.default_rng(3)) for _ in range(2))
+    assert torch.equal(one(x), same(x))
+    assert one.size == (16, 16)
+    assert one.adjointness_test(x).abs() < 1e-10
+
+
+def test_the_size_of_a_scene_follows_from_its_measurement(config, physics, x):
+    if config.name == "block_cs":
+        pytest.skip("blocks: the measurement does not tell how much was padded")
+    assert physics.scene_of(*physics.A(x).shape[2:]) == (20, 26)
 
 
 def test_state_survives_saving(config, physics, x):

@@ -1,0 +1,189 @@
+"""Coded aperture snapshot spectral imaging (CASSI): all bands of a scene on one detector.
+
+The single-disperser model of Wagadarikar et al., "Single disperser design for coded aperture snapshot spectral imaging"
+(Applied Optics 2008), as TSA-Net, MST and the unfolding networks simulate it: band b is multiplied by the mask, shifted
+to the right by b times the dispersion, and all are summed. What their papers do differently are named settings here.
+"""
+
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorun.errors import LorunError
+from lorun.physics.base import Operator
+
+Scaling = Literal["none", "mst"]
+Initial = Literal["normalised", "adjoint", "shift_back"]
+Gradient = Literal["normalised", "plain"]
+Noise = Literal["none", "shot"]
+
+
+class CASSI(Operator):
+    """One snapshot of a scene through a mask and a disperser.
+
+    x: (B, bands, H, W), values in [0, 1]. y: (B, 1, H, W + step * (bands - 1)).
+
+    y[h, v] = gain * sum over b of mask[h, v - step*b] * x[b, h, v - step*b], so A A^T is diagonal: gain^2 times the sum
+    over bands of the squared shifted mask (`row_norms`).
+
+    Bound with `at(height, width)` it sees the scene through the top left of the mask; `for_training` through a window
+    of the mask at a random place, so that a network trained on patches meets all of it. Unbound, it takes scenes of
+    any size up to the mask's, at the top left.
+
+    Args:
+        mask: (H, W), the largest scene; transmission, not negative.
+        bands: of a scene.
+        step: dispersion, pixels of shift per band.
+        scaling: "none": the sum itself, as the unfolding networks take it; "mst": times 2 / bands, the scale that the
+            end-to-end networks (MST, TSA-Net, HDNet) give their input, here a factor of A.
+        initial: x_0. "normalised": A^T (A A^T)^-1 y, the scene of least norm that gives y; "adjoint": A^T y;
+            "shift_back": 2 / bands times y shifted back for each band, whatever the mask (the input of MST).
+        gradient: a stage subtracts rho A^T (A A^T)^-1 (A x - y) ("normalised": 1 projects on the measurement, as GAP
+            does), or rho A^T (A x - y) ("plain": at most 2 / largest row norm is stable).
+        noise: "shot": see `shot_noise`; the first realisation of `noise_seed` for every scene that is scored, another
+            one at every training step.
+        quantum_efficiency: of "shot", in (0, 1].
+        noise_bits: of "shot": 2**noise_bits electrons are the full scale.
+        noise_seed: of "shot".
+        dtype: of the mask.
+
+    Raises:
+        LorunError: the mask is not a matrix, or has negative values, or nothing but zeros.
+    """
+
+    def __init__(
+        self,
+        mask: Tensor,
+        *,
+        bands: int = 28,
+        step: int = 2,
+        scaling: Scaling = "none",
+        initial: Initial = "normalised",
+        gradient: Gradient = "normalised",
+        noise: Noise = "none",
+        quantum_efficiency: float = 0.4,
+        noise_bits: int = 11,
+        noise_seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if mask.ndim != 2 or mask.numel() == 0:
+            raise LorunError(f"the mask has shape {tuple(mask.shape)}; it needs rows and columns, (height, width)")
+        if mask.min() < 0 or mask.max() <= 0:
+            raise LorunError(f"the mask has values from {mask.min():g} to {mask.max():g}; transmission is positive")
+        self.bands = bands
+        self.step = step
+        self.gain = 2 / bands if scaling == "mst" else 1.0
+        self.initial: Initial = initial
+        self.gradient: Gradient = gradient
+        self.noise: Noise = noise
+        self.quantum_efficiency = quantum_efficiency
+        self.noise_bits = noise_bits
+        self.noise_seed = noise_seed
+        self.corner = (0, 0)
+        self.register_buffer("mask", mask.to(dtype).clone())
+
+    @property
+    def dispersion(self) -> int:
+        """Pixels by which a measurement is wider than its scene."""
+        return self.step * (self.bands - 1)
+
+    def at(self, height: int, width: int) -> Self:
+        largest = tuple(self.mask.shape)
+        if height > largest[0] or width > largest[1]:
+            raise LorunError(f"a scene of {height} x {width} is larger than the mask of {largest[0]} x {largest[1]}")
+        return super().at(height, width)
+
+    def for_training(self, side: int, random: np.random.Generator) -> Self:
+        self.at(side, side)
+        top, left = (int(random.integers(length - side + 1)) for length in self.mask.shape)
+        return self.bound(size=(side, side), corner=(top, left), noise_seed=int(random.integers(2**63)))
+
+    def scene_of(self, height: int, width: int) -> tuple[int, int]:
+        return height, width - self.dispersion
+
+    def aperture(self, height: int, width: int) -> Tensor:
+        """The part of the mask that a scene of that size is seen through: (height, width)."""
+        if self.size is not None and (height, width) != self.size:
+            raise LorunError(f"the operator is bound to {self.size} scenes, this one is {(height, width)}")
+        top, left = self.corner
+        window: Tensor = self.mask[top : top + height, left : left + width]
+        if window.shape != (height, width):
+            self.at(height, width)  # tells what is wrong
+        return window
+
+    def shift(self, x: Tensor) -> Tensor:
+        """Shift band b by b * step pixels to the right and sum: (B, bands, H, W) -> (B, 1, H, W + dispersion)."""
+        batch, bands, height, width = x.shape
+        if bands != self.bands:
+            raise LorunError(f"the operator has {self.bands} bands, this scene {bands}")
+        # The adjoint of `unfold`, which cuts one window per band out of a row: what overlaps is summed.
+        summed = torch.ops.aten.unfold_backward(
+            x.transpose(1, 2), [batch, height, width + self.dispersion], 2, width, self.step
+        )
+        return summed[:, None]
+
+    def shift_back(self, y: Tensor) -> Tensor:
+        """The window of y that belongs to each band: (B, 1, H, W + dispersion) -> (B, bands, H, W), a view."""
+        if y.shape[1] != 1 or y.shape[3] <= self.dispersion:
+            raise LorunError(
+                f"a measurement of {self.bands} bands is (B, 1, H, W) with W above {self.dispersion}, "
+                f"this one has shape {tuple(y.shape)}"
+            )
+        return y[:, 0].unfold(2, y.shape[3] - self.dispersion, self.step).transpose(1, 2)
+
+    def A(self, x: Tensor, **_: object) -> Tensor:
+        return self.shift(x * (self.gain * self.aperture(*x.shape[2:])))
+
+    def A_adjoint(self, y: Tensor, **_: object) -> Tensor:
+        windows = self.shift_back(y)
+        return windows * (self.gain * self.aperture(*windows.shape[2:]))
+
+    def A_dagger(self, y: Tensor, **_: object) -> Tensor:
+        """A^T (A A^T)^-1 y: the scene of least norm that gives y, exact since A A^T is diagonal."""
+        return self.A_adjoint(y / self.row_norms(y.shape[2], y.shape[3] - self.dispersion))
+
+    def row_norms(self, height: int, width: int) -> Tensor:
+        """The diagonal of A A^T for scenes of that size, (1, 1, height, width + dispersion).
+
+        Where no light falls it is 0, and 1 is put in its place before anything is divided by it.
+        """
+        squared = (self.gain * self.aperture(height, width)) ** 2
+        norms = self.shift(squared.expand(1, self.bands, -1, -1))
+        return torch.where(norms > 0, norms, torch.ones_like(norms))
+
+    def forward(self, x: Tensor, **_: object) -> Tensor:
+        """Measure x, with noise if there is any."""
+        y = self.A(x)
+        return self.shot_noise(y) if self.noise == "shot" else y
+
+    def shot_noise(self, y: Tensor) -> Tensor:
+        """A measurement that counts electrons: n ~ Binomial(floor(L f / q), q), y' = n / L in the units of y.
+
+        f is the sum over bands times 2 / bands; q the quantum efficiency; L = 2**noise_bits. The mean is y (but for the
+        floor), the variance of f about (1 - q) f / L: the model of TSA-Net (Meng, Ma and Yuan, ECCV 2020) for real
+        captures.
+        """
+        unit = self.gain * self.bands / 2
+        levels = float(2**self.noise_bits)
+        photons = torch.floor(y.clamp_min(0) / unit * levels / self.quantum_efficiency)
+        generator = torch.Generator(y.device).manual_seed(self.noise_seed)
+        electrons = torch.binomial(photons, torch.full_like(photons, self.quantum_efficiency), generator=generator)
+        return electrons / levels * unit
+
+    def initial_estimate(self, y: Tensor) -> Tensor:
+        if self.initial == "shift_back":
+            return self.shift_back(y) * (2 / self.bands / self.gain)
+        estimate: Tensor = self.A_adjoint(y) if self.initial == "adjoint" else self.A_dagger(y)
+        return estimate
+
+    def back_project(self, residual: Tensor) -> Tensor:
+        projected: Tensor = self.A_adjoint(residual) if self.gradient == "plain" else self.A_dagger(residual)
+        return projected
+
+
+def random_mask(height: int, width: int, seed: int) -> Tensor:
+    """A mask of open (1) and closed (0) squares of a pixel, half of them open on average; float64."""
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 2, (height, width)).astype(float))

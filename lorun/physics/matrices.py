@@ -1,0 +1,35 @@
+"""Reading what operators are made from: matrices in .npy and MATLAB files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorun.errors import LorunError
+
+
+def read_matrix(path: Path, key: str = "phi") -> Tensor:
+    """A matrix from a `.npy` file, or the variable `key` of a MATLAB `.mat` file; float64.
+
+    Raises:
+        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than a finite matrix.
+    """
+    try:
+        if path.suffix == ".mat":
+            from scipy.io import loadmat
+
+            held = loadmat(path)
+            if key not in held:
+                names = ", ".join(sorted(name for name in held if not name.startswith("__"))) or "nothing"
+                raise LorunError(f"{path}: holds no matrix named `{key}`, but {names}")
+            matrix = held[key]
+        else:
+            matrix = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:
+        raise LorunError(f"{path}: cannot be read as a matrix: {error}") from error
+    if not (isinstance(matrix, np.ndarray) and matrix.ndim == 2 and matrix.dtype.kind in "fiub"):
+        raise LorunError(f"{path}: `{key}` is not a matrix of real numbers")
+    if not np.isfinite(matrix).all():
+        raise LorunError(f"{path}: `{key}` has values that are not finite")
+    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))
