@@ -230,7 +230,7 @@ class TrainingConfig(_Config):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="limit of the gradient's global norm")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are scored")
-    loss: Literal["mse", "l1"] = "mse"
+    loss: Literal["mse", "l1", "rmse"] = Field("mse", description="rmse: the root of the batch's mean squared error")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast on a GPU that has it, float32 elsewhere"
     )

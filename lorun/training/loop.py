@@ -123,6 +123,8 @@ class _Training:
         self.group = group
         self.steps = experiment.last_step - experiment.first_step
         share = group.share(self.config.batch)
+        if group.size > 1 and self.config.loss == "rmse":
+            raise LorunError(f"the loss 'rmse' is of the whole batch, which {group.size} processes share: train in one")
         if device.type == "cpu":
             torch.set_num_threads(self.config.cpu_threads)
             torch.use_deterministic_algorithms(True)
