@@ -95,6 +95,7 @@ class Dataset(_Entry):
     built_by: str | None = Field(None, description="module that builds it from what is installed")
     upstream: list[Upstream] = Field(default_factory=list)
     manual: Manual | None = None
+    simulated: bool = Field(False, description="made by a program instead of captured; every table says so")
     splits: dict[str, list[str]] = Field(
         default_factory=lambda: dict(OWN_LAYOUT),
         description="split -> patterns of paths, `{kind}` standing for gray or rgb where both are there",

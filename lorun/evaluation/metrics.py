@@ -1,17 +1,53 @@
-"""PSNR and SSIM of one image pair, in float64 on the CPU so that no digit depends on the device.
+"""What is measured, and PSNR and SSIM of one image pair, in float64 on the CPU so that no digit depends on the device.
 
 Every function takes two finite float tensors of the same shape (C, H, W), C = 1 or 3, with values in [0, 1],
 as they are: clipping, rounding, cropping and checking belong to `lorun.evaluation.protocols.score`.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How tables and figures speak of a metric.
+
+    name    in rows and columns
+    title   for people
+    unit    "" for none
+    better  which values are
+    digits  decimals that tables for people show
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    digits: int
+
+    @property
+    def heading(self) -> str:
+        """The title with its unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "PSNR", "dB", "higher", 2),
+        Metric("ssim", "SSIM", "", "higher", 4),
+        Metric("sam", "SAM", "degrees", "lower", 2),
+        Metric("residual", "residual", "ratio", "lower", 4),
+    )
+}
+"""Every metric there is, in the order of the tables' columns."""
 
 PSNR_LIMIT = 80.0
 """dB. Mean squared errors below 1e-8 all score this, so that a perfect image has a finite PSNR to average."""

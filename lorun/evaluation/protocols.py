@@ -34,6 +34,7 @@ class Protocol:
               round or truncate to 8-bit integers
     ssim      which SSIM (`lorun.evaluation.metrics.ssim`)
     source    who measures so
+    metrics   what it gives (`lorun.evaluation.metrics.METRICS`); tables lead with the first
     channels  C of both images
     border    pixels cropped from each side of both images
     """
@@ -43,6 +44,7 @@ class Protocol:
     before: Before
     ssim: SsimKind
     source: str
+    metrics: tuple[str, ...] = ("psnr", "ssim")
     channels: int = 1
     border: int = 0
 

@@ -20,8 +20,6 @@ from lorun.training.loop import WEIGHTS
 from lorun.training.outcome import Outcome, read_outcome
 from lorun.training.weights import load_state, load_weights
 
-METRICS = ("psnr", "ssim")
-
 
 def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> list[dict[str, Any]]:
     """Rows of one run on the test split of its datasets, one per image, protocol and metric.
@@ -41,7 +39,7 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
             {**common, "dataset": name, "image": None, "protocol": protocol, "metric": metric, "value": None}
             for name in names
             for protocol in experiment.evaluation.protocols
-            for metric in METRICS
+            for metric in get_protocol(protocol).metrics
         ]
     system = load_system(experiment, runs).to(device)
     rows = []

@@ -8,20 +8,30 @@ import pandas as pd
 
 from lorun.config import Experiment, Profile
 from lorun.data.images import Pixels, load_dataset, read_image
+from lorun.evaluation.metrics import METRICS, Metric
+from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_atomically
+from lorun.results.summary import shown
 
 
 def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path) -> list[Path]:
-    """Write `psnr_parameters_TASK_DATASET_SETTING.png` and `strip_TASK_DATASET_SETTING.png`; return their paths."""
+    """Write `psnr_parameters_TASK_DATASET_SETTING.png` and `strip_TASK_DATASET_SETTING.png`; return their paths.
+
+    Both show the leading metric of the first protocol, which the name of the former begins with.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     written = []
     for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
         evaluation = profile.tasks[str(task)].evaluation
-        first = of[of.protocol == evaluation.protocols[0]]
+        protocol = get_protocol(evaluation.protocols[0])
+        metric = METRICS[protocol.metrics[0]]
+        first = of[of.protocol == protocol.name]
         name = f"{task}_{dataset}_{setting}.png"
-        written.append(_save(folder / f"psnr_parameters_{name}", _psnr_against_parameters(first)))
+        heading = profile.tasks[str(task)].physics_of(str(setting)).heading
+        against = _score_against_parameters(first, metric, heading)
+        written.append(_save(folder / f"{metric.name}_parameters_{name}", against))
         channels = profile.tasks[str(task)].data.channels
         images = load_dataset(data, str(dataset), "test", channels) if evaluation.keep else {}
         kept = next((image for image in evaluation.keep if image in images), None)
@@ -29,33 +39,34 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
             experiments = [
                 profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in first.method
             ]
-            strip = _strip(experiments, first, str(dataset), kept, images[kept], runs=runs)
+            strip = _strip(experiments, first, metric, str(dataset), kept, images[kept], runs=runs)
             written.append(_save(folder / f"strip_{name}", strip))
     return written
 
 
-def _psnr_against_parameters(summary: pd.DataFrame) -> Any:
+def _score_against_parameters(summary: pd.DataFrame, metric: Metric, heading: str) -> Any:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     one = summary.iloc[0]
-    known = summary[summary.psnr.notna() & (summary.parameters_network.fillna(0) > 0)]
+    scored = summary.assign(score=summary[metric.name], sd=summary[f"{metric.name}_sd"]).dropna(subset="score")
+    known = scored[scored.parameters_network.fillna(0) > 0]
     for _, row in known.iterrows():
         marker = "D" if str(row.method).startswith("lorun") else "o"
-        error = 0.0 if pd.isna(row.psnr_sd) else row.psnr_sd
-        axes.errorbar(row.parameters_network, row.psnr, yerr=error, fmt=marker, capsize=3)
+        error = 0.0 if pd.isna(row.sd) else row.sd
+        axes.errorbar(row.parameters_network, row.score, yerr=error, fmt=marker, capsize=3)
         axes.annotate(
             row.method,
-            (row.parameters_network, row.psnr),
+            (row.parameters_network, row.score),
             xytext=(6, 4),
             textcoords="offset points",
             fontsize=8,
         )
-    for _, row in summary[(summary.parameters_network == 0) & summary.psnr.notna()].iterrows():
-        axes.axhline(row.psnr, color="0.6", linestyle=":", linewidth=1)
+    for _, row in scored[scored.parameters_network == 0].iterrows():
+        axes.axhline(row.score, color="0.6", linestyle=":", linewidth=1)
         axes.annotate(
             f"{row.method} (no parameters)",
-            (0.02, row.psnr),
+            (0.02, row.score),
             va="bottom",
             xycoords=("axes fraction", "data"),
             fontsize=8,
@@ -64,9 +75,9 @@ def _psnr_against_parameters(summary: pd.DataFrame) -> Any:
         axes.set_xscale("log")
         axes.margins(x=0.18)
     axes.set_xlabel("parameters of the network (operator not counted)")
-    axes.set_ylabel(f"PSNR (dB), {one.protocol}")
+    axes.set_ylabel(f"{metric.heading}, {one.protocol}{'' if metric.better == 'higher' else ' (lower is better)'}")
     axes.set_title(
-        f"{one.task}, {one.dataset}, {one.ratio:g} %: mean ± sd over {int(summary.seeds.max())} seeds",
+        f"{one.task}, {shown(one.dataset, one.simulated)}, {heading}: mean ± sd over {int(summary.seeds.max())} seeds",
         fontsize=10,
     )
     axes.grid(alpha=0.3)
@@ -74,7 +85,14 @@ def _psnr_against_parameters(summary: pd.DataFrame) -> Any:
 
 
 def _strip(
-    experiments: list[Experiment], summary: pd.DataFrame, dataset: str, image: str, truth: Pixels, *, runs: Path
+    experiments: list[Experiment],
+    summary: pd.DataFrame,
+    metric: Metric,
+    dataset: str,
+    image: str,
+    truth: Pixels,
+    *,
+    runs: Path,
 ) -> Any:
     """The same crop of a kept image: the truth, then every method's reconstruction with the first seed."""
     import matplotlib.pyplot as plt
@@ -85,19 +103,20 @@ def _strip(
         path = runs / experiment.folder / "reconstructions" / dataset / f"{image}.png"
         panels.append((experiment.method, read_image(path, channels) if path.exists() else None))
     top, left, side = evaluation.strip
-    scores = summary.set_index("method").psnr
+    scores, unit = summary.set_index("method")[metric.name], metric.unit or metric.title
     figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.2), layout="constrained", squeeze=False)
     for place, (title, pixels) in zip(axes[0], panels, strict=True):
         place.set_axis_off()
-        psnr = scores.get(title)
-        place.set_title(title if psnr is None or pd.isna(psnr) else f"{title}\n{psnr:.2f} dB", fontsize=8)
+        score = scores.get(title)
+        place.set_title(title if pd.isna(score) else f"{title}\n{score:.{metric.digits}f} {unit}", fontsize=8)
         if pixels is None:
             place.text(0.5, 0.5, "no result", ha="center", va="center", transform=place.transAxes, fontsize=8)
             continue
         crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
         place.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     figure.suptitle(
-        f"{dataset}, {image}, rows {top}+{side}, columns {left}+{side}; dB: mean over all test images",
+        f"{shown(dataset, summary.simulated.iloc[0])}, {image}, rows {top}+{side}, columns {left}+{side}; "
+        f"{unit}: mean over all test images",
         fontsize=8,
     )
     return figure

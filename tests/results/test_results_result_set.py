@@ -15,7 +15,7 @@ from PIL import Image
 from lorun.accounting.account import account
 from lorun.config import PRETRAIN, load_profile
 from lorun.errors import LorunError
-from lorun.evaluation.reconstruct import METRICS, evaluate
+from lorun.evaluation.reconstruct import evaluate
 from lorun.results.figures import write_figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
@@ -82,7 +82,7 @@ def test_the_set_is_complete(tiny_profile, runs, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES
     methods = tiny_profile.tasks["cs"].methods
     rows = read_rows(tmp_path / "out/rows.csv")
-    assert len(rows) == len(methods) * 2 * 2 * len(METRICS)  # two images, two protocols
+    assert len(rows) == len(methods) * 2 * 2 * 2  # images, protocols, metrics
     assert (rows.status == "completed").all()
     assert not rows.duplicated(["method", "image", "protocol", "metric"]).any()
     assert summary.method.tolist() == methods * 2
@@ -210,7 +210,7 @@ def test_in_part_a_missing_run_is_a_row_that_says_why(tiny_profile, own_runs, tm
         ("lorun", "not_run", None),
     ]:
         of = rows[rows.method == method]
-        assert len(of) == 2 * len(METRICS)  # per protocol and metric
+        assert len(of) == 2 * 2  # per protocol and metric
         assert of["value"].isna().all()
         assert set(of.status) == {status}
         assert set(of.message.dropna()) == ({message} if message else set())
@@ -263,6 +263,29 @@ def test_a_diverged_training_is_a_row_with_its_status(tiny_profile_file, tiny_da
     assert summary.seeds.tolist() == [0, 0]
 
 
+REGISTRY = """\
+tiny:
+  role: train+test
+  tasks: [cs]
+  what: patterns
+  licence: CC0
+  redistribution: "yes"
+  citation: nobody
+  built_by: tests
+  simulated: {}
+"""
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_registry_says_what_is_simulated(tiny_profile, tmp_path, simulated):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/registry.yaml").write_text(REGISTRY.format(str(simulated).lower()))
+    write_result_set(tiny_profile, tmp_path / "none", tmp_path / "out", partial=True, data=tmp_path / "data")
+    assert set(pd.read_csv(tmp_path / "out/summary.csv").simulated) == {simulated}
+    for page in ("summary.md", "details.md"):
+        assert ("tiny (simulated)" in (tmp_path / "out" / page).read_text()) == simulated
+
+
 def pixels(path):
     with Image.open(path) as image:
         image.load()
@@ -298,6 +321,17 @@ def test_figures_show_a_method_without_result_as_such(tiny_profile, own_runs, ru
 
 def test_figures_of_a_profile_that_has_not_run_are_drawn(tiny_profile, tiny_data, tmp_path):
     assert {path.name for path in draw(tiny_profile, tmp_path / "none", tiny_data, tmp_path)} == FIGURES
+
+
+def test_figures_tell_simulated_data(tiny_profile, runs, tiny_data, tmp_path):
+    summary = write_result_set(tiny_profile, runs, tmp_path)
+    drawn = {}
+    for simulated in (True, False):
+        said, folder = summary.assign(simulated=simulated), tmp_path / str(simulated)
+        drawn[simulated] = write_figures(tiny_profile, said, runs=runs, data=tiny_data, folder=folder)
+    for one, other in zip(drawn[True], drawn[False], strict=True):
+        assert one.name == other.name
+        assert one.read_bytes() != other.read_bytes()
 
 
 @pytest.mark.parametrize(("keep", "strips"), [([], 0), (["camera"], 0), (["camera", "blobs"], 1)])

@@ -236,6 +236,26 @@ def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
     assert "a training step on 2 patches of 16 pixels; inference and GFLOPs of one image of 24 pixels" in page
 
 
+def test_the_operator_is_named_and_its_count_of_measurements_where_it_has_one(make_profile):
+    profile = make_profile([0])
+    assert set(summarised(profile, SCORES).operator) == {"fixed_gaussian_8"}
+    heading = "Ratio 25 %, Phi fixed_gaussian_8, "
+    assert f"{heading}m = 16 per block, 1 test images" in page_of(profile, SCORES, [account("lorun", m=16)])
+    assert f"{heading}1 test images" in page_of(profile, SCORES, [account("lorun", m=None)])
+
+
+def test_simulated_data_are_called_so_in_every_table(make_profile):
+    profile = make_profile([0])
+    captured, summary = (summarise(profile, to_frame(SCORES), [], simulated=names) for names in ([], ["tiny"]))
+    assert summary.simulated.all()
+    assert not captured.simulated.any()
+    for scored in (captured, summary):
+        claimed = claims(profile, scored)
+        text = render(profile, scored, claimed, compare(profile, scored)) + render_details(profile, scored)
+        assert ("## cs, tiny (simulated), r25\n" in text) == scored.simulated.all()
+        assert text.count("tiny (simulated)") == (2 + len(claimed) if scored.simulated.all() else 0)
+
+
 def test_who_has_which_checkpoint_policy_is_told_where_they_differ(make_profile):
     rows = rows_of("separate", 0, [30, 31], [0.5, 0.5]) + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
     for row in rows:
