@@ -85,21 +85,6 @@ class BlockCSConfig(_Config):
         return self.matrix.startswith("learned")
 
     @property
-    def kind(self) -> str:
-        """What may share a ranking, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
-        return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
-
-    @property
-    def heading(self) -> str:
-        """For the tables' headings."""
-        return f"ratio {self.ratio:g} %, Phi {self.kind}"
-
-    @property
-    def published_as(self) -> float | str:
-        """The key under which published tables have it: the ratio in percent."""
-        return self.ratio
-
-    @property
     def files(self) -> list[Path]:
         """The files that it is made from."""
         return [path for path in (self.matrix_file, self.initial_file) if path is not None]
@@ -111,7 +96,7 @@ class BlockCSConfig(_Config):
 
     @property
     def kind(self) -> str:
-        """What a ranking may be of, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
+        """What may share a ranking, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
         return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lorun.config import BlockCSConfig
+from lorun.config import PhysicsConfig
 
 _CONFIDENCE = ("own", "cited", "note", "inferred")  # best first
 
@@ -24,7 +24,7 @@ class Score:
     confidence: str
 
 
-def published_scores(task: str, dataset: str, method: str, physics: BlockCSConfig) -> list[Score]:
+def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfig) -> list[Score]:
     """All published scores of `method` with the same dataset, kind of operator and setting, the most trusted first.
 
     An entry without `operator` is of a task that knows one kind alone.
