@@ -11,6 +11,7 @@ from torch import Tensor
 from lorun.config import Experiment
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
+from lorun.data.patches import in_unit_range
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.files import write_atomically
@@ -87,7 +88,7 @@ def load_system(experiment: Experiment, runs: Path) -> System:
 def reconstruct(
     system: System, images: Mapping[str, np.ndarray], device: torch.device
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Measure and reconstruct each image (uint8, (C, H, W)): name, truth and estimate (C, H, W), float32, on the CPU.
+    """Measure and reconstruct each image (C, H, W): name, truth and estimate (C, H, W), float32, on the CPU.
 
     Raises:
         LorunError: an image is smaller than a block.
@@ -97,7 +98,7 @@ def reconstruct(
         height, width = image.shape[1:]
         if min(height, width) < block:
             raise LorunError(f"image {name} is {height} x {width}, smaller than a block of {block} pixels")
-        truth = torch.from_numpy(image).float().div(255)
+        truth = in_unit_range(torch.tensor(image))
         estimate = system(truth[None].to(device), system.physics.at(height, width))[0]
         yield name, truth, estimate.float().cpu()
 
