@@ -212,7 +212,14 @@ class DataConfig(_Config):
     train: str = Field(description="dataset whose train split is learned from")
     validation: str = Field(description="dataset whose validation split watches the training")
     test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
-    channels: Literal[1, 3] = 1
+    channels: Literal[1, 3, 28] = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
+    mosaic: bool = Field(
+        False,
+        exclude_if=lambda mosaic: (
+            not mosaic
+        ),  # absent, so that keys and hashes are those of before there was such a thing
+        description="make half of each batch 2 x 2 mosaics of crops of half the side",
+    )
 
 
 class TrainingConfig(_Config):

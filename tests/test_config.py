@@ -133,6 +133,7 @@ def test_every_experiment_of_a_profile_has_a_folder_of_its_own(tiny_profile):
         lambda task: task["training"].update(recompute="stage"),
         lambda task: task["training"].update(recompute="auto", memory_budget=100),
         lambda task: task.update(strategies=["lorun"]),
+        lambda task: task["data"].update(mosaic=False),
     ],
 )
 def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_file, edit):
@@ -149,6 +150,7 @@ def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_f
         (lambda task: task["unfolding"].update(noise_level=0.2), {"shared_sigma"}),
         (lambda task: task["training"].update(phase1_steps=3), {"lorun", PRETRAIN}),
         (lambda task: task["training"].update(steps=9), {*STRATEGIES}),
+        (lambda task: task["data"].update(mosaic=True), {*STRATEGIES, PRETRAIN}),
     ],
 )
 def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, tiny_profile_file, edit, touched):

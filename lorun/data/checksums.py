@@ -66,7 +66,7 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
 
 
 def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
-    """The files of a split, sorted by their path inside the dataset; `kind` is "gray" or "rgb".
+    """The files of a split, sorted by their path inside the dataset; `kind` is "gray", "rgb" or "cube".
 
     Raises UnknownName for an unknown split, LorunError when it has no images of that kind.
     """
@@ -77,9 +77,11 @@ def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
         raise UnknownName(f"split of {name}", split, splits)
     patterns = OWN_LAYOUT if entry is None else entry.splits
     files = sorted(file for file in manifest if split_of(patterns, file, kind) == split)
-    if not files:
+    other_kind = entry is not None and (entry.cubes is not None) != (kind == "cube")
+    if not files or other_kind:
+        what = "cubes" if kind == "cube" else f"{kind} images"
         raise LorunError(
-            f"dataset {name!r} has no {kind} images in its split {split}: choose another split or number of channels"
+            f"dataset {name!r} has no {what} in its split {split}: choose another split or number of channels"
         )
     return files
 

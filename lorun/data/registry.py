@@ -18,7 +18,7 @@ _GITHUB = "https://github.com/"
 _RAW = "https://raw.githubusercontent.com/"
 
 OWN_LAYOUT: Mapping[str, list[str]] = {split: [f"{split}/{{kind}}/*"] for split in ("train", "validation", "test")}
-"""How the images of a dataset lie that says nothing else: SPLIT/gray/FILE and SPLIT/rgb/FILE."""
+"""How the images of a dataset lie that says nothing else: SPLIT/gray/FILE, SPLIT/rgb/FILE, SPLIT/cube/FILE."""
 
 
 class _Entry(BaseModel):
@@ -72,7 +72,16 @@ class Expectation(_Entry):
     shape: list[int] | None = Field(None, description="of the variable")
     low: float | None = Field(None, description="smallest value allowed in the variable")
     high: float | None = Field(None, description="largest value allowed in the variable")
-    divide: float | None = Field(None, description="what its values are divided by before use")
+
+
+class CubeFormat(_Entry):
+    """How the spectral cubes of a dataset are stored; see `lorun.data.cubes`."""
+
+    wavelengths: Literal["kaist", "cave"] = Field(description="of the bands: 28 as KAIST, 31 as CAVE")
+    variable: list[str] | None = Field(None, description="accepted names of the variable in a .mat file")
+    divide: float | None = Field(
+        None, gt=0, description="what all values are divided by; by default integers by the largest of their type"
+    )
 
 
 class Manual(_Entry):
@@ -95,10 +104,11 @@ class Dataset(_Entry):
     built_by: str | None = Field(None, description="module that builds it from what is installed")
     upstream: list[Upstream] = Field(default_factory=list)
     manual: Manual | None = None
-    simulated: bool = Field(False, description="made by a program instead of captured; every table says so")
+    cubes: CubeFormat | None = Field(None, description="how its files are read, where they are spectral cubes")
+    simulated: bool = Field(False, description="made by a model instead of measured; tables say so")
     splits: dict[str, list[str]] = Field(
         default_factory=lambda: dict(OWN_LAYOUT),
-        description="split -> patterns of paths, `{kind}` standing for gray or rgb where both are there",
+        description="split -> patterns of paths, `{kind}` standing for gray, rgb or cube where several are there",
     )
 
     @model_validator(mode="after")
@@ -115,6 +125,12 @@ class Dataset(_Entry):
         if self.manual is not None:
             return [self.manual.how]
         return sorted({one.source for one in self.upstream})
+
+
+def is_simulated(root: Path, name: str) -> bool:
+    """Whether the registry says that a dataset is made by a model instead of measured."""
+    entry = read_registry(root).get(name)
+    return entry is not None and entry.simulated
 
 
 def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | None:
@@ -147,5 +163,5 @@ def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     except yaml.YAMLError as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        keys = {name for model in (Dataset, Upstream, Manual, Expectation) for name in model.model_fields}
+        keys = {name for model in (Dataset, Upstream, Manual, Expectation, CubeFormat) for name in model.model_fields}
         raise LorunError(f"{path}: {explain(error, keys)}") from error

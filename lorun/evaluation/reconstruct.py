@@ -11,6 +11,7 @@ from torch import Tensor
 from lorun.config import Experiment
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
+from lorun.data.patches import in_unit_range
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.files import write_atomically
@@ -85,7 +86,7 @@ def load_system(experiment: Experiment, runs: Path) -> System:
 def reconstruct(
     system: System, images: Mapping[str, np.ndarray], device: torch.device
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Measure and reconstruct each image (uint8, (C, H, W)): name, truth and estimate (C, H, W), float32, on the CPU.
+    """Measure and reconstruct each image (C, H, W): name, truth and estimate (C, H, W), float32, on the CPU.
 
     Raises:
         LorunError: an image is of a size that the operator does not measure.
@@ -101,7 +102,7 @@ def reconstruct(
             physics = system.physics.at(height, width)
         except LorunError as error:
             raise LorunError(f"image {name}: {error}") from error
-        truth = torch.from_numpy(image).float().div(255)
+        truth = in_unit_range(torch.tensor(image))
         estimate = system(truth[None].to(device), physics)[0]
         yield name, truth, estimate.float().cpu()
 
