@@ -1,5 +1,6 @@
 """Published scores beside ours: which one, by which protocol, with which verdict."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from lorun.config import BlockCSConfig, load_profile
-from lorun.evaluation.protocols import PROTOCOLS
+from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.results.comparison import TOLERANCE, compare
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
@@ -78,6 +79,12 @@ def test_another_protocol_is_not_compared(set11):
     assert set(found.protocol) == {"cs_float_y"}
     assert set(found.verdict) == {"missing"}
     assert found.ours.isna().all()
+
+
+def test_what_a_protocol_does_not_give_is_not_missing(set11, monkeypatch):
+    protocol = get_protocol("cs_float_y")
+    monkeypatch.setitem(PROTOCOLS, protocol.name, replace(protocol, measures=protocol.measures[:1]))
+    assert set(compared(set11(RELEASED), 32.44, 0.9237).metric) == {"psnr"}
 
 
 def test_a_failed_run_is_missing(set11):
@@ -158,5 +165,5 @@ def test_a_simulated_dataset_is_called_so(set11):
 
 
 def test_every_published_score_names_a_protocol_of_ours_or_none():
-    for entry in _published()["cs"]:
+    for entry in [*_published()["cs"], *_published()["cassi"]]:
         assert entry["protocol"] is None or entry["protocol"] in PROTOCOLS

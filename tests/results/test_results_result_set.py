@@ -222,6 +222,20 @@ def test_in_part_a_missing_run_is_a_row_that_says_why(tiny_profile, own_runs, tm
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES
 
 
+def test_in_part_every_protocol_has_the_rows_of_its_metrics(tiny_profile_file, tmp_path):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["evaluation"]["protocols"] = ["measurement_residual", "cs_float_y"]
+    said["tasks"]["cs"].update(strategies=["shared"], baselines=[])
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    _, rows = partial(load_profile(tiny_profile_file), tmp_path / "none", tmp_path / "out")
+    found = list(zip(rows.protocol, rows.metric, rows.status, strict=True))
+    pairs = [("measurement_residual", "residual"), ("cs_float_y", "psnr"), ("cs_float_y", "ssim")]
+    assert found == [(*one, "not_run") for one in pairs]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())["cs"]["tiny"]["r25"]
+    assert list(summary["measurement_residual"]["shared"])[:3] == ["residual", "residual_sd", "parameters_network"]
+    assert list(summary["cs_float_y"]["shared"])[:4] == ["psnr", "psnr_sd", "ssim", "ssim_sd"]
+
+
 def test_in_part_a_run_that_was_only_interrupted_has_not_failed(tiny_profile, own_runs, tmp_path):
     progress = "cs/r25/shared seed 0: step 0/8: starts\ncs/r25/shared seed 0: step 4/8: loss 0.1\n"
     folder = undo_evaluation(tiny_profile, own_runs, "shared", train=progress)
@@ -249,6 +263,7 @@ def test_a_diverged_training_is_a_row_with_its_status(tiny_profile_file, tiny_da
     task = said["tasks"]["cs"]
     task["training"]["learning_rate"] = 1e30
     task.update(strategies=["block1"], baselines=[])
+    task["evaluation"]["protocols"] = ["cs_float_y", "measurement_residual"]
     tiny_profile_file.write_text(yaml.safe_dump(said))
     profile = load_profile(tiny_profile_file)
     (experiment,) = profile.experiments()
@@ -259,6 +274,7 @@ def test_a_diverged_training_is_a_row_with_its_status(tiny_profile_file, tiny_da
     summary, rows = partial(profile, runs, tmp_path / "out")
     assert set(rows.status) == set(summary.status) == {"diverged"}
     assert rows["value"].isna().all()
+    assert rows.metric.tolist() == ["psnr", "ssim", "residual"]
     assert rows.message.str.fullmatch(r"loss is nan at step \d with learning rate \S+e\+29").all()
     assert summary.seeds.tolist() == [0, 0]
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lorun.config import load_profile
+from lorun.evaluation.metrics import METRICS
 from lorun.results.comparison import compare
 from lorun.results.markdown import render, render_details
 from lorun.results.rows import to_frame
@@ -72,6 +73,42 @@ def test_protocols_do_not_mix(make_profile):
     summary = summarised(make_profile([0]), rows)
     assert line(summary, "lorun")["psnr"] == 30
     assert line(summary, "lorun", SECOND)["psnr"] == 20
+
+
+RESIDUAL = "measurement_residual"
+
+
+def residuals_of(method, seed, values):
+    row = {**rows_of(method, seed, protocol=RESIDUAL)[0], "metric": "residual"}
+    return [{**row, "image": f"image{place}", "value": value} for place, value in enumerate(values)]
+
+
+def test_a_protocol_has_its_own_metrics_and_columns(make_profile):
+    profile = make_profile(evaluation={"protocols": [FIRST, RESIDUAL]})
+    rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, [33, 35], [0.8, 0.8])
+    rows += residuals_of("lorun", 0, [0.01, 0.03]) + residuals_of("lorun", 1, [0.02, 0.06])
+    summary = summarised(profile, rows)
+    assert set(METRICS) <= set(summary.columns)
+    scored, measured = line(summary, "lorun"), line(summary, "lorun", RESIDUAL)
+    assert all(pd.isna(scored[name]) for name in ("sam", "sam_sd", "residual", "residual_sd"))
+    assert (measured["residual"], measured["residual_sd"]) == (0.03, pytest.approx(0.02 / math.sqrt(2), abs=1e-6))
+    assert all(pd.isna(measured[name]) for name in ("psnr", "psnr_sd", "ssim", "ssim_sd", "sam"))
+    page = render(profile, summary, claims(profile, summary), compare(profile, summary))
+    assert tables(page)[0][0][1:4] == ["PSNR (dB)", "SSIM", "status"]
+    other = tables(render_details(profile, summary))[0]
+    assert other[0] == ["method", "residual (ratio)", "status"]
+    assert other[3][:2] == ["lorun", "0.0300 ± 0.0141"]
+    assert "* PSNR, SSIM and residual: mean over seeds" in page
+    assert "; less is better in residual.\n" in page
+
+
+def test_claims_are_in_the_leading_metric(make_profile):
+    profile = make_profile([0], evaluation={"protocols": [RESIDUAL]})
+    rows = residuals_of("lorun", 0, [0.03]) + residuals_of("separate", 0, [0.05])
+    found = claims(profile, summarised(profile, rows)).set_index("claim")
+    one = found.loc["residual, LoRun - Block-K (on par or below)"]
+    assert (one.ours, one.unit) == (-0.02, "ratio")
+    assert pd.isna(one.published)  # the paper says nothing of it
 
 
 def test_one_seed_has_no_spread(make_profile):
