@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lorun.errors import LorunError, UnknownName
 
@@ -533,6 +533,12 @@ class Profile(_Config):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _null_is_no_task(cls, tasks: Any) -> Any:
+        """A profile that extends another leaves out a task of it by saying null."""
+        return {name: task for name, task in tasks.items() if task is not None} if isinstance(tasks, dict) else tasks
+
     def experiments(self) -> Iterator[Experiment]:
         """Every experiment that has a row, in the order of the configuration (pretrainings not among them)."""
         for task_name, task in self.tasks.items():
@@ -579,7 +585,8 @@ class Profile(_Config):
 
 
 def load_profile(path: Path | str) -> Profile:
-    """Read a profile; `extends: other.yaml` starts from another file in the same folder and overrides its keys.
+    """Read a profile; `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task
+    that is null is left out.
 
     Raises LorunError with one line a mistake: the file, the key, its value, and the nearest known key or the choices.
     """

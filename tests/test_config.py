@@ -110,6 +110,15 @@ def test_extends_overrides_single_keys(tiny_profile_file):
     assert task.strategies == ["lorun"]
 
 
+def test_a_profile_leaves_out_a_task_of_another_by_null(tiny_profile_file):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["more"] = said["tasks"]["cs"]
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    child = tiny_profile_file.with_name("child.yaml")
+    child.write_text(f"extends: {tiny_profile_file.name}\nprofile: child\ntasks: {{cs: null}}\n")
+    assert list(load_profile(child).tasks) == ["more"]
+
+
 @pytest.mark.parametrize(
     ("place", "kind"),
     [(("sc", "r25", "lorun"), "task"), (("cs", "r52", "lorun"), "setting"), (("cs", "r25", "lo"), "method")],
