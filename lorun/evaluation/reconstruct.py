@@ -12,6 +12,7 @@ from lorun.config import Experiment
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.patches import in_unit_range
+from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.files import write_atomically
@@ -26,7 +27,8 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
     """Rows of one run on the test split of its datasets, one per image, protocol and metric.
 
     A run that did not complete gives one row per dataset, protocol and metric, with its status and no value. Keeps the
-    reconstructions that the experiment names in `reconstructions/DATASET/IMAGE.png` of the run's folder.
+    reconstructions that the experiment names in `reconstructions/DATASET/IMAGE.png` of the run's folder; of cubes, what
+    they look like.
 
     Raises:
         LorunError: the run has not ended yet; data or weights are missing or damaged; an image is too small.
@@ -108,10 +110,11 @@ def reconstruct(
 
 
 def write_image(path: Path, image: Tensor) -> None:
-    """Write (C, H, W) in [0, 1] as an 8-bit PNG, clipped and rounded."""
+    """Write (C, H, W) in [0, 1] as an 8-bit PNG, as `lorun.data.rendering.to_pixels` shows it."""
     from PIL import Image
 
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
+    pixels = to_pixels(image.numpy()).transpose(1, 2, 0)
+    pixels = pixels.squeeze(2) if pixels.shape[2] == 1 else pixels
     write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from lorun.config import Experiment, Profile
 from lorun.data.images import Pixels, load_dataset, read_image
+from lorun.data.rendering import to_pixels
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_atomically
@@ -39,7 +40,7 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
             experiments = [
                 profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in first.method
             ]
-            strip = _strip(experiments, first, metric, str(dataset), kept, images[kept], runs=runs)
+            strip = _strip(experiments, first, metric, str(dataset), kept, to_pixels(images[kept]), runs=runs)
             written.append(_save(folder / f"strip_{name}", strip))
     return written
 
@@ -97,11 +98,11 @@ def _strip(
     """The same crop of a kept image: the truth, then every method's reconstruction with the first seed."""
     import matplotlib.pyplot as plt
 
-    evaluation, channels = experiments[0].evaluation, experiments[0].data.channels
+    evaluation = experiments[0].evaluation
     panels: list[tuple[str, Pixels | None]] = [("truth", truth)]
     for experiment in experiments:
         path = runs / experiment.folder / "reconstructions" / dataset / f"{image}.png"
-        panels.append((experiment.method, read_image(path, channels) if path.exists() else None))
+        panels.append((experiment.method, read_image(path, len(truth)) if path.exists() else None))
     top, left, side = evaluation.strip
     scores, unit = summary.set_index("method")[metric.name], metric.unit or metric.title
     figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.2), layout="constrained", squeeze=False)
