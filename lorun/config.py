@@ -170,9 +170,71 @@ class CASSIConfig(_Config):
         return self.bands
 
 
-PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig]] = {"block_cs": BlockCSConfig, "cassi": CASSIConfig}
+class BlurDownsampleConfig(_Config):
+    """Super-resolution and deblurring with known kernels; see `lorun.physics.blur`."""
 
-PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig, Field(discriminator="name")]
+    name: Literal["blur_downsample"] = "blur_downsample"
+    scale: int = Field(ge=1, le=8, description="decimation; 1 is deblurring")
+    kernels: Literal["gaussian", "bicubic", "file"] = Field("gaussian", description="origin of the kernels")
+    width: float = Field(1.6, gt=0, description="standard deviation of the Gaussian kernel, pixels")
+    kernels_file: Path | None = Field(
+        None, description="kernels, .mat with the cell array `kernels` or .npy (N, h, w), with kernels: file"
+    )
+    noise: float = Field(0.0, ge=0, le=255, description="standard deviation, grey levels of 255")
+    degradation: Literal["float", "usrnet_uint8"] = Field(
+        "float", description="usrnet_uint8 truncates the blurred image to whole grey levels, as USRNet's script does"
+    )
+    training: Literal["drawn", "same"] = Field(
+        "drawn", description="kernels of training steps: drawn at random, or one of those that are scored"
+    )
+    initial: Literal["tikhonov", "bicubic", "nearest", "adjoint"] = Field(
+        "tikhonov", description="initial estimate x_0: A^T (A A^T + epsilon)^-1 y, y enlarged, or A^T y"
+    )
+    gradient: Literal["regularised", "plain"] = Field(
+        "regularised", description="a stage steps along A^T (A A^T + epsilon)^-1 r, or A^T r, with r = A x - y"
+    )
+    epsilon: float = Field(1e-2, gt=0, description="of both, where the largest eigenvalue of A A^T is at most 1")
+    noise_seed: int = Field(0, ge=0, description="of the noise that every test image has")
+
+    @model_validator(mode="after")
+    def _file_is_asked_for(self) -> Self:
+        if (self.kernels == "file") != (self.kernels_file is not None):
+            raise ValueError("`kernels: file` and `kernels_file` belong together: give both or neither")
+        return self
+
+    learned: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+    channels: ClassVar[None] = None
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self.kernels_file is None else [self.kernels_file]
+
+    @property
+    def kind(self) -> str:
+        kernels = self.kernels if self.kernels_file is None else self.kernels_file.stem
+        return f"{kernels}_x{self.scale}_noise{self.noise:g}" + ("" if self.degradation == "float" else "_uint8")
+
+    @property
+    def heading(self) -> str:
+        kernels = {"gaussian": f"Gaussian kernel of width {self.width:g}", "bicubic": "bicubic kernel"}.get(
+            self.kernels
+        )
+        kernels = kernels or f"kernels of {self.files[0].parent.name}/{self.files[0].name}"
+        return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, degradation {self.degradation}"
+
+    @property
+    def published_as(self) -> float | str:
+        return f"x{self.scale}_sigma{self.noise:g}"
+
+
+PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig] | type[BlurDownsampleConfig]] = {
+    "block_cs": BlockCSConfig,
+    "cassi": CASSIConfig,
+    "blur_downsample": BlurDownsampleConfig,
+}
+
+PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig | BlurDownsampleConfig, Field(discriminator="name")]
 
 
 class UNetConfig(_Config):
@@ -390,12 +452,12 @@ class TaskConfig(_Config):
             limited[TRANSFER] = ()
         return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
-    def physics_of(self, setting: str) -> BlockCSConfig | CASSIConfig:
+    def physics_of(self, setting: str) -> PhysicsConfig:
         said = {**self.physics, **self.settings[setting]}
         if "name" not in said:
             raise LorunError(f"`physics.name` is missing. Choices: {', '.join(PHYSICS)}")
-        kind: type[BlockCSConfig] | type[CASSIConfig] = _named(PHYSICS, str(said["name"]), "physics")
-        return kind.model_validate(said)
+        physics: PhysicsConfig = _named(PHYSICS, str(said["name"]), "physics").model_validate(said)
+        return physics
 
     @property
     def methods(self) -> list[str]:
