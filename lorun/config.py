@@ -362,7 +362,18 @@ class EvaluationConfig(_Config):
         min_length=1, description="named protocols; the first is the one that tables lead with"
     )
     keep: list[str] = Field(default_factory=list, description="test images whose reconstructions are kept as PNG")
+    points: list[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
+        default_factory=list,
+        exclude_if=lambda points: not points,  # absent, so that hashes are those of before there was such a thing
+        description="row, column of pixels whose spectra are kept of these images, and drawn",
+    )
     strip: tuple[int, int, int] = Field((128, 128, 96), description="top, left, side of the crop in the figure, pixels")
+
+    @model_validator(mode="after")
+    def _points_are_of_kept_images(self) -> Self:
+        if self.points and not self.keep:
+            raise ValueError("`points` are pixels of the images that `keep` names: it names none")
+        return self
 
 
 class AccountingConfig(_Config):
@@ -411,6 +422,12 @@ class TaskConfig(_Config):
                 raise ValueError(
                     f"setting `{setting}`: {physics.channels} bands, but `data.channels` is {self.data.channels}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _points_have_spectra(self) -> Self:
+        if self.evaluation.points and self.data.channels != 28:
+            raise ValueError(f"`evaluation.points` are of spectra, but `data.channels` is {self.data.channels}")
         return self
 
     @model_validator(mode="after")

@@ -1,10 +1,11 @@
+import csv
 import json
 
 import pytest
 import yaml
 from tiny import PROFILE, PROJECT
 
-from lorun.config import PRETRAIN, Profile, load_profile, profile_schema
+from lorun.config import PRETRAIN, Experiment, Profile, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
@@ -68,6 +69,12 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: transfer(task, base_setting="r1"), "`base_setting` (='r1') is no setting of the task: r10, r25"),
         (lambda task: transfer(task, settings={"r25": {"ratio": 25}}), "(='r25'); there is none"),
         (lambda task: transfer(task, only={"lorun_transfer": ["r25"]}), "`only` of `lorun_transfer` names"),
+        (
+            lambda task: task["evaluation"].update(points=[[0, 0]], keep=[]),
+            "`points` are pixels of the images that `keep` names",
+        ),
+        (lambda task: task["evaluation"].update(points=[[0, 0]]), "of spectra, but `data.channels` is 1"),
+        (lambda task: task["evaluation"].update(points=[[0, -1]]), "(=-1): Input should be greater than or equal to 0"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tiny_profile_file, edit, message):
@@ -180,6 +187,25 @@ def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, ti
 def test_keys_of_runs_that_exist_stay(profile, setting, method, expected):
     """An option that is added must not train anew what is trained."""
     assert load_profile(PROJECT / f"config/{profile}.yaml").experiment("cs", setting, method, 0).key == expected
+
+
+@pytest.mark.parametrize("profile", ["quick", "published", "transfer"])
+def test_the_hashes_of_committed_rows_stay(profile):
+    with (PROJECT / f"results/{profile}/rows.csv").open(encoding="utf-8", newline="") as file:
+        committed = {(row["run"], row["config_hash"]) for row in csv.DictReader(file)}
+    experiments = load_profile(PROJECT / f"config/{profile}.yaml").experiments()
+    assert committed == {(one.key, one.config_hash) for one in experiments}
+
+
+def test_points_are_part_of_what_is_measured_alone(spectral_profile):
+    with_points, without = (
+        spectral_profile(evaluation={"points": points}).experiment("cassi", "snapshot", "block1", 0)
+        for points in ([[0, 1]], [])
+    )
+    assert with_points.key == without.key
+    assert with_points.config_hash != without.config_hash
+    assert "points" not in without.model_dump_json()
+    assert Experiment.model_validate_json(with_points.model_dump_json()) == with_points
 
 
 def test_seeds_and_methods_have_different_keys(tiny_profile):

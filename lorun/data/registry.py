@@ -84,6 +84,13 @@ class CubeFormat(_Entry):
     )
 
 
+class MeasurementFormat(_Entry):
+    """How the measurements of a dataset without a truth are stored, in .mat files; see `lorun.data.measurements`."""
+
+    variable: list[str] = Field(min_length=1, description="accepted names of the variable")
+    scale: float = Field(1.0, gt=0, description="what the largest value of each is brought to")
+
+
 class Manual(_Entry):
     """A dataset that its user must obtain."""
 
@@ -105,6 +112,9 @@ class Dataset(_Entry):
     upstream: list[Upstream] = Field(default_factory=list)
     manual: Manual | None = None
     cubes: CubeFormat | None = Field(None, description="how its files are read, where they are spectral cubes")
+    measurements: MeasurementFormat | None = Field(
+        None, description="how its files are read, where they are measurements of which nobody knows the image"
+    )
     simulated: bool = Field(False, description="made by a model instead of measured; tables say so")
     splits: dict[str, list[str]] = Field(
         default_factory=lambda: dict(OWN_LAYOUT),
@@ -115,6 +125,12 @@ class Dataset(_Entry):
     def _one_origin(self) -> Self:
         if (self.built_by is not None) + bool(self.upstream) + (self.manual is not None) != 1:
             raise ValueError("give one of `built_by`, `upstream`, `manual`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_content(self) -> Self:
+        if self.cubes is not None and self.measurements is not None:
+            raise ValueError("give `cubes` or `measurements`, or neither for photographs")
         return self
 
     @property
@@ -163,5 +179,6 @@ def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     except yaml.YAMLError as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        keys = {name for model in (Dataset, Upstream, Manual, Expectation, CubeFormat) for name in model.model_fields}
+        models = (Dataset, Upstream, Manual, Expectation, CubeFormat, MeasurementFormat)
+        keys = {name for model in models for name in model.model_fields}
         raise LorunError(f"{path}: {explain(error, keys)}") from error

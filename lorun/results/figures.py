@@ -1,5 +1,6 @@
-"""Figures of a result set: quality against parameters, and one crop by every method."""
+"""Figures of a result set: quality against parameters, one crop by every method, and its spectra."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pandas as pd
 
 from lorun.config import Experiment, Profile
 from lorun.data.images import Pixels, load_dataset, read_image
+from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.data.rendering import to_pixels
+from lorun.evaluation.kept import image_path, spectra_path
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_atomically
@@ -16,9 +19,10 @@ from lorun.results.summary import shown
 
 
 def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path) -> list[Path]:
-    """Write `psnr_parameters_TASK_DATASET_SETTING.png` and `strip_TASK_DATASET_SETTING.png`; return their paths.
+    """Write `psnr_parameters_TASK_DATASET_SETTING.png`, `strip_...` and, of cubes, `spectra_...`; return their paths.
 
-    Both show the leading metric of the first protocol, which the name of the former begins with.
+    The first two show the leading metric of the first protocol, with which the name of the former begins. The others
+    show the first of the kept images that the dataset has, with its truth where there is one.
     """
     import matplotlib
 
@@ -33,16 +37,25 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
         heading = profile.tasks[str(task)].physics_of(str(setting)).heading
         against = _score_against_parameters(first, metric, heading)
         written.append(_save(folder / f"{metric.name}_parameters_{name}", against))
-        channels = profile.tasks[str(task)].data.channels
-        images = load_dataset(data, str(dataset), "test", channels) if evaluation.keep else {}
-        kept = next((image for image in evaluation.keep if image in images), None)
+        truths = _truths(profile, str(task), str(dataset), data) if evaluation.keep else {}
+        kept = next((image for image in evaluation.keep if image in truths), None)
         if kept is not None:
             experiments = [
                 profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in first.method
             ]
-            strip = _strip(experiments, first, metric, str(dataset), kept, to_pixels(images[kept]), runs=runs)
+            strip = _strip(experiments, first, metric, str(dataset), kept, truths[kept], runs=runs)
             written.append(_save(folder / f"strip_{name}", strip))
+            if evaluation.points:
+                spectra = _spectra(experiments, first, str(dataset), kept, runs=runs)
+                written.append(_save(folder / f"spectra_{name}", spectra))
     return written
+
+
+def _truths(profile: Profile, task: str, dataset: str, data: Path) -> Mapping[str, np.ndarray | None]:
+    """The test images of a dataset by name; None where there are measurements alone."""
+    if holds_measurements(data, dataset):
+        return dict.fromkeys(load_measurements(data, dataset, "test"))
+    return load_dataset(data, dataset, "test", profile.tasks[task].data.channels)
 
 
 def _score_against_parameters(summary: pd.DataFrame, metric: Metric, heading: str) -> Any:
@@ -91,35 +104,65 @@ def _strip(
     metric: Metric,
     dataset: str,
     image: str,
-    truth: Pixels,
+    truth: np.ndarray | None,
     *,
     runs: Path,
 ) -> Any:
-    """The same crop of a kept image: the truth, then every method's reconstruction with the first seed."""
+    """The same crop of a kept image: the truth, if there is one, then every method's reconstruction with the first
+    seed. Cubes are shown in the colours that they would have."""
     import matplotlib.pyplot as plt
 
-    evaluation = experiments[0].evaluation
-    panels: list[tuple[str, Pixels | None]] = [("truth", truth)]
+    evaluation, shown_channels = experiments[0].evaluation, 1 if experiments[0].data.channels == 1 else 3
+    panels: list[tuple[str, Pixels | None]] = [] if truth is None else [("truth", to_pixels(truth))]
     for experiment in experiments:
-        path = runs / experiment.folder / "reconstructions" / dataset / f"{image}.png"
-        panels.append((experiment.method, read_image(path, len(truth)) if path.exists() else None))
+        path = image_path(runs / experiment.folder, dataset, image)
+        panels.append((experiment.method, read_image(path, shown_channels) if path.exists() else None))
     top, left, side = evaluation.strip
-    scores, unit = summary.set_index("method")[metric.name], metric.unit or metric.title
-    figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.2), layout="constrained", squeeze=False)
+    scores = summary.set_index("method")[metric.name]
+    figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.4), layout="constrained", squeeze=False)
     for place, (title, pixels) in zip(axes[0], panels, strict=True):
         place.set_axis_off()
         score = scores.get(title)
-        place.set_title(title if pd.isna(score) else f"{title}\n{score:.{metric.digits}f} {unit}", fontsize=8)
+        place.set_title(title if pd.isna(score) else f"{title}\n{score:.{metric.digits}f}", fontsize=8)
         if pixels is None:
             place.text(0.5, 0.5, "no result", ha="center", va="center", transform=place.transAxes, fontsize=8)
             continue
         crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
         place.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     figure.suptitle(
-        f"{shown(dataset, summary.simulated.iloc[0])}, {image}, rows {top}+{side}, columns {left}+{side}; "
-        f"{unit}: mean over all test images",
+        f"{shown(dataset, summary.simulated.iloc[0])}, {image}, rows {top}+{side}, columns {left}+{side}\n"
+        f"{metric.heading}: mean over all test images",
         fontsize=8,
     )
+    return figure
+
+
+def _spectra(experiments: list[Experiment], summary: pd.DataFrame, dataset: str, image: str, *, runs: Path) -> Any:
+    """The spectra of a kept image at the chosen points: every method's with the first seed, and the truth if known."""
+    import matplotlib.pyplot as plt
+
+    points = experiments[0].evaluation.points
+    paths = [(one.method, spectra_path(runs / one.folder, dataset, image)) for one in experiments]
+    known = [(method, pd.read_csv(path)) for method, path in paths if path.exists()]
+    figure, axes = plt.subplots(
+        1, len(points), figsize=(3.2 * len(points) + 1.6, 3.2), layout="constrained", squeeze=False, sharey=True
+    )
+    for place, (row, column) in zip(axes[0], points, strict=True):
+        at = [(method, table[(table.row == row) & (table.column == column)]) for method, table in known]
+        truth = next((table for _, table in at if table.truth.notna().any()), None)
+        if truth is not None:
+            place.plot(truth.wavelength, truth.truth, color="0", linestyle="--", label="truth")
+        for method, table in at:
+            place.plot(table.wavelength, table.estimate, linewidth=1, label=method)
+        if not known:
+            place.text(0.5, 0.5, "no result", ha="center", va="center", transform=place.transAxes, fontsize=8)
+        place.set_title(f"row {row}, column {column}", fontsize=8)
+        place.set_xlabel("wavelength (nm)")
+        place.grid(alpha=0.3)
+    axes[0][0].set_ylabel("value")
+    if known:
+        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    figure.suptitle(f"{shown(dataset, summary.simulated.iloc[0])}, {image}: spectra", fontsize=8)
     return figure
 
 

@@ -79,9 +79,9 @@ def _leading(profile: Profile, of: pd.DataFrame) -> str:
 def _meaning(summary: pd.DataFrame) -> str:
     scored = [METRICS[name] for name in _measured(summary)]
     lower = [metric.title for metric in scored if metric.better == "lower"]
-    return _MEANING.format(
-        _listed([metric.title for metric in scored]), f"; less is better in {_listed(lower)}" if lower else ""
-    )
+    which = f"; less is better in {_listed(lower)}" if lower else ""
+    more = _RESIDUAL if METRICS["residual"] in scored else ""
+    return _MEANING.format(_listed([metric.title for metric in scored]), which, more)
 
 
 def _listed(names: list[str]) -> str:
@@ -93,6 +93,7 @@ _MEANING = """\
 ## What the figures mean
 
 * {}: mean over seeds of the mean over images, ± standard deviation over seeds{}.
+{}\
 * steps: optimiser steps in all; LoRun's pretraining is part of them, so every trained method had the same number.
 * network: parameters without the operator (sampling matrix and initial estimate), which is the same for all.
 * MB (10^6 bytes) are live tensor bytes at the peak, counted storage by storage, the same on every machine: no
@@ -100,6 +101,11 @@ _MEANING = """\
   clipping and precision, and with recomputed stages where details.md says so.
 * GFLOPs: 2 x multiply-adds of one reconstruction / 10^9.
 * Where each number comes from stands in its row of `rows.csv`: code, configuration, data, weights, seed, machine.
+"""
+
+_RESIDUAL = """\
+* residual: ||A x - y|| / ||y||, what an estimate leaves unexplained of its measurement. A small one makes no good
+  image: many explain a measurement exactly, the estimate of least norm among them.
 """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from lorun.config import Experiment, Profile
-from lorun.data.registry import DATA_ROOT, read_registry
+from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
@@ -37,7 +37,7 @@ def write_result_set(
     experiments = list(profile.experiments())
     rows = pd.concat([_rows(experiment, runs, partial) for experiment in experiments], ignore_index=True)
     accounts = list(_accounts(profile, runs, partial))
-    simulated = [name for name, entry in read_registry(data).items() if entry.simulated]
+    simulated = [name for name in profile.datasets() if is_simulated(data, name)]
     summary = summarise(profile, rows, accounts, simulated)
     claimed = claims(profile, summary)
     compared = compare(profile, summary)

@@ -19,7 +19,7 @@ from lorun.data.photos import Source, locate
 from lorun.data.rendering import render, to_pixels
 from lorun.data.spectral_photos import SPECTRAL_SOURCES, simulate, spectral_primaries
 from lorun.errors import LorunError
-from lorun.evaluation.reconstruct import write_image
+from lorun.evaluation.kept import write_image
 
 spectra = arrays(np.float32, st.tuples(st.just(28), st.just(2), st.just(3)), elements=st.floats(0, 1, width=32))
 

@@ -99,7 +99,8 @@ def test_a_protocol_has_its_own_metrics_and_columns(make_profile):
     assert other[0] == ["method", "residual (ratio)", "status"]
     assert other[3][:2] == ["lorun", "0.0300 ± 0.0141"]
     assert "* PSNR, SSIM and residual: mean over seeds" in page
-    assert "; less is better in residual.\n" in page
+    assert "; less is better in residual.\n* residual: ||A x - y|| / ||y||, what" in page
+    assert "residual" not in page_of(make_profile(evaluation={"protocols": [FIRST]}), rows[:8])
 
 
 def test_claims_are_in_the_leading_metric(make_profile):
