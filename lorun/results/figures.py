@@ -89,11 +89,10 @@ def _score_against_parameters(summary: pd.DataFrame, metric: Metric, heading: st
         axes.set_xscale("log")
         axes.margins(x=0.18)
     axes.set_xlabel("parameters of the network (operator not counted)")
-    axes.set_ylabel(f"{metric.heading}, {one.protocol}{'' if metric.better == 'higher' else ' (lower is better)'}")
-    axes.set_title(
-        f"{one.task}, {shown(one.dataset, one.simulated)}, {heading}: mean ± sd over {int(summary.seeds.max())} seeds",
-        fontsize=10,
-    )
+    lower = "" if metric.better == "higher" else "\n(lower is better)"
+    axes.set_ylabel(f"{metric.heading}, {one.protocol}{lower}")
+    dataset, seeds = shown(one.dataset, one.simulated), int(summary.seeds.max())
+    axes.set_title(f"{one.task}, {dataset}: mean ± sd over {seeds} seeds\n{heading}", fontsize=10)
     axes.grid(alpha=0.3)
     return figure
 
