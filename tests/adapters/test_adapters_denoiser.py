@@ -7,7 +7,7 @@ from torch import nn
 
 from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
 from lorun.config import BlockCSConfig
-from lorun.denoisers import CNN, UNet
+from lorun.denoisers import CNN, SpectralTransformer, UNet
 from lorun.errors import LorunError
 from lorun.physics import build_physics
 from lorun.unfolding import UnfoldingNetwork
@@ -80,7 +80,7 @@ def physics():
     return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
 
 
-@pytest.mark.parametrize("kind", [UNet])
+@pytest.mark.parametrize("kind", [UNet, SpectralTransformer])
 def test_at_initialisation_every_stage_is_the_base(physics, kind):
     x = torch.rand(2, 1, 16, 16)
     y = physics(x)
@@ -94,7 +94,7 @@ def test_at_initialisation_every_stage_is_the_base(physics, kind):
         torch.testing.assert_close(denoiser(image()), base(image()))
 
 
-@pytest.mark.parametrize("kind", [UNet])
+@pytest.mark.parametrize("kind", [UNet, SpectralTransformer])
 def test_after_one_step_every_stage_has_moved_and_no_base_weight_has(physics, kind):
     net = unfolding(kind=kind)
     base = {name: p.clone() for name, p in net.denoisers[0].base_parameters().items()}
@@ -270,7 +270,7 @@ def test_names_that_end_alike_get_their_own_ranks():
     assert [layer.r["stage_1"] for layer in denoiser.layers if 1 in (layer.in_features, layer.out_features)] == [1, 1]
 
 
-@pytest.mark.parametrize("make", [Mixed, PassedOver])
+@pytest.mark.parametrize("make", [Mixed, PassedOver, lambda: SpectralTransformer(1, 8, 2)])
 def test_saved_stages_load_into_plain_peft(tmp_path, make):
     denoiser = adapted(make)
     denoiser.save(tmp_path / "adapters")
