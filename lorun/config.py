@@ -254,7 +254,16 @@ class CNNConfig(_Config):
     depth: int = Field(6, ge=2, description="3x3 convolutions, first and last included")
 
 
-DenoiserConfig = Annotated[UNetConfig | CNNConfig, Field(discriminator="name")]
+class SpectralTransformerConfig(_Config):
+    """Transformer with attention among channels; see `lorun.denoisers.spectral`."""
+
+    name: Literal["spectral"] = "spectral"
+    width: int = Field(28, ge=2, description="channels at full resolution, doubled at each level; those of a head")
+    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
+    blocks: int = Field(1, ge=1, description="attention and feed-forward blocks per level, each way")
+
+
+DenoiserConfig = Annotated[UNetConfig | CNNConfig | SpectralTransformerConfig, Field(discriminator="name")]
 
 
 class UnfoldingConfig(_Config):
@@ -711,8 +720,9 @@ def _explain_one(error: dict[str, Any], known: list[str]) -> str:
 
 
 def _all_field_names() -> list[str]:
-    models: list[type[BaseModel]] = [Profile, TaskConfig, *PHYSICS.values(), UNetConfig, CNNConfig, UnfoldingConfig]
-    models += [LoraConfig, DataConfig, TrainingConfig, EvaluationConfig, AccountingConfig]
+    models: list[type[BaseModel]] = [Profile, TaskConfig, *PHYSICS.values(), UNetConfig, CNNConfig]
+    models += [SpectralTransformerConfig, UnfoldingConfig, LoraConfig, DataConfig, TrainingConfig, EvaluationConfig]
+    models += [AccountingConfig]
     return sorted({name for model in models for name in model.model_fields})
 
 

@@ -63,6 +63,11 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: task["training"].update(final_learning_rate=1), "must not be above `learning_rate`"),
         (lambda task: task["physics"].update(matrix="file"), "`matrix_file` belong together"),
         (lambda task: task["denoiser"].update(name="unnet"), "unnet"),
+        (lambda task: task.update(denoiser={"name": "spectral", "width": 1}), "width` (=1)"),
+        (
+            lambda task: task.update(denoiser={"name": "spectral", "depth": 1}),
+            "unknown key `tasks.cs.denoiser.spectral.",
+        ),
         (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
         (lambda task: task.update(strategies=["lorun_transfer"]), "`base_setting` and the strategy `lorun_transfer`"),
         (lambda task: task.update(base_setting="r25"), "`base_setting` and the strategy `lorun_transfer`"),

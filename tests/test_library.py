@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from torch import Tensor
 
-from lorun.config import Profile
+from lorun.config import Profile, SpectralTransformerConfig
 from lorun.denoisers import build_denoiser
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate_folder, load_system
@@ -98,6 +99,23 @@ def test_a_manifest_says_what_the_set_is(
         kind: counts[kind] for kind in ("base", "adapters", "step_sizes")
     }
     assert said["bytes"]["operator"] == 4 * (6 + 6) * 64  # Phi and the initial estimate
+
+
+def test_a_base_holds_what_lora_passes_over(transfer_profile: Profile, tiny_data: Path, tmp_path: Path) -> None:
+    """Norms, temperatures and depthwise filters too: what a set is loaded with equals what was trained."""
+    spectral = SpectralTransformerConfig(width=4, levels=2)
+    library = AdapterLibrary(tmp_path / "adapters")
+    for method in ("pretrain", "lorun"):
+        experiment = transfer_profile.experiment("cs", "r25", method, 0).model_copy(update={"denoiser": spectral})
+        train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU)
+    manifest = library.add("quarter", tmp_path / "runs" / experiment.folder)
+    trained, taken = load_system(experiment, tmp_path / "runs"), library.system("quarter")
+    base = load_file(library.folder / f"bases/{manifest.base}.safetensors")
+    assert base.keys() == dict(build_denoiser(spectral, 1).named_parameters()).keys()
+    assert "body.0.attention.query" in manifest.ranks
+    assert (base["body.0.attention.temperature"] != 1).all()  # pretrained
+    with torch.no_grad():
+        assert torch.equal(taken(image()), trained(image()))
 
 
 def test_sets_on_one_base_hold_it_once(library: AdapterLibrary) -> None:

@@ -1,22 +1,29 @@
+from functools import partial
+
 import deepinv
 import pytest
 import torch
 
 from lorun.config import STRATEGIES, BlockCSConfig
-from lorun.denoisers import CNN, UNet
+from lorun.denoisers import CNN, SpectralTransformer, UNet
 from lorun.errors import LorunError
 from lorun.physics import build_physics
 from lorun.unfolding import UnfoldingNetwork, initial_estimate
 
 K = 3
 
+DENOISERS = {
+    "unet": partial(UNet, 1, width=4, levels=2, blocks=1),
+    "spectral": partial(SpectralTransformer, 1, width=4, levels=2, blocks=1),
+}
+every_denoiser = pytest.mark.parametrize("denoiser", DENOISERS)
 
-def network(sharing, **settings):
+
+def network(sharing, denoiser="unet", **settings):
     torch.manual_seed(0)
     stages = 1 if sharing == "block1" else K
-    return UnfoldingNetwork(
-        lambda noise_map: UNet(1, width=4, levels=2, blocks=1, noise_map=noise_map), sharing, stages, **settings
-    )
+    make = DENOISERS[denoiser]
+    return UnfoldingNetwork(lambda noise_map: make(noise_map=noise_map), sharing, stages, **settings)
 
 
 def move_adapters(net, scale=0.1):
@@ -37,18 +44,20 @@ def x():
     return torch.rand(2, 1, 24, 16, generator=torch.Generator().manual_seed(0))
 
 
+@every_denoiser
 @pytest.mark.parametrize("sharing", STRATEGIES)
-def test_reconstructs_patches_and_whole_images_of_any_size(sharing, physics):
-    net = network(sharing)
+def test_reconstructs_patches_and_whole_images_of_any_size(sharing, denoiser, physics):
+    net = network(sharing, denoiser)
     for size in [(16, 16), (24, 16), (19, 37), (8, 9)]:
         image = torch.rand(1, 1, *size)
         bound = physics.at(*size)
         assert net(bound(image), bound).shape == image.shape
 
 
+@every_denoiser
 @pytest.mark.parametrize("sharing", STRATEGIES)
-def test_every_trainable_parameter_gets_a_gradient(sharing, physics, x):
-    net = network(sharing)
+def test_every_trainable_parameter_gets_a_gradient(sharing, denoiser, physics, x):
+    net = network(sharing, denoiser)
     move_adapters(net)
     net(physics(x), physics).square().mean().backward()
     frozen = {id(p) for p in net.parameter_kinds()["base"]} if net.adapted else set()
@@ -61,9 +70,10 @@ def test_every_trainable_parameter_gets_a_gradient(sharing, physics, x):
             assert parameter.grad.abs().sum() > 0, name
 
 
+@every_denoiser
 @pytest.mark.parametrize("sharing", STRATEGIES)
-def test_equals_the_iteration_written_out(sharing, physics, x):
-    net = network(sharing)
+def test_equals_the_iteration_written_out(sharing, denoiser, physics, x):
+    net = network(sharing, denoiser)
     move_adapters(net)
     with torch.no_grad():
         net.step_sizes.copy_(torch.linspace(0.5, 1.5, net.stages))
@@ -73,10 +83,10 @@ def test_equals_the_iteration_written_out(sharing, physics, x):
         expected = physics.A_adjoint(y)
         for k in range(net.stages):
             z = expected - net.step_sizes[k] * physics.A_adjoint(physics.A(expected) - y)
-            denoiser = net.denoisers[k if sharing == "separate" else 0]
+            own = net.denoisers[k if sharing == "separate" else 0]
             if net.adapted:
-                denoiser.model.set_adapter(f"stage_{k + 1}")
-            expected = denoiser(z, net.noise_levels[k]) if sharing == "shared_sigma" else denoiser(z)
+                own.model.set_adapter(f"stage_{k + 1}")
+            expected = own(z, net.noise_levels[k]) if sharing == "shared_sigma" else own(z)
         torch.testing.assert_close(net(y, physics), expected)
 
 
@@ -91,10 +101,11 @@ def test_denoisers_held_and_numbers_of_parameters():
     assert sum(p.numel() for p in sigma["other"]) == K
 
 
-def test_all_strategies_start_from_the_same_first_denoiser():
-    first = dict(network("block1").denoisers[0].named_parameters())
+@every_denoiser
+def test_all_strategies_start_from_the_same_first_denoiser(denoiser):
+    first = dict(network("block1", denoiser).denoisers[0].named_parameters())
     for sharing in ("separate", "shared", "lorun_random"):
-        net = network(sharing)
+        net = network(sharing, denoiser)
         own = net.denoisers[0].base_parameters() if net.adapted else dict(net.denoisers[0].named_parameters())
         assert own.keys() == first.keys()
         assert all(torch.equal(own[name], first[name]) for name in first)
@@ -148,9 +159,10 @@ def test_a_deepinv_reconstructor_is_called_like_ours(physics, x):
     assert network_of_deepinv(physics(x), physics).shape == x.shape
 
 
+@every_denoiser
 @pytest.mark.parametrize("sharing", ["lorun", "separate", "shared_sigma"])
-def test_gradient_step_keeps_full_precision_under_autocast(sharing, physics, x):
-    net = network(sharing)
+def test_gradient_step_keeps_full_precision_under_autocast(sharing, denoiser, physics, x):
+    net = network(sharing, denoiser)
     y = physics(x)
     with torch.autocast("cpu", torch.bfloat16):
         half = net(y, physics)
@@ -160,12 +172,13 @@ def test_gradient_step_keeps_full_precision_under_autocast(sharing, physics, x):
     torch.testing.assert_close(half.float(), net(y, physics), atol=0.05, rtol=0)
 
 
-def test_loading_a_base():
-    pretrained = network("block1")
+@every_denoiser
+def test_loading_a_base(denoiser):
+    pretrained = network("block1", denoiser)
     with torch.no_grad():
         for parameter in pretrained.parameters():
             parameter.mul_(0.5)
-    net = network("lorun")
+    net = network("lorun", denoiser)
     net.load_base(pretrained.state_dict())
     trained = dict(pretrained.denoisers[0].named_parameters())
     assert all(torch.equal(p, trained[name]) for name, p in net.denoisers[0].base_parameters().items())

@@ -24,15 +24,19 @@ def rank(layer: nn.Conv2d | nn.Linear, gamma: float) -> int:
 
 
 def adaptable_layers(denoiser: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Every layer that holds weights, by name.
+    """Every layer that holds weights, by name, but those that LoRA passes over.
+
+    Passed over is what has no matrix to change: a depthwise convolution, one filter per channel, and a module whose own
+    parameters are all vectors or single numbers (gains and biases of a norm, a temperature). In every stage they are
+    the frozen base's.
 
     Raises:
-        LorunError: one of them cannot be adapted (peft's LoRA would fail, or be silently wrong, on grouped, dilated or
+        LorunError: another one cannot be adapted (peft's LoRA would fail, or be silently wrong, on grouped, dilated or
             not zero-padded convolutions); it is named, with the reason.
     """
     layers: dict[str, nn.Conv2d | nn.Linear] = {}
     for name, module in denoiser.named_modules():
-        if not any(True for _ in module.parameters(recurse=False)):
+        if not any(True for _ in module.parameters(recurse=False)) or _passed_over(module):
             continue
         reason = _not_adaptable(module)
         if reason:
@@ -42,6 +46,14 @@ def adaptable_layers(denoiser: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     if not layers:
         raise LorunError(f"{type(denoiser).__name__} has no layer to adapt")
     return layers
+
+
+def _passed_over(module: nn.Module) -> bool:
+    """Whether it stays the base's in every stage; not where it has buffers, which training may change (batch norm)."""
+    if type(module) is nn.Conv2d:
+        return module.groups > 1 and module.groups == module.in_channels == module.out_channels
+    vectors = all(parameter.dim() <= 1 for parameter in module.parameters(recurse=False))
+    return vectors and not any(True for _ in module.buffers(recurse=False))
 
 
 def _not_adaptable(layer: nn.Module) -> str | None:
@@ -66,15 +78,16 @@ def stage_name(stage: int) -> str:
 
 
 def adapter_config(denoiser: nn.Module, gamma: float) -> LoraConfig:
-    """peft's configuration of one adapter on every layer of `denoiser`."""
+    """peft's configuration of one adapter on every layer of `denoiser` that is adapted."""
     ranks = {name: rank(layer, gamma) for name, layer in adaptable_layers(denoiser).items()}
-    pattern = {"^" + re.escape(name): r for name, r in ranks.items()}  # anchored: peft matches ends of names
+    # Whole names: peft matches the ends of what it is given as a list.
+    pattern = {"^" + re.escape(name): r for name, r in ranks.items()}
     config = LoraConfig(
         r=max(ranks.values()),
         lora_alpha=max(ranks.values()),
         rank_pattern=pattern,
         alpha_pattern=pattern,  # alpha = r: the scale is 1 everywhere, as in the paper
-        target_modules=list(ranks),
+        target_modules="|".join(map(re.escape, ranks)),
         lora_dropout=0.0,
         bias="none",
     )
@@ -86,7 +99,7 @@ class AdaptedDenoiser(nn.Module):
     """A frozen denoiser with one trainable adapter per stage; B = 0, so that each stage is the base at first.
 
     Args:
-        denoiser: the base; its layers are replaced in place.
+        denoiser: the base; the layers that are adapted are replaced in place.
         stages: adapters, named stage_1, stage_2, ... for stages 0, 1, ...
         gamma: rank of the adapters in percent of a layer's size.
         composed: act in weight space, else as peft does.

@@ -21,6 +21,7 @@ _BLOCK = 64  # weights that share a scale in nf4
 def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
     """Hold the base's weights in `precision`, in place and for good: what is lost does not come back.
 
+    Those of all its convolutions and linear layers, adapted or not; biases, norms and the like stay as they are.
     float32 leaves them as they are; bfloat16 rounds; int8 has a scale per output channel; nf4 one per 64 weights.
 
     Raises:
@@ -32,10 +33,10 @@ def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
     if precision == "float32":
         return
     make = {"bfloat16": _BFloat16, "int8": _Int8, "nf4": _NF4}[precision]
-    for layer in denoiser.layers:
-        held: nn.Module = layer.base_layer  # type: ignore[attr-defined]
-        weight: Tensor = held.weight  # type: ignore[assignment]
-        parametrize.register_parametrization(held, "weight", make(weight), unsafe=True)  # unsafe: of another dtype
+    for name, layer in list(denoiser.base.named_modules()):
+        if type(layer) in (nn.Conv2d, nn.Linear) and "lora_" not in name:
+            weight: Tensor = layer.weight  # type: ignore[assignment]
+            parametrize.register_parametrization(layer, "weight", make(weight), unsafe=True)  # unsafe: of another dtype
 
 
 class _BFloat16(nn.Module):

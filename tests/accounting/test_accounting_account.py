@@ -55,9 +55,43 @@ CNN = (1 * 6 * 9 + 6) + (6 * 6 * 9 + 6) + (6 * 1 * 9 + 1)
 CNN_NOISE_MAP = 1 * 6 * 9
 CNN_ADAPTER = (1 * 9 * 1 + 1 * 6) + (6 * 9 * 2 + 2 * 6) + (6 * 9 * 1 + 1 * 1)
 
+# The spectral transformer of width 4 with 2 levels of 1 block.
+
+
+def spectral_block(width, heads):
+    """(numbers that adapters change, numbers that they do not)"""
+    attention = 4 * width**2  # query, key, value, out
+    feed_forward = 2 * (width * 4 * width)
+    depthwise = 9 * (2 * width + 4 * width)  # position, feed-forward
+    vectors = 2 * (2 * width) + heads + width  # norms, temperatures, bias of out
+    return attention + feed_forward, depthwise + vectors
+
+
+def spectral_block_adapter(width, r):
+    return 4 * (width * r + r * width) + 2 * (width * r + r * 4 * width)
+
+
+SPECTRAL = (
+    (1 * 4 * 9 + 4)  # head
+    + 2 * sum(spectral_block(4, heads=1))  # encoder and decoder
+    + 4 * 8 * 16  # down: 4 x 4
+    + sum(spectral_block(8, heads=2))  # body
+    + 8 * 16 * 1  # up
+    + 4 * 1 * 9  # tail
+)
+SPECTRAL_ADAPTER = (
+    (1 * 9 * 1 + 1 * 4)
+    + 2 * spectral_block_adapter(4, 2)
+    + (4 * 16 * 2 + 2 * 8)
+    + spectral_block_adapter(8, 3)
+    + (8 * 1 * 3 + 3 * 16)
+    + (4 * 9 * 1 + 1 * 1)
+)
+
 SIZES = {
     "unet": (UNET, UNET_NOISE_MAP, UNET_ADAPTER),
     "cnn": (CNN, CNN_NOISE_MAP, CNN_ADAPTER),
+    "spectral": (SPECTRAL, 1 * 4 * 9, SPECTRAL_ADAPTER),
 }
 
 
@@ -99,12 +133,15 @@ def test_unet_counts_are_those_by_hand(tiny_unet, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_cnn_counts_are_those_by_hand(tiny_profile_file, method):
+@pytest.mark.parametrize(
+    "denoiser", [{"name": "cnn", "width": 6, "depth": 3}, {"name": "spectral", "width": 4, "levels": 2, "blocks": 1}]
+)
+def test_counts_of_other_denoisers_are_those_by_hand(tiny_profile_file, denoiser, method):
     said = yaml.safe_load(tiny_profile_file.read_text())
-    said["tasks"]["cs"]["denoiser"] = {"name": "cnn", "width": 6, "depth": 3}
+    said["tasks"]["cs"]["denoiser"] = denoiser
     tiny_profile_file.write_text(yaml.safe_dump(said))
     experiment = resolve(tiny_profile_file, method, lora={"gamma": GAMMA})
-    assert count_parameters(build_system(experiment)) == by_hand(method, *SIZES["cnn"])
+    assert count_parameters(build_system(experiment)) == by_hand(method, *SIZES[denoiser["name"]])
 
 
 @pytest.mark.parametrize(

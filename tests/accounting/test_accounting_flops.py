@@ -1,10 +1,13 @@
 """FLOPs against arithmetic by hand."""
 
+import pytest
 import torch
 from torch import nn
 
 from lorun.accounting import reconstruction_flops
 from lorun.accounting.prediction import inference_build
+from lorun.config import SpectralTransformerConfig, UNetConfig
+from lorun.denoisers.spectral import SpectralBlock
 from lorun.methods import build_system
 
 
@@ -80,15 +83,27 @@ def test_a_part_of_a_parameter_may_be_handed_to_a_layer():
     assert reconstruction_flops(lambda: (Scaled(), Identity()), (1, 1, 4, 4)) == 2 * 1 * 2
 
 
-def test_lorun_has_the_operations_of_its_base_and_of_composing(tiny_profile):
+def test_attention_among_channels():
+    """Two heads of 4 channels: a map costs as much per pixel as a linear layer of a head."""
+    projections, maps, position = 4 * 8 * 8, 2 * (2 * 4 * 4), 2 * (9 * 8)
+    feed_forward = 2 * (8 * 32) + 9 * 32
+    flops = reconstruction_flops(lambda: (Denoiser(SpectralBlock(8, 2)), Identity()), (1, 8, 12, 10))
+    assert flops == 2 * (12 * 10) * (projections + maps + position + feed_forward)
+
+
+@pytest.mark.parametrize(
+    "denoiser", [UNetConfig(width=4, levels=2, blocks=1), SpectralTransformerConfig(width=4, levels=2)]
+)
+def test_lorun_has_the_operations_of_its_base_and_of_composing(tiny_profile, denoiser):
     """However its convolutions are computed."""
 
-    def flops(method):
-        experiment = tiny_profile.experiment("cs", "r25", method, 0)
-        return reconstruction_flops(inference_build(experiment), (1, 1, 24, 24))
+    def of(method):
+        return tiny_profile.experiment("cs", "r25", method, 0).model_copy(update={"denoiser": denoiser})
 
-    experiment = tiny_profile.experiment("cs", "r25", "lorun", 0)
-    network = build_system(experiment).network
+    def flops(method):
+        return reconstruction_flops(inference_build(of(method)), (1, 1, 24, 24))
+
+    network = build_system(of("lorun")).network
     factors = [layer.factors() for layer in network.denoisers[0].layers]
-    composing = sum(2 * of.b[:, :, 0, 0].numel() * of.a[0].numel() for of in factors)
+    composing = sum(2 * one.b.numel() * one.a[0].numel() for one in factors)
     assert flops("lorun") == flops("shared") + network.stages * composing

@@ -20,7 +20,7 @@ from lorun.accounting.prediction import (
     step_build,
 )
 from lorun.accounting.report import render
-from lorun.config import STRATEGIES, TRANSFER, UNetConfig
+from lorun.config import STRATEGIES, TRANSFER, SpectralTransformerConfig, UNetConfig
 from lorun.errors import LorunError
 from lorun.methods import build_system
 
@@ -48,6 +48,14 @@ def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, optimiz
     assert predicted == predict_steps(experiment, 2, 16, fake=False)
     assert predicted.keys() == {"none", "stage"}
     assert (predicted["stage"].total < predicted["none"].total) == (method != "block1")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["separate", "shared_sigma", "lorun"])
+def test_predicted_bytes_of_a_transformer_are_those_of_real_tensors(tiny_profile, method, precision):
+    spectral = SpectralTransformerConfig(width=4, levels=2)
+    experiment = tiny(tiny_profile, method, precision=precision).model_copy(update={"denoiser": spectral})
+    assert predict_steps(experiment, 2, 16) == predict_steps(experiment, 2, 16, fake=False)
 
 
 def test_a_step_of_many_weights_and_few_pixels(tiny_profile):

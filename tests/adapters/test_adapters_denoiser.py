@@ -7,7 +7,7 @@ from torch import nn
 
 from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
 from lorun.config import BlockCSConfig
-from lorun.denoisers import CNN, UNet
+from lorun.denoisers import CNN, SpectralTransformer, UNet
 from lorun.errors import LorunError
 from lorun.physics import build_physics
 from lorun.unfolding import UnfoldingNetwork
@@ -34,6 +34,27 @@ class Mixed(nn.Module):
         return nn.functional.pixel_shuffle(h, 2)
 
 
+class PassedOver(nn.Module):
+    """Between layers that are adapted, everything that LoRA passes over; names end alike."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1)
+        self.inner = nn.ModuleDict({"conv": nn.Conv2d(6, 6, 3, padding=1, groups=6), "out": nn.PReLU(6)})
+        self.norm = nn.LayerNorm(6)
+        self.out = nn.Linear(6, 1)
+        self.temperature = nn.Parameter(torch.full((2,), 0.7))
+        self.gain = nn.Parameter(torch.tensor(1.3))
+
+    def forward(self, z):
+        h = self.inner["out"](self.inner["conv"](self.conv(z))).movedim(1, -1)
+        return self.gain * z + self.temperature.prod() * self.out(self.norm(h)).movedim(-1, 1)
+
+
+PASSED_OVER = ["gain", "inner.conv.bias", "inner.conv.weight", "inner.out.weight", "norm.bias", "norm.weight"]
+PASSED_OVER += ["temperature"]
+
+
 def adapted(make=Mixed, gamma=25.0, moved=True):
     torch.manual_seed(0)
     denoiser = AdaptedDenoiser(make().double(), K, gamma).double()
@@ -49,9 +70,9 @@ def image():
     return torch.rand(1, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def unfolding(sharing="lorun"):
+def unfolding(sharing="lorun", kind=UNet):
     torch.manual_seed(0)
-    return UnfoldingNetwork(lambda noise_map: UNet(1, 8, 2, 1), sharing, K)
+    return UnfoldingNetwork(lambda noise_map: kind(1, 8, 2, 1), sharing, K)
 
 
 @pytest.fixture
@@ -59,10 +80,11 @@ def physics():
     return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
 
 
-def test_at_initialisation_every_stage_is_the_base(physics):
+@pytest.mark.parametrize("kind", [UNet, SpectralTransformer])
+def test_at_initialisation_every_stage_is_the_base(physics, kind):
     x = torch.rand(2, 1, 16, 16)
     y = physics(x)
-    lorun, shared = unfolding("lorun"), unfolding("shared")
+    lorun, shared = unfolding("lorun", kind), unfolding("shared", kind)
     torch.testing.assert_close(lorun(y, physics), shared(y, physics))
     torch.manual_seed(0)
     base = Mixed().double()
@@ -72,15 +94,16 @@ def test_at_initialisation_every_stage_is_the_base(physics):
         torch.testing.assert_close(denoiser(image()), base(image()))
 
 
-def test_after_one_step_every_stage_has_moved_and_no_base_weight_has(physics):
-    net = unfolding()
+@pytest.mark.parametrize("kind", [UNet, SpectralTransformer])
+def test_after_one_step_every_stage_has_moved_and_no_base_weight_has(physics, kind):
+    net = unfolding(kind=kind)
     base = {name: p.clone() for name, p in net.denoisers[0].base_parameters().items()}
     start = {name: p.detach().clone() for name, p in net.named_parameters()}
     optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-2)
     x = torch.rand(2, 1, 16, 16)
     (net(physics(x), physics) - x).square().mean().backward()
     lora_b = [name for name, _ in net.named_parameters() if "lora_B" in name]
-    assert len(lora_b) == K * len(net.denoisers[0].base_parameters())
+    assert len(lora_b) == K * len(adaptable_layers(kind(1, 8, 2, 1)))
     for name, parameter in net.named_parameters():
         if "lora_" in name:
             assert parameter.grad is not None, name
@@ -153,12 +176,15 @@ def test_disabling_the_adapters_gives_the_base():
     ("layer", "reason"),
     [
         (nn.ConvTranspose2d(4, 4, 2), "only Conv2d and Linear"),
-        (nn.Conv2d(4, 4, 3, groups=4), r"`groups` \(=4\) must be 1"),
+        (nn.Conv2d(4, 4, 3, groups=2), r"`groups` \(=2\) must be 1"),
+        (nn.Conv2d(4, 8, 3, groups=4), r"`groups` \(=4\) must be 1"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "'reflect'"),
         (nn.Conv2d(4, 4, 3, dilation=2), "`dilation`"),
         (nn.Conv2d(4, 4, 2, padding="same"), r"`kernel_size` \(=\(2, 2\)\) must be odd"),
         (nn.BatchNorm2d(4), "BatchNorm2d"),
-        (nn.Conv1d(4, 4, 3), "Conv1d"),
+        (nn.Conv1d(4, 4, 3, groups=4), "Conv1d"),
+        (nn.LayerNorm((4, 4)), "LayerNorm"),
+        (nn.ParameterList([torch.ones(4), torch.ones(4, 4)]), "ParameterList"),
     ],
 )
 def test_layers_that_lora_cannot_adapt_are_refused_by_name(layer, reason):
@@ -167,14 +193,49 @@ def test_layers_that_lora_cannot_adapt_are_refused_by_name(layer, reason):
         AdaptedDenoiser(denoiser, K, 10)
 
 
-def test_bare_parameters_are_refused_by_name():
-    class Scaled(CNN):
+def test_bare_matrices_are_refused_by_name():
+    class Positioned(CNN):
         def __init__(self):
             super().__init__(1, 4, 3)
             self.scale = nn.Parameter(torch.ones(1))
+            self.position = nn.Parameter(torch.ones(1, 4))
 
-    with pytest.raises(LorunError, match="Scaled"):
-        adaptable_layers(Scaled())
+    with pytest.raises(LorunError, match="Positioned"):
+        adaptable_layers(Positioned())
+
+
+def test_what_lora_passes_over_is_the_bases_in_every_stage(physics):
+    assert adaptable_layers(PassedOver()).keys() == {"conv", "out"}
+    net = UnfoldingNetwork(lambda noise_map: PassedOver(), "lorun", K)
+    denoiser = net.denoisers[0]
+    assert denoiser.ranks.keys() == {"conv", "out"}
+    base = denoiser.base_parameters()
+    assert sorted(base) == sorted([*PASSED_OVER, "conv.bias", "conv.weight", "out.bias", "out.weight"])
+    assert {id(p) for p in base.values()} == {id(p) for p in net.parameter_kinds()["base"]}
+    before = {name: p.clone() for name, p in base.items()}
+    trained = [p for p in net.parameters() if p.requires_grad]
+    assert {id(p) for p in trained} == {id(p) for p in [*net.parameter_kinds()["adapters"], net.step_sizes]}
+    x = torch.rand(2, 1, 16, 16)
+    net(physics(x), physics).square().mean().backward()
+    torch.optim.Adam(net.parameters(), lr=0.1).step()
+    assert all(p.grad is not None for p in trained)
+    assert all(p.grad is None and torch.equal(p, before[name]) for name, p in base.items())
+
+
+def test_what_lora_passes_over_comes_with_the_base(physics):
+    pretrained = UnfoldingNetwork(lambda noise_map: PassedOver(), "block1", 1)
+    with torch.no_grad():
+        for parameter in pretrained.parameters():
+            parameter.add_(0.5)
+    x = torch.rand(1, 1, 16, 16)
+    expected = pretrained(physics(x), physics)
+    one = UnfoldingNetwork(lambda noise_map: PassedOver(), "lorun", 1)
+    one.load_base(pretrained.state_dict())
+    torch.testing.assert_close(one(physics(x), physics), expected)
+    state = pretrained.state_dict()
+    del state["denoisers.0.temperature"]
+    with pytest.raises(LorunError, match="does not fit at `temperature`"):
+        one.load_base(state)
 
 
 @pytest.mark.parametrize(
@@ -209,12 +270,13 @@ def test_names_that_end_alike_get_their_own_ranks():
     assert [layer.r["stage_1"] for layer in denoiser.layers if 1 in (layer.in_features, layer.out_features)] == [1, 1]
 
 
-def test_saved_stages_load_into_plain_peft(tmp_path):
-    denoiser = adapted()
+@pytest.mark.parametrize("make", [Mixed, PassedOver, lambda: SpectralTransformer(1, 8, 2)])
+def test_saved_stages_load_into_plain_peft(tmp_path, make):
+    denoiser = adapted(make)
     denoiser.save(tmp_path / "adapters")
     for stage in range(K):
         torch.manual_seed(0)
-        plain = PeftModel.from_pretrained(Mixed().double(), str(tmp_path / "adapters" / f"stage_{stage + 1}"))
+        plain = PeftModel.from_pretrained(make().double(), str(tmp_path / "adapters" / f"stage_{stage + 1}"))
         assert not any(isinstance(module, StageConv2d) for module in plain.modules())
         denoiser.activate(stage)
         torch.testing.assert_close(plain(image()), denoiser(image()))

@@ -6,15 +6,15 @@ import torch
 from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.steps import bytes_held
 from lorun.config import BlockCSConfig
-from lorun.denoisers import UNet
+from lorun.denoisers import SpectralTransformer, UNet
 from lorun.errors import UnknownName
 from lorun.physics import build_physics
 from lorun.unfolding import UnfoldingNetwork
 
 
-def network():
+def network(kind=UNet):
     torch.manual_seed(0)
-    net = UnfoldingNetwork(lambda noise_map: UNet(1, 16, 2, 1), "lorun", 2).to(memory_format=torch.channels_last)
+    net = UnfoldingNetwork(lambda noise_map: kind(1, 16, 2, 1), "lorun", 2).to(memory_format=torch.channels_last)
     with torch.no_grad():
         for parameter in net.parameter_kinds()["adapters"]:
             parameter.copy_(0.05 * torch.randn(parameter.shape))
@@ -30,8 +30,10 @@ def reconstruct(net):
 @pytest.mark.parametrize(
     ("precision", "bits", "error"), [("float32", 32, 0.0), ("bfloat16", 16, 2e-3), ("int8", 8, 5e-3), ("nf4", 4, 0.1)]
 )
-def test_bytes_shrink_and_the_estimate_hardly_changes(precision, bits, error):
-    net = network()
+@pytest.mark.parametrize("kind", [UNet, SpectralTransformer])
+def test_bytes_shrink_and_the_estimate_hardly_changes(kind, precision, bits, error):
+    """Of all weights, those that LoRA passes over too; vectors, which stay, are few."""
+    net = network(kind)
     exact = reconstruct(net)
     base = sum(p.numel() for p in net.denoisers[0].base_parameters().values())
     full = bytes_held(net)

@@ -2,15 +2,19 @@
 
 import pytest
 import torch
+from torch import nn
 
+from lorun.accounting.fake import fake_tensors
 from lorun.adapters import adaptable_layers
-from lorun.config import CNNConfig, UNetConfig
+from lorun.config import CNNConfig, SpectralTransformerConfig, UNetConfig
 from lorun.denoisers import build_denoiser
 
 DENOISERS = {
     "unet": UNetConfig(width=4, levels=3, blocks=1),
     "unet_one_level": UNetConfig(width=4, levels=1, blocks=2),
     "cnn": CNNConfig(width=4, depth=4),
+    "spectral": SpectralTransformerConfig(width=4, levels=3, blocks=1),
+    "spectral_one_level": SpectralTransformerConfig(width=4, levels=1, blocks=2),
 }
 
 
@@ -24,7 +28,7 @@ def make(request):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (16, 16), (33, 20)])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 28])
 def test_same_shape_out_for_any_size(make, size, channels):
     z = torch.rand(2, channels, *size)
     assert make(channels)(z).shape == z.shape
@@ -40,10 +44,50 @@ def test_gradients_reach_every_parameter_and_the_input(make):
 
 
 def test_lora_can_adapt_every_layer(make):
+    """All numbers but those of depthwise convolutions and vectors are in layers that get an adapter."""
     denoiser = make(noise_map=True)
-    layers = adaptable_layers(denoiser)
-    held = {name for name, _ in denoiser.named_parameters()}
-    assert held == {f"{name}.{p}" for name, layer in layers.items() for p, _ in layer.named_parameters()}
+    depthwise = [m for m in denoiser.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert all(m.groups == m.in_channels == m.out_channels for m in depthwise)
+    layers = adaptable_layers(denoiser).values()
+    assert not set(depthwise) & set(layers)
+    changed = {id(layer.weight) for layer in layers}
+    left = {id(m.weight) for m in depthwise} | {id(p) for p in denoiser.parameters() if p.dim() <= 1}
+    assert changed | left == {id(p) for p in denoiser.parameters()}
+
+
+def test_double_precision(make):
+    z = torch.rand(1, 1, 9, 7, generator=torch.Generator().manual_seed(0))
+    denoiser = make()
+    single, double = denoiser(z), denoiser.double()(z.double())
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single)
+
+
+@pytest.mark.parametrize("noise_map", [False, True])
+def test_half_precision(make, noise_map):
+    z = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    sigma = [torch.tensor(0.1)] if noise_map else []
+    denoiser = make(3, noise_map)
+    with torch.no_grad():
+        change = denoiser(z, *sigma) - z
+        with torch.autocast("cpu", torch.bfloat16):
+            half = denoiser(z, *sigma) - z
+    assert half.dtype == torch.float32  # that of z: the residual alone is rounded
+    assert 0 < (half - change).norm() < 0.03 * change.norm()
+
+
+def test_runs_on_tensors_without_values(make):
+    with fake_tensors():
+        z = torch.rand(2, 28, 13, 10)
+        assert make(28)(z).shape == z.shape
+
+
+def test_the_order_of_an_image_in_memory_does_not_matter(make):
+    z = torch.rand(2, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    denoiser = make(3)
+    expected = denoiser(z)
+    denoiser.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(denoiser(z.contiguous(memory_format=torch.channels_last)), expected)
 
 
 def test_noise_level_is_an_input(make):

@@ -1,0 +1,146 @@
+"""A U-shaped transformer whose tokens are channels, after MST (Cai et al., "Mask-guided Spectral-wise Transformer",
+CVPR 2022): attention over C channels costs as much per pixel as a linear layer, whatever the size of the image.
+
+Without the mask branch, which is physics; going up as in `lorun.denoisers.unet`, and skips are added, not fused.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorun.denoisers.residual import start_small, with_noise_map
+
+_EXPANSION = 4  # channels within a feed-forward, over those around it
+_SHORTEST = 1e-12  # product of two channels' lengths: below, their cosine goes to 0 instead of 0 / 0
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor) -> Tensor:
+    """Channel i of the output is sum_j softmax_j(temperature * cos(q_i, k_j)) v_j: all (B, N, d), over N pixels.
+
+    Cosines and softmax are never in half precision; q and k are not kept a second time in normalised form.
+    """
+    exact = torch.promote_types(q.dtype, torch.float32)
+    lengths = [torch.linalg.vector_norm(of, dim=1, dtype=exact) for of in (k, q)]  # (B, d) each
+    cosines = (k.mT @ q).to(exact) / (lengths[0][:, :, None] * lengths[1][:, None, :]).clamp_min(_SHORTEST)
+    attention = torch.softmax(temperature * cosines, dim=1)  # (B, d, d): of j for each i
+    return v @ attention.to(v.dtype)
+
+
+class SpectralAttention(nn.Module):
+    """Self-attention among the channels of each head, and a branch that knows where pixels are: (B, H, W, C) -> same.
+
+    Projections are linear layers on the last axis, whose (pixels, C) matrices attention multiplies anyway: all of them,
+    and the images that the positional branch convolves, are views of tensors in channels-last order.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.temperature = nn.Parameter(torch.ones(heads))
+        self.position = nn.Sequential(_depthwise(width), nn.GELU(), _depthwise(width))
+        self.out = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        q, k, v = self.query(h), self.key(h), self.value(h)
+        # Head by head: a product of all at once needs copies of q, k and v with the heads in front of the pixels.
+        by_head = (of.flatten(1, 2).chunk(len(self.temperature), dim=-1) for of in (q, k, v))  # (B, N, d) each
+        heads = [attend(*of) for of in zip(*by_head, self.temperature, strict=True)]
+        mixed = heads[0] if len(heads) == 1 else torch.cat(heads, dim=-1)
+        return self.out(mixed.view(h.shape)) + _to_tokens(self.position(_to_image(v)))
+
+
+class PixelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel: (B, H, W, C) -> same.
+
+    In half precision its result is, too, under autocast as well: what follows would round it anyway, in copies. The
+    kernels compute in float32 inside.
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        with torch.autocast(h.device.type, enabled=False):
+            return F.layer_norm(h, self.normalized_shape, self.weight.to(h.dtype), self.bias.to(h.dtype), self.eps)
+
+
+class SpectralBlock(nn.Module):
+    """h + attention(norm(h)), then h + feed_forward(norm(h)): (B, C, H, W) -> same."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        inner = _EXPANSION * width
+        self.first_norm = PixelNorm(width)
+        self.attention = SpectralAttention(width, heads)
+        self.second_norm = PixelNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Conv2d(width, inner, 1, bias=False),
+            nn.GELU(),
+            _depthwise(inner),
+            nn.GELU(),
+            nn.Conv2d(inner, width, 1, bias=False),
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        h = h + _to_image(self.attention(self.first_norm(_to_tokens(h))))
+        return h + self.feed_forward(_to_image(self.second_norm(_to_tokens(h))))
+
+
+class SpectralTransformer(nn.Module):
+    """Residual U-shape of `SpectralBlock`s: `levels` resolutions, `blocks` blocks per level and way.
+
+    Channels are `width` at full resolution and double at each level, and so do heads, which have `width` channels.
+
+    z (B, C, H, W) -> same shape, any size: edges are replicated to a multiple of 2**(levels - 1), then cropped.
+    """
+
+    def __init__(
+        self, channels: int, width: int = 28, levels: int = 3, blocks: int = 1, noise_map: bool = False
+    ) -> None:
+        super().__init__()
+        self.noise_map = noise_map
+        self.multiple = 2 ** (levels - 1)
+        widths = [width * 2**level for level in range(levels)]
+        # With a bias: else black stays zero in every channel, where layer norms multiply gradients by 1 / sqrt(eps).
+        self.head = nn.Conv2d(channels + noise_map, width, 3, padding=1)
+        self.encoder = nn.ModuleList(_blocks(w, width, blocks) for w in widths[:-1])
+        self.down = nn.ModuleList(nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False) for w in widths[:-1])
+        self.body = _blocks(widths[-1], width, blocks)
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in reversed(widths[:-1])
+        )
+        self.decoder = nn.ModuleList(_blocks(w, width, blocks) for w in reversed(widths[:-1]))
+        self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
+        start_small(self.tail)
+
+    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
+        height, width = z.shape[2:]
+        h = with_noise_map(z, sigma, self.noise_map)
+        h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        h = self.head(h)
+        skips = []
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            h = encode(h)
+            skips.append(h)
+            h = down(h)
+        h = self.body(h)
+        for up, decode in zip(self.up, self.decoder, strict=True):
+            h = decode(up(h) + skips.pop())
+        return z + self.tail(h)[..., :height, :width]
+
+
+def _blocks(width: int, width_of_head: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(SpectralBlock(width, width // width_of_head) for _ in range(count)))
+
+
+def _depthwise(width: int) -> nn.Conv2d:
+    return nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False)
+
+
+def _to_tokens(h: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H, W, C), a view."""
+    return h.permute(0, 2, 3, 1)
+
+
+def _to_image(h: Tensor) -> Tensor:
+    """(B, H, W, C) -> (B, C, H, W), a view."""
+    return h.permute(0, 3, 1, 2)
