@@ -52,7 +52,7 @@ licences: $(VENV)/.installed ## write LICENCES.md from the registry of datasets 
 	$(BIN)/lorun licences > LICENCES.md
 
 clean: ## remove runs, built data and logs (results and fetched data stay)
-	rm -rf runs logs data/photos data/.*.ok .snakemake
+	rm -rf runs logs data/photos data/photos_spectral data/.cubes data/.*.ok .snakemake
 
 # uv is bootstrapped into the environment itself; everything else comes from the lock, by hash.
 $(VENV)/.installed: $(LOCK) pyproject.toml

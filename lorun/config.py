@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lorun.errors import LorunError, UnknownName
 
@@ -96,7 +96,7 @@ class BlockCSConfig(_Config):
 
     @property
     def kind(self) -> str:
-        """What a ranking may be of, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
+        """What may share a ranking, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
         return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
 
     @property
@@ -170,9 +170,71 @@ class CASSIConfig(_Config):
         return self.bands
 
 
-PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig]] = {"block_cs": BlockCSConfig, "cassi": CASSIConfig}
+class BlurDownsampleConfig(_Config):
+    """Super-resolution and deblurring with known kernels; see `lorun.physics.blur`."""
 
-PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig, Field(discriminator="name")]
+    name: Literal["blur_downsample"] = "blur_downsample"
+    scale: int = Field(ge=1, le=8, description="decimation; 1 is deblurring")
+    kernels: Literal["gaussian", "bicubic", "file"] = Field("gaussian", description="origin of the kernels")
+    width: float = Field(1.6, gt=0, description="standard deviation of the Gaussian kernel, pixels")
+    kernels_file: Path | None = Field(
+        None, description="kernels, .mat with the cell array `kernels` or .npy (N, h, w), with kernels: file"
+    )
+    noise: float = Field(0.0, ge=0, le=255, description="standard deviation, grey levels of 255")
+    degradation: Literal["float", "usrnet_uint8"] = Field(
+        "float", description="usrnet_uint8 truncates the blurred image to whole grey levels, as USRNet's script does"
+    )
+    training: Literal["drawn", "same"] = Field(
+        "drawn", description="kernels of training steps: drawn at random, or one of those that are scored"
+    )
+    initial: Literal["tikhonov", "bicubic", "nearest", "adjoint"] = Field(
+        "tikhonov", description="initial estimate x_0: A^T (A A^T + epsilon)^-1 y, y enlarged, or A^T y"
+    )
+    gradient: Literal["regularised", "plain"] = Field(
+        "regularised", description="a stage steps along A^T (A A^T + epsilon)^-1 r, or A^T r, with r = A x - y"
+    )
+    epsilon: float = Field(1e-2, gt=0, description="of both, where the largest eigenvalue of A A^T is at most 1")
+    noise_seed: int = Field(0, ge=0, description="of the noise that every test image has")
+
+    @model_validator(mode="after")
+    def _file_is_asked_for(self) -> Self:
+        if (self.kernels == "file") != (self.kernels_file is not None):
+            raise ValueError("`kernels: file` and `kernels_file` belong together: give both or neither")
+        return self
+
+    learned: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+    channels: ClassVar[None] = None
+
+    @property
+    def files(self) -> list[Path]:
+        return [] if self.kernels_file is None else [self.kernels_file]
+
+    @property
+    def kind(self) -> str:
+        kernels = self.kernels if self.kernels_file is None else self.kernels_file.stem
+        return f"{kernels}_x{self.scale}_noise{self.noise:g}" + ("" if self.degradation == "float" else "_uint8")
+
+    @property
+    def heading(self) -> str:
+        kernels = {"gaussian": f"Gaussian kernel of width {self.width:g}", "bicubic": "bicubic kernel"}.get(
+            self.kernels
+        )
+        kernels = kernels or f"kernels of {self.files[0].parent.name}/{self.files[0].name}"
+        return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, degradation {self.degradation}"
+
+    @property
+    def published_as(self) -> float | str:
+        return f"x{self.scale}_sigma{self.noise:g}"
+
+
+PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig] | type[BlurDownsampleConfig]] = {
+    "block_cs": BlockCSConfig,
+    "cassi": CASSIConfig,
+    "blur_downsample": BlurDownsampleConfig,
+}
+
+PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig | BlurDownsampleConfig, Field(discriminator="name")]
 
 
 class UNetConfig(_Config):
@@ -212,7 +274,14 @@ class DataConfig(_Config):
     train: str = Field(description="dataset whose train split is learned from")
     validation: str = Field(description="dataset whose validation split watches the training")
     test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
-    channels: Literal[1, 3] = 1
+    channels: Literal[1, 3, 28] = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
+    mosaic: bool = Field(
+        False,
+        exclude_if=lambda mosaic: (
+            not mosaic
+        ),  # absent, so that keys and hashes are those of before there was such a thing
+        description="make half of each batch 2 x 2 mosaics of crops of half the side",
+    )
 
 
 class TrainingConfig(_Config):
@@ -230,7 +299,7 @@ class TrainingConfig(_Config):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="limit of the gradient's global norm")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are scored")
-    loss: Literal["mse", "l1"] = "mse"
+    loss: Literal["mse", "l1", "rmse"] = Field("mse", description="rmse: the root of the batch's mean squared error")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast on a GPU that has it, float32 elsewhere"
     )
@@ -293,7 +362,18 @@ class EvaluationConfig(_Config):
         min_length=1, description="named protocols; the first is the one that tables lead with"
     )
     keep: list[str] = Field(default_factory=list, description="test images whose reconstructions are kept as PNG")
+    points: list[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
+        default_factory=list,
+        exclude_if=lambda points: not points,  # absent, so that hashes are those of before there was such a thing
+        description="row, column of pixels whose spectra are kept of these images, and drawn",
+    )
     strip: tuple[int, int, int] = Field((128, 128, 96), description="top, left, side of the crop in the figure, pixels")
+
+    @model_validator(mode="after")
+    def _points_are_of_kept_images(self) -> Self:
+        if self.points and not self.keep:
+            raise ValueError("`points` are pixels of the images that `keep` names: it names none")
+        return self
 
 
 class AccountingConfig(_Config):
@@ -345,6 +425,12 @@ class TaskConfig(_Config):
         return self
 
     @model_validator(mode="after")
+    def _points_have_spectra(self) -> Self:
+        if self.evaluation.points and self.data.channels != 28:
+            raise ValueError(f"`evaluation.points` are of spectra, but `data.channels` is {self.data.channels}")
+        return self
+
+    @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         if not self.methods:
             raise ValueError("give `strategies` or `baselines`")
@@ -383,12 +469,12 @@ class TaskConfig(_Config):
             limited[TRANSFER] = ()
         return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
-    def physics_of(self, setting: str) -> BlockCSConfig | CASSIConfig:
+    def physics_of(self, setting: str) -> PhysicsConfig:
         said = {**self.physics, **self.settings[setting]}
         if "name" not in said:
             raise LorunError(f"`physics.name` is missing. Choices: {', '.join(PHYSICS)}")
-        kind: type[BlockCSConfig] | type[CASSIConfig] = _named(PHYSICS, str(said["name"]), "physics")
-        return kind.model_validate(said)
+        physics: PhysicsConfig = _named(PHYSICS, str(said["name"]), "physics").model_validate(said)
+        return physics
 
     @property
     def methods(self) -> list[str]:
@@ -526,6 +612,12 @@ class Profile(_Config):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
 
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _null_is_no_task(cls, tasks: Any) -> Any:
+        """A profile that extends another leaves out a task of it by saying null."""
+        return {name: task for name, task in tasks.items() if task is not None} if isinstance(tasks, dict) else tasks
+
     def experiments(self) -> Iterator[Experiment]:
         """Every experiment that has a row, in the order of the configuration (pretrainings not among them)."""
         for task_name, task in self.tasks.items():
@@ -572,7 +664,8 @@ class Profile(_Config):
 
 
 def load_profile(path: Path | str) -> Profile:
-    """Read a profile; `extends: other.yaml` starts from another file in the same folder and overrides its keys.
+    """Read a profile; `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task
+    that is null is left out.
 
     Raises LorunError with one line a mistake: the file, the key, its value, and the nearest known key or the choices.
     """

@@ -1,16 +1,19 @@
 """Fixtures for all tests: synthetic images with a manifest, and a profile that trains on them in seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from tiny import IMAGES, PROFILE
+from scipy.io import savemat
+from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE
 
 from lorun.config import Profile, load_profile
 from lorun.data.checksums import write_manifest
 from lorun.data.png import encode_png
+from lorun.physics import CASSI, random_mask
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +36,48 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_bytes(encode_png((pixels.clip(0, 1) * 255).astype(np.uint8)[None]))
     write_manifest(root, "tiny")
     return root
+
+
+@pytest.fixture(scope="session")
+def spectral_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with `cubes`, 28 bands of 20 x 22 pixels, and `captures`, what the operator of the spectral profile
+    measures of the test split, with its mask beside. Not to be changed."""
+    root = tmp_path_factory.mktemp("spectral") / "data"
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:20, 0:22] / 22
+    band = np.linspace(0, 1, 28)[:, None, None]
+    physics = CASSI(random_mask(24, 24, 0), dtype=torch.float64)
+    (root / "captures").mkdir(parents=True)
+    for split, names in IMAGES.items():
+        (root / "cubes" / split / "cube").mkdir(parents=True)
+        for name in names:
+            a, b, c = random.uniform(1, 9, 3)
+            cube = 0.5 + 0.3 * np.sin(a * x + b * y + 3 * band) + 0.2 * np.cos(c * band)
+            np.save(root / "cubes" / split / "cube" / f"{name}.npy", cube.clip(0, 1).astype(np.float32))
+            if split == "test":
+                measured = physics(torch.from_numpy(cube.clip(0, 1))[None])[0, 0].numpy()
+                savemat(root / "captures" / f"{name}.mat", {"meas_real": measured})
+    savemat(root / "captures" / "mask.mat", {"mask": physics.mask.numpy()})
+    (root / "registry.yaml").write_text(CAPTURES)
+    write_manifest(root, "cubes")
+    write_manifest(root, "captures")
+    return root
+
+
+@pytest.fixture
+def spectral_profile(tmp_path: Path) -> Callable[..., Profile]:
+    """The spectral profile, with parts of its sections replaced: spectral_profile(evaluation={"keep": []})."""
+
+    def make(**sections: dict[str, object]) -> Profile:
+        path = tmp_path / "spectral.yaml"
+        task = {
+            name: {**said, **sections.get(name, {})} if isinstance(said, dict) else said
+            for name, said in SPECTRAL_PROFILE["tasks"]["cassi"].items()
+        }
+        path.write_text(yaml.safe_dump({**SPECTRAL_PROFILE, "tasks": {"cassi": task}}))
+        return load_profile(path)
+
+    return make
 
 
 @pytest.fixture

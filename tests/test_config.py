@@ -1,10 +1,11 @@
+import csv
 import json
 
 import pytest
 import yaml
 from tiny import PROFILE, PROJECT
 
-from lorun.config import PRETRAIN, Profile, load_profile, profile_schema
+from lorun.config import PRETRAIN, Experiment, Profile, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
@@ -68,6 +69,12 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: transfer(task, base_setting="r1"), "`base_setting` (='r1') is no setting of the task: r10, r25"),
         (lambda task: transfer(task, settings={"r25": {"ratio": 25}}), "(='r25'); there is none"),
         (lambda task: transfer(task, only={"lorun_transfer": ["r25"]}), "`only` of `lorun_transfer` names"),
+        (
+            lambda task: task["evaluation"].update(points=[[0, 0]], keep=[]),
+            "`points` are pixels of the images that `keep` names",
+        ),
+        (lambda task: task["evaluation"].update(points=[[0, 0]]), "of spectra, but `data.channels` is 1"),
+        (lambda task: task["evaluation"].update(points=[[0, -1]]), "(=-1): Input should be greater than or equal to 0"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(tiny_profile_file, edit, message):
@@ -110,6 +117,15 @@ def test_extends_overrides_single_keys(tiny_profile_file):
     assert task.strategies == ["lorun"]
 
 
+def test_a_profile_leaves_out_a_task_of_another_by_null(tiny_profile_file):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["more"] = said["tasks"]["cs"]
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    child = tiny_profile_file.with_name("child.yaml")
+    child.write_text(f"extends: {tiny_profile_file.name}\nprofile: child\ntasks: {{cs: null}}\n")
+    assert list(load_profile(child).tasks) == ["more"]
+
+
 @pytest.mark.parametrize(
     ("place", "kind"),
     [(("sc", "r25", "lorun"), "task"), (("cs", "r52", "lorun"), "setting"), (("cs", "r25", "lo"), "method")],
@@ -133,6 +149,7 @@ def test_every_experiment_of_a_profile_has_a_folder_of_its_own(tiny_profile):
         lambda task: task["training"].update(recompute="stage"),
         lambda task: task["training"].update(recompute="auto", memory_budget=100),
         lambda task: task.update(strategies=["lorun"]),
+        lambda task: task["data"].update(mosaic=False),
     ],
 )
 def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_file, edit):
@@ -149,6 +166,7 @@ def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_f
         (lambda task: task["unfolding"].update(noise_level=0.2), {"shared_sigma"}),
         (lambda task: task["training"].update(phase1_steps=3), {"lorun", PRETRAIN}),
         (lambda task: task["training"].update(steps=9), {*STRATEGIES}),
+        (lambda task: task["data"].update(mosaic=True), {*STRATEGIES, PRETRAIN}),
     ],
 )
 def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, tiny_profile_file, edit, touched):
@@ -169,6 +187,25 @@ def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, ti
 def test_keys_of_runs_that_exist_stay(profile, setting, method, expected):
     """An option that is added must not train anew what is trained."""
     assert load_profile(PROJECT / f"config/{profile}.yaml").experiment("cs", setting, method, 0).key == expected
+
+
+@pytest.mark.parametrize("profile", ["quick", "published", "transfer"])
+def test_the_hashes_of_committed_rows_stay(profile):
+    with (PROJECT / f"results/{profile}/rows.csv").open(encoding="utf-8", newline="") as file:
+        committed = {(row["run"], row["config_hash"]) for row in csv.DictReader(file)}
+    experiments = load_profile(PROJECT / f"config/{profile}.yaml").experiments()
+    assert committed == {(one.key, one.config_hash) for one in experiments}
+
+
+def test_points_are_part_of_what_is_measured_alone(spectral_profile):
+    with_points, without = (
+        spectral_profile(evaluation={"points": points}).experiment("cassi", "snapshot", "block1", 0)
+        for points in ([[0, 1]], [])
+    )
+    assert with_points.key == without.key
+    assert with_points.config_hash != without.config_hash
+    assert "points" not in without.model_dump_json()
+    assert Experiment.model_validate_json(with_points.model_dump_json()) == with_points
 
 
 def test_seeds_and_methods_have_different_keys(tiny_profile):

@@ -31,3 +31,39 @@ PROFILE = {
         }
     },
 }
+
+SPECTRAL_PROFILE = {
+    "profile": "spectral",
+    "seeds": [0],
+    "tasks": {
+        "cassi": {
+            "data": {"train": "cubes", "validation": "cubes", "test": ["cubes"], "channels": 28},
+            "physics": {"name": "cassi", "mask_side": 24},
+            "settings": {"snapshot": {}},
+            "denoiser": {"name": "cnn", "width": 4, "depth": 2},
+            "strategies": ["block1"],
+            "baselines": ["linear_mmse"],
+            "training": {"steps": 2, "phase1_steps": 1, "batch": 1, "patch": 12},
+            "evaluation": {
+                "protocols": ["cassi_mst_uint8", "cassi_torch_psnr", "measurement_residual"],
+                "keep": ["checks"],
+                "points": [[3, 4], [19, 21]],
+                "strip": [0, 0, 16],
+            },
+            "accounting": {"batch": 1, "patch": 12, "image": 16, "latency_repeats": 0},
+        }
+    },
+}
+
+CAPTURES = """\
+captures:
+  role: test
+  tasks: [cassi]
+  what: measurements
+  licence: CC0
+  redistribution: "yes"
+  citation: nobody
+  built_by: tests
+  measurements: {variable: [meas, meas_real], scale: 0.8}
+  splits: {test: [checks.mat, blobs.mat]}
+"""

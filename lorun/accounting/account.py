@@ -42,7 +42,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
         "setting": experiment.setting,
         "method": experiment.method,
         "stages": getattr(system.network, "stages", None),
-        "m": system.physics.m,
+        "m": getattr(system.physics, "m", None),  # measurements per block, where there are blocks
         **{f"parameters_{kind}": count for kind, count in asdict(parameters).items()},
         "parameters_network": parameters.network,
         "parameters_total": parameters.total,

@@ -38,7 +38,8 @@ def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
         system = _held(load_system(experiment, runs), precision)
         for dataset in experiment.data.test:
             images = load_dataset(data, dataset, "test", channels)
-            scores = [score(protocol, y, x) for _, x, y in reconstruct(system, images, torch.device("cpu"))]
+            done = reconstruct(system, images, torch.device("cpu"))
+            scores = [score(protocol, one.estimate, one.truth, one.measurement) for one in done]
             rows.append(
                 {
                     "profile": config.stem,

@@ -296,7 +296,7 @@ def table(
 
     profile = load_profile(config)
     folder = out or Path("results") / profile.profile
-    summary = write_result_set(profile, runs, folder, partial)
+    summary = write_result_set(profile, runs, folder, partial, data)
     if figures:
         from lorun.results.figures import write_figures
 

@@ -66,9 +66,9 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
 
 
 def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
-    """The files of a split, sorted by their path inside the dataset; `kind` is "gray" or "rgb".
+    """The files of a split, sorted by their path inside the dataset; `kind` is "gray", "rgb", "cube" or "measurement".
 
-    Raises UnknownName for an unknown split, LorunError when it has no images of that kind.
+    Raises UnknownName for an unknown split, LorunError when it has nothing of that kind.
     """
     entry = read_registry(root).get(name)
     manifest = read_manifest(root, name)
@@ -77,9 +77,12 @@ def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
         raise UnknownName(f"split of {name}", split, splits)
     patterns = OWN_LAYOUT if entry is None else entry.splits
     files = sorted(file for file in manifest if split_of(patterns, file, kind) == split)
-    if not files:
+    held = {} if entry is None else {"cube": entry.cubes, "measurement": entry.measurements}
+    other_kind = any((stored is not None) != (kind == name) for name, stored in held.items())
+    if not files or other_kind:
+        what = {"cube": "cubes", "measurement": "measurements"}.get(kind, f"{kind} images")
         raise LorunError(
-            f"dataset {name!r} has no {kind} images in its split {split}: choose another split or number of channels"
+            f"dataset {name!r} has no {what} in its split {split}: choose another split or number of channels"
         )
     return files
 

@@ -1,5 +1,6 @@
-"""Reading 8-bit photographs, from any folder or from a checksummed dataset."""
+"""Reading 8-bit photographs and spectral cubes, from any folder or from a checksummed dataset."""
 
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorun.data.checksums import read_bytes, read_manifest, read_verified, split_files
+from lorun.data.cubes import SUFFIXES as CUBE_SUFFIXES
+from lorun.data.cubes import FolderOfCubes, open_cubes
+from lorun.data.registry import read_registry
 from lorun.errors import LorunError
 
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 _FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "PPM")
 _SUFFIXES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".pgm", ".ppm"}
-_KIND_OF_CHANNELS = {1: "gray", 3: "rgb"}
+_KIND_OF_CHANNELS = {1: "gray", 3: "rgb", 28: "cube"}
 
 
 def luminance(rgb: Pixels) -> Pixels:
@@ -43,55 +47,72 @@ def read_image(path: Path, channels: int) -> Pixels:
     return _decode(read_bytes(path), path, channels)
 
 
-def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, Pixels]:
-    """The images of a split of a dataset: name -> uint8 (C, H, W), in order of their paths.
+def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, np.ndarray]:
+    """The images of a split of a dataset: name -> uint8 (C, H, W), or float32 (28, H, W), in order of their paths.
 
     The splits are those of the registry. A dataset without an entry there has its images in
-    `root`/<name>/<split>/gray (1 channel) or rgb (3). Each file is checked against the manifest before it is decoded.
+    `root`/<name>/<split>/gray (1 channel), rgb (3) or cube (28). Each file is checked against the manifest before it is
+    decoded. Photographs are held in memory; cubes lie on disk, see `lorun.data.cubes.open_cubes`.
 
     Raises UnknownName for an unknown dataset or split, LorunError for a missing or damaged file, when the
     split has no images of that kind, and when two have the same name.
     """
     manifest = read_manifest(root, name)
     kind = _kind_of(channels)
-    images: dict[str, Pixels] = {}
-    for file in split_files(root, name, split, kind):
-        path = root / name / file
-        if path.stem in images:
-            raise LorunError(f"dataset {name!r} has two images called {path.stem!r} in its split {split}")
-        images[path.stem] = _decode(read_verified(root, name, file, manifest[file]), path, channels)
-    return images
+    md5s = {file: manifest[file] for file in split_files(root, name, split, kind)}
+    paths = _by_name(root / name / file for file in md5s)
+    if kind == "cube":
+        entry = read_registry(root).get(name)
+        opened = open_cubes(root, name, md5s, None if entry is None else entry.cubes)
+        return dict(zip(paths, opened, strict=True))
+    contents = (read_verified(root, name, file, md5) for file, md5 in md5s.items())
+    return {
+        image: _decode(content, path, channels) for (image, path), content in zip(paths.items(), contents, strict=True)
+    }
 
 
-def load_folder(folder: Path, channels: int) -> dict[str, Pixels]:
-    """All images directly in `folder` (png, tif, bmp, jpg, pgm, ppm): name -> uint8 (C, H, W), in order.
+def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
+    """All images directly in `folder`: name -> uint8 (C, H, W), or float32 (28, H, W), in order.
 
-    The name is the file's without its suffix. Raises LorunError when the folder does not exist or has no
-    images, when two names are the same, and as `read_image` does.
+    Photographs are png, tif, bmp, jpg, pgm or ppm, cubes mat or npy. The name is the file's without its suffix.
+
+    Raises LorunError when the folder does not exist or has no images, when two names are the same, and as `read_image`
+    and `lorun.data.cubes.read_cube` do.
     """
+    is_cube = _kind_of(channels) == "cube"
+    suffixes = CUBE_SUFFIXES if is_cube else _SUFFIXES
     if not folder.is_dir():
         raise LorunError(f"no folder {folder}: name a folder of images")
-    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in _SUFFIXES)
+    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in suffixes)
     if not paths:
-        raise LorunError(f"no images in {folder}: looked for {', '.join(sorted(_SUFFIXES))}")
-    images: dict[str, Pixels] = {}
+        raise LorunError(f"no images in {folder}: looked for {', '.join(sorted(suffixes))}")
+    named = _by_name(paths)
+    if is_cube:
+        return FolderOfCubes(named)
+    return {name: read_image(path, channels) for name, path in named.items()}
+
+
+def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by their names without folder and suffix."""
+    named: dict[str, Path] = {}
     for path in paths:
-        if path.stem in images:
-            raise LorunError(f"{path} has the same name as another image in its folder, but for the suffix: rename one")
-        images[path.stem] = read_image(path, channels)
-    return images
+        if path.stem in named:
+            raise LorunError(f"{path} has the same name as another image, {named[path.stem]}: rename one")
+        named[path.stem] = path
+    return named
 
 
 def _kind_of(channels: int) -> str:
     if channels not in _KIND_OF_CHANNELS:
-        raise LorunError(f"images have 1 (gray) or 3 (RGB) channels, not {channels}")
+        raise LorunError(f"images have 1 (gray), 3 (RGB) or 28 (spectral) channels, not {channels}")
     return _KIND_OF_CHANNELS[channels]
 
 
 def _decode(data: bytes, path: Path, channels: int) -> Pixels:
     from PIL import Image, ImageFile, UnidentifiedImageError
 
-    _kind_of(channels)
+    if channels not in (1, 3):
+        raise LorunError(f"photographs have 1 (gray) or 3 (RGB) channels, not {channels}")
     # pyiqa switches this on for the whole process; the missing part of a truncated file would become gray.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:

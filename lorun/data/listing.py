@@ -14,7 +14,8 @@ def listing(root: Path) -> str:
         entry = registry.get(name)
         known = ["-"] * 6
         if entry is not None:
-            known = [entry.role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
+            role = f"{entry.role}, simulated" if entry.simulated else entry.role
+            known = [role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
             known.append(" ".join(entry.sources))
         lines.append([name, state(root, name), *known])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

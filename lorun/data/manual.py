@@ -1,14 +1,11 @@
 """Datasets that their user must obtain: check that the files are the right ones, copy them, record their checksums."""
 
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from lorun.data.arrays import flaw, mat_variables, named, read_mat
 from lorun.data.checksums import (
     dataset_identity,
     find_damage,
@@ -19,6 +16,7 @@ from lorun.data.checksums import (
     write_manifest,
 )
 from lorun.data.images import read_image
+from lorun.data.progress import shown
 from lorun.data.registry import Expectation, read_registry
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder
@@ -54,7 +52,7 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
     recorded = (root / f"{name}.md5").exists() and not replace
     if recorded:
         _refuse(name, _other_than_recorded(root, name, files))
-    copies = _shown(files, f"{name}: copying")
+    copies = shown(files, f"{name}: copying")
     replace_folder(root / name, lambda part: [shutil.copyfile(path, part / path.name) for path in copies])
     if not recorded:
         write_manifest(root, name)
@@ -94,7 +92,7 @@ def _problems(name: str, files: list[Path], expected: Expectation) -> list[str]:
     header, content = _wrong_image, _wrong_pixels
     if expected.kind == "mat":
         header, content = _wrong_variable, _wrong_values
-    for look, paths in ((header, files), (content, _shown(files, f"{name}: checking"))):
+    for look, paths in ((header, files), (content, shown(files, f"{name}: checking"))):
         found = [f"{path.name}: {wrong}" for path in paths if (wrong := _told(look, path, expected)) is not None]
         if found:
             return found
@@ -106,20 +104,6 @@ def _told(look: Callable[[Path, Expectation], str | None], path: Path, expected:
         return look(path, expected)
     except LorunError as error:
         return str(error).removeprefix(f"{path} ")
-
-
-def _shown(files: list[Path], what: str) -> Iterator[Path]:
-    """The files one by one, with a bar on a terminal, else a line per tenth of them."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
-
-        yield from track(files, what, console=Console(stderr=True))
-        return
-    for number, path in enumerate(files, start=1):
-        yield path
-        if 10 * number // len(files) > 10 * (number - 1) // len(files):
-            print(f"{what}: {number} of {len(files)} files", file=sys.stderr, flush=True)
 
 
 def _wrong_image(path: Path, expected: Expectation) -> str | None:
@@ -145,11 +129,11 @@ def _wrong_pixels(path: Path, expected: Expectation) -> str | None:
 
 
 def _wrong_variable(path: Path, expected: Expectation) -> str | None:
-    variables = _variables(path)
+    variables = mat_variables(path)
     name = _chosen(variables, expected)
     if name is None:
         wanted = f" {' or '.join(f'`{name}`' for name in expected.variable)}" if expected.variable else ""
-        return f"holds no variable{wanted}, but {', '.join(f'`{name}`' for name in variables) or 'nothing'}"
+        return f"holds no variable{wanted}, but {named(variables)}"
     shape, kind = variables[name]
     if kind not in _NUMBERS:
         return f"variable `{name}` is not an array of real numbers"
@@ -159,44 +143,21 @@ def _wrong_variable(path: Path, expected: Expectation) -> str | None:
 
 
 def _wrong_values(path: Path, expected: Expectation) -> str | None:
-    from scipy.io import loadmat
-
-    name = _chosen(_variables(path), expected)
-    values = _read_mat(loadmat, path, variable_names=[name])[name]
+    name = str(_chosen(mat_variables(path), expected))
+    values = read_mat(path, name)
     what = f"variable `{name}`"
-    if values.dtype.kind not in "fiu":
-        return f"{what} is not an array of real numbers"
-    if values.size == 0:
-        return f"{what} is empty"
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        return f"{what} has {bad} values that are not finite"
+    wrong = flaw(values)
+    if wrong is not None:
+        return f"{what} {wrong}"
     low, high = float(values.min()), float(values.max())
     if (expected.low is not None and low < expected.low) or (expected.high is not None and high > expected.high):
         return f"{what} has values from {low:g} to {high:g}, expected {_range(expected.low, expected.high)}"
     return None
 
 
-def _variables(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and class of the variables in a MATLAB file, by name; reads their headers only."""
-    from scipy.io import whosmat
-
-    held = _read_mat(whosmat, path)
-    return {name: (tuple(shape), kind) for name, shape, kind in held if not name.startswith("__")}
-
-
 def _chosen(variables: Iterable[str], expected: Expectation) -> str | None:
     names = list(variables)
     return next((name for name in expected.variable or names if name in names), None)
-
-
-def _read_mat(read: Callable[..., Any], path: Path, **options: Any) -> Any:
-    try:
-        return read(path, **options)
-    except NotImplementedError:
-        raise LorunError("is a MATLAB file of version 7.3; save it again as version 7 (`save -v7`)") from None
-    except Exception as error:  # scipy raises almost anything on damaged files, zlib.error among it
-        raise LorunError(f"cannot be read as a MATLAB file ({' '.join(str(error).split())})") from error
 
 
 def _range(low: float | None, high: float | None) -> str:

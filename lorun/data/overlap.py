@@ -1,4 +1,4 @@
-"""Whether two sets of photographs show the same: copies, crops and mirrored ones, found by their content.
+"""Whether two sets of images show the same: copies, crops and mirrored ones, found by their content.
 
 Structured patches of each image are looked for in every image of the other set: first in versions reduced eightfold,
 by normalised cross-correlation, so that brightness and contrast do not matter; what correlates there is compared at
@@ -48,8 +48,9 @@ class Overlap(NamedTuple):
 def find_overlaps(test: Mapping[str, np.ndarray], training: Mapping[str, np.ndarray]) -> list[Overlap]:
     """The best shared patch of every pair of a test and a training image that share one.
 
-    Images are uint8 (1, H, W); those smaller than a patch are enlarged by mirroring, and so found only as a whole.
-    `place` is in the test image.
+    Images are photographs, uint8 (1, H, W), or cubes (28, H, W), of which the mean over the bands is looked at, as
+    bright as it can be. Those smaller than a patch are enlarged by mirroring, and so found only as a whole. `place` is
+    in the test image.
     """
     found: dict[tuple[str, str], Overlap] = {}
     for mirrored in (False, True):
@@ -72,7 +73,10 @@ def _keep(found: dict[tuple[str, str], Overlap], overlap: Overlap) -> None:
 
 
 def _prepared(image: np.ndarray) -> Tensor:
-    """(1, H, W) uint8 -> (H, W) float32, at least a patch large."""
+    """(1, H, W) uint8 or (28, H, W) -> (H, W) float32 in grey levels, at least a patch large."""
+    if len(image) > 1:
+        mean = image.mean(axis=0, keepdims=True)
+        image = mean * (255 / max(float(mean.max()), 1e-6))  # a scene may be dark: only structure above a level counts
     pixels = torch.tensor(np.ascontiguousarray(image), dtype=torch.float32)
     while min(pixels.shape[1:]) < PATCH:
         grow = [min(max(PATCH - side, 0), side - 1) for side in pixels.shape[1:]]

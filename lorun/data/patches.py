@@ -1,4 +1,4 @@
-"""Training patches, drawn at random from images held in memory: a batch is a function of (seed, step)."""
+"""Training patches, drawn at random from images in memory or on disk: a batch is a function of (seed, step)."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,23 +18,34 @@ class PatchStream:
     """Batches of patches: `stream.batch(step)` is (B, C, patch, patch), float32 in [0, 1], the same whenever asked.
 
     Images are drawn in proportion to their pixels, positions uniformly, then one of the eight flips and rotations.
+    Of an image that lies on disk, the rows of its patches are read.
 
     Args:
-        images: name -> uint8 array (C, H, W).
+        images: name -> uint8 (C, H, W), or float (C, H, W) in [0, 1].
         patch: side, pixels.
         batch: patches in a batch.
         seed: of the run.
         share: which patches of each batch to give, of those that the whole batch would have.
+        mosaic: whether the later half of each batch (rounded down) are 2 x 2 mosaics of crops of half the side, each
+            from an image, a place and an orientation of its own.
 
     Raises:
-        LorunError: there are no images, or one is smaller than a patch.
+        LorunError: there are no images, or one is smaller than a patch; mosaics of an odd side.
     """
 
     def __init__(
-        self, images: Mapping[str, np.ndarray], patch: int, batch: int, seed: int, share: slice = slice(None)
+        self,
+        images: Mapping[str, np.ndarray],
+        patch: int,
+        batch: int,
+        seed: int,
+        share: slice = slice(None),
+        mosaic: bool = False,
     ) -> None:
         if not images:
             raise LorunError("no training images")
+        if mosaic and patch % 2:
+            raise LorunError(f"`patch` (={patch}) must be even with `mosaic: true`, whose pieces have half its side")
         for name, image in images.items():
             if min(image.shape[1:]) < patch:
                 height, width = image.shape[1:]
@@ -46,12 +57,19 @@ class PatchStream:
         self.size = batch
         self.seed = seed
         self.share = share
+        self.mosaics = batch // 2 if mosaic else 0
 
     def batch(self, step: int) -> Tensor:
         random = seeds.generator(self.seed, seeds.PATCHES, step)
-        chosen = random.choice(len(self.images), size=self.size, p=self.weights)
-        patches = [_turn(_crop(self.images[i], self.patch, random), int(random.integers(8))) for i in chosen]
-        return torch.from_numpy(np.stack(patches[self.share])).float().div_(255)
+        whole = self.size - self.mosaics
+        chosen = random.choice(len(self.images), size=whole + 4 * self.mosaics, p=self.weights)
+        sides = [self.patch] * whole + [self.patch // 2] * 4 * self.mosaics
+        crops = [
+            _turn(_crop(self.images[i], side, random), int(random.integers(8)))
+            for i, side in zip(chosen, sides, strict=True)
+        ]
+        pieces = [*([crop] for crop in crops[:whole]), *(crops[at : at + 4] for at in range(whole, len(crops), 4))]
+        return in_unit_range(torch.from_numpy(np.stack([_joined(of) for of in pieces[self.share]])))
 
     def batches(self, first: int, last: int, pin: bool = False) -> Iterator[Tensor]:
         """The batches of steps `first` to `last` - 1, made in a thread ahead of their use; pinned if asked."""
@@ -79,7 +97,12 @@ def random_blocks(images: Mapping[str, np.ndarray], block: int, count: int, seed
     chosen = random.choice(len(stream.images), size=count, p=stream.weights)
     for start in range(0, count, _CHUNK):
         crops = [_crop(stream.images[i], block, random) for i in chosen[start : start + _CHUNK]]
-        yield torch.from_numpy(np.concatenate(crops)).reshape(-1, block**2).double().div_(255)
+        yield in_unit_range(torch.from_numpy(np.concatenate(crops)).reshape(-1, block**2), torch.float64)
+
+
+def in_unit_range(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Pixels as floats: bytes divided by 255; others are in [0, 1] already, and the tensor the same where it can be."""
+    return pixels.to(dtype).div_(255) if pixels.dtype == torch.uint8 else pixels.to(dtype)
 
 
 def _crop(image: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
@@ -91,3 +114,11 @@ def _crop(image: np.ndarray, side: int, random: np.random.Generator) -> np.ndarr
 def _turn(patch: np.ndarray, which: int) -> np.ndarray:
     patch = np.rot90(patch, which % 4, axes=(1, 2))
     return patch[:, :, ::-1] if which >= 4 else patch
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    """One patch as it is, four of them as a mosaic, row by row."""
+    if len(pieces) == 1:
+        return pieces[0]
+    rows = [np.concatenate(pieces[at : at + 2], axis=2) for at in (0, 2)]
+    return np.concatenate(rows, axis=1)

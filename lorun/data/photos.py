@@ -64,15 +64,18 @@ def _fill(out: Path) -> None:
     from lorun.data.png import encode_png
 
     for source in SOURCES:
-        original = _locate(source)
+        original = locate(source)
         for kind in source.kinds:
             path = out / source.split / kind / f"{source.name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_png(read_image(original, _CHANNELS[kind])))
 
 
-def _locate(source: Source) -> Path:
-    """Find the file without importing its package: that would take seconds."""
+def locate(source: Source) -> Path:
+    """The file of a source, found without importing its package: that would take seconds.
+
+    Raises LorunError when the package or its file is missing.
+    """
     spec = find_spec(source.package)
     if spec is None or not spec.submodule_search_locations:
         raise LorunError(f"package {source.package} is not installed (needed for its {source.file}): run `make setup`")

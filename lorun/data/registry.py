@@ -18,7 +18,7 @@ _GITHUB = "https://github.com/"
 _RAW = "https://raw.githubusercontent.com/"
 
 OWN_LAYOUT: Mapping[str, list[str]] = {split: [f"{split}/{{kind}}/*"] for split in ("train", "validation", "test")}
-"""How the images of a dataset lie that says nothing else: SPLIT/gray/FILE and SPLIT/rgb/FILE."""
+"""How the images of a dataset lie that says nothing else: SPLIT/gray/FILE, SPLIT/rgb/FILE, SPLIT/cube/FILE."""
 
 
 class _Entry(BaseModel):
@@ -72,7 +72,23 @@ class Expectation(_Entry):
     shape: list[int] | None = Field(None, description="of the variable")
     low: float | None = Field(None, description="smallest value allowed in the variable")
     high: float | None = Field(None, description="largest value allowed in the variable")
-    divide: float | None = Field(None, description="what its values are divided by before use")
+
+
+class CubeFormat(_Entry):
+    """How the spectral cubes of a dataset are stored; see `lorun.data.cubes`."""
+
+    wavelengths: Literal["kaist", "cave"] = Field(description="of the bands: 28 as KAIST, 31 as CAVE")
+    variable: list[str] | None = Field(None, description="accepted names of the variable in a .mat file")
+    divide: float | None = Field(
+        None, gt=0, description="what all values are divided by; by default integers by the largest of their type"
+    )
+
+
+class MeasurementFormat(_Entry):
+    """How the measurements of a dataset without a truth are stored, in .mat files; see `lorun.data.measurements`."""
+
+    variable: list[str] = Field(min_length=1, description="accepted names of the variable")
+    scale: float = Field(1.0, gt=0, description="what the largest value of each is brought to")
 
 
 class Manual(_Entry):
@@ -95,15 +111,26 @@ class Dataset(_Entry):
     built_by: str | None = Field(None, description="module that builds it from what is installed")
     upstream: list[Upstream] = Field(default_factory=list)
     manual: Manual | None = None
+    cubes: CubeFormat | None = Field(None, description="how its files are read, where they are spectral cubes")
+    measurements: MeasurementFormat | None = Field(
+        None, description="how its files are read, where they are measurements of which nobody knows the image"
+    )
+    simulated: bool = Field(False, description="made by a model instead of measured; tables say so")
     splits: dict[str, list[str]] = Field(
         default_factory=lambda: dict(OWN_LAYOUT),
-        description="split -> patterns of paths, `{kind}` standing for gray or rgb where both are there",
+        description="split -> patterns of paths, `{kind}` standing for gray, rgb or cube where several are there",
     )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.built_by is not None) + bool(self.upstream) + (self.manual is not None) != 1:
             raise ValueError("give one of `built_by`, `upstream`, `manual`")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_content(self) -> Self:
+        if self.cubes is not None and self.measurements is not None:
+            raise ValueError("give `cubes` or `measurements`, or neither for photographs")
         return self
 
     @property
@@ -114,6 +141,12 @@ class Dataset(_Entry):
         if self.manual is not None:
             return [self.manual.how]
         return sorted({one.source for one in self.upstream})
+
+
+def is_simulated(root: Path, name: str) -> bool:
+    """Whether the registry says that a dataset is made by a model instead of measured."""
+    entry = read_registry(root).get(name)
+    return entry is not None and entry.simulated
 
 
 def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | None:
@@ -146,5 +179,6 @@ def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     except yaml.YAMLError as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        keys = {name for model in (Dataset, Upstream, Manual, Expectation) for name in model.model_fields}
+        models = (Dataset, Upstream, Manual, Expectation, CubeFormat, MeasurementFormat)
+        keys = {name for model in models for name in model.model_fields}
         raise LorunError(f"{path}: {explain(error, keys)}") from error

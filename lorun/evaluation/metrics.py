@@ -1,17 +1,61 @@
-"""PSNR and SSIM of one image pair, in float64 on the CPU so that no digit depends on the device.
+"""What is measured, of one image, in float64 on the CPU so that no digit depends on the device.
 
-Every function takes two finite float tensors of the same shape (C, H, W), C = 1 or 3, with values in [0, 1],
-as they are: clipping, rounding, cropping and checking belong to `lorun.evaluation.protocols.score`.
+Every function takes finite float tensors (C, H, W) of the same shape with values in [0, 1], as they are: clipping,
+rounding, cropping and checking belong to `lorun.evaluation.protocols.score`. Of PSNR C is 1 or 3, as pyiqa has it: more
+bands go in one by one.
 """
 
+import copy
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from lorun.errors import LorunError
+
+if TYPE_CHECKING:
+    from deepinv.physics import LinearPhysics
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How tables and figures speak of a metric.
+
+    name    in rows and columns
+    title   for people
+    unit    "" for none
+    better  which values are
+    digits  decimals that tables for people show
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["higher", "lower"]
+    digits: int
+
+    @property
+    def heading(self) -> str:
+        """The title with its unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("psnr", "PSNR", "dB", "higher", 2),
+        Metric("ssim", "SSIM", "", "higher", 4),
+        Metric("sam", "SAM", "degrees", "lower", 2),
+        Metric("residual", "residual", "ratio", "lower", 4),
+    )
+}
+"""Every metric there is, in the order of the tables' columns."""
 
 PSNR_LIMIT = 80.0
 """dB. Mean squared errors below 1e-8 all score this, so that a perfect image has a finite PSNR to average."""
@@ -55,6 +99,41 @@ def ssim(estimate: torch.Tensor, truth: torch.Tensor, kind: SsimKind) -> float:
     return float(structural_similarity(x, y, data_range=255, channel_axis=0, **_SSIM_OPTIONS[kind]))
 
 
+def spectral_angle(estimate: torch.Tensor, truth: torch.Tensor) -> float:
+    """Spectral angle between estimate and truth in degrees, the mean over pixels (SAM).
+
+    The angle between the two spectra of a pixel as vectors of C values, whatever their lengths (Kruse et al., "The
+    spectral image processing system (SIPS)", Remote Sensing of Environment 1993). Pixels whose truth is zero in all
+    bands have no direction and are left out; an estimate that is zero where the truth is not counts 90.
+
+    Raises LorunError when the truth is zero everywhere.
+    """
+    x, y = (_double(image).flatten(1) for image in (estimate, truth))  # (C, H*W)
+    seen = (y != 0).any(dim=0)
+    if not seen.any():
+        raise LorunError("truth is zero everywhere: there is no spectral angle to it")
+    x, y = (_directions(spectra[:, seen]) for spectra in (x, y))
+    # Kahan's formula: exact for small angles, where the arc cosine of the product is not.
+    angles = 2 * torch.atan2((x - y).norm(dim=0), (x + y).norm(dim=0))
+    return angles.rad2deg().mean().item()
+
+
+def residual(estimate: torch.Tensor, y: torch.Tensor, physics: "LinearPhysics") -> float:
+    """||A x - y|| / ||y||: how far the estimate is from explaining its measurement; 0 if it does.
+
+    y: (1, C', H', W'), made by `physics`, which is for images of the estimate's size; neither is changed.
+
+    Raises LorunError when y is zero everywhere, or not finite.
+    """
+    y = _double(y)
+    length = y.norm().item()
+    if length == 0 or not math.isfinite(length):
+        raise LorunError(f"the measurement has the norm {length:g}: there is no residual relative to it")
+    with torch.no_grad():
+        explained: torch.Tensor = copy.deepcopy(physics).to("cpu", torch.float64).A(_double(estimate)[None])
+    return (explained - y).norm().item() / length
+
+
 @cache
 def _pyiqa_psnr() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     import pyiqa  # seconds to import
@@ -64,6 +143,12 @@ def _pyiqa_psnr() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
         "psnr", device="cpu", eps=0.0, check_input_range=False
     )
     return metric
+
+
+def _directions(spectra: torch.Tensor) -> torch.Tensor:
+    """Columns of norm 1; those of zeros stay, at the same distance from a direction and its opposite: 90 degrees."""
+    norms = spectra.norm(dim=0)
+    return spectra / torch.where(norms > 0, norms, 1.0)
 
 
 def _double(image: torch.Tensor) -> torch.Tensor:

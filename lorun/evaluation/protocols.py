@@ -6,48 +6,102 @@ At 42 dB two papers' ways of rounding alone are 0.34 dB apart. A later task adds
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from lorun.errors import LorunError, UnknownName
-from lorun.evaluation.metrics import SSIM_WINDOW, SsimKind, psnr, ssim
+from lorun.evaluation.metrics import SSIM_WINDOW, SsimKind, psnr, residual, spectral_angle, ssim
 
-Before = Literal["clip", "round", "truncate"]
+if TYPE_CHECKING:
+    from deepinv.physics import LinearPhysics
 
-_BEFORE: dict[Before, Callable[[torch.Tensor], torch.Tensor]] = {
-    "clip": lambda x: x,
-    "round": lambda x: (x * 255).round() / 255,
-    "truncate": lambda x: (x * 255).floor() / 255,
+Values = Literal["as_is", "clip", "round", "truncate", "uint8", "times256"]
+
+_VALUES: Mapping[Values, Callable[[Tensor], Tensor]] = {
+    "as_is": lambda x: x,
+    "clip": lambda x: x.clamp(0, 1),
+    "round": lambda x: (x.clamp(0, 1) * 255).round() / 255,
+    "truncate": lambda x: (x.clamp(0, 1) * 255).floor() / 255,
+    "uint8": lambda x: (x.clamp(0, 1) * 255 + 0.5).floor() / 255,  # im2uint8 of MATLAB: halves go up
+    "times256": lambda x: (x * 256).round() / 255,  # not clipped; the peak stays 255
 }
 
 _TOLERANCE = 1e-6  # a truth that went through float32 may leave [0, 1] by a rounding error
 
 
 @dataclass(frozen=True)
+class Measure:
+    """One metric of a protocol, and on which values it is computed.
+
+    metric    one of `lorun.evaluation.metrics.METRICS`
+    estimate  what is done to the estimate before: nothing; clip to [0, 1], then nothing, or round or truncate to 8-bit
+              integers; `uint8` rounds as MATLAB's im2uint8; `times256` is for peak 255 without clipping
+    truth     the same, of the truth
+    window    of the SSIM (`lorun.evaluation.metrics.ssim`)
+    """
+
+    metric: Literal["psnr", "ssim", "sam", "residual"]
+    estimate: Values = "clip"
+    truth: Values = "as_is"
+    window: SsimKind = "gaussian11"
+
+
+@dataclass(frozen=True)
 class Protocol:
-    """One way of scoring an estimate against its truth.
+    """One way of scoring an estimate.
 
     name      how tables call it
-    image     what both images show; the caller converts, nothing here changes colour
-    before    what is done to the estimate (never to the truth): clip to [0, 1], then nothing,
-              round or truncate to 8-bit integers
-    ssim      which SSIM (`lorun.evaluation.metrics.ssim`)
+    image     what the images show; the caller converts, nothing here changes colour
+    measures  what is computed; tables lead with the first
     source    who measures so
-    channels  C of both images
+    channels  C of the images; None where any number will do
     border    pixels cropped from each side of both images
+    by_band   PSNR and SSIM are those of each channel by itself, then averaged; else PSNR has all values in one mean
     """
 
     name: str
     image: str
-    before: Before
-    ssim: SsimKind
+    measures: tuple[Measure, ...]
     source: str
-    channels: int = 1
+    channels: int | None = 1
     border: int = 0
+    by_band: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it gives, in the order of tables."""
+        return tuple(measure.metric for measure in self.measures)
+
+    @property
+    def needs_truth(self) -> bool:
+        """Whether it compares with a truth."""
+        return set(self.metrics) != {"residual"}
+
+    @property
+    def needs_measurement(self) -> bool:
+        """Whether it compares with the measurement."""
+        return "residual" in self.metrics
+
+
+class Measurement(NamedTuple):
+    """y (1, C', H', W'), and the physics that made it, bound to the size of the estimate; on any device."""
+
+    y: Tensor
+    physics: "LinearPhysics"
 
 
 _GRAY = "8-bit gray, or Y of YCrCb in full range 0..255 (OpenCV), divided by 255"
+_CUBE = "28 spectral bands from 453.3 to 648.1 nm in [0, 1]"
+
+_MATLAB = "Cal_quality_assessment.m, whose im2uint8 rounds"
+
+
+def _psnr_ssim(estimate: Values, window: SsimKind, truth: Values = "as_is") -> tuple[Measure, ...]:
+    return Measure("psnr", estimate, truth), Measure("ssim", estimate, truth, window)
+
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
@@ -55,23 +109,59 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol(
             name="cs_float_y",
             image=_GRAY,
-            before="clip",
-            ssim="uniform7",
+            measures=_psnr_ssim("clip", "uniform7"),
             source="ISTA-Net(+), its family and FSOINet: github.com/jianzhangcs/ISTA-Net-PyTorch",
         ),
         Protocol(
             name="cs_round_y",
             image=_GRAY,
-            before="round",
-            ssim="gaussian11",
+            measures=_psnr_ssim("round", "gaussian11"),
             source="saved 8-bit images, as the demo of CSNet (ICME 2017): github.com/wzhshi/CSNet",
         ),
         Protocol(
             name="cs_truncate_y",
             image=_GRAY,
-            before="truncate",
-            ssim="gaussian11",
+            measures=_psnr_ssim("truncate", "gaussian11"),
             source="AMP-Net (IEEE TIP 2021): github.com/ZhonghaoZ/AMP-Net_TIP",
+        ),
+        Protocol(
+            name="cassi_mst_uint8",
+            image=_CUBE,
+            measures=(*_psnr_ssim("uint8", "gaussian11", truth="uint8"), Measure("sam")),
+            source=f"MST (CVPR 2022), RDLUF (CVPR 2023): {_MATLAB}: github.com/caiyuanhao1998/MST",
+            channels=28,
+            by_band=True,
+        ),
+        Protocol(
+            name="cassi_float_x255",
+            image=_CUBE,
+            measures=(*_psnr_ssim("clip", "gaussian11"), Measure("sam")),
+            source="PADUT (ICCV 2023): Cal_quality_assessment.m without im2uint8: github.com/MyuLi/PADUT",
+            channels=28,
+            by_band=True,
+        ),
+        Protocol(
+            name="cassi_dpu",
+            image=_CUBE,
+            measures=(Measure("psnr"), Measure("ssim", "uint8", "uint8"), Measure("sam")),
+            source="DPU (CVPR 2024), SSR: cal_psnr_ssim.m, whose im2uint8 rounds: github.com/ZhangJC-2k/DPU",
+            channels=28,
+            by_band=True,
+        ),
+        Protocol(
+            name="cassi_torch_psnr",
+            image=_CUBE,
+            measures=(Measure("psnr", "times256", "times256"),),
+            source="MST while it trains: torch_psnr of simulation/train_code: github.com/caiyuanhao1998/MST",
+            channels=28,
+            by_band=True,
+        ),
+        Protocol(
+            name="measurement_residual",
+            image="any; there need not be a truth",
+            measures=(Measure("residual"),),
+            source="the only number that real captures have",
+            channels=None,
         ),
     )
 }
@@ -85,25 +175,53 @@ def get_protocol(name: str) -> Protocol:
         raise UnknownName("protocol", name, PROTOCOLS) from None
 
 
-def score(protocol: Protocol, estimate: torch.Tensor, truth: torch.Tensor) -> dict[str, float]:
-    """Score one estimate: `psnr` in dB (at most 80, see `metrics.PSNR_LIMIT`) and `ssim`.
+def score(
+    protocol: Protocol, estimate: Tensor, truth: Tensor | None = None, measurement: Measurement | None = None
+) -> dict[str, float]:
+    """Score one estimate: the protocol's metrics by name, as `lorun.evaluation.metrics` computes them.
 
-    Both are (C, H, W) tensors of any floating dtype on any device; the computation is float64 on the CPU. The
-    truth lies in [0, 1], the estimate may leave it.
+    Estimate and truth are (C, H, W) tensors of any floating dtype on any device; the computation is float64 on the CPU.
+    The truth lies in [0, 1], the estimate may leave it. A protocol without a truth asks for the measurement alone.
+
+    Where bands are averaged, each PSNR has its own limit (`metrics.PSNR_LIMIT`): a perfect band counts 80 dB, where
+    the scripts of the papers would have infinity. The peak is that of the range, not of the band, so a band of constant
+    truth is a band like any other.
 
     Raises LorunError when the dtype is not floating, the shapes differ, C is not the protocol's, the cropped
-    image is smaller than the SSIM window, a value is NaN or infinite, or the truth leaves [0, 1].
+    image is smaller than the SSIM window, a value is NaN or infinite, or the truth leaves [0, 1]; when there is no
+    truth or no measurement and the protocol compares with it; and as the metrics do.
     """
-    estimate, truth = _checked("estimate", estimate), _checked("truth", truth)
-    _check_shapes(protocol, tuple(estimate.shape), tuple(truth.shape))
-    _check_range(truth)
+    estimate = _checked("estimate", estimate)
+    if protocol.needs_truth:
+        if truth is None:
+            raise LorunError(f"{protocol.name} compares with a truth, and there is none")
+        truth = _checked("truth", truth)
+        _check_shapes(protocol, tuple(estimate.shape), tuple(truth.shape))
+        _check_range(truth)
+    if protocol.needs_measurement and measurement is None:
+        raise LorunError(f"{protocol.name} compares with the measurement, and there is none")
+    return {measure.metric: _value(protocol, measure, estimate, truth, measurement) for measure in protocol.measures}
 
-    estimate = _BEFORE[protocol.before](estimate.clamp(0, 1))
+
+def _value(
+    protocol: Protocol, measure: Measure, estimate: Tensor, truth: Tensor | None, measurement: Measurement | None
+) -> float:
+    estimate = _VALUES[measure.estimate](estimate)
+    if truth is None or measure.metric == "residual":
+        assert measurement is not None
+        return residual(estimate, *measurement)
+    truth = _VALUES[measure.truth](truth)
     estimate, truth = _cropped(estimate, protocol.border), _cropped(truth, protocol.border)
-    return {"psnr": psnr(estimate, truth), "ssim": ssim(estimate, truth, protocol.ssim)}
+    if measure.metric == "sam":
+        return spectral_angle(estimate, truth)
+    if measure.metric == "ssim":
+        return ssim(estimate, truth, measure.window)  # the mean over channels in any case
+    if not protocol.by_band:
+        return psnr(estimate, truth)
+    return fmean(psnr(one, other) for one, other in zip(estimate.split(1), truth.split(1), strict=True))
 
 
-def _checked(what: str, image: torch.Tensor) -> torch.Tensor:
+def _checked(what: str, image: Tensor) -> Tensor:
     if not image.is_floating_point():
         # integers are grey levels 0..255: clipping to [0, 1] would turn them white without a word
         raise LorunError(f"{what} has dtype {image.dtype}, expected floating point values in [0, 1]")
@@ -119,20 +237,22 @@ def _check_shapes(protocol: Protocol, estimate: tuple[int, ...], truth: tuple[in
         raise LorunError(f"estimate has shape {estimate}, but truth has shape {truth}")
     if len(truth) != 3 or truth[0] != protocol.channels:
         raise LorunError(f"images have shape {truth}, but {protocol.name} scores ({protocol.channels}, H, W)")
-    window, border = SSIM_WINDOW[protocol.ssim], protocol.border
+    windows = [SSIM_WINDOW[measure.window] for measure in protocol.measures if measure.metric == "ssim"]
+    window, border = max(windows, default=1), protocol.border
     if min(truth[1:]) - 2 * border < window:
+        what = f"the {window}x{window} SSIM window" if windows else "the one pixel"
         raise LorunError(
             f"images of {truth[1]}x{truth[2]} px with a border of {border} px cropped are smaller than "
-            f"the {window}x{window} SSIM window of {protocol.name}"
+            f"{what} of {protocol.name}"
         )
 
 
-def _check_range(truth: torch.Tensor) -> None:
+def _check_range(truth: Tensor) -> None:
     low, high = truth.min().item(), truth.max().item()
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise LorunError(f"truth has values from {low:g} to {high:g}, expected [0, 1]")
 
 
-def _cropped(image: torch.Tensor, border: int) -> torch.Tensor:
+def _cropped(image: Tensor, border: int) -> Tensor:
     _, height, width = image.shape
     return image[:, border : height - border, border : width - border]

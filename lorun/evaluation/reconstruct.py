@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,29 +11,43 @@ from torch import Tensor
 from lorun.config import Experiment
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
+from lorun.data.measurements import holds_measurements, load_measurements
+from lorun.data.patches import in_unit_range
 from lorun.errors import LorunError
-from lorun.evaluation.protocols import get_protocol, score
-from lorun.files import write_atomically
+from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
+from lorun.evaluation.protocols import PROTOCOLS, Measurement, get_protocol, score
 from lorun.methods import System, build_system
+from lorun.physics import Operator
 from lorun.provenance import provenance
 from lorun.training.loop import WEIGHTS
 from lorun.training.outcome import Outcome, read_outcome
 from lorun.training.weights import load_state, load_weights
 
-METRICS = ("psnr", "ssim")
+
+class Reconstruction(NamedTuple):
+    """What came of an image or a measurement: estimate and truth (C, H, W), float32, on the CPU; truth is None where
+    nobody knows it."""
+
+    name: str
+    estimate: Tensor
+    truth: Tensor | None
+    measurement: Measurement
 
 
 def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> list[dict[str, Any]]:
     """Rows of one run on the test split of its datasets, one per image, protocol and metric.
 
     A run that did not complete gives one row per dataset, protocol and metric, with its status and no value. Keeps the
-    reconstructions that the experiment names in `reconstructions/DATASET/IMAGE.png` of the run's folder.
+    reconstructions that the experiment names in its folder (`lorun.evaluation.kept`). A dataset of measurements without
+    a truth is reconstructed from these, where others are measured first.
 
     Raises:
-        LorunError: the run has not ended yet; data or weights are missing or damaged; an image is too small.
+        LorunError: the run has not ended yet; data or weights are missing or damaged; an image is too small; a protocol
+            compares with a truth that a dataset does not have.
     """
     outcome = _ended(experiment, runs)
     names = experiment.data.test
+    _check_truths(experiment, data)
     md5s = {name: dataset_identity(data, name) for name in experiment.datasets}
     common = _common(experiment, outcome, md5s, device)
     if outcome.status != "completed":
@@ -41,16 +55,15 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
             {**common, "dataset": name, "image": None, "protocol": protocol, "metric": metric, "value": None}
             for name in names
             for protocol in experiment.evaluation.protocols
-            for metric in METRICS
+            for metric in get_protocol(protocol).metrics
         ]
     system = load_system(experiment, runs).to(device)
     rows = []
     for name in names:
-        images = load_dataset(data, name, "test", experiment.data.channels)
-        for image, truth, estimate in reconstruct(system, images, device):
-            rows += [{**common, "dataset": name, "image": image, **row} for row in _scores(experiment, estimate, truth)]
-            if image in experiment.evaluation.keep:
-                write_image(runs / experiment.folder / "reconstructions" / name / f"{image}.png", estimate)
+        for one in _reconstructions(experiment, system, data, name, device):
+            rows += [{**common, "dataset": name, "image": one.name, **row} for row in _scores(experiment, one)]
+            if one.name in experiment.evaluation.keep:
+                _keep(experiment, runs / experiment.folder, name, one)
     return rows
 
 
@@ -69,9 +82,9 @@ def folder_rows(
     images = load_folder(folder, experiment.data.channels)
     common = _common(experiment, outcome, md5s, device)
     return [
-        {**common, "dataset": folder.resolve().name, "image": image, **row}
-        for image, truth, estimate in reconstruct(system.to(device), images, device)
-        for row in _scores(experiment, estimate, truth)
+        {**common, "dataset": folder.resolve().name, "image": one.name, **row}
+        for one in reconstruct(system.to(device), images, device)
+        for row in _scores(experiment, one)
     ]
 
 
@@ -84,36 +97,81 @@ def load_system(experiment: Experiment, runs: Path) -> System:
 
 
 @torch.no_grad()
-def reconstruct(
-    system: System, images: Mapping[str, np.ndarray], device: torch.device
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Measure and reconstruct each image (uint8, (C, H, W)): name, truth and estimate (C, H, W), float32, on the CPU.
+def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.device) -> Iterator[Reconstruction]:
+    """Measure and reconstruct each image, (C, H, W): bytes, or floats in [0, 1].
 
     Raises:
         LorunError: an image is of a size that the operator does not measure.
     """
     for name, image in images.items():
-        height, width = image.shape[1:]
-        smallest = system.physics.smallest
-        if min(height, width) < smallest:
+        physics = _operator(system, f"image {name}", *image.shape[1:])
+        truth = in_unit_range(torch.tensor(image))
+        y = physics(truth[None].to(device))
+        yield Reconstruction(name, _estimate(system, y, physics), truth, Measurement(y, physics))
+
+
+@torch.no_grad()
+def reconstruct_measurements(
+    system: System, measurements: Mapping[str, np.ndarray], channels: int, device: torch.device
+) -> Iterator[Reconstruction]:
+    """Reconstruct images of so many channels from measurements, each (C', H', W'), of which there is no truth.
+
+    Raises:
+        LorunError: a measurement is of a shape that the operator does not give.
+    """
+    for name, values in measurements.items():
+        y = torch.from_numpy(values)[None].to(device)
+        size = system.physics.scene_of(*values.shape[1:])
+        physics = _operator(system, f"the image that {name} was measured of", *size)
+        given = physics.A(torch.zeros(1, channels, *size, device=device)).shape
+        if y.shape != given:
             raise LorunError(
-                f"image {name} is {height} x {width}, smaller than the {smallest} pixels that are measured together"
+                f"measurement {name} has shape {tuple(values.shape)}, but the operator gives {tuple(given[1:])} of "
+                f"{channels} channels of {size[0]} x {size[1]}"
             )
-        try:
-            physics = system.physics.at(height, width)
-        except LorunError as error:
-            raise LorunError(f"image {name}: {error}") from error
-        truth = torch.from_numpy(image).float().div(255)
-        estimate = system(truth[None].to(device), physics)[0]
-        yield name, truth, estimate.float().cpu()
+        yield Reconstruction(name, _estimate(system, y, physics), None, Measurement(y, physics))
 
 
-def write_image(path: Path, image: Tensor) -> None:
-    """Write (C, H, W) in [0, 1] as an 8-bit PNG, clipped and rounded."""
-    from PIL import Image
+def _reconstructions(
+    experiment: Experiment, system: System, data: Path, name: str, device: torch.device
+) -> Iterator[Reconstruction]:
+    channels = experiment.data.channels
+    if holds_measurements(data, name):
+        return reconstruct_measurements(system, load_measurements(data, name, "test"), channels, device)
+    return reconstruct(system, load_dataset(data, name, "test", channels), device)
 
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(2).numpy()
-    write_atomically(path, lambda part: Image.fromarray(pixels).save(part, format="PNG"))
+
+def _operator(system: System, what: str, height: int, width: int) -> Operator:
+    smallest = system.physics.smallest
+    if min(height, width) < smallest:
+        raise LorunError(f"{what} is {height} x {width}, smaller than the {smallest} pixels that are measured together")
+    try:
+        return system.physics.at(height, width)
+    except LorunError as error:
+        raise LorunError(f"{what}: {error}") from error
+
+
+def _estimate(system: System, y: Tensor, physics: Operator) -> Tensor:
+    estimate: Tensor = system.network(y, physics)
+    return estimate[0].float().cpu()
+
+
+def _keep(experiment: Experiment, run: Path, dataset: str, one: Reconstruction) -> None:
+    write_image(image_path(run, dataset, one.name), one.estimate)
+    points = experiment.evaluation.points
+    if points:
+        write_spectra(spectra_path(run, dataset, one.name), points, one.estimate, one.truth)
+
+
+def _check_truths(experiment: Experiment, data: Path) -> None:
+    for name in experiment.data.test:
+        for protocol in experiment.evaluation.protocols:
+            if get_protocol(protocol).needs_truth and holds_measurements(data, name):
+                choices = ", ".join(other.name for other in PROTOCOLS.values() if not other.needs_truth)
+                raise LorunError(
+                    f"{experiment.task}: the protocol {protocol!r} compares with a truth, and {name!r} holds "
+                    f"measurements alone. Choices: {choices}"
+                )
 
 
 def _ended(experiment: Experiment, runs: Path) -> Outcome:
@@ -137,7 +195,7 @@ def _common(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], devi
     }
 
 
-def _scores(experiment: Experiment, estimate: Tensor, truth: Tensor) -> Iterable[dict[str, Any]]:
+def _scores(experiment: Experiment, one: Reconstruction) -> Iterable[dict[str, Any]]:
     for name in experiment.evaluation.protocols:
-        for metric, value in score(get_protocol(name), estimate, truth).items():
+        for metric, value in score(get_protocol(name), one.estimate, one.truth, one.measurement).items():
             yield {"protocol": name, "metric": metric, "value": value}

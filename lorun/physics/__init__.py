@@ -1,21 +1,25 @@
 """Measurement models: linear operators A with their adjoint, subclasses of `deepinv.physics.LinearPhysics`."""
 
+import math
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lorun.config import BlockCSConfig, CASSIConfig, PhysicsConfig
+from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, PhysicsConfig
 from lorun.errors import LorunError
 from lorun.physics.base import Operator
 from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix, measurement_count
+from lorun.physics.blur import BlurDownsample
 from lorun.physics.cassi import CASSI, random_mask
+from lorun.physics.kernels import bicubic_kernel, gaussian_kernel, read_kernels
 from lorun.physics.matrices import read_matrix
 
 __all__ = [
     "CASSI",
     "BinaryBlockCS",
     "BlockCS",
+    "BlurDownsample",
     "Operator",
     "build_physics",
     "gaussian_matrix",
@@ -31,7 +35,11 @@ def build_physics(config: PhysicsConfig, dtype: torch.dtype = torch.float32) -> 
     Raises:
         LorunError: a file that it is made from is missing, unreadable or of another shape.
     """
-    return _build_cassi(config, dtype) if isinstance(config, CASSIConfig) else _build_block_cs(config, dtype)
+    if isinstance(config, CASSIConfig):
+        return _build_cassi(config, dtype)
+    if isinstance(config, BlurDownsampleConfig):
+        return _build_blur(config, dtype)
+    return _build_block_cs(config, dtype)
 
 
 def _build_block_cs(config: BlockCSConfig, dtype: torch.dtype) -> BlockCS:
@@ -64,6 +72,17 @@ def _build_cassi(config: CASSIConfig, dtype: torch.dtype) -> CASSI:
         mask = random_mask(*shape, config.mask_seed)
     said = config.model_dump(exclude={"name", "mask", "mask_file", "mask_seed", "mask_side"})
     return CASSI(mask, dtype=dtype, **said)
+
+
+def _build_blur(config: BlurDownsampleConfig, dtype: torch.dtype) -> BlurDownsample:
+    if config.kernels_file is not None:
+        kernels = read_kernels(config.kernels_file)
+    elif config.kernels == "bicubic":
+        kernels = [bicubic_kernel(config.scale)]
+    else:
+        kernels = [gaussian_kernel(2 * math.ceil(4 * config.width) + 1, (config.width, config.width), 0.0)]
+    said = config.model_dump(exclude={"name", "kernels", "kernels_file", "width"})
+    return BlurDownsample(kernels, dtype=dtype, **said)
 
 
 def _read(path: Path, key: str, shape: tuple[int, int]) -> Tensor:

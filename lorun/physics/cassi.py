@@ -145,6 +145,12 @@ class CASSI(Operator):
         """A^T (A A^T)^-1 y: the scene of least norm that gives y, exact since A A^T is diagonal."""
         return self.A_adjoint(y / self.row_norms(y.shape[2], y.shape[3] - self.dispersion))
 
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: object) -> Tensor:
+        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2, in closed form (the HQS step of DAUHST and others)."""
+        v = z + gamma * self.A_adjoint(y)
+        norms = self.row_norms(y.shape[2], y.shape[3] - self.dispersion)
+        return v - self.A_adjoint(self.A(v) / (1 / gamma + norms))
+
     def row_norms(self, height: int, width: int) -> Tensor:
         """The diagonal of A A^T for scenes of that size, (1, 1, height, width + dispersion).
 

@@ -5,19 +5,20 @@ from typing import Any
 import pandas as pd
 
 from lorun.config import Profile
-from lorun.results.published import matrix_kind, published_scores
+from lorun.evaluation.protocols import get_protocol
+from lorun.results.published import published_scores
 
 TOLERANCE = {"psnr": 0.01, "ssim": 0.0005}
 """How far a reproduction may be off: the last digit that papers print (dB), and five units of it (SSIM)."""
 
 COLUMNS = (
-    *("task", "dataset", "setting", "matrix", "protocol", "method", "metric"),
+    *("task", "dataset", "simulated", "setting", "operator", "protocol", "method", "metric"),
     *("published", "ours", "delta", "tolerance", "verdict", "weights", "confidence", "source"),
 )
 
 
 def compare(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """Every published score of a method, dataset, kind of matrix and ratio beside ours.
+    """Every published score of a method, dataset, kind of operator and setting beside ours.
 
     `weights` is "released" for the authors' own, "trained" for those of this suite's budget. Verdicts:
 
@@ -36,15 +37,14 @@ def compare(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
                 continue
             for metric, tolerance in TOLERANCE.items():
                 published = getattr(score, metric)
-                if published is None:
+                if published is None or metric not in get_protocol(row.protocol).metrics:
                     continue
                 ours = None if pd.isna(row[metric]) else float(row[metric])
                 delta = None if ours is None else round(ours - published, 6)
                 judged = weights == "released" and score.protocol is not None
                 records.append(
                     {
-                        **{name: row[name] for name in ("task", "dataset", "setting", "protocol", "method")},
-                        "matrix": matrix_kind(physics),
+                        **{name: row[name] for name in COLUMNS if name in summary},
                         "metric": metric,
                         "published": published,
                         "ours": ours,

@@ -6,6 +6,9 @@ from typing import Any
 import pandas as pd
 
 from lorun.config import Profile
+from lorun.evaluation.metrics import METRICS
+from lorun.evaluation.protocols import get_protocol
+from lorun.results.summary import shown
 
 _NONE = "–"
 
@@ -16,19 +19,21 @@ def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compar
     parts = [f"# Results of the `{profile.profile}` profile\n"]
     for title, of, one in _sections(summary):
         main = of[of.protocol == _leading(profile, of)]
+        heading = profile.tasks[one["task"]].physics_of(one["setting"]).heading
+        count = "" if one["m"] is None else f"m = {_integer(one['m'])} per block, "
         parts.append(
-            f"## {title}\n\nRatio {one['ratio']:g} %, m = {_integer(one['m'])} per block, Phi {one['matrix']}, "
+            f"## {title}\n\n{heading[0].upper()}{heading[1:]}, {count}"
             f"{_integer(of.images.max())} test images; scores under `{_leading(profile, of)}`, checkpoint policy "
             f"{_policies(main)}.\n"
             f"Bytes of a training step on {_integer(one['step_batch'])} patches of {_integer(one['step_patch'])} "
             f"pixels; inference and GFLOPs of one image of {_integer(one['image'])} pixels.\n"
         )
-        parts.append(_table(main, [*SCORES, *COSTS]))
+        parts.append(_table(main, [*_scores(main), *COSTS]))
     if len(claims):
         parts.append("## The paper's claims\n\n" + _table(claims, CLAIMS))
     if len(compared):
         parts.append("## Against published scores\n\n" + _table(compared, COMPARISON) + _VERDICTS)
-    parts.append(_MEANING)
+    parts.append(_meaning(summary))
     return "\n".join(parts)
 
 
@@ -40,7 +45,8 @@ def render_details(profile: Profile, summary: pd.DataFrame) -> str:
         parts.append(f"## {title}\n")
         for protocol in of.protocol.unique():
             if protocol != leading:
-                parts.append(f"Under `{protocol}`:\n\n" + _table(of[of.protocol == protocol], SCORES))
+                other = of[of.protocol == protocol]
+                parts.append(f"Under `{protocol}`:\n\n" + _table(other, _scores(other)))
         main = of[of.protocol == leading]
         parts.append("Parameters:\n\n" + _table(main, PARAMETERS))
         parts.append(
@@ -52,9 +58,10 @@ def render_details(profile: Profile, summary: pd.DataFrame) -> str:
 
 def _sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[Any, Any]]]:
     """Each task, dataset and setting: its title, its lines, and what all methods share."""
-    for names, of in summary.groupby(["task", "dataset", "setting"], sort=False):
+    for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
+        title = f"{task}, {shown(str(dataset), of.simulated.iloc[0])}, {setting}"
         # What all share, from the first that has it: a failed one knows little.
-        yield ", ".join(map(str, names)), of, {column: next(iter(of[column].dropna()), None) for column in of}
+        yield title, of, {column: next(iter(of[column].dropna()), None) for column in of}
 
 
 def _policies(of: pd.DataFrame) -> str:
@@ -69,10 +76,24 @@ def _leading(profile: Profile, of: pd.DataFrame) -> str:
     return profile.tasks[str(of.task.iloc[0])].evaluation.protocols[0]
 
 
+def _meaning(summary: pd.DataFrame) -> str:
+    scored = [METRICS[name] for name in _measured(summary)]
+    lower = [metric.title for metric in scored if metric.better == "lower"]
+    which = f"; less is better in {_listed(lower)}" if lower else ""
+    more = _RESIDUAL if METRICS["residual"] in scored else ""
+    return _MEANING.format(_listed([metric.title for metric in scored]), which, more)
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 _MEANING = """\
 ## What the figures mean
 
-* PSNR and SSIM: mean over seeds of the mean over images, ± standard deviation over seeds.
+* {}: mean over seeds of the mean over images, ± standard deviation over seeds{}.
+{}\
 * steps: optimiser steps in all; LoRun's pretraining is part of them, so every trained method had the same number.
 * network: parameters without the operator (sampling matrix and initial estimate), which is the same for all.
 * MB (10^6 bytes) are live tensor bytes at the peak, counted storage by storage, the same on every machine: no
@@ -82,11 +103,17 @@ _MEANING = """\
 * Where each number comes from stands in its row of `rows.csv`: code, configuration, data, weights, seed, machine.
 """
 
+_RESIDUAL = """\
+* residual: ||A x - y|| / ||y||, what an estimate leaves unexplained of its measurement. A small one makes no good
+  image: many explain a measurement exactly, the estimate of least norm among them.
+"""
+
 
 _VERDICTS = """
 * reproduced, off: the authors' weights, measured the same way; within the tolerance or not. other training: the
   weights are of this suite's budget, so the published score is a landmark. protocol unknown: the source does not say.
-* Scores of a fixed and of a learned Phi, or under different protocols, do not rank against each other.
+* Scores of different operators (of a fixed and of a learned Phi), or under different protocols, do not rank against
+  each other.
 """
 
 
@@ -122,12 +149,20 @@ def _column(name: str, show: Callable[[Any], str]) -> Callable[[pd.Series], str]
 
 Columns = Sequence[tuple[str, Callable[[pd.Series], str]]]
 
-SCORES: Columns = [
-    ("method", _column("method", _text)),
-    ("PSNR (dB)", _spread("psnr", 2)),
-    ("SSIM", _spread("ssim", 4)),
-    ("status", lambda row: f"{row.status} {_integer(row.seeds)}/{_integer(row.seeds_planned)}"),
-]
+
+def _measured(summary: pd.DataFrame) -> list[str]:
+    """The metrics that the lines have a value of, or that their protocols have."""
+    planned = {metric for protocol in summary.protocol.unique() for metric in get_protocol(protocol).metrics}
+    return [metric for metric in METRICS if metric in planned or summary[metric].notna().any()]
+
+
+def _scores(lines: pd.DataFrame) -> Columns:
+    return [
+        ("method", _column("method", _text)),
+        *((METRICS[metric].heading, _spread(metric, METRICS[metric].digits)) for metric in _measured(lines)),
+        ("status", lambda row: f"{row.status} {_integer(row.seeds)}/{_integer(row.seeds_planned)}"),
+    ]
+
 
 COSTS: Columns = [
     ("steps", _column("steps", _integer)),
@@ -164,6 +199,7 @@ BYTES: Columns = [
 
 CLAIMS: Columns = [
     ("task", _column("task", _text)),
+    ("dataset", lambda row: shown(row.dataset, row.simulated)),
     ("setting", _column("setting", _text)),
     ("K", _column("stages", _integer)),
     ("claim", _column("claim", _text)),
@@ -175,9 +211,9 @@ CLAIMS: Columns = [
 
 COMPARISON: Columns = [
     ("method", _column("method", _text)),
-    ("dataset", _column("dataset", _text)),
+    ("dataset", lambda row: shown(row.dataset, row.simulated)),
     ("setting", _column("setting", _text)),
-    ("Phi", _column("matrix", _text)),
+    ("operator", _column("operator", _text)),
     ("protocol", _column("protocol", _text)),
     ("metric", _column("metric", _text)),
     ("published", lambda row: _score(row.metric)(row.published)),
@@ -190,7 +226,7 @@ COMPARISON: Columns = [
 
 
 def _score(metric: str, more: int = 0) -> Callable[[Any], str]:
-    return _decimals({"psnr": 2, "ssim": 4}[metric] + more)
+    return _decimals(METRICS[metric].digits + more)
 
 
 def _table(frame: pd.DataFrame, columns: Columns) -> str:

@@ -1,4 +1,4 @@
-"""What papers and repositories report, with its source; never mixed across sampling matrices or protocols."""
+"""What papers and repositories report, with its source; never mixed across operators or protocols."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from lorun.config import BlockCSConfig
+from lorun.config import PhysicsConfig
 
 _CONFIDENCE = ("own", "cited", "note", "inferred")  # best first
 
@@ -24,18 +24,17 @@ class Score:
     confidence: str
 
 
-def matrix_kind(physics: BlockCSConfig) -> str:
-    """The kind of sampling matrix as the published tables name it: fixed_gaussian_33, learned_32, ..."""
-    return f"{physics.matrix if physics.learned else 'fixed_gaussian'}_{physics.block}"
+def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfig) -> list[Score]:
+    """All published scores of `method` with the same dataset, kind of operator and setting, the most trusted first.
 
-
-def published_scores(task: str, dataset: str, method: str, physics: BlockCSConfig) -> list[Score]:
-    """All published scores of `method` with the same dataset, kind of matrix and ratio, the most trusted first."""
+    An entry without `operator` is of a task that knows one kind alone.
+    """
     found = [
-        _score(entry, physics.ratio)
+        _score(entry, physics.published_as)
         for entry in _published().get(task, [])
-        if (entry["method"], entry.get("dataset"), entry.get("phi")) == (method, dataset, matrix_kind(physics))
-        and physics.ratio in entry["psnr_ssim"]
+        if (entry["method"], entry["dataset"]) == (method, dataset)
+        and entry.get("operator", physics.kind) == physics.kind
+        and physics.published_as in entry["psnr_ssim"]
     ]
     return sorted(found, key=lambda score: _CONFIDENCE.index(score.confidence))
 
@@ -46,8 +45,8 @@ def lorun_claims(task: str) -> dict[str, Any]:
     return {**said.get(task, {}), "stages": said["stages"]}
 
 
-def _score(entry: dict[str, Any], ratio: float) -> Score:
-    psnr, ssim = entry["psnr_ssim"][ratio]
+def _score(entry: dict[str, Any], setting: float | str) -> Score:
+    psnr, ssim = entry["psnr_ssim"][setting]
     return Score(psnr, ssim, entry["protocol"], entry["source"], entry["confidence"])
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from lorun.config import Experiment, Profile
+from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
-from lorun.evaluation.reconstruct import METRICS
+from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.results.comparison import compare
 from lorun.results.markdown import render, render_details
@@ -21,11 +22,14 @@ from lorun.training.outcome import Outcome, read_outcome
 Ended = list[tuple[Experiment, Outcome]]
 
 
-def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool = False) -> pd.DataFrame:
+def write_result_set(
+    profile: Profile, runs: Path, folder: Path, partial: bool = False, data: Path = DATA_ROOT
+) -> pd.DataFrame:
     """Write all tables of `profile` into `folder` and return the summary.
 
     rows.csv (one per image, metric and protocol), summary.csv/.json/.md, details.md, claims.csv, comparison.csv (with
     published scores), accounting.csv, curves.csv; and timing.csv, the only one that depends on the machine's mood.
+    The registry in `data` says which datasets are simulated.
 
     Raises:
         LorunError: a run is missing, unless `partial`: it then is a row with its status and no value.
@@ -33,7 +37,8 @@ def write_result_set(profile: Profile, runs: Path, folder: Path, partial: bool =
     experiments = list(profile.experiments())
     rows = pd.concat([_rows(experiment, runs, partial) for experiment in experiments], ignore_index=True)
     accounts = list(_accounts(profile, runs, partial))
-    summary = summarise(profile, rows, accounts)
+    simulated = [name for name in profile.datasets() if is_simulated(data, name)]
+    summary = summarise(profile, rows, accounts, simulated)
     claimed = claims(profile, summary)
     compared = compare(profile, summary)
     ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
@@ -71,7 +76,7 @@ def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
         }
         for dataset in experiment.data.test
         for protocol in experiment.evaluation.protocols
-        for metric in METRICS
+        for metric in get_protocol(protocol).metrics
     )
 
 
@@ -119,24 +124,16 @@ def _curves(ended: Ended) -> pd.DataFrame:
 
 def _metrics(summary: pd.DataFrame) -> dict[str, Any]:
     """The JSON twin that `dvc metrics diff` compares."""
-    kept = [
-        "psnr",
-        "psnr_sd",
-        "ssim",
-        "parameters_network",
-        "parameters_trainable",
-        "step_total",
-        "inference_total",
-        "flops",
-    ]
+    costs = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
     found: dict[str, Any] = {}
     for _, row in summary.iterrows():
         place = found
         for name in ("task", "dataset", "setting", "protocol", "method"):
             place = place.setdefault(str(row[name]), {})
+        scores = [name for metric in get_protocol(row.protocol).metrics for name in (metric, f"{metric}_sd")]
         place |= {
             name: None if pd.isna(row[name]) else row[name].item() if hasattr(row[name], "item") else row[name]
-            for name in kept
+            for name in (*scores, *costs)
         }
         place["status"] = row["status"]
     return found

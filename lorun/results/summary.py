@@ -1,12 +1,14 @@
 """Summary tables: a row per dataset, setting, method and protocol: scores, spread over seeds, counts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from lorun.config import STRATEGIES, TRANSFER, Profile, TaskConfig
-from lorun.results.published import lorun_claims, matrix_kind
+from lorun.evaluation.metrics import METRICS
+from lorun.evaluation.protocols import get_protocol
+from lorun.results.published import lorun_claims
 
 COUNTS = (
     *("stages", "m"),
@@ -22,26 +24,29 @@ _NAMES = ("step_precision", "step_recompute", "step_phase")
 """Those that are no numbers."""
 
 
-def summarise(profile: Profile, rows: pd.DataFrame, accounts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def summarise(
+    profile: Profile, rows: pd.DataFrame, accounts: Sequence[Mapping[str, Any]], simulated: Collection[str] = ()
+) -> pd.DataFrame:
     """One row per (task, dataset, setting, method, protocol), in the order of the profile.
 
-    `psnr` (dB) and `ssim` are means over seeds of the mean over images; `*_sd` is the standard deviation over seeds
-    (null for one seed). `seeds` counts the completed ones; `status` is the worst among them.
+    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images, null
+    where the protocol does not have it; `*_sd` is the standard deviation over seeds (null for one seed). `operator` is
+    what may share a ranking; `simulated` says that the dataset is one of those. `seeds` counts the completed ones;
+    `status` is the worst among them.
     """
     counted = {(a["task"], a["setting"], a["method"]): a for a in accounts}
     groups = dict(list(rows.groupby(["task", "setting", "dataset", "protocol", "method"], sort=False)))
     nothing = rows.iloc[:0]
     records = []
     for task_name, task, setting, dataset, protocol, method in _lines(profile):
-        physics = task.physics_of(setting)
         account = counted.get((task_name, setting, method), {})
         records.append(
             {
                 "task": task_name,
                 "dataset": dataset,
+                "simulated": dataset in simulated,
                 "setting": setting,
-                "ratio": physics.ratio,
-                "matrix": matrix_kind(physics),
+                "operator": task.physics_of(setting).kind,
                 "protocol": protocol,
                 "method": method,
                 **_scores(groups.get((task_name, setting, dataset, protocol, method), nothing)),
@@ -66,18 +71,26 @@ def _lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, s
                         yield task_name, task, setting, dataset, protocol, method
 
 
+def shown(dataset: str, simulated: bool) -> str:
+    """A dataset as tables and figures call it: nobody shall take simulated scenes for captured ones."""
+    return f"{dataset} (simulated)" if simulated else dataset
+
+
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here; and LoRun on the base
     of another setting against LoRun, where both were measured.
 
-    One row per claim and setting, for the first protocol: `published`, `ours`, `delta` (ours - published), null where
-    one of the two methods has no figure.
+    One row per claim, dataset and setting, for the leading metric of the first protocol: `published`, `ours`, `delta`
+    (ours - published), null where one of the two methods has no figure. The paper speaks of PSNR alone.
     """
     records = []
     for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
-        of = of[of.protocol == profile.tasks[str(task)].evaluation.protocols[0]].set_index("method")
+        protocol = get_protocol(profile.tasks[str(task)].evaluation.protocols[0])
+        of = of[of.protocol == protocol.name].set_index("method")
         if not {"lorun", "separate"} <= set(of.index):
             continue
+        metric = METRICS[protocol.metrics[0]]
+        on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
         lorun, separate = of.loc["lorun"], of.loc["separate"]
         said = lorun_claims(str(task))
         measured: list[tuple[str, str, float | None, Any]] = [
@@ -99,18 +112,23 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
                 None,
                 _ratio(lorun.inference_total, separate.inference_total),
             ),
-            ("PSNR, LoRun - Block-K (on par or above)", "dB", 0.0, _delta(lorun.psnr, separate.psnr)),
+            (
+                f"{metric.title}, LoRun - Block-K ({on_par})",
+                metric.unit,
+                0.0 if metric.name == "psnr" else None,
+                _delta(lorun[metric.name], separate[metric.name]),
+            ),
         ]
         if TRANSFER in of.index:
             other = of.loc[TRANSFER]
-            measured.append(
-                ("PSNR, LoRun on another setting's base - LoRun", "dB", None, _delta(other.psnr, lorun.psnr))
-            )
+            cost = _delta(other[metric.name], lorun[metric.name])
+            measured.append((f"{metric.title}, LoRun on another setting's base - LoRun", metric.unit, None, cost))
         for claim, unit, published, ours in measured:
             records.append(
                 {
                     "task": task,
                     "dataset": dataset,
+                    "simulated": lorun.simulated,
                     "setting": setting,
                     "stages": lorun.stages,
                     "claim": claim,
@@ -122,7 +140,7 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
             )
     return pd.DataFrame(
         records,
-        columns=["task", "dataset", "setting", "stages", "claim", "unit", "published", "ours", "delta"],
+        columns=["task", "dataset", "simulated", "setting", "stages", "claim", "unit", "published", "ours", "delta"],
     )
 
 
@@ -138,7 +156,7 @@ def _scores(of: pd.DataFrame) -> dict[str, Any]:
         "steps": of.steps.max() if len(of) else None,
         "checkpoint_policy": " ".join(sorted(of.checkpoint_policy.dropna().unique())) or None,
     }
-    for metric in ("psnr", "ssim"):
+    for metric in METRICS:
         values = by_seed.get(metric, pd.Series(dtype=float))
         found[metric] = round(float(values.mean()), 6) if len(values) else None
         found[f"{metric}_sd"] = round(float(values.std(ddof=1)), 6) if len(values) > 1 else None

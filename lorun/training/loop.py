@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lorun.config import PRETRAIN, PRETRAINED, Experiment, Recompute
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
-from lorun.data.patches import PatchStream, random_blocks
+from lorun.data.patches import PatchStream, in_unit_range, random_blocks
 from lorun.errors import LorunError
 from lorun.methods import System, build_system, set_recompute, training_physics
 from lorun.provenance import provenance
@@ -123,6 +123,8 @@ class _Training:
         self.group = group
         self.steps = experiment.last_step - experiment.first_step
         share = group.share(self.config.batch)
+        if group.size > 1 and self.config.loss == "rmse":
+            raise LorunError(f"the loss 'rmse' is of the whole batch, which {group.size} processes share: train in one")
         if device.type == "cpu":
             torch.set_num_threads(self.config.cpu_threads)
             torch.use_deterministic_algorithms(True)
@@ -133,7 +135,9 @@ class _Training:
         self.provenance = provenance(experiment, md5s, device)
         if group.size > 1:
             self.provenance["processes"] = group.size
-        self.stream = PatchStream(images, self.config.patch, self.config.batch, experiment.seed, share)
+        self.stream = PatchStream(
+            images, self.config.patch, self.config.batch, experiment.seed, share, experiment.data.mosaic
+        )
         self.base = self._base_outcome(runs)
         self.recompute: Recompute | None = None
         self.state = self._start(images, runs)
@@ -294,7 +298,7 @@ class _Training:
             height, width = (min(side, _VALIDATION_SIDE) for side in image.shape[1:])
             top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
             cut = torch.from_numpy(image[:, top : top + height, left : left + width].copy())
-            x = cut.to(self.device).float().div_(255)[None]
+            x = in_unit_range(cut.to(self.device))[None]
             estimate = system(x, system.physics.at(height, width)).clamp(0, 1)
             total += -10 * torch.log10(F.mse_loss(estimate, x)).item()
         system.train()

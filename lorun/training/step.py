@@ -58,8 +58,8 @@ def _loss(system: nn.Module, physics: nn.Module, x: Tensor, config: TrainingConf
     """In a function of its own, so that the estimate is gone when the backward pass has done with it."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half_precision(config, x.device)):
         estimate = system(x, physics)
-    loss = (F.mse_loss if config.loss == "mse" else F.l1_loss)(estimate.to(x.dtype), x)
-    return loss.clone()  # mse_loss gives its number in a storage of the whole batch
+    loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(estimate.to(x.dtype), x)
+    return loss.sqrt() if config.loss == "rmse" else loss.clone()  # mse_loss gives its number in a storage of x's size
 
 
 def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:

@@ -15,12 +15,14 @@ from lorun.data.overlap import find_overlaps
 DATA = Path(__file__).parents[2] / "data"
 TEST = ("set11", "set14", "set5", "bsd68")
 TRAINING = {"bsds500": ("train", "validation"), "t91": ("train",), "photos": ("train", "validation")}
+TEST_CUBES = ("cave_mini", "photos_spectral", "kaist10")
+TRAINING_CUBES = dict.fromkeys(("cave_mini", "photos_spectral", "cave_1024_28"), ("train", "validation"))
 
 
-def photographs(name: str, split: str = "test") -> dict[str, Pixels]:
+def photographs(name: str, split: str = "test", channels: int = 1) -> dict[str, np.ndarray]:
     if not (DATA / name).is_dir():
         pytest.skip(f"data/{name} is not there: `lorun data fetch {name}`")
-    return {f"{name}/{split}/{image}": pixels for image, pixels in load_dataset(DATA, name, split, 1).items()}
+    return {f"{name}/{split}/{image}": pixels for image, pixels in load_dataset(DATA, name, split, channels).items()}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,33 @@ def test_a_crop_from_anywhere_is_found(some: dict[str, Pixels], top: int, left: 
     assert find_overlaps({"test": some["china"]}, {"crop": crop, "other": some["brick"]})[0].training == "crop"
 
 
+@pytest.fixture(scope="module")
+def balloons() -> np.ndarray:
+    return photographs("cave_mini", "test", 28)["cave_mini/test/balloons_256"]
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    top=st.integers(0, 96),
+    left=st.integers(0, 96),
+    side=st.integers(112, 160),
+    exposure=st.floats(0.2, 1),
+    mirrored=st.booleans(),
+)
+def test_a_crop_of_a_cube_is_found_however_it_is_exposed(
+    balloons: np.ndarray, top: int, left: int, side: int, exposure: float, mirrored: bool
+) -> None:
+    crop = balloons[:, top : top + side, left : left + side] * np.float32(exposure)
+    cloth = photographs("cave_mini", "train", 28)
+    found = find_overlaps({"test": balloons}, {**cloth, "crop": crop[..., ::-1] if mirrored else crop})
+    assert [(overlap.training, overlap.mirrored) for overlap in found] == [("crop", mirrored)]
+
+
+def test_a_cube_without_light_overlaps_with_nothing(balloons: np.ndarray) -> None:
+    dark = np.zeros((28, 80, 80), np.float32)
+    assert find_overlaps({"dark": dark}, {"dark": dark, "balloons": balloons}) == []
+
+
 def test_different_photographs_do_not_overlap(some: dict[str, Pixels]) -> None:
     names = list(some)
     assert find_overlaps({name: some[name] for name in names[:2]}, {name: some[name] for name in names[2:]}) == []
@@ -102,3 +131,13 @@ def test_no_test_image_is_in_a_training_set(name: str) -> None:
         k: v for name, splits in TRAINING.items() for split in splits for k, v in photographs(name, split).items()
     }
     assert find_overlaps(test, training) == []
+
+
+@pytest.mark.parametrize("name", TEST_CUBES)
+def test_no_test_cube_is_in_a_training_set(name: str) -> None:
+    test = photographs(name, channels=28)
+    for other, splits in TRAINING_CUBES.items():
+        if not (DATA / other).is_dir():
+            continue  # cave_1024_28 has to be obtained by hand
+        for split in splits:
+            assert find_overlaps(test, photographs(other, split, 28)) == []

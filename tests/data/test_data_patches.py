@@ -1,6 +1,8 @@
 """The patch stream: a batch is a function of (seed, step); images, places and orientations are drawn fairly."""
 
-from itertools import islice
+import tracemalloc
+from itertools import combinations, islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorun.data.patches import PatchStream, random_blocks
+from lorun.data.patches import PatchStream, in_unit_range, random_blocks
 from lorun.errors import LorunError
 
 
@@ -149,6 +151,85 @@ def test_an_image_smaller_than_a_patch_is_named(height: int, width: int) -> None
 def test_no_images_is_an_error() -> None:
     with pytest.raises(LorunError, match="no training images"):
         PatchStream({}, patch=16, batch=2, seed=0)
+
+
+def cube(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((28, height, width), dtype=np.float32)
+
+
+def test_floats_are_taken_as_they_are() -> None:
+    image = cube(9, 9)
+    batch = PatchStream({"a": image}, patch=9, batch=3, seed=0).batch(0)
+    assert batch.dtype == torch.float32
+    for patch in batch:
+        assert sorted(patch.flatten().tolist()) == sorted(image.flatten().tolist())
+    (blocks,) = random_blocks({"a": image}, 9, 1, seed=0)
+    assert torch.equal(blocks, torch.from_numpy(image).reshape(28, 81).double())
+    pixels = torch.from_numpy(image)
+    assert in_unit_range(pixels) is pixels  # no copy
+    assert torch.equal(in_unit_range(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0, 0.2, 1]))
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+def test_no_more_of_an_image_is_read_than_its_patches(tmp_path: Path, mosaic: bool) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, cube(200, 200))
+    image = np.load(path, mmap_mode="r")
+    stream = PatchStream({"a": image}, patch=16, batch=6, seed=0, share=slice(1, 6, 2), mosaic=mosaic)
+    tracemalloc.start()
+    stream.batch(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * (3 * 28 * 16 * 16 * 4)  # three patches; the image is 50 times as much
+
+
+def mosaic_stream(batch: int = 5, share: slice = slice(None), patch: int = 8, seed: int = 0) -> PatchStream:
+    images = {"a": photo(20, 31), "b": photo(17, 16, seed=1)}
+    return PatchStream(images, patch=patch, batch=batch, seed=seed, share=share, mosaic=True)
+
+
+@settings(deadline=None, max_examples=30)
+@given(step=st.integers(0, 1000), seed=st.integers(0, 5), batch=st.integers(1, 9), parts=st.integers(1, 4))
+def test_a_batch_with_mosaics_is_a_function_of_seed_and_step_whatever_the_share(
+    step: int, seed: int, batch: int, parts: int
+) -> None:
+    whole = mosaic_stream(batch, seed=seed).batch(step)
+    assert whole.shape == (batch, 1, 8, 8)
+    for part in range(min(parts, batch)):
+        share = slice(part, None, parts)
+        assert torch.equal(mosaic_stream(batch, share, seed=seed).batch(step), whole[share])
+
+
+@pytest.mark.parametrize(("batch", "mosaics"), [(1, 0), (2, 1), (5, 2), (6, 3)])
+def test_the_later_half_of_a_batch_are_mosaics(batch: int, mosaics: int) -> None:
+    """Images of one value each: a patch has one, a mosaic one in each quarter."""
+    images = {str(value): np.full((1, 12, 12), value, np.uint8) for value in range(200)}
+    patches = PatchStream(images, patch=8, batch=batch, seed=0, mosaic=True).batch(0)[:, 0]
+    quarters = patches.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3).flatten(1, 2)  # (B, 4, 16)
+    assert (quarters == quarters[..., :1]).all()
+    assert [len(of.unique()) > 1 for of in quarters[..., 0]] == [False] * (batch - mosaics) + [True] * mosaics
+
+
+def test_every_quarter_of_a_mosaic_has_a_place_and_an_orientation_of_its_own() -> None:
+    image = numbered(6, 6)
+    mosaics = PatchStream({"a": image}, patch=6, batch=4000, seed=0, mosaic=True).batch(0)[2000:, 0]
+    numbers = (mosaics * 255).round().to(torch.uint8).numpy()
+    crops = [image[:, top : top + 3, left : left + 3] for top in range(4) for left in range(4)]
+    known = [turned.tobytes() for crop in crops for turned in eight_orientations(crop)]
+    chosen = []
+    for quarter in (np.s_[:, :3, :3], np.s_[:, :3, 3:], np.s_[:, 3:, :3], np.s_[:, 3:, 3:]):
+        which = np.array([known.index(piece.tobytes()) for piece in numbers[quarter]])
+        assert np.bincount(which // 8, minlength=16).min() > 80  # places: 125 expected, standard deviation 11
+        assert np.bincount(which % 8, minlength=8).min() > 180  # orientations: 250 expected, standard deviation 15
+        chosen.append(which)
+    for one, other in combinations(chosen, 2):
+        assert np.mean(one == other) < 0.03  # 1 / 128 expected
+
+
+def test_mosaics_of_an_odd_side_are_refused() -> None:
+    with pytest.raises(LorunError, match=r"`patch` \(=7\) must be even with `mosaic: true`"):
+        mosaic_stream(patch=7)
+    PatchStream({"a": photo(20, 31)}, patch=7, batch=2, seed=0)
 
 
 @pytest.mark.parametrize("count", [1, 2048, 5000])

@@ -38,7 +38,7 @@ def test_the_table_of_sources_is_what_lies_in_the_folder(built: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_an_rgb_version_for_colour_sources_only(source: Source) -> None:
-    with Image.open(photos._locate(source)) as image:
+    with Image.open(photos.locate(source)) as image:
         assert source.kinds == {"L": ("gray",), "RGB": ("gray", "rgb")}[image.mode]
         if image.mode == "RGB":
             red, green, _ = image.split()

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lorun.evaluation.metrics import PSNR_LIMIT, SSIM_WINDOW, psnr, ssim
+from lorun.errors import LorunError
+from lorun.evaluation.metrics import PSNR_LIMIT, SSIM_WINDOW, psnr, residual, spectral_angle, ssim
+from lorun.physics import CASSI, BlockCS, gaussian_matrix, random_mask
 
 REFERENCE = {
     "uniform7": {},  # every default of scikit-image
@@ -120,3 +122,86 @@ def test_more_noise_scores_lower(photo, seed, sigma, factor):
     assert psnr(more, photo) < psnr(less, photo)
     for kind in KINDS:
         assert ssim(more, photo, kind) < ssim(less, photo, kind)
+
+
+def cubes(seed: int, bands: int = 5, size: tuple[int, int] = (6, 7)) -> torch.Tensor:
+    """Two cubes of positive values, (2, bands, H, W)."""
+    return torch.rand(2, bands, *size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.01
+
+
+def test_the_spectral_angle_of_known_spectra():
+    estimate = torch.tensor([[1.0, 1.0, 0.0, 0.5], [0.0, 1.0, 0.0, 0.5]])[:, None]
+    truth = torch.tensor([[0.0, 1.0, 0.2, 0.1], [1.0, 0.0, 0.0, 0.1]])[:, None]
+    each = [90.0, 45.0, 90.0, 0.0]  # orthogonal, diagonal, an estimate of nothing, the same but for its length
+    for pixel, expected in enumerate(each):
+        here = estimate[..., pixel : pixel + 1], truth[..., pixel : pixel + 1]
+        assert spectral_angle(*here) == pytest.approx(expected, abs=1e-6)
+    assert spectral_angle(estimate, truth) == pytest.approx(np.mean(each), abs=1e-6)
+
+
+def test_the_spectral_angle_is_the_arc_cosine():
+    x, y = cubes(1)
+    cosine = (x * y).sum(0) / (x.square().sum(0) * y.square().sum(0)).sqrt()
+    assert spectral_angle(x, y) == pytest.approx(np.degrees(np.arccos(cosine.numpy())).mean(), abs=1e-9)
+
+
+def test_a_small_spectral_angle_is_exact():
+    truth = torch.ones(2, 3, 3, dtype=torch.float64)
+    turn = math.radians(45) + 1e-10
+    estimate = torch.tensor([math.cos(turn), math.sin(turn)], dtype=torch.float64)[:, None, None].expand(2, 3, 3)
+    assert spectral_angle(estimate, truth) == pytest.approx(math.degrees(1e-10), rel=1e-4)
+    assert spectral_angle(truth, truth) == 0
+
+
+def test_pixels_without_a_true_spectrum_are_left_out():
+    x, y = cubes(2)
+    whole = spectral_angle(x[..., 1:], y[..., 1:])
+    y[..., 0] = 0
+    assert spectral_angle(x, y) == whole
+    with pytest.raises(LorunError, match="truth is zero everywhere"):
+        spectral_angle(x, torch.zeros_like(y))
+
+
+@few
+@given(seed=st.integers(0, 2**31), low=st.floats(0.01, 1), high=st.floats(1, 50))
+def test_the_spectral_angle_does_not_see_brightness_nor_the_order_of_bands(seed, low, high):
+    x, y = cubes(seed)
+    expected = spectral_angle(x, y)
+    assert 0 <= expected <= 90
+    lengths = torch.linspace(low, high, 6 * 7, dtype=torch.float64).reshape(6, 7)
+    assert spectral_angle(lengths * x, y) == pytest.approx(expected, abs=1e-9)
+    assert spectral_angle(x, lengths * y) == pytest.approx(expected, abs=1e-9)
+    order = torch.randperm(5, generator=torch.Generator().manual_seed(seed))
+    assert spectral_angle(x[order], y[order]) == pytest.approx(expected, abs=1e-9)
+    assert spectral_angle(y, x) == pytest.approx(expected, abs=1e-9)
+
+
+def operators():
+    """Operators bound to scenes of 9 x 10 pixels, and their channels."""
+    return [
+        (BlockCS(gaussian_matrix(4, 16, 0), initial="adjoint").at(9, 10), 1),
+        (BlockCS(gaussian_matrix(4, 16, 0), initial="adjoint").at(9, 10), 3),
+        (CASSI(random_mask(12, 12, 0), bands=5).at(9, 10), 5),
+    ]
+
+
+@pytest.mark.parametrize(("physics", "channels"), operators())
+def test_the_residual_of_a_measurement(physics, channels):
+    x = cubes(3, channels, (9, 10))[0].float()
+    y = physics.A(x[None])
+    before = {name: buffer.clone() for name, buffer in physics.named_buffers()}
+    assert residual(x, y, physics) < 1e-6
+    assert residual(torch.zeros_like(x), y, physics) == pytest.approx(1, abs=1e-12)
+    assert residual(1.25 * x, y, physics) == pytest.approx(0.25, abs=1e-6)
+    assert residual(0.5 * x, 4 * y, physics) == pytest.approx(1 - 1 / 8, abs=1e-6)
+    for name, buffer in physics.named_buffers():  # neither moved to float64 nor changed
+        assert buffer.dtype == torch.float32
+        assert torch.equal(buffer, before[name])
+
+
+@pytest.mark.parametrize(("value", "norm"), [(0.0, "0"), (math.nan, "nan"), (math.inf, "inf")])
+def test_there_is_no_residual_relative_to_nothing(value, norm):
+    physics, channels = operators()[2]
+    x = cubes(3, channels, (9, 10))[0]
+    with pytest.raises(LorunError, match=f"the measurement has the norm {norm}"):
+        residual(x, torch.full((1, 1, 9, 18), value), physics)

@@ -68,6 +68,16 @@ def test_row_norms_are_the_diagonal_of_the_gram_matrix_which_has_nothing_else():
     torch.testing.assert_close(gram, torch.diag(gram.diagonal()))
 
 
+@pytest.mark.parametrize("gamma", [0.01, 3.0, torch.tensor(0.7, dtype=torch.float64)])
+def test_the_proximal_step_is_the_solution_of_its_normal_equations(gamma):
+    physics = operator(3, 4, bands=3, scaling="mst")
+    n = 3 * 3 * 4
+    a = physics.A(torch.eye(n, dtype=torch.float64).reshape(n, 3, 3, 4)).flatten(1).T  # (m, n)
+    z, y = scene(1, 3, 3, 4), scene(1, 1, 3, 8, seed=5)
+    exact = torch.linalg.solve(torch.eye(n) + gamma * a.T @ a, z.flatten() + gamma * a.T @ y.flatten())
+    torch.testing.assert_close(physics.prox_l2(z, y, gamma).flatten(), exact)
+
+
 def test_where_no_light_falls_nothing_is_divided_by_zero():
     mask = torch.zeros(4, 5, dtype=torch.float64)
     mask[1, 2] = 0.5

@@ -5,7 +5,7 @@ import pytest
 import torch
 from deepinv.physics import LinearPhysics
 
-from lorun.config import BlockCSConfig, CASSIConfig
+from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig
 from lorun.physics import build_physics
 
 PHYSICS = {
@@ -15,6 +15,9 @@ PHYSICS = {
     "block_cs_learned_binary": BlockCSConfig(ratio=50, block=8, matrix="learned_binary", initial="adjoint"),
     "cassi": CASSIConfig(bands=5, mask_side=32),
     "cassi_plain": CASSIConfig(bands=4, step=3, mask_side=26, scaling="mst", initial="shift_back", gradient="plain"),
+    "blur": BlurDownsampleConfig(scale=1, width=1.0),
+    "blur_downsample": BlurDownsampleConfig(scale=2, training="same"),
+    "bicubic_downsample": BlurDownsampleConfig(scale=2, kernels="bicubic", initial="bicubic", gradient="plain"),
 }
 
 

@@ -1,14 +1,17 @@
 """Published scores beside ours: which one, by which protocol, with which verdict."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 import yaml
 
 from lorun.config import BlockCSConfig, load_profile
-from lorun.evaluation.protocols import PROTOCOLS
+from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.results.comparison import TOLERANCE, compare
 from lorun.results.markdown import render
-from lorun.results.published import _published, matrix_kind, published_scores
+from lorun.results.published import _published, published_scores
 from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
 
@@ -52,7 +55,7 @@ def test_released_weights_are_judged(set11):
     assert (psnr["tolerance"], psnr["verdict"]) == (TOLERANCE["psnr"], "reproduced")
     assert (ssim["metric"], ssim["published"], ssim["verdict"]) == ("ssim", 0.9237, "off")  # by 0.0006
     for row in (psnr, ssim):
-        assert (row["matrix"], row["weights"], row["confidence"]) == ("fixed_gaussian_33", "released", "own")
+        assert (row["operator"], row["weights"], row["confidence"]) == ("fixed_gaussian_33", "released", "own")
         assert row["source"] == OWN
     assert {row["source"] for row in cited} == {"CASNet Table IV"}
     assert {row["verdict"] for row in cited} == {"protocol unknown"}
@@ -76,6 +79,12 @@ def test_another_protocol_is_not_compared(set11):
     assert set(found.protocol) == {"cs_float_y"}
     assert set(found.verdict) == {"missing"}
     assert found.ours.isna().all()
+
+
+def test_what_a_protocol_does_not_give_is_not_missing(set11, monkeypatch):
+    protocol = get_protocol("cs_float_y")
+    monkeypatch.setitem(PROTOCOLS, protocol.name, replace(protocol, measures=protocol.measures[:1]))
+    assert set(compared(set11(RELEASED), 32.44, 0.9237).metric) == {"psnr"}
 
 
 def test_a_failed_run_is_missing(set11):
@@ -129,13 +138,32 @@ def test_no_published_score_serves_both_a_fixed_and_a_learned_matrix():
         for block in (32, 33):
             for matrix, found in served.items():
                 physics = BlockCSConfig(ratio=ratio, block=block, matrix=matrix)
-                assert matrix_kind(physics) == f"{'fixed_gaussian' if matrix == 'gaussian' else matrix}_{block}"
+                assert physics.kind == f"{'fixed_gaussian' if matrix == 'gaussian' else matrix}_{block}"
                 found |= {method for method in methods if published_scores("cs", "set11", method, physics)}
     assert served["gaussian"] == {"ista_net", "ista_net_plus", "ista_net_pp", "coast", "dpc_dun"}
     assert served["learned_binary"] == {"opine_net_plus"}
     assert not served["learned"] & (served["gaussian"] | served["learned_binary"])
 
 
+@pytest.mark.parametrize("kind", ["one", "another"])
+def test_an_entry_that_names_no_operator_holds_for_the_only_kind_of_its_task(kind):
+    physics = SimpleNamespace(kind=kind, published_as="sim")
+    (score,) = published_scores("cassi", "kaist10", "dauhst", physics)
+    assert (score.psnr, score.ssim, score.confidence) == (38.36, 0.967, "own")
+    assert published_scores("cassi", "kaist10", "dauhst", SimpleNamespace(kind=kind, published_as=25)) == []
+
+
+def test_a_simulated_dataset_is_called_so(set11):
+    profile = set11(RELEASED)
+    rows = to_frame([])
+    found = compare(profile, summarise(profile, rows, [], simulated=["set11"]))
+    assert found.simulated.all()
+    summary = summarise(profile, rows, [])
+    assert not compare(profile, summary).simulated.any()
+    page = render(profile, summary, claims(profile, summary), found)
+    assert "| set11 (simulated) |" in page
+
+
 def test_every_published_score_names_a_protocol_of_ours_or_none():
-    for entry in _published()["cs"]:
+    for entry in [*_published()["cs"], *_published()["cassi"]]:
         assert entry["protocol"] is None or entry["protocol"] in PROTOCOLS

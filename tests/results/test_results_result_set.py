@@ -15,7 +15,7 @@ from PIL import Image
 from lorun.accounting.account import account
 from lorun.config import PRETRAIN, load_profile
 from lorun.errors import LorunError
-from lorun.evaluation.reconstruct import METRICS, evaluate
+from lorun.evaluation.reconstruct import evaluate
 from lorun.results.figures import write_figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
@@ -82,7 +82,7 @@ def test_the_set_is_complete(tiny_profile, runs, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES
     methods = tiny_profile.tasks["cs"].methods
     rows = read_rows(tmp_path / "out/rows.csv")
-    assert len(rows) == len(methods) * 2 * 2 * len(METRICS)  # two images, two protocols
+    assert len(rows) == len(methods) * 2 * 2 * 2  # images, protocols, metrics
     assert (rows.status == "completed").all()
     assert not rows.duplicated(["method", "image", "protocol", "metric"]).any()
     assert summary.method.tolist() == methods * 2
@@ -210,7 +210,7 @@ def test_in_part_a_missing_run_is_a_row_that_says_why(tiny_profile, own_runs, tm
         ("lorun", "not_run", None),
     ]:
         of = rows[rows.method == method]
-        assert len(of) == 2 * len(METRICS)  # per protocol and metric
+        assert len(of) == 2 * 2  # per protocol and metric
         assert of["value"].isna().all()
         assert set(of.status) == {status}
         assert set(of.message.dropna()) == ({message} if message else set())
@@ -220,6 +220,20 @@ def test_in_part_a_missing_run_is_a_row_that_says_why(tiny_profile, own_runs, tm
     assert (others.status == "completed").all()
     assert others["value"].notna().all()
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES
+
+
+def test_in_part_every_protocol_has_the_rows_of_its_metrics(tiny_profile_file, tmp_path):
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["evaluation"]["protocols"] = ["measurement_residual", "cs_float_y"]
+    said["tasks"]["cs"].update(strategies=["shared"], baselines=[])
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    _, rows = partial(load_profile(tiny_profile_file), tmp_path / "none", tmp_path / "out")
+    found = list(zip(rows.protocol, rows.metric, rows.status, strict=True))
+    pairs = [("measurement_residual", "residual"), ("cs_float_y", "psnr"), ("cs_float_y", "ssim")]
+    assert found == [(*one, "not_run") for one in pairs]
+    summary = json.loads((tmp_path / "out/summary.json").read_text())["cs"]["tiny"]["r25"]
+    assert list(summary["measurement_residual"]["shared"])[:3] == ["residual", "residual_sd", "parameters_network"]
+    assert list(summary["cs_float_y"]["shared"])[:4] == ["psnr", "psnr_sd", "ssim", "ssim_sd"]
 
 
 def test_in_part_a_run_that_was_only_interrupted_has_not_failed(tiny_profile, own_runs, tmp_path):
@@ -249,6 +263,7 @@ def test_a_diverged_training_is_a_row_with_its_status(tiny_profile_file, tiny_da
     task = said["tasks"]["cs"]
     task["training"]["learning_rate"] = 1e30
     task.update(strategies=["block1"], baselines=[])
+    task["evaluation"]["protocols"] = ["cs_float_y", "measurement_residual"]
     tiny_profile_file.write_text(yaml.safe_dump(said))
     profile = load_profile(tiny_profile_file)
     (experiment,) = profile.experiments()
@@ -259,8 +274,32 @@ def test_a_diverged_training_is_a_row_with_its_status(tiny_profile_file, tiny_da
     summary, rows = partial(profile, runs, tmp_path / "out")
     assert set(rows.status) == set(summary.status) == {"diverged"}
     assert rows["value"].isna().all()
+    assert rows.metric.tolist() == ["psnr", "ssim", "residual"]
     assert rows.message.str.fullmatch(r"loss is nan at step \d with learning rate \S+e\+29").all()
     assert summary.seeds.tolist() == [0, 0]
+
+
+REGISTRY = """\
+tiny:
+  role: train+test
+  tasks: [cs]
+  what: patterns
+  licence: CC0
+  redistribution: "yes"
+  citation: nobody
+  built_by: tests
+  simulated: {}
+"""
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_registry_says_what_is_simulated(tiny_profile, tmp_path, simulated):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/registry.yaml").write_text(REGISTRY.format(str(simulated).lower()))
+    write_result_set(tiny_profile, tmp_path / "none", tmp_path / "out", partial=True, data=tmp_path / "data")
+    assert set(pd.read_csv(tmp_path / "out/summary.csv").simulated) == {simulated}
+    for page in ("summary.md", "details.md"):
+        assert ("tiny (simulated)" in (tmp_path / "out" / page).read_text()) == simulated
 
 
 def pixels(path):
@@ -298,6 +337,17 @@ def test_figures_show_a_method_without_result_as_such(tiny_profile, own_runs, ru
 
 def test_figures_of_a_profile_that_has_not_run_are_drawn(tiny_profile, tiny_data, tmp_path):
     assert {path.name for path in draw(tiny_profile, tmp_path / "none", tiny_data, tmp_path)} == FIGURES
+
+
+def test_figures_tell_simulated_data(tiny_profile, runs, tiny_data, tmp_path):
+    summary = write_result_set(tiny_profile, runs, tmp_path)
+    drawn = {}
+    for simulated in (True, False):
+        said, folder = summary.assign(simulated=simulated), tmp_path / str(simulated)
+        drawn[simulated] = write_figures(tiny_profile, said, runs=runs, data=tiny_data, folder=folder)
+    for one, other in zip(drawn[True], drawn[False], strict=True):
+        assert one.name == other.name
+        assert one.read_bytes() != other.read_bytes()
 
 
 @pytest.mark.parametrize(("keep", "strips"), [([], 0), (["camera"], 0), (["camera", "blobs"], 1)])

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lorun.config import load_profile
+from lorun.evaluation.metrics import METRICS
 from lorun.results.comparison import compare
 from lorun.results.markdown import render, render_details
 from lorun.results.rows import to_frame
@@ -72,6 +73,43 @@ def test_protocols_do_not_mix(make_profile):
     summary = summarised(make_profile([0]), rows)
     assert line(summary, "lorun")["psnr"] == 30
     assert line(summary, "lorun", SECOND)["psnr"] == 20
+
+
+RESIDUAL = "measurement_residual"
+
+
+def residuals_of(method, seed, values):
+    row = {**rows_of(method, seed, protocol=RESIDUAL)[0], "metric": "residual"}
+    return [{**row, "image": f"image{place}", "value": value} for place, value in enumerate(values)]
+
+
+def test_a_protocol_has_its_own_metrics_and_columns(make_profile):
+    profile = make_profile(evaluation={"protocols": [FIRST, RESIDUAL]})
+    rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, [33, 35], [0.8, 0.8])
+    rows += residuals_of("lorun", 0, [0.01, 0.03]) + residuals_of("lorun", 1, [0.02, 0.06])
+    summary = summarised(profile, rows)
+    assert set(METRICS) <= set(summary.columns)
+    scored, measured = line(summary, "lorun"), line(summary, "lorun", RESIDUAL)
+    assert all(pd.isna(scored[name]) for name in ("sam", "sam_sd", "residual", "residual_sd"))
+    assert (measured["residual"], measured["residual_sd"]) == (0.03, pytest.approx(0.02 / math.sqrt(2), abs=1e-6))
+    assert all(pd.isna(measured[name]) for name in ("psnr", "psnr_sd", "ssim", "ssim_sd", "sam"))
+    page = render(profile, summary, claims(profile, summary), compare(profile, summary))
+    assert tables(page)[0][0][1:4] == ["PSNR (dB)", "SSIM", "status"]
+    other = tables(render_details(profile, summary))[0]
+    assert other[0] == ["method", "residual (ratio)", "status"]
+    assert other[3][:2] == ["lorun", "0.0300 ± 0.0141"]
+    assert "* PSNR, SSIM and residual: mean over seeds" in page
+    assert "; less is better in residual.\n* residual: ||A x - y|| / ||y||, what" in page
+    assert "residual" not in page_of(make_profile(evaluation={"protocols": [FIRST]}), rows[:8])
+
+
+def test_claims_are_in_the_leading_metric(make_profile):
+    profile = make_profile([0], evaluation={"protocols": [RESIDUAL]})
+    rows = residuals_of("lorun", 0, [0.03]) + residuals_of("separate", 0, [0.05])
+    found = claims(profile, summarised(profile, rows)).set_index("claim")
+    one = found.loc["residual, LoRun - Block-K (on par or below)"]
+    assert (one.ours, one.unit) == (-0.02, "ratio")
+    assert pd.isna(one.published)  # the paper says nothing of it
 
 
 def test_one_seed_has_no_spread(make_profile):
@@ -234,6 +272,26 @@ def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
     assert "2 test images" in page
     assert "checkpoint policy `last`" in page
     assert "a training step on 2 patches of 16 pixels; inference and GFLOPs of one image of 24 pixels" in page
+
+
+def test_the_operator_is_named_and_its_count_of_measurements_where_it_has_one(make_profile):
+    profile = make_profile([0])
+    assert set(summarised(profile, SCORES).operator) == {"fixed_gaussian_8"}
+    heading = "Ratio 25 %, Phi fixed_gaussian_8, "
+    assert f"{heading}m = 16 per block, 1 test images" in page_of(profile, SCORES, [account("lorun", m=16)])
+    assert f"{heading}1 test images" in page_of(profile, SCORES, [account("lorun", m=None)])
+
+
+def test_simulated_data_are_called_so_in_every_table(make_profile):
+    profile = make_profile([0])
+    captured, summary = (summarise(profile, to_frame(SCORES), [], simulated=names) for names in ([], ["tiny"]))
+    assert summary.simulated.all()
+    assert not captured.simulated.any()
+    for scored in (captured, summary):
+        claimed = claims(profile, scored)
+        text = render(profile, scored, claimed, compare(profile, scored)) + render_details(profile, scored)
+        assert ("## cs, tiny (simulated), r25\n" in text) == scored.simulated.all()
+        assert text.count("tiny (simulated)") == (2 + len(claimed) if scored.simulated.all() else 0)
 
 
 def test_who_has_which_checkpoint_policy_is_told_where_they_differ(make_profile):

@@ -24,6 +24,7 @@ from lorun.evaluation.reconstruct import evaluate, load_system
 from lorun.physics import BlockCS, build_physics
 from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.training import Outcome, loop, read_outcome, train
+from lorun.training.distributed import Group
 from lorun.training.schedule import learning_rate
 from lorun.unfolding import UnfoldingNetwork
 
@@ -332,6 +333,17 @@ def test_a_loss_that_is_not_a_number_is_an_outcome(
     assert {(row["value"], row["status"], row["message"]) for row in rows} == {(None, "diverged", outcome.message)}
     write_table(folder / "rows.csv", to_frame(rows))
     assert read_rows(folder / "rows.csv").value.isna().all()
+
+
+def test_rmse_is_the_root_of_the_batch_s_mean_squared_error(run: Run) -> None:
+    settings = {"warmup_steps": 8, "validate_every": 1}  # the first update has a learning rate of nearly nothing
+    mse, rmse = (run("shared", loss=loss, **settings).curve[0].loss for loss in ("mse", "rmse"))
+    assert rmse == pytest.approx(mse**0.5, rel=1e-6)
+
+
+def test_processes_cannot_share_the_loss_rmse(tiny_profile: Profile, tiny_data: Path, runs: Path) -> None:
+    with pytest.raises(LorunError, match="the loss 'rmse' is of the whole batch, which 2 processes share"):
+        loop._Training(tiny(tiny_profile, "shared", loss="rmse"), runs, tiny_data, CPU, Group(0, 2))
 
 
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
