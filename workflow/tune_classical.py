@@ -1,12 +1,12 @@
-"""Choose the constants of a baseline that is not trained: mean PSNR over validation images, by their values.
+"""Choose the constants of a baseline that is not trained: mean PSNR over images of a task, by their values.
 
 `python workflow/tune_classical.py total_variation --config config/desk.yaml --task cs --constant last 0.0005 0.001`,
 from the project's root, tries every combination of the constants' values, which are arguments of the class `Baseline`,
-in every setting of the task. Reads the training and validation splits of the task's data; test images are never read.
+in every setting of the task. Test images are never read.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lorun.config import TaskConfig, load_profile
 from lorun.data.images import load_dataset
-from lorun.data.patches import random_blocks
+from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr
 from lorun.physics import Operator, build_physics
 from lorun.unfolding import initial_estimate
@@ -27,7 +27,7 @@ SIDE = 256  # images are cut to this at most, pixels
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Mean PSNR of a baseline on validation images, by its constants.")
+    parser = argparse.ArgumentParser(description="Mean PSNR of a baseline, by its constants.")
     parser.add_argument("baseline", help="one that nothing is trained for")
     parser.add_argument("--config", type=Path, required=True, help="profile")
     parser.add_argument("--task", required=True)
@@ -35,35 +35,50 @@ def main() -> None:
     parser.add_argument(
         "--constant", nargs="+", action="append", default=[], metavar=("NAME", "VALUE"), help="and its values"
     )
-    parser.add_argument("--images", type=int, default=6, help="of the validation split, in order")
+    parser.add_argument(
+        "--splits", nargs="+", choices=["train", "validation"], default=["validation"], help="whose images are tried"
+    )
+    parser.add_argument("--images", type=int, default=6, help="of each split, in order")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     grid = {name: [number(value) for value in values] for name, *values in arguments.constant}
     task = load_profile(arguments.config).tasks[arguments.task]
+    images = [
+        in_unit_range(torch.from_numpy(image[:, :SIDE, :SIDE].copy()))
+        for split in arguments.splits
+        for image in list(of_split(task, split, arguments.data).values())[: arguments.images]
+    ]
     for setting in arguments.settings or task.settings:
-        for said, mean in tried(arguments.baseline, task, setting, grid, arguments.images, arguments.data):
+        physics = fitted_physics(task, setting, arguments.data)
+        for said, mean in tried(arguments.baseline, physics, images, grid):
             print(f"{setting}, {said}: {mean:.3f} dB", flush=True)
 
 
-def tried(
-    name: str, task: TaskConfig, setting: str, grid: dict[str, list[float]], count: int, data: Path
-) -> Iterable[tuple[str, float]]:
-    """Mean PSNR of the first estimate, then for each combination of constants."""
-    channels = task.data.channels
+def of_split(task: TaskConfig, split: str, data: Path) -> Mapping[str, np.ndarray]:
+    name = task.data.train if split == "train" else task.data.validation
+    return load_dataset(data, name, split, task.data.channels)
+
+
+def fitted_physics(task: TaskConfig, setting: str, data: Path) -> Operator:
     config = task.physics_of(setting)
     physics = build_physics(config)
     if config.fitted:
-        training = load_dataset(data, task.data.train, "train", channels)
+        training = of_split(task, "train", data)
         physics.fit(lambda side, blocks: random_blocks(training, side, blocks, 0))
-    validation = load_dataset(data, task.data.validation, "validation", channels)
-    images = [in_unit_range(image[:, :SIDE, :SIDE]) for image in list(validation.values())[:count]]
+    return physics
+
+
+def tried(
+    name: str, physics: Operator, images: list[Tensor], grid: dict[str, list[float]]
+) -> Iterator[tuple[str, float]]:
+    """Mean PSNR of the first estimate, then for each combination of constants."""
     yield "first estimate", mean_psnr(initial_estimate, physics, images)
     baseline: Any = import_module(f"baselines.{name}.baseline").Baseline
     for values in product(*grid.values()):
         constants = dict(zip(grid, values, strict=True))
         said = ", ".join(f"{constant} {value:g}" for constant, value in constants.items())
-        yield said or "as it is", mean_psnr(baseline(physics, channels, **constants), physics, images)
+        yield said or "as it is", mean_psnr(baseline(physics, len(images[0]), **constants), physics, images)
 
 
 def mean_psnr(reconstruct: Any, physics: Operator, images: list[Tensor]) -> float:
@@ -74,12 +89,6 @@ def mean_psnr(reconstruct: Any, physics: Operator, images: list[Tensor]) -> floa
 def psnr_of_channels(reconstruct: Any, physics: Operator, x: Tensor) -> list[float]:
     estimate = reconstruct(physics(x[None]), physics)[0].clamp(0, 1)
     return [psnr(ours[None], truth[None]) for ours, truth in zip(estimate, x, strict=True)]
-
-
-def in_unit_range(image: np.ndarray) -> Tensor:
-    """(C, H, W), float32 in [0, 1]: 8-bit images divided by 255, spectral cubes as they are."""
-    pixels = torch.from_numpy(image.copy()).float()
-    return pixels / 255 if image.dtype == np.uint8 else pixels
 
 
 def number(text: str) -> float:

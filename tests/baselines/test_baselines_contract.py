@@ -229,9 +229,9 @@ def test_is_accounted_for_without_memory(case, name, physics, channels):
     def made():
         # A mask is checked for its values, which fake tensors have not.
         operator = physics if case[1] == "cassi" else build_physics(CONFIGS[case[1]])
-        return small(name, operator, channels), operator.at(32, 32)
+        return small(name, operator, channels), operator.at(16, 16)
 
-    shape = (1, channels, 32, 32)
+    shape = (1, channels, 16, 16)
     network, _ = made()
     if getattr(network, "data_dependent", False):
         assert inference_bytes(made, shape, fake=False).total > 0
