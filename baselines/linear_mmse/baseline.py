@@ -3,6 +3,7 @@
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
+from lorun.physics import Operator
 from lorun.unfolding import initial_estimate
 
 
@@ -14,7 +15,11 @@ class Baseline(nn.Module):
 
     @classmethod
     def declines(cls, physics: LinearPhysics, channels: int) -> str | None:
-        return None if hasattr(physics, "initial_estimate") else f"{type(physics).__name__} has no initial estimate"
+        if not hasattr(physics, "initial_estimate"):
+            return f"{type(physics).__name__} has no initial estimate"
+        if isinstance(physics, Operator) and type(physics).fit is Operator.fit:
+            return f"the initial estimate of {type(physics).__name__} is not fitted on images"
+        return None
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
         return initial_estimate(y, physics)

@@ -32,6 +32,12 @@ class Baseline(ProximalReconstruction):
         super().__init__(FIRST, last, ITERATIONS)
         self.denoiser = SlidingCosineDenoiser()
 
+    @classmethod
+    def declines(cls, physics: object, channels: int) -> str | None:
+        if channels not in (1, 3):
+            return f"it was made and tuned for photographs of 1 or 3 channels, not {channels}"
+        return super().declines(physics, channels)
+
     def prior(self) -> Prior:
         return PnP(self.denoiser)
 

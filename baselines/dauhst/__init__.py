@@ -1,0 +1,1 @@
+"""DAUHST (NeurIPS 2022)."""

@@ -1,0 +1,1 @@
+"""RDLUF-MixS2 (CVPR 2023)."""
