@@ -67,7 +67,7 @@ def _build_block_cs(config: BlockCSConfig, dtype: torch.dtype) -> BlockCS:
 def _build_cassi(config: CASSIConfig, dtype: torch.dtype) -> CASSI:
     shape = (config.mask_side, config.mask_side)
     if config.mask_file is not None:
-        mask = _read(config.mask_file, "mask", shape)
+        mask = _read(config.mask_file, "mask", shape, transmission=True)
     else:
         mask = random_mask(*shape, config.mask_seed)
     said = config.model_dump(exclude={"name", "mask", "mask_file", "mask_seed", "mask_side"})
@@ -85,8 +85,8 @@ def _build_blur(config: BlurDownsampleConfig, dtype: torch.dtype) -> BlurDownsam
     return BlurDownsample(kernels, dtype=dtype, **said)
 
 
-def _read(path: Path, key: str, shape: tuple[int, int]) -> Tensor:
-    matrix = read_matrix(path, key)
+def _read(path: Path, key: str, shape: tuple[int, int], transmission: bool = False) -> Tensor:
+    matrix = read_matrix(path, key, transmission=transmission)
     if matrix.shape != shape:
         raise LorunError(f"{path}: `{key}` has shape {tuple(matrix.shape)}, the setting asks for {shape}")
     return matrix

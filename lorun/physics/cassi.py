@@ -50,7 +50,7 @@ class CASSI(Operator):
         dtype: of the mask.
 
     Raises:
-        LorunError: the mask is not a matrix, or has negative values, or nothing but zeros.
+        LorunError: the mask is not a matrix.
     """
 
     def __init__(
@@ -71,8 +71,6 @@ class CASSI(Operator):
         super().__init__()
         if mask.ndim != 2 or mask.numel() == 0:
             raise LorunError(f"the mask has shape {tuple(mask.shape)}; it needs rows and columns, (height, width)")
-        if mask.min() < 0 or mask.max() <= 0:
-            raise LorunError(f"the mask has values from {mask.min():g} to {mask.max():g}; transmission is positive")
         self.bands = bands
         self.step = step
         self.gain = 2 / bands if scaling == "mst" else 1.0

@@ -9,11 +9,12 @@ from torch import Tensor
 from lorun.errors import LorunError
 
 
-def read_matrix(path: Path, key: str = "phi") -> Tensor:
+def read_matrix(path: Path, key: str = "phi", *, transmission: bool = False) -> Tensor:
     """A matrix from a `.npy` file, or the variable `key` of a MATLAB `.mat` file; float64.
 
     Raises:
-        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than a finite matrix.
+        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than a finite matrix;
+            of a transmission, values below zero, or nothing above.
     """
     try:
         if path.suffix == ".mat":
@@ -32,4 +33,7 @@ def read_matrix(path: Path, key: str = "phi") -> Tensor:
         raise LorunError(f"{path}: `{key}` is not a matrix of real numbers")
     if not np.isfinite(matrix).all():
         raise LorunError(f"{path}: `{key}` has values that are not finite")
+    if transmission and (matrix.min() < 0 or matrix.max() <= 0):
+        low, high = float(matrix.min()), float(matrix.max())
+        raise LorunError(f"{path}: `{key}` has values from {low:g} to {high:g}: light cannot be less than none")
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))

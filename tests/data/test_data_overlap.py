@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -68,6 +68,7 @@ def test_what_is_planted_is_found_and_nothing_else(some: dict[str, Pixels], what
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(top=st.integers(0, 171), left=st.integers(0, 271), side=st.integers(112, 129))
+@example(top=163, left=97, side=112)  # an odd place in the finest texture: half the resolution blurs it elsewhere
 def test_a_crop_from_anywhere_is_found(some: dict[str, Pixels], top: int, left: int, side: int) -> None:
     crop = some["china"][:, top : top + side, left : left + side]
     if crop.std() < 25:

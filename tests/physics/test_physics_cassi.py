@@ -181,17 +181,9 @@ def test_a_scene_larger_than_the_mask_is_refused():
         physics.at(5, 5).A(scene(1, 6, 5, 6))
 
 
-@pytest.mark.parametrize(
-    ("mask", "words"),
-    [
-        (torch.ones(3, 4, 5), r"the mask has shape \(3, 4, 5\); it needs rows and columns"),
-        (-torch.ones(3, 4), "the mask has values from -1 to -1; transmission is positive"),
-        (torch.zeros(3, 4), "the mask has values from 0 to 0; transmission is positive"),
-    ],
-)
-def test_an_impossible_mask_is_refused(mask, words):
-    with pytest.raises(LorunError, match=words):
-        CASSI(mask)
+def test_a_mask_that_is_no_matrix_is_refused():
+    with pytest.raises(LorunError, match=r"the mask has shape \(3, 4, 5\); it needs rows and columns"):
+        CASSI(torch.ones(3, 4, 5))
 
 
 def mask_file(folder, values, key="mask"):
@@ -212,6 +204,8 @@ def test_a_mask_comes_from_a_matlab_file(tmp_path):
         (np.ones((8, 9)), "mask", r"`mask` has shape \(8, 9\), the setting asks for \(8, 8\)"),
         (np.ones((8, 8, 28)), "mask", "`mask` is not a matrix of real numbers"),
         (np.full((8, 8), np.nan), "mask", "`mask` has values that are not finite"),
+        (-np.ones((8, 8)), "mask", "`mask` has values from -1 to -1: light cannot be less than none"),
+        (np.zeros((8, 8)), "mask", "`mask` has values from 0 to 0: light cannot be less than none"),
         (np.ones((8, 8)), "mask3d", "holds no matrix named `mask`, but mask3d"),
     ],
 )
