@@ -114,6 +114,11 @@ class BlockCSConfig(_Config):
         """How many channels images must have; None where any number will do."""
         return None
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What every test image is scored under, each by itself (`lorun.physics.Operator.under`)."""
+        return ()
+
 
 class CASSIConfig(_Config):
     """Coded aperture snapshot spectral imaging; see `lorun.physics.cassi`."""
@@ -145,6 +150,7 @@ class CASSIConfig(_Config):
 
     learned: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
+    conditions: ClassVar[tuple[str, ...]] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -180,6 +186,10 @@ class BlurDownsampleConfig(_Config):
     kernels_file: Path | None = Field(
         None, description="kernels, .mat with the cell array `kernels` or .npy (N, h, w), with kernels: file"
     )
+    scored: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list,
+        description="those of the file that every test image is scored with, by number, from 1; with kernels: file",
+    )
     noise: float = Field(0.0, ge=0, le=255, description="standard deviation, grey levels of 255")
     degradation: Literal["float", "usrnet_uint8"] = Field(
         "float", description="usrnet_uint8 truncates the blurred image to whole grey levels, as USRNet's script does"
@@ -195,16 +205,28 @@ class BlurDownsampleConfig(_Config):
     )
     epsilon: float = Field(1e-2, gt=0, description="of both, where the largest eigenvalue of A A^T is at most 1")
     noise_seed: int = Field(0, ge=0, description="of the noise that every test image has")
+    modcrop: int | None = Field(
+        8,
+        ge=1,
+        description="test images are cropped at the right and below to a multiple of the scale and of this, pixels; "
+        "null: not at all",
+    )
 
     @model_validator(mode="after")
     def _file_is_asked_for(self) -> Self:
-        if (self.kernels == "file") != (self.kernels_file is not None):
-            raise ValueError("`kernels: file` and `kernels_file` belong together: give both or neither")
+        if not (self.kernels == "file") == (self.kernels_file is not None) == bool(self.scored):
+            raise ValueError("`kernels: file`, `kernels_file` and `scored` belong together: give all or none")
+        if len(set(self.scored)) < len(self.scored):
+            raise ValueError(f"`scored` (={self.scored}) names a kernel twice")
         return self
 
     learned: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     channels: ClassVar[None] = None
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        return tuple(map(str, self.scored))
 
     @property
     def files(self) -> list[Path]:
@@ -220,7 +242,8 @@ class BlurDownsampleConfig(_Config):
         kernels = {"gaussian": f"Gaussian kernel of width {self.width:g}", "bicubic": "bicubic kernel"}.get(
             self.kernels
         )
-        kernels = kernels or f"kernels of {self.files[0].parent.name}/{self.files[0].name}"
+        if kernels is None:
+            kernels = f"kernels {', '.join(self.conditions)} of {self.files[0].parent.name}/{self.files[0].name}"
         return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, degradation {self.degradation}"
 
     @property
@@ -370,7 +393,10 @@ class EvaluationConfig(_Config):
     protocols: list[str] = Field(
         min_length=1, description="named protocols; the first is the one that tables lead with"
     )
-    keep: list[str] = Field(default_factory=list, description="test images whose reconstructions are kept as PNG")
+    keep: list[str] = Field(
+        default_factory=list,
+        description="test images whose reconstructions are kept as PNG, those under the first of several conditions",
+    )
     points: list[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
         default_factory=list,
         exclude_if=lambda points: not points,  # absent, so that hashes are those of before there was such a thing

@@ -8,12 +8,13 @@ import pytest
 import torch
 import yaml
 from scipy.io import savemat
-from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE
+from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE, SR_PROFILE
 
 from lorun.config import Profile, load_profile
 from lorun.data.checksums import write_manifest
 from lorun.data.png import encode_png
 from lorun.physics import CASSI, random_mask
+from lorun.physics.kernels import gaussian_kernel
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +62,30 @@ def spectral_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "registry.yaml").write_text(CAPTURES)
     write_manifest(root, "cubes")
     write_manifest(root, "captures")
+    return root
+
+
+@pytest.fixture(scope="session")
+def sr_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the SR profile, `sr.yaml`, and its data: RGB images of 43 x 46 pixels, three kernels. Not to be
+    changed; its paths are relative to it."""
+    root = tmp_path_factory.mktemp("sr")
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:43, 0:46] / 46
+    for split, names in IMAGES.items():
+        for name in names:
+            a, b, c = random.uniform(2, 12, (3, 3, 1, 1))
+            pixels = 0.5 + 0.3 * np.sin(a * x + b * y) + 0.15 * np.sign(np.sin(c * x * y * 6))
+            path = root / "data" / "colour" / split / "rgb" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png((pixels.clip(0, 1) * 255).astype(np.uint8)))
+    (root / "data" / "blurs").mkdir()
+    widths = ((0.7, 0.7), (1.6, 0.8), (1.6, 1.6))
+    kernels = [gaussian_kernel(9, width, 0.4).numpy() for width in widths]
+    np.save(root / "data" / "blurs" / "blurs.npy", np.stack(kernels))
+    write_manifest(root / "data", "colour")
+    write_manifest(root / "data", "blurs")
+    (root / "sr.yaml").write_text(yaml.safe_dump(SR_PROFILE, sort_keys=False))
     return root
 
 

@@ -55,6 +55,35 @@ SPECTRAL_PROFILE = {
     },
 }
 
+SR_PROFILE = {
+    "profile": "sr",
+    "seeds": [0],
+    "tasks": {
+        "sr": {
+            "data": {"train": "colour", "validation": "colour", "test": ["colour"], "channels": 3},
+            "physics": {
+                "name": "blur_downsample",
+                "kernels": "file",
+                "kernels_file": "data/blurs/blurs.npy",
+                "scored": [3, 1],
+                "noise": 2.55,
+            },
+            "settings": {"x2": {"scale": 2}},
+            "denoiser": {"name": "cnn", "width": 4, "depth": 2},
+            "unfolding": {"stages": 2},
+            "strategies": ["block1", "lorun"],
+            "baselines": ["linear_mmse"],
+            "training": {"steps": 4, "phase1_steps": 2, "batch": 2, "patch": 16, "validate_every": 1},
+            "evaluation": {
+                "protocols": ["usrnet_rgb", "sr_y", "measurement_residual"],
+                "keep": ["checks"],
+                "strip": [0, 0, 48],
+            },
+            "accounting": {"batch": 2, "patch": 16, "image": 24, "latency_repeats": 0},
+        }
+    },
+}
+
 CAPTURES = """\
 captures:
   role: test

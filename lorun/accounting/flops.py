@@ -1,6 +1,9 @@
 """Floating-point operations of a reconstruction."""
 
+import math
 from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -15,8 +18,8 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
     """FLOPs, two for each multiply-add, of one ``network(y, physics)``, y = A(x), in evaluation mode.
 
     Convolutions, matrix products and attention count, also those by which the network calls the physics;
-    making y does not. As PyTorch's FlopCounterMode has it, element-wise operators, normalisation and FFTs
-    count nothing.
+    making y does not. As PyTorch's FlopCounterMode has it, element-wise operators and normalisation count
+    nothing. An FFT of N points counts 5 N log2(N), one of real values half of that.
 
     Args:
         build: makes the network and the physics.
@@ -34,6 +37,22 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
         network.eval().requires_grad_(False)
         physics.eval().requires_grad_(False)
         y = physics.A(image_batch(image_shape))
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_FFTS) as counter:
             network(y, physics)
         return counter.get_total_flops()
+
+
+def _fft_flops(shape: tuple[int, ...], dim: list[int], *_: Any, real: bool, out_shape: tuple[int, ...]) -> int:
+    """5 N log2(N) for each FFT of N points over `dim`, the customary figure (fftw.org/speed); half of it where one side
+    is real: that side has N values, the other one about half as many."""
+    whole = max(shape, out_shape, key=math.prod) if real else shape
+    points = math.prod(whole[axis] for axis in dim)
+    flops = 5 * math.prod(whole) * math.log2(points) if points > 1 else 0.0
+    return round(flops / 2 if real else flops)
+
+
+_FFTS: dict[Any, Any] = {
+    torch.ops.aten._fft_r2c: partial(_fft_flops, real=True),
+    torch.ops.aten._fft_c2r: partial(_fft_flops, real=True),
+    torch.ops.aten._fft_c2c: partial(_fft_flops, real=False),
+}

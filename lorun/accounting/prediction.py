@@ -26,11 +26,19 @@ def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none"
 
 
 def inference_build(experiment: Experiment) -> Build:
-    """The network and the physics as a reconstruction of an image of the accounting's size has them."""
+    """The network and the physics as a reconstruction of an image of the accounting's size has them.
+
+    Building raises LorunError where images of that size are cropped before they are measured.
+    """
 
     def build() -> tuple[Any, Any]:
         system = build_system(experiment)
         side = experiment.accounting.image
+        scored = system.physics.scored_size(side, side)
+        if scored != (side, side):
+            raise LorunError(
+                f"images of {side} pixels are cropped to {scored[0]} when they are scored: change `accounting.image`"
+            )
         return system.network, system.physics.at(side, side)
 
     return build

@@ -13,7 +13,7 @@ from lorun.bench.steps import bytes_held
 from lorun.bench.variants import benchmarked
 from lorun.config import load_profile
 from lorun.data.images import load_dataset
-from lorun.evaluation.protocols import get_protocol, score
+from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import load_system, reconstruct
 from lorun.methods import System
 
@@ -39,7 +39,7 @@ def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
         for dataset in experiment.data.test:
             images = load_dataset(data, dataset, "test", channels)
             done = reconstruct(system, images, torch.device("cpu"))
-            scores = [score(protocol, one.estimate, one.truth, one.measurement) for one in done]
+            scores = [one.scores(protocol) for one in done]
             rows.append(
                 {
                     "profile": config.stem,

@@ -1,7 +1,6 @@
 """Named ways of scoring a reconstruction, so that every number says how it was measured.
 
-At 42 dB two papers' ways of rounding alone are 0.34 dB apart. A later task adds its own
-`Protocol` to the registry, or derives one with `dataclasses.replace(protocol, border=scale**2)`.
+At 42 dB two papers' ways of rounding alone are 0.34 dB apart.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.metrics import SSIM_WINDOW, SsimKind, psnr, residual, spectral_angle, ssim
 
 if TYPE_CHECKING:
-    from deepinv.physics import LinearPhysics
+    from lorun.physics import Operator
 
 Values = Literal["as_is", "clip", "round", "truncate", "uint8", "times256"]
 
@@ -54,11 +53,12 @@ class Protocol:
     """One way of scoring an estimate.
 
     name      how tables call it
-    image     what the images show; the caller converts, nothing here changes colour
+    image     what the images show, as the caller gives them
     measures  what is computed; tables lead with the first
     source    who measures so
     channels  C of the images; None where any number will do
-    border    pixels cropped from each side of both images
+    border    pixels cropped from each side of both images, in terms of the operator's scale where it is a name
+    luma      RGB becomes Y of YCbCr (`studio_luma`) after it has been rounded; nothing else changes colour
     by_band   PSNR and SSIM are those of each channel by itself, then averaged; else PSNR has all values in one mean
     """
 
@@ -67,7 +67,8 @@ class Protocol:
     measures: tuple[Measure, ...]
     source: str
     channels: int | None = 1
-    border: int = 0
+    border: int | Literal["scale", "scale**2"] = 0
+    luma: bool = False
     by_band: bool = False
 
     @property
@@ -85,15 +86,28 @@ class Protocol:
         """Whether it compares with the measurement."""
         return "residual" in self.metrics
 
+    def border_at(self, scale: int | None) -> int:
+        """The border in pixels, for an operator of that scale.
+
+        Raises:
+            LorunError: it depends on the scale, and there is none.
+        """
+        if isinstance(self.border, int):
+            return self.border
+        if scale is None:
+            raise LorunError(f"{self.name} crops a border of {self.border} pixels: say the scale")
+        return scale**2 if self.border == "scale**2" else scale
+
 
 class Measurement(NamedTuple):
     """y (1, C', H', W'), and the physics that made it, bound to the size of the estimate; on any device."""
 
     y: Tensor
-    physics: "LinearPhysics"
+    physics: "Operator"
 
 
 _GRAY = "8-bit gray, or Y of YCrCb in full range 0..255 (OpenCV), divided by 255"
+_RGB = "8-bit RGB, divided by 255"
 _CUBE = "28 spectral bands from 453.3 to 648.1 nm in [0, 1]"
 
 _MATLAB = "Cal_quality_assessment.m, whose im2uint8 rounds"
@@ -157,6 +171,30 @@ PROTOCOLS: Mapping[str, Protocol] = {
             by_band=True,
         ),
         Protocol(
+            name="usrnet_rgb",
+            image=_RGB,
+            measures=_psnr_ssim("round", "gaussian11"),
+            source="USRNet (CVPR 2020), Table 1: main_test_table1.py: github.com/cszn/USRNet",
+            channels=3,
+            border="scale**2",
+        ),
+        Protocol(
+            name="sr_y",
+            image=_RGB,
+            measures=_psnr_ssim("round", "gaussian11"),
+            source="Y of saved 8-bit images, not rounded again: EDSR, BasicSR: github.com/XPixelGroup/BasicSR",
+            channels=3,
+            border="scale",
+            luma=True,
+        ),
+        Protocol(
+            name="sr_gray",
+            image=_GRAY,
+            measures=_psnr_ssim("round", "gaussian11"),
+            source="sr_y on gray images, which are Y already",
+            border="scale",
+        ),
+        Protocol(
             name="measurement_residual",
             image="any; there need not be a truth",
             measures=(Measure("residual"),),
@@ -176,12 +214,17 @@ def get_protocol(name: str) -> Protocol:
 
 
 def score(
-    protocol: Protocol, estimate: Tensor, truth: Tensor | None = None, measurement: Measurement | None = None
+    protocol: Protocol,
+    estimate: Tensor,
+    truth: Tensor | None = None,
+    measurement: Measurement | None = None,
+    scale: int | None = None,
 ) -> dict[str, float]:
     """Score one estimate: the protocol's metrics by name, as `lorun.evaluation.metrics` computes them.
 
     Estimate and truth are (C, H, W) tensors of any floating dtype on any device; the computation is float64 on the CPU.
     The truth lies in [0, 1], the estimate may leave it. A protocol without a truth asks for the measurement alone.
+    `scale` is that of the operator, for protocols whose border depends on it.
 
     Where bands are averaged, each PSNR has its own limit (`metrics.PSNR_LIMIT`): a perfect band counts 80 dB, where
     the scripts of the papers would have infinity. The peak is that of the range, not of the band, so a band of constant
@@ -189,29 +232,46 @@ def score(
 
     Raises LorunError when the dtype is not floating, the shapes differ, C is not the protocol's, the cropped
     image is smaller than the SSIM window, a value is NaN or infinite, or the truth leaves [0, 1]; when there is no
-    truth or no measurement and the protocol compares with it; and as the metrics do.
+    truth or no measurement and the protocol compares with it, or no scale and its border depends on it; and as the
+    metrics do.
     """
+    border = protocol.border_at(scale)
     estimate = _checked("estimate", estimate)
     if protocol.needs_truth:
         if truth is None:
             raise LorunError(f"{protocol.name} compares with a truth, and there is none")
         truth = _checked("truth", truth)
-        _check_shapes(protocol, tuple(estimate.shape), tuple(truth.shape))
+        _check_shapes(protocol, border, tuple(estimate.shape), tuple(truth.shape))
         _check_range(truth)
     if protocol.needs_measurement and measurement is None:
         raise LorunError(f"{protocol.name} compares with the measurement, and there is none")
-    return {measure.metric: _value(protocol, measure, estimate, truth, measurement) for measure in protocol.measures}
+    return {
+        measure.metric: _value(protocol, measure, border, estimate, truth, measurement) for measure in protocol.measures
+    }
+
+
+def studio_luma(rgb: Tensor) -> Tensor:
+    """Y of YCbCr as MATLAB's rgb2ycbcr has it (BT.601, 16 to 235 of 255): (3, H, W) -> (1, H, W), both over 255."""
+    red, green, blue = rgb.split(1)
+    return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
 
 
 def _value(
-    protocol: Protocol, measure: Measure, estimate: Tensor, truth: Tensor | None, measurement: Measurement | None
+    protocol: Protocol,
+    measure: Measure,
+    border: int,
+    estimate: Tensor,
+    truth: Tensor | None,
+    measurement: Measurement | None,
 ) -> float:
     estimate = _VALUES[measure.estimate](estimate)
     if truth is None or measure.metric == "residual":
         assert measurement is not None
         return residual(estimate, *measurement)
     truth = _VALUES[measure.truth](truth)
-    estimate, truth = _cropped(estimate, protocol.border), _cropped(truth, protocol.border)
+    estimate, truth = _cropped(estimate, border), _cropped(truth, border)
+    if protocol.luma:
+        estimate, truth = studio_luma(estimate), studio_luma(truth)
     if measure.metric == "sam":
         return spectral_angle(estimate, truth)
     if measure.metric == "ssim":
@@ -232,13 +292,13 @@ def _checked(what: str, image: Tensor) -> Tensor:
     return image
 
 
-def _check_shapes(protocol: Protocol, estimate: tuple[int, ...], truth: tuple[int, ...]) -> None:
+def _check_shapes(protocol: Protocol, border: int, estimate: tuple[int, ...], truth: tuple[int, ...]) -> None:
     if estimate != truth:
         raise LorunError(f"estimate has shape {estimate}, but truth has shape {truth}")
     if len(truth) != 3 or truth[0] != protocol.channels:
         raise LorunError(f"images have shape {truth}, but {protocol.name} scores ({protocol.channels}, H, W)")
     windows = [SSIM_WINDOW[measure.window] for measure in protocol.measures if measure.metric == "ssim"]
-    window, border = max(windows, default=1), protocol.border
+    window = max(windows, default=1)
     if min(truth[1:]) - 2 * border < window:
         what = f"the {window}x{window} SSIM window" if windows else "the one pixel"
         raise LorunError(

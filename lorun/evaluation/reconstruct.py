@@ -15,7 +15,8 @@ from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.data.patches import in_unit_range
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
-from lorun.evaluation.protocols import PROTOCOLS, Measurement, get_protocol, score
+from lorun.evaluation.planned import planned_rows
+from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
 from lorun.methods import System, build_system
 from lorun.physics import Operator
 from lorun.provenance import provenance
@@ -26,43 +27,44 @@ from lorun.training.weights import load_state, load_weights
 
 class Reconstruction(NamedTuple):
     """What came of an image or a measurement: estimate and truth (C, H, W), float32, on the CPU; truth is None where
-    nobody knows it."""
+    nobody knows it, condition where the operator has none."""
 
     name: str
+    condition: str | None
     estimate: Tensor
     truth: Tensor | None
     measurement: Measurement
 
+    def scores(self, protocol: Protocol) -> dict[str, float]:
+        """Its metrics by name; raises as `lorun.evaluation.protocols.score`."""
+        return score(protocol, self.estimate, self.truth, self.measurement, self.measurement.physics.decimation)
+
 
 def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> list[dict[str, Any]]:
-    """Rows of one run on the test split of its datasets, one per image, protocol and metric.
+    """Rows of one run on the test split of its datasets, one per image, condition, protocol and metric.
 
-    A run that did not complete gives one row per dataset, protocol and metric, with its status and no value. Keeps the
-    reconstructions that the experiment names in its folder (`lorun.evaluation.kept`). A dataset of measurements without
-    a truth is reconstructed from these, where others are measured first.
+    A run that did not complete gives one row per dataset, condition, protocol and metric, with its status and no value.
+    Keeps the reconstructions that the experiment names in its folder (`lorun.evaluation.kept`), those under the first
+    condition alone. A dataset of measurements without a truth is reconstructed from these, where others are measured
+    first.
 
     Raises:
         LorunError: the run has not ended yet; data or weights are missing or damaged; an image is too small; a protocol
             compares with a truth that a dataset does not have.
     """
     outcome = _ended(experiment, runs)
-    names = experiment.data.test
     _check_truths(experiment, data)
     md5s = {name: dataset_identity(data, name) for name in experiment.datasets}
     common = _common(experiment, outcome, md5s, device)
     if outcome.status != "completed":
-        return [
-            {**common, "dataset": name, "image": None, "protocol": protocol, "metric": metric, "value": None}
-            for name in names
-            for protocol in experiment.evaluation.protocols
-            for metric in get_protocol(protocol).metrics
-        ]
+        return [{**common, **row} for row in planned_rows(experiment)]
     system = load_system(experiment, runs).to(device)
+    first = next(iter(system.physics.conditions), None)
     rows = []
-    for name in names:
+    for name in experiment.data.test:
         for one in _reconstructions(experiment, system, data, name, device):
-            rows += [{**common, "dataset": name, "image": one.name, **row} for row in _scores(experiment, one)]
-            if one.name in experiment.evaluation.keep:
+            rows += [{**common, "dataset": name, **row} for row in _scores(experiment, one)]
+            if one.name in experiment.evaluation.keep and one.condition == first:
                 _keep(experiment, runs / experiment.folder, name, one)
     return rows
 
@@ -82,7 +84,7 @@ def folder_rows(
     images = load_folder(folder, experiment.data.channels)
     common = _common(experiment, outcome, md5s, device)
     return [
-        {**common, "dataset": folder.resolve().name, "image": one.name, **row}
+        {**common, "dataset": folder.resolve().name, **row}
         for one in reconstruct(system.to(device), images, device)
         for row in _scores(experiment, one)
     ]
@@ -98,16 +100,22 @@ def load_system(experiment: Experiment, runs: Path) -> System:
 
 @torch.no_grad()
 def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.device) -> Iterator[Reconstruction]:
-    """Measure and reconstruct each image, (C, H, W): bytes, or floats in [0, 1].
+    """Measure and reconstruct each image, (C, H, W): bytes, or floats in [0, 1]; under each condition by itself.
+
+    An image is cropped first to what is scored of it.
 
     Raises:
         LorunError: an image is of a size that the operator does not measure.
     """
     for name, image in images.items():
-        physics = _operator(system, f"image {name}", *image.shape[1:])
-        truth = in_unit_range(torch.tensor(image))
-        y = physics(truth[None].to(device))
-        yield Reconstruction(name, _estimate(system, y, physics), truth, Measurement(y, physics))
+        _check_smallest(system, f"image {name}", *image.shape[1:])
+        height, width = system.physics.scored_size(*image.shape[1:])
+        bound = _operator(system, f"image {name}", height, width)
+        truth = in_unit_range(torch.tensor(image[:, :height, :width]))
+        for condition in bound.conditions or (None,):
+            physics = bound if condition is None else bound.under(condition)
+            y = physics(truth[None].to(device))
+            yield Reconstruction(name, condition, _estimate(system, y, physics), truth, Measurement(y, physics))
 
 
 @torch.no_grad()
@@ -117,19 +125,24 @@ def reconstruct_measurements(
     """Reconstruct images of so many channels from measurements, each (C', H', W'), of which there is no truth.
 
     Raises:
-        LorunError: a measurement is of a shape that the operator does not give.
+        LorunError: a measurement is of a shape that the operator does not give, or it may be of several conditions.
     """
+    if system.physics.conditions:
+        conditions = ", ".join(system.physics.conditions)
+        raise LorunError(f"measurements do not say under which condition they were made. Choices: {conditions}")
     for name, values in measurements.items():
         y = torch.from_numpy(values)[None].to(device)
         size = system.physics.scene_of(*values.shape[1:])
-        physics = _operator(system, f"the image that {name} was measured of", *size)
+        what = f"the image that {name} was measured of"
+        _check_smallest(system, what, *size)
+        physics = _operator(system, what, *size)
         given = physics.A(torch.zeros(1, channels, *size, device=device)).shape
         if y.shape != given:
             raise LorunError(
                 f"measurement {name} has shape {tuple(values.shape)}, but the operator gives {tuple(given[1:])} of "
                 f"{channels} channels of {size[0]} x {size[1]}"
             )
-        yield Reconstruction(name, _estimate(system, y, physics), None, Measurement(y, physics))
+        yield Reconstruction(name, None, _estimate(system, y, physics), None, Measurement(y, physics))
 
 
 def _reconstructions(
@@ -141,10 +154,13 @@ def _reconstructions(
     return reconstruct(system, load_dataset(data, name, "test", channels), device)
 
 
-def _operator(system: System, what: str, height: int, width: int) -> Operator:
+def _check_smallest(system: System, what: str, height: int, width: int) -> None:
     smallest = system.physics.smallest
     if min(height, width) < smallest:
         raise LorunError(f"{what} is {height} x {width}, smaller than the {smallest} pixels that are measured together")
+
+
+def _operator(system: System, what: str, height: int, width: int) -> Operator:
     try:
         return system.physics.at(height, width)
     except LorunError as error:
@@ -197,5 +213,5 @@ def _common(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], devi
 
 def _scores(experiment: Experiment, one: Reconstruction) -> Iterable[dict[str, Any]]:
     for name in experiment.evaluation.protocols:
-        for metric, value in score(get_protocol(name), one.estimate, one.truth, one.measurement).items():
-            yield {"protocol": name, "metric": metric, "value": value}
+        for metric, value in one.scores(get_protocol(name)).items():
+            yield {"image": one.name, "condition": one.condition, "protocol": name, "metric": metric, "value": value}

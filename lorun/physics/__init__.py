@@ -76,13 +76,17 @@ def _build_cassi(config: CASSIConfig, dtype: torch.dtype) -> CASSI:
 
 def _build_blur(config: BlurDownsampleConfig, dtype: torch.dtype) -> BlurDownsample:
     if config.kernels_file is not None:
-        kernels = read_kernels(config.kernels_file)
+        held = read_kernels(config.kernels_file)
+        last = max(config.scored)
+        if last > len(held):
+            raise LorunError(f"{config.kernels_file}: holds {len(held)} kernels, `scored` names the number {last}")
+        kernels = [held[number - 1] for number in config.scored]
     elif config.kernels == "bicubic":
         kernels = [bicubic_kernel(config.scale)]
     else:
         kernels = [gaussian_kernel(2 * math.ceil(4 * config.width) + 1, (config.width, config.width), 0.0)]
-    said = config.model_dump(exclude={"name", "kernels", "kernels_file", "width"})
-    return BlurDownsample(kernels, dtype=dtype, **said)
+    said = config.model_dump(exclude={"name", "kernels", "kernels_file", "scored", "width"})
+    return BlurDownsample(kernels, conditions=config.conditions, dtype=dtype, **said)
 
 
 def _read(path: Path, key: str, shape: tuple[int, int], transmission: bool = False) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
+from lorun.errors import UnknownName
+
 Patches = Callable[[int, int], Iterator[Tensor]]
 """Called with a side and a count: so many square patches of training images at random places, as chunks (N, side**2)
 of float64 in [0, 1]; channels count as images."""
@@ -21,11 +23,16 @@ class Operator(LinearPhysics):
 
     Attributes:
         smallest: side of the smallest image that is scored, pixels.
+        decimation: how many times a side of the image is that of its measurement; 1 where that says nothing.
         size: (height, width) of the images that it is bound to, or None.
+        conditions: names of the variants under each of which a test image is measured and scored (see `under`); none
+            where there is one way of measuring.
     """
 
     smallest = 1
+    decimation = 1
     size: tuple[int, int] | None = None
+    conditions: tuple[str, ...] = ()
 
     def at(self, height: int, width: int) -> Self:
         """This operator for images of `height` x `width` pixels; shares everything else.
@@ -46,6 +53,18 @@ class Operator(LinearPhysics):
         for name, value in attributes.items():
             object.__setattr__(bound, name, value)
         return bound
+
+    def under(self, condition: str) -> Self:
+        """This operator under one of its conditions; one network serves all of them.
+
+        Raises:
+            UnknownName: it has no such condition.
+        """
+        raise UnknownName("condition", condition, self.conditions)
+
+    def scored_size(self, height: int, width: int) -> tuple[int, int]:
+        """What is left of an image of `height` x `width` pixels, cropped at the right and below, when it is scored."""
+        return height, width
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
         """Size of the image whose measurement is `height` x `width`."""

@@ -5,6 +5,7 @@ for Image Super-Resolution", CVPR 2020), and its data step in closed form (Zhao,
 Tourneret, "Fast Single Image Super-Resolution Using a New Analytical Solution for l2-l2 Problems", IEEE TIP 2016).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -30,11 +31,11 @@ class BlurDownsample(Operator):
     A kernel's origin is its element (height // 2, width // 2), whatever its shape; one that is larger than the image
     wraps around. Everything is computed by FFT, in the precision of x.
 
-    It has one kernel per condition and measures with that of the first, until `under` chooses another.
+    It measures with the first of its kernels, until `under` chooses another.
 
     Args:
         kernels: (h, w) each, of sizes that may differ.
-        conditions: what they are called; by default 1, 2, ...
+        conditions: what they are called; by default 1, 2, ..., or nothing where there is one.
         scale: s; 1 is deblurring.
         noise: standard deviation of the noise, in grey levels of 255.
         degradation: "float"; or "usrnet_uint8", where what is blurred is truncated to whole grey levels before it is
@@ -46,10 +47,11 @@ class BlurDownsample(Operator):
             ("plain": stable up to 2, since no frequency is amplified by a kernel of positive values that sums to 1).
         epsilon: the gain of A squared is at most 1; this is what counts as little of it.
         noise_seed: of the noise of every image that is scored; training steps draw their own.
+        modcrop: images that are scored are cropped to a multiple of the scale and of this; None crops nothing.
         dtype: of the kernels.
 
     Raises:
-        LorunError: no kernel, or one that is no matrix, or a scale below 1.
+        LorunError: no kernel, or one that is no matrix, another number of names, or a scale below 1.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class BlurDownsample(Operator):
         gradient: Gradient = "regularised",
         epsilon: float = 1e-2,
         noise_seed: int = 0,
+        modcrop: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(max_iter=200, tol=1e-7)  # of conjugate gradients, where there is no closed form
@@ -73,7 +76,7 @@ class BlurDownsample(Operator):
         for kernel in kernels:
             if kernel.ndim != 2 or kernel.numel() == 0:
                 raise LorunError(f"a kernel has shape {tuple(kernel.shape)}; it needs rows and columns")
-        self.scale = scale
+        self.scale = self.decimation = scale
         self.noise = noise
         self.degradation: Degradation = degradation
         self.training_kernels: Training = training
@@ -81,8 +84,14 @@ class BlurDownsample(Operator):
         self.gradient: Gradient = gradient
         self.epsilon = epsilon
         self.noise_seed = noise_seed
-        self.conditions = tuple(conditions or (str(number) for number in range(1, len(kernels) + 1)))
-        self.condition = self.conditions[0]
+        self.kernels = len(kernels)
+        numbers = () if self.kernels == 1 else tuple(str(number) for number in range(1, self.kernels + 1))
+        self.conditions = tuple(conditions or numbers)
+        if self.conditions and len(self.conditions) != self.kernels:
+            raise LorunError(f"{self.kernels} kernels with {len(self.conditions)} names: {', '.join(self.conditions)}")
+        self.chosen = 0
+        self.multiple = 1 if modcrop is None else math.lcm(scale, modcrop)
+        self.smallest = self.multiple
         self.drawn: Tensor | None = None
         for number, kernel in enumerate(kernels):
             self.register_buffer(f"kernel_{number}", kernel.to(dtype).clone())
@@ -92,14 +101,17 @@ class BlurDownsample(Operator):
         """The one that is measured with now."""
         if self.drawn is not None:
             return self.drawn
-        kernel: Tensor = getattr(self, f"kernel_{self.conditions.index(self.condition)}")
+        kernel: Tensor = getattr(self, f"kernel_{self.chosen}")
         return kernel
 
     def under(self, condition: str) -> Self:
         """This operator with the kernel of that name."""
         if condition not in self.conditions:
             raise UnknownName("kernel", condition, self.conditions)
-        return self.bound(condition=condition)
+        return self.bound(chosen=self.conditions.index(condition))
+
+    def scored_size(self, height: int, width: int) -> tuple[int, int]:
+        return height - height % self.multiple, width - width % self.multiple
 
     def for_training(self, side: int, random: np.random.Generator) -> Self:
         if side % self.scale:
@@ -108,8 +120,8 @@ class BlurDownsample(Operator):
             )
         seed = int(random.integers(2**63))
         if self.training_kernels == "same":
-            condition = self.conditions[int(random.integers(len(self.conditions)))]
-            return self.bound(size=(side, side), condition=condition, noise_seed=seed)
+            chosen = int(random.integers(self.kernels))
+            return self.bound(size=(side, side), chosen=chosen, noise_seed=seed)
         like = self.kernel
         drawn = drawn_kernel(self.scale, random).to(like.device, like.dtype)
         return self.bound(size=(side, side), drawn=drawn, noise_seed=seed)

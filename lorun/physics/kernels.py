@@ -37,10 +37,10 @@ def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
 def _kernel(path: Path, number: int, cell: np.ndarray) -> Tensor:
     if cell.ndim != 2 or cell.dtype.kind not in "fiub" or not np.isfinite(cell).all():
         raise LorunError(f"{path}: kernel {number} is not a matrix of finite real numbers (shape {cell.shape})")
-    kernel = torch.from_numpy(np.ascontiguousarray(cell, dtype=np.float64))
+    kernel = np.ascontiguousarray(cell, dtype=np.float64)
     if not kernel.sum() > 0:
         raise LorunError(f"{path}: kernel {number} sums to {kernel.sum():g}, expected a positive sum")
-    return kernel / kernel.sum()
+    return torch.from_numpy(kernel / kernel.sum())
 
 
 def gaussian_kernel(side: int, widths: tuple[float, float], angle: float) -> Tensor:

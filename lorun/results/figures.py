@@ -108,14 +108,17 @@ def _strip(
     runs: Path,
 ) -> Any:
     """The same crop of a kept image: the truth, if there is one, then every method's reconstruction with the first
-    seed. Cubes are shown in the colours that they would have."""
+    seed. Cubes are shown in the colours that they would have. The truth is cropped as it was for the others."""
     import matplotlib.pyplot as plt
 
     evaluation, shown_channels = experiments[0].evaluation, 1 if experiments[0].data.channels == 1 else 3
-    panels: list[tuple[str, Pixels | None]] = [] if truth is None else [("truth", to_pixels(truth))]
+    panels: list[tuple[str, Pixels | None]] = []
     for experiment in experiments:
         path = image_path(runs / experiment.folder, dataset, image)
         panels.append((experiment.method, read_image(path, shown_channels) if path.exists() else None))
+    if truth is not None:
+        height, width = next((pixels.shape[1:] for _, pixels in panels if pixels is not None), truth.shape[1:])
+        panels.insert(0, ("truth", to_pixels(truth[:, :height, :width])))
     top, left, side = evaluation.strip
     scores = summary.set_index("method")[metric.name]
     figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.4), layout="constrained", squeeze=False)

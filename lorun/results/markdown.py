@@ -8,6 +8,7 @@ import pandas as pd
 from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
+from lorun.results.published import published_methods, published_scores
 from lorun.results.summary import shown
 
 _NONE = "–"
@@ -32,13 +33,15 @@ def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compar
     if len(claims):
         parts.append("## The paper's claims\n\n" + _table(claims, CLAIMS))
     if len(compared):
-        parts.append("## Against published scores\n\n" + _table(compared, COMPARISON) + _VERDICTS)
-    parts.append(_meaning(summary))
+        columns = [column for column in COMPARISON if column != _CONDITION or compared.condition.notna().any()]
+        parts.append("## Against published scores\n\n" + _table(compared, columns) + _VERDICTS)
+    parts.append(_meaning(profile, summary))
     return "\n".join(parts)
 
 
-def render_details(profile: Profile, summary: pd.DataFrame) -> str:
-    """The page `details.md`: scores under the other protocols, parameters and bytes by kind."""
+def render_details(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame) -> str:
+    """The page `details.md`: scores under the other protocols and under each condition, where there are any, with the
+    published ones; parameters and bytes by kind."""
     parts = [f"# Results of the `{profile.profile}` profile in detail\n"]
     for title, of, one in _sections(summary):
         leading = _leading(profile, of)
@@ -47,6 +50,8 @@ def render_details(profile: Profile, summary: pd.DataFrame) -> str:
             if protocol != leading:
                 other = of[of.protocol == protocol]
                 parts.append(f"Under `{protocol}`:\n\n" + _table(other, _scores(other)))
+        section = (conditions[["task", "dataset", "setting"]] == of.iloc[0][["task", "dataset", "setting"]]).all(axis=1)
+        parts += _condition_tables(profile, conditions[section])
         main = of[of.protocol == leading]
         parts.append("Parameters:\n\n" + _table(main, PARAMETERS))
         parts.append(
@@ -64,6 +69,41 @@ def _sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[A
         yield title, of, {column: next(iter(of[column].dropna()), None) for column in of}
 
 
+def _condition_tables(profile: Profile, conditions: pd.DataFrame) -> Iterator[str]:
+    """A table per protocol and metric of one section: a line per method, a column per condition; a published line
+    below that of the method that it is of, others at the end."""
+    for (protocol, name), of in conditions.groupby(["protocol", "metric"], sort=False):
+        one = of.iloc[0]
+        published = _published_lines(profile, one)
+        lines = []
+        for method, scores in of.groupby("method", sort=False):
+            lines.append({"method": method, **dict(zip(scores.condition, scores["value"], strict=True))})
+            lines += published.pop(str(method), [])
+        lines += [line for rest in published.values() for line in rest]
+        metric = METRICS[str(name)]
+        show = _decimals(metric.digits)
+        columns = [
+            ("method", _column("method", _text)),
+            *((condition, _column(condition, show)) for condition in of.condition.unique()),
+        ]
+        yield f"{metric.heading} under each condition, `{protocol}`:\n\n" + _table(pd.DataFrame(lines), columns)
+
+
+def _published_lines(profile: Profile, one: pd.Series) -> dict[str, list[dict[str, Any]]]:
+    """Lines of published scores by their method, for the dataset, setting, protocol and metric of one condition's."""
+    physics = profile.tasks[one.task].physics_of(one.setting)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for method in published_methods(one.task, one.dataset, physics):
+        lines: dict[str, dict[str, Any]] = {}
+        for score in published_scores(one.task, one.dataset, method, physics):
+            value = getattr(score, one.metric, None)
+            if score.condition is not None and score.protocol == one.protocol and value is not None:
+                line = lines.setdefault(score.source, {"method": f"{method} ({score.source})"})
+                line.setdefault(score.condition, value)
+        found[method] = list(lines.values())
+    return found
+
+
 def _policies(of: pd.DataFrame) -> str:
     """The checkpoint policies of the lines: one for all, or which methods have which."""
     methods = of.dropna(subset=["checkpoint_policy"]).groupby("checkpoint_policy", sort=False).method
@@ -76,12 +116,14 @@ def _leading(profile: Profile, of: pd.DataFrame) -> str:
     return profile.tasks[str(of.task.iloc[0])].evaluation.protocols[0]
 
 
-def _meaning(summary: pd.DataFrame) -> str:
+def _meaning(profile: Profile, summary: pd.DataFrame) -> str:
     scored = [METRICS[name] for name in _measured(summary)]
     lower = [metric.title for metric in scored if metric.better == "lower"]
     which = f"; less is better in {_listed(lower)}" if lower else ""
     more = _RESIDUAL if METRICS["residual"] in scored else ""
-    return _MEANING.format(_listed([metric.title for metric in scored]), which, more)
+    settings = [task.physics_of(setting) for task in profile.tasks.values() for setting in task.settings]
+    means = " and kernels" if any(physics.conditions for physics in settings) else ""
+    return _MEANING.format(_listed([metric.title for metric in scored]), means, which, more)
 
 
 def _listed(names: list[str]) -> str:
@@ -92,7 +134,7 @@ def _listed(names: list[str]) -> str:
 _MEANING = """\
 ## What the figures mean
 
-* {}: mean over seeds of the mean over images, ± standard deviation over seeds{}.
+* {}: mean over seeds of the mean over images{}, ± standard deviation over seeds{}.
 {}\
 * steps: optimiser steps in all; LoRun's pretraining is part of them, so every trained method had the same number.
 * network: parameters without the operator (sampling matrix and initial estimate), which is the same for all.
@@ -209,6 +251,8 @@ CLAIMS: Columns = [
 ]
 
 
+_CONDITION = ("condition", _column("condition", _text))
+
 COMPARISON: Columns = [
     ("method", _column("method", _text)),
     ("dataset", lambda row: shown(row.dataset, row.simulated)),
@@ -216,6 +260,7 @@ COMPARISON: Columns = [
     ("operator", _column("operator", _text)),
     ("protocol", _column("protocol", _text)),
     ("metric", _column("metric", _text)),
+    _CONDITION,
     ("published", lambda row: _score(row.metric)(row.published)),
     ("ours", lambda row: _score(row.metric)(row.ours)),
     ("delta", lambda row: _score(row.metric, 1)(row.delta)),

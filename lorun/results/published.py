@@ -1,5 +1,6 @@
 """What papers and repositories report, with its source; never mixed across operators or protocols."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,28 +16,36 @@ _CONFIDENCE = ("own", "cited", "note", "inferred")  # best first
 @dataclass(frozen=True)
 class Score:
     """A published score: PSNR in dB, SSIM (None where not reported), the protocol that it was measured with (None where
-    the source does not say), where it stands and how far it can be trusted."""
+    the source does not say), where it stands and how far it can be trusted, and the condition of the operator that it
+    holds for (None where that has none, or for the mean over all)."""
 
     psnr: float
     ssim: float | None
     protocol: str | None
     source: str
     confidence: str
+    condition: str | None = None
 
 
 def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfig) -> list[Score]:
     """All published scores of `method` with the same dataset, kind of operator and setting, the most trusted first.
 
-    An entry without `operator` is of a task that knows one kind alone.
+    An entry without `operator` is of a task that knows one kind alone. Scores of other conditions than those of
+    `physics` are left out.
     """
     found = [
-        _score(entry, physics.published_as)
-        for entry in _published().get(task, [])
-        if (entry["method"], entry["dataset"]) == (method, dataset)
-        and entry.get("operator", physics.kind) == physics.kind
-        and physics.published_as in entry["psnr_ssim"]
+        score
+        for entry in _entries(task, dataset, physics)
+        if entry["method"] == method
+        for score in _scores(entry, physics.published_as)
+        if score.condition is None or score.condition in physics.conditions
     ]
     return sorted(found, key=lambda score: _CONFIDENCE.index(score.confidence))
+
+
+def published_methods(task: str, dataset: str, physics: PhysicsConfig) -> list[str]:
+    """The methods that there are such scores of, in the order of the file."""
+    return list(dict.fromkeys(entry["method"] for entry in _entries(task, dataset, physics)))
 
 
 def lorun_claims(task: str) -> dict[str, Any]:
@@ -45,9 +54,25 @@ def lorun_claims(task: str) -> dict[str, Any]:
     return {**said.get(task, {}), "stages": said["stages"]}
 
 
-def _score(entry: dict[str, Any], setting: float | str) -> Score:
-    psnr, ssim = entry["psnr_ssim"][setting]
-    return Score(psnr, ssim, entry["protocol"], entry["source"], entry["confidence"])
+def _entries(task: str, dataset: str, physics: PhysicsConfig) -> Iterator[dict[str, Any]]:
+    for entry in _published().get(task, []):
+        kinds = entry.get("operator", physics.kind)
+        if (
+            entry["dataset"] == dataset
+            and physics.kind in ([kinds] if isinstance(kinds, str) else kinds)
+            and physics.published_as in entry["psnr" if "conditions" in entry else "psnr_ssim"]
+        ):
+            yield entry
+
+
+def _scores(entry: dict[str, Any], setting: float | str) -> Iterator[Score]:
+    said = entry["protocol"], entry["source"], entry["confidence"]
+    if "conditions" not in entry:
+        psnr, ssim = entry["psnr_ssim"][setting]
+        yield Score(psnr, ssim, *said)
+        return
+    for condition, psnr in zip(entry["conditions"], entry["psnr"][setting], strict=True):
+        yield Score(psnr, None, *said, str(condition))
 
 
 @cache

@@ -10,9 +10,11 @@ import pandas as pd
 from lorun.config import Experiment, Profile
 from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
+from lorun.evaluation.planned import planned_rows
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.results.comparison import compare
+from lorun.results.conditions import by_condition
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
@@ -27,8 +29,9 @@ def write_result_set(
 ) -> pd.DataFrame:
     """Write all tables of `profile` into `folder` and return the summary.
 
-    rows.csv (one per image, metric and protocol), summary.csv/.json/.md, details.md, claims.csv, comparison.csv (with
-    published scores), accounting.csv, curves.csv; and timing.csv, the only one that depends on the machine's mood.
+    rows.csv (one per image, condition, metric and protocol), summary.csv/.json/.md, details.md, conditions.csv,
+    claims.csv, comparison.csv (with published scores), accounting.csv, curves.csv; and timing.csv, the only one that
+    depends on the machine's mood.
     The registry in `data` says which datasets are simulated.
 
     Raises:
@@ -39,19 +42,21 @@ def write_result_set(
     accounts = list(_accounts(profile, runs, partial))
     simulated = [name for name in profile.datasets() if is_simulated(data, name)]
     summary = summarise(profile, rows, accounts, simulated)
+    conditions = by_condition(profile, rows, simulated)
     claimed = claims(profile, summary)
-    compared = compare(profile, summary)
+    compared = compare(profile, summary, conditions)
     ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
     timing, counted = _split_timing(pd.DataFrame(accounts))
     write_table(folder / "rows.csv", rows)
     write_table(folder / "accounting.csv", counted)
     write_table(folder / "timing.csv", pd.concat([timing, _training_times(ended)], ignore_index=True))
     write_table(folder / "curves.csv", _curves(ended))
+    write_table(folder / "conditions.csv", conditions)
     write_table(folder / "claims.csv", claimed)
     write_table(folder / "comparison.csv", compared)
     write_table(folder / "summary.csv", summary)
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
-    write_text(folder / "details.md", render_details(profile, summary))
+    write_text(folder / "details.md", render_details(profile, summary, conditions))
     write_text(folder / "summary.md", render(profile, summary, claimed, compared))
     return summary
 
@@ -63,21 +68,9 @@ def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
     if not partial:
         raise LorunError(f"{experiment.name} is not evaluated ({folder / ROWS} is missing): run `lorun evaluate` first")
     message = _last_error(experiment, folder)
-    return to_frame(
-        {
-            **experiment.labels,
-            "dataset": dataset,
-            "protocol": protocol,
-            "metric": metric,
-            "status": "failed" if message else "not_run",
-            "message": message,
-            "run": experiment.key,
-            "config_hash": experiment.config_hash,
-        }
-        for dataset in experiment.data.test
-        for protocol in experiment.evaluation.protocols
-        for metric in get_protocol(protocol).metrics
-    )
+    said = {"status": "failed" if message else "not_run", "message": message}
+    said |= {"run": experiment.key, "config_hash": experiment.config_hash}
+    return to_frame({**row, **said} for row in planned_rows(experiment))
 
 
 def _last_error(experiment: Experiment, folder: Path) -> str | None:

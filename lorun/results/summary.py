@@ -29,16 +29,16 @@ def summarise(
 ) -> pd.DataFrame:
     """One row per (task, dataset, setting, method, protocol), in the order of the profile.
 
-    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images, null
-    where the protocol does not have it; `*_sd` is the standard deviation over seeds (null for one seed). `operator` is
-    what may share a ranking; `simulated` says that the dataset is one of those. `seeds` counts the completed ones;
-    `status` is the worst among them.
+    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images and the
+    operator's conditions, null where the protocol does not have it; `*_sd` is the standard deviation over seeds (null
+    for one seed). `operator` is what may share a ranking; `simulated` says that the dataset is one of those. `seeds`
+    counts the completed ones; `status` is the worst among them.
     """
     counted = {(a["task"], a["setting"], a["method"]): a for a in accounts}
     groups = dict(list(rows.groupby(["task", "setting", "dataset", "protocol", "method"], sort=False)))
     nothing = rows.iloc[:0]
     records = []
-    for task_name, task, setting, dataset, protocol, method in _lines(profile):
+    for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
         account = counted.get((task_name, setting, method), {})
         records.append(
             {
@@ -61,7 +61,7 @@ def summarise(
     return frame
 
 
-def _lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, str]]:
+def summary_lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, str]]:
     """What there is a line of the summary for: task, setting, dataset, protocol, method."""
     for task_name, task in profile.tasks.items():
         for setting in task.settings:
@@ -157,10 +157,14 @@ def _scores(of: pd.DataFrame) -> dict[str, Any]:
         "checkpoint_policy": " ".join(sorted(of.checkpoint_policy.dropna().unique())) or None,
     }
     for metric in METRICS:
-        values = by_seed.get(metric, pd.Series(dtype=float))
-        found[metric] = round(float(values.mean()), 6) if len(values) else None
-        found[f"{metric}_sd"] = round(float(values.std(ddof=1)), 6) if len(values) > 1 else None
+        found[metric], found[f"{metric}_sd"] = spread(by_seed.get(metric, pd.Series(dtype=float)))
     return found
+
+
+def spread(values: pd.Series) -> tuple[float | None, float | None]:
+    """Mean and standard deviation of the values of so many seeds, as tables have them; None where there is none."""
+    mean = round(float(values.mean()), 6) if len(values) else None
+    return mean, round(float(values.std(ddof=1)), 6) if len(values) > 1 else None
 
 
 def _worst(statuses: list[str]) -> str:

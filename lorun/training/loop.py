@@ -295,7 +295,8 @@ class _Training:
         system = self.state.scored.eval()
         total = 0.0
         for image in list(self.validation.values())[self.group.rank :: self.group.size]:
-            height, width = (min(side, _VALIDATION_SIDE) for side in image.shape[1:])
+            cropped = (min(side, _VALIDATION_SIDE) for side in image.shape[1:])
+            height, width = system.physics.scored_size(*cropped)
             top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
             cut = torch.from_numpy(image[:, top : top + height, left : left + width].copy())
             x = in_unit_range(cut.to(self.device))[None]

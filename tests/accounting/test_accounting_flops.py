@@ -52,6 +52,18 @@ def test_physics_counts_where_the_network_calls_it():
     assert flops == 2 * (2 * 8 * 4 * 16)  # back and forth; making y is not the network's
 
 
+def test_fourier_transforms():
+    class Filter(nn.Module):
+        def forward(self, y, physics):
+            there = torch.fft.fft2(torch.fft.irfft2(torch.fft.rfft2(y), s=y.shape[2:]))
+            return torch.fft.ifft(there, dim=2).real
+
+    flops = reconstruction_flops(lambda: (Filter(), Identity()), (2, 3, 16, 32))
+    whole = 5 * 2 * 3 * 16 * 32 * (4 + 5)  # 5 N log2(N)
+    one_axis = 5 * 2 * 3 * 16 * 32 * 4
+    assert flops == whole // 2 + whole // 2 + whole + one_axis
+
+
 def test_fused_transformer_layers_are_counted():
     class Tokens(nn.Module):
         def __init__(self):

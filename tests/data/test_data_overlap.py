@@ -13,7 +13,7 @@ from lorun.data.images import Pixels, load_dataset
 from lorun.data.overlap import find_overlaps
 
 DATA = Path(__file__).parents[2] / "data"
-TEST = ("set11", "set14", "set5", "bsd68")
+TEST = ("set11", "set14", "set5", "bsd68", "cbsd68")
 TRAINING = {"bsds500": ("train", "validation"), "t91": ("train",), "photos": ("train", "validation")}
 TEST_CUBES = ("cave_mini", "photos_spectral", "kaist10")
 TRAINING_CUBES = dict.fromkeys(("cave_mini", "photos_spectral", "cave_1024_28"), ("train", "validation"))

@@ -146,6 +146,22 @@ def test_conditions_choose_the_kernel():
     assert torch.equal(physics.kernel, kernels[0])
     with pytest.raises(UnknownName, match="unknown kernel 'three'"):
         physics.under("three")
+    assert BlurDownsample(kernels).conditions == ("1", "2")
+    assert BlurDownsample(kernels[:1]).conditions == ()
+    assert BlurDownsample(kernels[:1], conditions=["7"]).conditions == ("7",)
+    with pytest.raises(LorunError, match="2 kernels with 1 names: one"):
+        BlurDownsample(kernels, conditions=["one"])
+
+
+@pytest.mark.parametrize(
+    ("scale", "modcrop", "size"),
+    [(3, 8, (24, 48)), (2, 8, (40, 64)), (4, 6, (36, 60)), (3, 1, (45, 66)), (1, 1, (47, 67)), (3, None, (47, 67))],
+)
+def test_scored_images_are_cropped_to_a_multiple_of_the_scale_and_of_modcrop(scale, modcrop, size):
+    physics = operator(scale=scale, modcrop=modcrop)
+    assert physics.scored_size(47, 67) == size
+    assert physics.scored_size(*size) == size
+    assert physics.smallest == physics.multiple
 
 
 def test_training_draws_a_kernel_a_step_that_is_none_of_those_that_are_scored():
@@ -155,7 +171,7 @@ def test_training_draws_a_kernel_a_step_that_is_none_of_those_that_are_scored():
     assert not torch.equal(drawn[0], drawn[2])
     same = BlurDownsample([image(3, 3, seed=s) for s in range(4)], training="same", dtype=torch.float64)
     random = np.random.default_rng(0)
-    assert {same.for_training(8, random).condition for _ in range(60)} == {"1", "2", "3", "4"}
+    assert {same.for_training(8, random).chosen for _ in range(60)} == {0, 1, 2, 3}
 
 
 def test_a_patch_that_the_scale_does_not_divide_is_refused():

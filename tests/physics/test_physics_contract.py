@@ -6,6 +6,7 @@ import torch
 from deepinv.physics import LinearPhysics
 
 from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig
+from lorun.errors import UnknownName
 from lorun.physics import build_physics
 
 PHYSICS = {
@@ -98,6 +99,19 @@ def test_the_size_of_a_scene_follows_from_its_measurement(config, physics, x):
     if config.name == "block_cs":
         pytest.skip("blocks: the measurement does not tell how much was padded")
     assert physics.scene_of(*physics.A(x).shape[2:]) == (20, 26)
+
+
+def test_what_is_scored_of_an_image_lies_inside_and_is_scored_whole(config, physics):
+    height, width = physics.scored_size(41, 53)
+    assert 0 < height <= 41
+    assert 0 < width <= 53
+    assert physics.scored_size(height, width) == (height, width)
+
+
+def test_conditions_are_those_of_the_configuration(config, physics):
+    assert physics.conditions == config.conditions
+    with pytest.raises(UnknownName, match="unknown (condition|kernel) 'none'"):
+        physics.under("none")
 
 
 def test_state_survives_saving(config, physics, x):

@@ -10,6 +10,7 @@ import yaml
 from lorun.config import BlockCSConfig, load_profile
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.results.comparison import TOLERANCE, compare
+from lorun.results.conditions import by_condition
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
 from lorun.results.rows import to_frame
@@ -38,11 +39,15 @@ def set11(tiny_profile_file):
     return make
 
 
+def compared_rows(profile, rows, simulated=()):
+    return compare(profile, summarise(profile, rows, [], simulated), by_condition(profile, rows, simulated))
+
+
 def compared(profile, psnr, ssim, status="completed", protocol="cs_float_y"):
     said = {"task": "cs", "setting": "r25", "dataset": "set11", "method": "ista_net_plus", "seed": 0}
     said |= {"protocol": protocol, "status": status, "image": "a" if psnr else None}
     rows = [{**said, "metric": "psnr", "value": psnr}, {**said, "metric": "ssim", "value": ssim}]
-    return compare(profile, summarise(profile, to_frame(rows), []))
+    return compared_rows(profile, to_frame(rows))
 
 
 RELEASED = {"ista_net_plus": {"r25": "weights.pkl"}}
@@ -94,7 +99,7 @@ def test_a_failed_run_is_missing(set11):
 
 
 def test_without_published_scores_the_table_is_empty_and_has_its_columns(tiny_profile):
-    found = compare(tiny_profile, summarise(tiny_profile, to_frame([]), []))
+    found = compared_rows(tiny_profile, to_frame([]))
     assert found.empty
     assert {"published", "ours", "delta", "tolerance", "verdict"} <= set(found.columns)
 
@@ -156,14 +161,14 @@ def test_an_entry_that_names_no_operator_holds_for_the_only_kind_of_its_task(kin
 def test_a_simulated_dataset_is_called_so(set11):
     profile = set11(RELEASED)
     rows = to_frame([])
-    found = compare(profile, summarise(profile, rows, [], simulated=["set11"]))
+    found = compared_rows(profile, rows, simulated=["set11"])
     assert found.simulated.all()
     summary = summarise(profile, rows, [])
-    assert not compare(profile, summary).simulated.any()
+    assert not compared_rows(profile, rows).simulated.any()
     page = render(profile, summary, claims(profile, summary), found)
     assert "| set11 (simulated) |" in page
 
 
 def test_every_published_score_names_a_protocol_of_ours_or_none():
-    for entry in [*_published()["cs"], *_published()["cassi"]]:
+    for entry in [*_published()["cs"], *_published()["cassi"], *_published()["sr"]]:
         assert entry["protocol"] is None or entry["protocol"] in PROTOCOLS

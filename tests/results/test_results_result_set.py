@@ -30,6 +30,7 @@ TABLES = {
     "summary.md",
     "details.md",
     "claims.csv",
+    "conditions.csv",
     "comparison.csv",
     "accounting.csv",
     "curves.csv",
@@ -110,8 +111,9 @@ def test_every_completed_row_says_where_it_comes_from(tiny_profile, runs, tmp_pa
     write_result_set(tiny_profile, runs, tmp_path)
     rows = read_rows(tmp_path / "rows.csv")
     nowhere_in_git = {"trained_commit", "trained_dirty", "commit", "dirty"}
-    said = set(rows.columns) - nowhere_in_git - {"message"}
+    said = set(rows.columns) - nowhere_in_git - {"message", "condition"}
     assert rows[sorted(said)].notna().all(axis=None)
+    assert rows.condition.isna().all()
     for name in ("commit", "dirty"):
         assert (rows[name].isna() == rows[f"trained_{name}"].isna()).all()
     keys = {e.method: e.key for e in tiny_profile.experiments()}

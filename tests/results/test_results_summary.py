@@ -10,6 +10,7 @@ import yaml
 from lorun.config import load_profile
 from lorun.evaluation.metrics import METRICS
 from lorun.results.comparison import compare
+from lorun.results.conditions import by_condition
 from lorun.results.markdown import render, render_details
 from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
@@ -93,10 +94,10 @@ def test_a_protocol_has_its_own_metrics_and_columns(make_profile):
     assert all(pd.isna(scored[name]) for name in ("sam", "sam_sd", "residual", "residual_sd"))
     assert (measured["residual"], measured["residual_sd"]) == (0.03, pytest.approx(0.02 / math.sqrt(2), abs=1e-6))
     assert all(pd.isna(measured[name]) for name in ("psnr", "psnr_sd", "ssim", "ssim_sd", "sam"))
-    page = render(profile, summary, claims(profile, summary), compare(profile, summary))
-    assert tables(page)[0][0][1:4] == ["PSNR (dB)", "SSIM", "status"]
-    other = tables(render_details(profile, summary))[0]
+    page = page_of(profile, rows)
+    scores, _, other, *_ = tables(page)
     assert other[0] == ["method", "residual (ratio)", "status"]
+    assert scores[0][1:4] == ["PSNR (dB)", "SSIM", "status"]
     assert other[3][:2] == ["lorun", "0.0300 ± 0.0141"]
     assert "* PSNR, SSIM and residual: mean over seeds" in page
     assert "; less is better in residual.\n* residual: ||A x - y|| / ||y||, what" in page
@@ -231,10 +232,13 @@ def tables(page):
 
 def page_of(profile, rows, accounts=()):
     """Both pages of a result set."""
-    summary = summarised(profile, rows, accounts)
-    return render(profile, summary, claims(profile, summary), compare(profile, summary)) + render_details(
-        profile, summary
-    )
+    return pages(profile, summarised(profile, rows, accounts), by_condition(profile, to_frame(rows)))
+
+
+def pages(profile, summary, conditions):
+    compared = compare(profile, summary, conditions)
+    page = render(profile, summary, claims(profile, summary), compared)
+    return page + render_details(profile, summary, conditions)
 
 
 @pytest.mark.parametrize("accounts", [ACCOUNTS, ()], ids=["accounted", "not accounted"])
@@ -289,7 +293,7 @@ def test_simulated_data_are_called_so_in_every_table(make_profile):
     assert not captured.simulated.any()
     for scored in (captured, summary):
         claimed = claims(profile, scored)
-        text = render(profile, scored, claimed, compare(profile, scored)) + render_details(profile, scored)
+        text = pages(profile, scored, by_condition(profile, to_frame(SCORES)))
         assert ("## cs, tiny (simulated), r25\n" in text) == scored.simulated.all()
         assert text.count("tiny (simulated)") == (2 + len(claimed) if scored.simulated.all() else 0)
 
