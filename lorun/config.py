@@ -170,6 +170,10 @@ class CASSIConfig(_Config):
         return self.bands
 
 
+NoiseLevel = Annotated[float, Field(ge=0, le=255)]
+"""Standard deviation, grey levels of 255."""
+
+
 class BlurDownsampleConfig(_Config):
     """Super-resolution and deblurring with known kernels; see `lorun.physics.blur`."""
 
@@ -228,13 +232,51 @@ class BlurDownsampleConfig(_Config):
         return f"x{self.scale}_sigma{self.noise:g}"
 
 
-PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig] | type[BlurDownsampleConfig]] = {
+class DenoisingConfig(_Config):
+    """Gaussian noise alone; see `lorun.physics.denoising`."""
+
+    name: Literal["denoising"] = "denoising"
+    noise: float = Field(25.0, ge=0, le=255, description="standard deviation at scoring, grey levels of 255")
+    noise_range: tuple[NoiseLevel, NoiseLevel] | None = Field(
+        None, description="lowest and highest of a training step, drawn for each image of a batch; None is `noise`"
+    )
+    noise_seed: int = Field(0, ge=0, description="of the noise that every test image has")
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> Self:
+        if self.noise_range is not None and self.noise_range[0] > self.noise_range[1]:
+            raise ValueError(f"`noise_range` (={list(self.noise_range)}) must be [low, high]")
+        return self
+
+    learned: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+    channels: ClassVar[None] = None
+    files: ClassVar[tuple[Path, ...]] = ()
+
+    @property
+    def kind(self) -> str:
+        return f"gaussian_noise{self.noise:g}"
+
+    @property
+    def heading(self) -> str:
+        trained = "" if self.noise_range is None else ", trained over {:g} to {:g}".format(*self.noise_range)
+        return f"Gaussian noise {self.noise:g}/255{trained}"
+
+    @property
+    def published_as(self) -> float | str:
+        return f"sigma{self.noise:g}"
+
+
+PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig] | type[BlurDownsampleConfig] | type[DenoisingConfig]] = {
     "block_cs": BlockCSConfig,
     "cassi": CASSIConfig,
     "blur_downsample": BlurDownsampleConfig,
+    "denoising": DenoisingConfig,
 }
 
-PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig | BlurDownsampleConfig, Field(discriminator="name")]
+PhysicsConfig = Annotated[
+    BlockCSConfig | CASSIConfig | BlurDownsampleConfig | DenoisingConfig, Field(discriminator="name")
+]
 
 
 class UNetConfig(_Config):
