@@ -318,6 +318,14 @@ def test_what_shapes_the_base_of_another_task_is_in_the_keys_that_start_from_it(
     assert len(set(before.values())) == len(before)
 
 
+def test_the_committed_tasks_share_one_base():
+    profile = load_profile(PROJECT / "config/tasks.yaml")
+    on_it = [e for e in profile.experiments() if e.method in ("lorun_transfer", "frozen") and e.seed == 0]
+    assert {e.task for e in on_it} == {"cs", "sr", "deblur"}
+    base = profile.experiment("denoise", "gray", PRETRAIN, 0)
+    assert {e.pretraining.folder for e in on_it} == {base.folder}
+
+
 def test_names_of_the_base_s_task_and_setting_are_not_in_the_key(tasks_profile):
     experiment = tasks_profile.experiment("cs", "r25", "lorun_transfer", 0)
     renamed = experiment.base.model_copy(update={"task": "denoising", "setting": "g"})

@@ -29,9 +29,10 @@ def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfi
 
     An entry without `operator` is of a task that knows one kind alone.
     """
+    said = _published().get(task, [])
     found = [
         _score(entry, physics.published_as)
-        for entry in _published().get(task, [])
+        for entry in (said if isinstance(said, list) else [])  # those by kernel (sr) are of no one setting
         if (entry["method"], entry["dataset"]) == (method, dataset)
         and entry.get("operator", physics.kind) == physics.kind
         and physics.published_as in entry["psnr_ssim"]

@@ -406,7 +406,7 @@ def test_lorun_transfer_waits_for_the_base_of_the_other_setting(project):
     }
 
 
-def test_a_base_of_another_task_is_trained_first(project):
+def test_a_base_of_another_task_is_trained_first_and_its_cost_is_a_table(project):
     assert launch(project).returncode == 0  # whatever the tests before left to do
     task = yaml.safe_load((project / "config/base.yaml").read_text())["tasks"]["cs"] | TINY["tasks"]["cs"]
     physics = {"name": "denoising", "noise_range": [0, 50]}
@@ -426,6 +426,9 @@ def test_a_base_of_another_task_is_trained_first(project):
         ("cs", "frozen", "completed", 160),
         ("denoise", "block1", "completed", 160),
     }
+    assert "## One base for several tasks" in result.stdout
+    assert (project / "results/tasks/tasks.csv").exists()
+    assert not (project / "results/tiny/tasks.csv").exists()
 
 
 def test_an_interruption_stops_everything_and_leaves_the_results_alone(project, wild, start):
