@@ -18,7 +18,7 @@ help: ## list the commands
 
 setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
 
-reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE (quick, transfer, published, desk, paper, smoke)
+reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke)
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES)
 
 data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones

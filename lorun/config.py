@@ -17,16 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lorun.errors import LorunError, UnknownName
 
-Strategy = Literal["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_transfer", "lorun_random"]
+Strategy = Literal["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_transfer", "lorun_random", "frozen"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 
 TRANSFER = "lorun_transfer"
-"""LoRun on the base that was pretrained in another setting, `TaskConfig.base_setting`."""
+"""LoRun on the base that was pretrained in another setting, `TaskConfig.base_setting`, maybe of another task."""
 
-PRETRAINED = ("lorun", TRANSFER)
+FROZEN = "frozen"
+"""A pretrained base as it is in every stage: that of `TaskConfig.base_setting`, or where there is none, of lorun."""
+
+PRETRAINED = ("lorun", TRANSFER, FROZEN)
 """The strategies that start from a pretrained base."""
 
-ADAPTED = (*PRETRAINED, "lorun_random")
+ADAPTED = ("lorun", TRANSFER, "lorun_random")
 """The strategies with a frozen base and an adapter per stage."""
 
 Recompute = Literal["none", "stage"]
@@ -35,8 +38,8 @@ Recompute = Literal["none", "stage"]
 PRETRAIN = "pretrain"
 """Phase 1 of LoRun: the `block1` strategy for `training.phase1_steps` steps. A method that has no row of its own."""
 
-_RATE_OF = {PRETRAIN: "lorun", TRANSFER: "lorun"}
-"""Methods that take the learning rate of another: one base serves both."""
+_RATE_OF = {PRETRAIN: "lorun", TRANSFER: "lorun", FROZEN: "lorun"}
+"""Methods that take the learning rate of another: one base serves them all."""
 
 # Of a training: what decides the bytes of a step, beside its sizes.
 _SHAPE_A_STEP = {"optimizer", "weight_decay", "clip_norm", "ema", "loss", "precision", "recompute", "memory_budget"}
@@ -176,6 +179,10 @@ class CASSIConfig(_Config):
         return self.bands
 
 
+NoiseLevel = Annotated[float, Field(ge=0, le=255)]
+"""Standard deviation, grey levels of 255."""
+
+
 class BlurDownsampleConfig(_Config):
     """Super-resolution and deblurring with known kernels; see `lorun.physics.blur`."""
 
@@ -251,13 +258,52 @@ class BlurDownsampleConfig(_Config):
         return f"x{self.scale}_sigma{self.noise:g}"
 
 
-PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig] | type[BlurDownsampleConfig]] = {
+class DenoisingConfig(_Config):
+    """Gaussian noise alone; see `lorun.physics.denoising`."""
+
+    name: Literal["denoising"] = "denoising"
+    noise: float = Field(25.0, ge=0, le=255, description="standard deviation at scoring, grey levels of 255")
+    noise_range: tuple[NoiseLevel, NoiseLevel] | None = Field(
+        None, description="lowest and highest of a training step, drawn for each image of a batch; None is `noise`"
+    )
+    noise_seed: int = Field(0, ge=0, description="of the noise that every test image has")
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> Self:
+        if self.noise_range is not None and self.noise_range[0] > self.noise_range[1]:
+            raise ValueError(f"`noise_range` (={list(self.noise_range)}) must be [low, high]")
+        return self
+
+    learned: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
+    channels: ClassVar[None] = None
+    conditions: ClassVar[tuple[str, ...]] = ()
+    files: ClassVar[tuple[Path, ...]] = ()
+
+    @property
+    def kind(self) -> str:
+        return f"gaussian_noise{self.noise:g}"
+
+    @property
+    def heading(self) -> str:
+        trained = "" if self.noise_range is None else ", trained over {:g} to {:g}".format(*self.noise_range)
+        return f"Gaussian noise {self.noise:g}/255{trained}"
+
+    @property
+    def published_as(self) -> float | str:
+        return f"sigma{self.noise:g}"
+
+
+PHYSICS: dict[str, type[BlockCSConfig] | type[CASSIConfig] | type[BlurDownsampleConfig] | type[DenoisingConfig]] = {
     "block_cs": BlockCSConfig,
     "cassi": CASSIConfig,
     "blur_downsample": BlurDownsampleConfig,
+    "denoising": DenoisingConfig,
 }
 
-PhysicsConfig = Annotated[BlockCSConfig | CASSIConfig | BlurDownsampleConfig, Field(discriminator="name")]
+PhysicsConfig = Annotated[
+    BlockCSConfig | CASSIConfig | BlurDownsampleConfig | DenoisingConfig, Field(discriminator="name")
+]
 
 
 class UNetConfig(_Config):
@@ -428,7 +474,12 @@ class TaskConfig(_Config):
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: LoraConfig = LoraConfig()
     base_setting: str | None = Field(
-        None, description="setting whose pretrained denoiser is the base of lorun_transfer, which runs in all others"
+        None,
+        description="setting whose pretrained denoiser is the base of frozen and of lorun_transfer, which runs in all "
+        "others",
+    )
+    base_task: str | None = Field(
+        None, description="task of the profile that base_setting is a setting of; by default it is one of this task"
     )
     strategies: list[Strategy] = Field(default_factory=list)
     baselines: list[str] = Field(default_factory=list, description="folders of baselines/")
@@ -483,12 +534,18 @@ class TaskConfig(_Config):
     @model_validator(mode="after")
     def _base_is_of_another_setting(self) -> Self:
         base = self.base_setting
-        if (base is not None) != (TRANSFER in self.strategies):
-            raise ValueError(f"`base_setting` and the strategy `{TRANSFER}` belong together: give both or neither")
-        if base is None:
+        if base is None and TRANSFER in self.strategies:
+            raise ValueError(f"the strategy `{TRANSFER}` needs a `base_setting`, whose base it takes")
+        if base is None and self.base_task is not None:
+            raise ValueError(f"`base_task` (={self.base_task!r}) needs a `base_setting`, one of that task")
+        if base is not None and not {TRANSFER, FROZEN} & set(self.strategies):
+            raise ValueError(f"`base_setting` (={base!r}) is for the strategies `{TRANSFER}` and `{FROZEN}`: give one")
+        if base is None or self.base_task is not None:
             return self
         if base not in self.settings:
             raise ValueError(f"`base_setting` (={base!r}) is no setting of the task: {', '.join(self.settings)}")
+        if TRANSFER not in self.strategies:
+            return self
         if len(self.settings) == 1:
             raise ValueError(f"`{TRANSFER}` runs in the settings other than `base_setting` (={base!r}); there is none")
         if base in self.only.get(TRANSFER, []):
@@ -500,7 +557,7 @@ class TaskConfig(_Config):
     def methods_of(self, setting: str) -> list[str]:
         """The methods that run in a setting."""
         limited: dict[str, Any] = {**self.only, **self.weights}
-        if setting == self.base_setting:
+        if setting == self.base_setting and self.base_task is None:
             limited[TRANSFER] = ()
         return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
@@ -516,11 +573,18 @@ class TaskConfig(_Config):
         return [*self.strategies, *self.baselines]
 
 
+_IF_ANOTHER_TASK: Any = Field(None, exclude_if=lambda said: said is None)  # absent, so that hashes stay
+
+
 class BaseConfig(_Config):
-    """The setting that a base was pretrained in."""
+    """The setting that a base was pretrained in; of another task, all that may differ there and shapes the base."""
 
     setting: str
     physics: PhysicsConfig
+    task: str | None = _IF_ANOTHER_TASK
+    data: DataConfig | None = _IF_ANOTHER_TASK
+    unfolding: UnfoldingConfig | None = _IF_ANOTHER_TASK
+    training: TrainingConfig | None = _IF_ANOTHER_TASK
 
 
 class Experiment(_Config):
@@ -542,7 +606,7 @@ class Experiment(_Config):
     base: BaseConfig | None = Field(
         None,
         exclude_if=lambda base: base is None,  # absent, so that hashes are those of before there was such a thing
-        description="where the base of lorun_transfer comes from; None where it is of the same setting",
+        description="where the base of lorun_transfer or frozen comes from; None where it is of the same setting",
     )
 
     @property
@@ -559,6 +623,8 @@ class Experiment(_Config):
         said["data"].pop("test")
         if self.base is not None:
             del said["base"]["setting"]  # a name
+            if self.base.task is not None:
+                said["base"] = self.pretraining._shapes_weights()
         if self.method not in ADAPTED:
             del said["lora"]
         if self.method not in (*PRETRAINED, PRETRAIN):
@@ -575,10 +641,12 @@ class Experiment(_Config):
 
     @property
     def trained_on(self) -> list[str]:
-        """The datasets that a training reads, those with its operator or its released weights included."""
+        """The datasets that shape a training, those of its operator, its released weights and its base included."""
         files = [*self.physics.files, *([] if self.weights is None else [self.weights])]
         files += [] if self.base is None else self.base.physics.files
         found = {name for path in files if (name := dataset_of(path)) is not None}
+        if self.base is not None and self.base.data is not None:
+            found |= {self.base.data.train, self.base.data.validation}
         if self.weights is None:
             found |= {self.data.train, self.data.validation}
         elif self.physics.fitted:
@@ -622,9 +690,9 @@ class Experiment(_Config):
 
     @property
     def pretraining(self) -> Self:
-        """Phase 1 that an experiment of one of the `PRETRAINED` starts from, in the setting of its base."""
-        where = {} if self.base is None else {"setting": self.base.setting, "physics": self.base.physics, "base": None}
-        return self.model_copy(update={"method": PRETRAIN, **where})
+        """Phase 1 that an experiment of one of the `PRETRAINED` starts from, in the task and setting of its base."""
+        where = {} if self.base is None else {part: said for part, said in self.base if said is not None}
+        return self.model_copy(update={"method": PRETRAIN, "base": None, **where})
 
     @property
     def stages(self) -> int:
@@ -632,7 +700,11 @@ class Experiment(_Config):
 
     @property
     def first_step(self) -> int:
-        """Position in the patch stream at which this run starts: LoRun's phase 2 goes on where phase 1 ended."""
+        """Position in the patch stream at which this run starts: LoRun's phase 2 goes on where phase 1 ended.
+
+        On the base of another task it is where its own phase 1 would have ended, so that adapters have the same steps
+        on any base.
+        """
         return self.training.phase1_steps if self.method in PRETRAINED else 0
 
     @property
@@ -652,6 +724,28 @@ class Profile(_Config):
     def _null_is_no_task(cls, tasks: Any) -> Any:
         """A profile that extends another leaves out a task of it by saying null."""
         return {name: task for name, task in tasks.items() if task is not None} if isinstance(tasks, dict) else tasks
+
+    @model_validator(mode="after")
+    def _bases_of_other_tasks_fit(self) -> Self:
+        for name, task in self.tasks.items():
+            if task.base_task is None:
+                continue
+            said = f"task `{name}`: `base_task` (={task.base_task!r})"
+            others = [other for other in self.tasks if other != name]
+            if task.base_task not in others:
+                raise ValueError(f"{said} is no other task of the profile: {', '.join(others) or 'there is none'}")
+            other = self.tasks[task.base_task]
+            if task.base_setting not in other.settings:
+                raise ValueError(
+                    f"{said} has no setting `base_setting` (={task.base_setting!r}): {', '.join(other.settings)}"
+                )
+            if other.data.channels != task.data.channels:
+                raise ValueError(
+                    f"{said} has images of {other.data.channels} channels, this task of {task.data.channels}"
+                )
+            if other.denoiser != task.denoiser:
+                raise ValueError(f"{said} has the denoiser {_words(other.denoiser)}, this task {_words(task.denoiser)}")
+        return self
 
     def experiments(self) -> Iterator[Experiment]:
         """Every experiment that has a row, in the order of the configuration (pretrainings not among them)."""
@@ -679,9 +773,6 @@ class Profile(_Config):
         if method != PRETRAIN and method not in chosen.methods_of(setting):
             runs_in = [name for name in chosen.settings if method in chosen.methods_of(name)]
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(runs_in)}")
-        base = None
-        if method == TRANSFER and chosen.base_setting is not None:
-            base = BaseConfig(setting=chosen.base_setting, physics=chosen.physics_of(chosen.base_setting))
         return Experiment(
             task=task,
             setting=setting,
@@ -690,11 +781,28 @@ class Profile(_Config):
             physics=chosen.physics_of(setting),
             training=chosen.training.for_method(method),
             weights=chosen.weights.get(method, {}).get(setting),
-            base=base,
+            base=self._base_of(chosen, setting) if method in (TRANSFER, FROZEN) else None,
             **{
                 part: getattr(chosen, part)
                 for part in ("data", "denoiser", "unfolding", "lora", "evaluation", "accounting")
             },
+        )
+
+    def _base_of(self, task: TaskConfig, setting: str) -> BaseConfig | None:
+        """Where the base of a task that names one comes from; None where it is that of the setting itself."""
+        base = task.base_setting
+        if base is None or (base == setting and task.base_task is None):
+            return None
+        if task.base_task is None:
+            return BaseConfig(setting=base, physics=task.physics_of(base))
+        other = self.tasks[task.base_task]
+        return BaseConfig(
+            setting=base,
+            physics=other.physics_of(base),
+            task=task.base_task,
+            data=other.data,
+            unfolding=other.unfolding,
+            training=other.training.for_method(PRETRAIN),
         )
 
 
@@ -778,6 +886,10 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
         old = merged.get(key)
         merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _words(config: BaseModel) -> str:
+    return " ".join(f"{name}={value}" for name, value in config)
 
 
 def _named(choices: Mapping[str, Any], name: str, kind: str) -> Any:

@@ -10,8 +10,9 @@ in the place of A^T, as CASSI does: A^T (A A^T)^-1.
 | `shared`         | one set                                    | everything                       |
 | `shared_sigma`   | one set, noise level sigma_k as input map  | everything, sigma_k too          |
 | `lorun`          | frozen pretrained base + adapter k         | adapters, rho_k                  |
-| `lorun_transfer` | the same, base of another setting          | adapters, rho_k                  |
+| `lorun_transfer` | the same, base of another setting or task  | adapters, rho_k                  |
 | `lorun_random`   | frozen random base + adapter k             | adapters, rho_k                  |
+| `frozen`         | the pretrained base of either, as it is    | rho_k                            |
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lorun.config import ADAPTED, Experiment, Strategy
+from lorun.config import ADAPTED, FROZEN, Experiment, Strategy
 from lorun.denoisers import build_denoiser
 from lorun.errors import LorunError
 
@@ -74,6 +75,8 @@ class UnfoldingNetwork(nn.Module):
             from lorun.adapters import AdaptedDenoiser  # peft takes seconds to import
 
             self.denoisers[0] = AdaptedDenoiser(self.denoisers[0], stages, gamma, composed)
+        if sharing == FROZEN:
+            self.denoisers.requires_grad_(False)
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
         x = initial_estimate(y, physics)  # (B, C, H, W)
@@ -108,8 +111,8 @@ class UnfoldingNetwork(nn.Module):
         x: Tensor = denoiser(z) if self.noise_levels is None else denoiser(z, self.noise_levels[stage])
         return x
 
-    def load_base(self, pretrained: Mapping[str, Tensor]) -> None:
-        """Start every stage from a trained `block1` network, given as its state dict: denoiser and step size.
+    def load_base(self, pretrained: Mapping[str, Tensor], step_size: bool = True) -> None:
+        """Start every stage from a trained `block1` network, given as its state dict: denoiser, and step size if asked.
 
         Raises:
             LorunError: a weight is missing, or of another shape.
@@ -125,7 +128,8 @@ class UnfoldingNetwork(nn.Module):
                         f"the base does not fit at `{name}`: shape {shape} instead of {tuple(parameter.shape)}"
                     )
                 parameter.copy_(found)
-            self.step_sizes.fill_(pretrained["step_sizes"].item())
+            if step_size:
+                self.step_sizes.fill_(pretrained["step_sizes"].item())
 
     def parameter_kinds(self) -> dict[str, list[nn.Parameter]]:
         """All parameters by what they are: base, adapters, step_sizes, other (noise levels)."""

@@ -1,5 +1,6 @@
 """Fixtures for all tests: synthetic images with a manifest, and a profile that trains on them in seconds."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,16 @@ def spectral_profile(tmp_path: Path) -> Callable[..., Profile]:
     return make
 
 
+@pytest.fixture(scope="session")
+def tasks_data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with `tiny` and, for `tasks_profile`, the same images as the dataset `other`. Not to be changed."""
+    root = tmp_path_factory.mktemp("tasks") / "data"
+    for name in ("tiny", "other"):
+        shutil.copytree(tiny_data / "tiny", root / name)
+        write_manifest(root, name)
+    return root
+
+
 @pytest.fixture
 def tiny_profile_file(tmp_path: Path) -> Path:
     """`tiny.yaml` in a folder of its own; edit it as YAML where a test wants another profile."""
@@ -121,6 +132,34 @@ def transfer_profile(tiny_profile_file: Path) -> Profile:
     task["strategies"] = ["separate", "lorun", "lorun_transfer", "lorun_random"]
     path = tiny_profile_file.with_name("transfer.yaml")
     path.write_text(yaml.safe_dump({"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}}))
+    return load_profile(path)
+
+
+@pytest.fixture
+def tasks_profile(tiny_profile_file: Path) -> Profile:
+    """The tiny task with the base of a task `denoise`, which is trained on the dataset `other`, longer, otherwise.
+
+    Its settings are r25 and one that is called like that of the base.
+    """
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    task = said["tasks"]["cs"]
+    task["settings"]["gray"] = {"ratio": 10}
+    denoise = {
+        **task,
+        "data": {"train": "other", "validation": "other", "test": ["tiny"]},
+        "physics": {"name": "denoising", "noise": 25},
+        "settings": {"gray": {"noise_range": [0, 50]}},
+        "training": {**task["training"], "steps": 10, "phase1_steps": 6, "learning_rate": 1e-3},
+        "unfolding": {"stages": 2, "step_size": 0.7},
+        "strategies": ["block1"],
+        "baselines": [],
+    }
+    task |= {"base_task": "denoise", "base_setting": "gray", "baselines": []}
+    task["strategies"] = ["separate", "lorun", "lorun_transfer", "frozen"]
+    path = tiny_profile_file.with_name("tasks.yaml")
+    path.write_text(
+        yaml.safe_dump({"profile": "tasks", "seeds": [0], "tasks": {"cs": task, "denoise": denoise}}, sort_keys=False)
+    )
     return load_profile(path)
 
 

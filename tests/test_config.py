@@ -69,8 +69,16 @@ def test_committed_schema_is_that_of_the_typed_configuration():
             "unknown key `tasks.cs.denoiser.spectral.",
         ),
         (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
-        (lambda task: task.update(strategies=["lorun_transfer"]), "`base_setting` and the strategy `lorun_transfer`"),
-        (lambda task: task.update(base_setting="r25"), "`base_setting` and the strategy `lorun_transfer`"),
+        (
+            lambda task: task.update(strategies=["lorun_transfer"]),
+            "the strategy `lorun_transfer` needs a `base_setting`",
+        ),
+        (lambda task: transfer(task, strategies=["lorun"]), "(='r25') is for the strategies `lorun_transfer`"),
+        (lambda task: task.update(base_task="denoise"), "`base_task` (='denoise') needs a `base_setting`"),
+        (
+            lambda task: transfer(task, strategies=["frozen"], base_setting="r1"),
+            "`base_setting` (='r1') is no setting of the task: r10, r25",
+        ),
         (lambda task: transfer(task, base_setting="r1"), "`base_setting` (='r1') is no setting of the task: r10, r25"),
         (lambda task: transfer(task, settings={"r25": {"ratio": 25}}), "(='r25'); there is none"),
         (lambda task: transfer(task, only={"lorun_transfer": ["r25"]}), "`only` of `lorun_transfer` names"),
@@ -169,7 +177,7 @@ def test_what_does_not_shape_weights_leaves_the_key(tiny_profile, tiny_profile_f
         (lambda task: task.update(lora={"gamma": 20}), {"lorun", "lorun_random"}),
         (lambda task: task["unfolding"].update(stages=4), {*STRATEGIES} - {"block1"}),
         (lambda task: task["unfolding"].update(noise_level=0.2), {"shared_sigma"}),
-        (lambda task: task["training"].update(phase1_steps=3), {"lorun", PRETRAIN}),
+        (lambda task: task["training"].update(phase1_steps=3), {"lorun", "frozen", PRETRAIN}),
         (lambda task: task["training"].update(steps=9), {*STRATEGIES}),
         (lambda task: task["data"].update(mosaic=True), {*STRATEGIES, PRETRAIN}),
     ],
@@ -187,6 +195,7 @@ def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, ti
         ("desk", "r10", "separate", "cbd083c14c"),
         ("paper", "r25_learned", "octuf", "8c6654fa6f"),
         ("published", "r25_learned", "opine_net_plus", "1d98f4607c"),
+        ("transfer", "r10", "lorun_transfer", "960913bca3"),
     ],
 )
 def test_keys_of_runs_that_exist_stay(profile, setting, method, expected):
@@ -266,6 +275,108 @@ def test_the_base_is_part_of_the_key_of_lorun_transfer_alone(transfer_profile, t
     assert renamed.model_copy(update={"base": base}).key == renamed.key
 
 
+# The base of another task
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base_task": "denoize"}, "task `cs`: `base_task` (='denoize') is no other task of the profile: denoise"),
+        ({"base_task": "cs"}, "task `cs`: `base_task` (='cs') is no other task of the profile: denoise"),
+        ({"base_setting": "r25"}, "(='denoise') has no setting `base_setting` (='r25'): gray"),
+        ({"base_setting": None}, "the strategy `lorun_transfer` needs a `base_setting`"),
+        ({"denoiser": {"name": "unet", "width": 5, "levels": 2, "blocks": 1}}, "width=4 levels=2 blocks=1, this task"),
+        ({"data": {**PROFILE["tasks"]["cs"]["data"], "channels": 3}}, "has images of 1 channels, this task of 3"),
+    ],
+)
+def test_a_base_of_another_task_that_does_not_fit_is_refused(tasks_profile, tiny_profile_file, changes, message):
+    path = tiny_profile_file.with_name("tasks.yaml")
+    with pytest.raises(LorunError) as error:
+        changed(path, lambda task: task.update(changes))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_setting_has_the_base_of_the_other_task_and_all_else_of_its_own(tasks_profile):
+    runs_in = {(e.setting, e.method) for e in tasks_profile.experiments() if e.task == "cs"}
+    methods = tasks_profile.tasks["cs"].methods
+    assert runs_in == {(setting, method) for setting in ("r25", "gray") for method in methods}
+    pretrain = tasks_profile.experiment("denoise", "gray", PRETRAIN, 0)
+    for setting in ("r25", "gray"):
+        own = tasks_profile.experiment("cs", setting, "lorun", 0)
+        assert own.base is None
+        assert own.pretraining.task == "cs"
+        for method in ("lorun_transfer", "frozen"):
+            experiment = tasks_profile.experiment("cs", setting, method, 0)
+            assert experiment.pretraining.folder == pretrain.folder
+            assert experiment.pretraining.training == pretrain.training
+            assert experiment.pretraining.data == pretrain.data
+            assert (experiment.first_step, experiment.last_step) == (own.first_step, own.last_step)
+            assert experiment.training == own.training
+            assert experiment.trained_on == ["other", "tiny"]  # that of the base, for which `other` stands
+
+
+@pytest.mark.parametrize(
+    ("edit", "touches"),
+    [
+        (lambda task: task["training"].update(phase1_steps=7), True),
+        (lambda task: task["training"].update(learning_rate=1e-4), True),
+        (lambda task: task["training"].update(learning_rates={"lorun": 1e-4}), True),
+        (lambda task: task["settings"]["gray"].update(noise_range=[0, 40]), True),
+        (lambda task: task["data"].update(train="tiny"), True),
+        (lambda task: task["unfolding"].update(step_size=0.5), True),
+        (lambda task: task["training"].update(steps=9), False),
+        (lambda task: task["unfolding"].update(stages=9), False),
+        (lambda task: task["data"].update(test=["other"]), False),
+        (lambda task: task["evaluation"].update(protocols=["cs_round_y"]), False),
+    ],
+)
+def test_what_shapes_the_base_of_another_task_is_in_the_keys_that_start_from_it(
+    tasks_profile, tiny_profile_file, edit, touches
+):
+    def keys(profile):
+        methods = profile.tasks["cs"].methods
+        return {method: profile.experiment("cs", "r25", method, 0).key for method in methods}
+
+    before = keys(tasks_profile)
+    path = tiny_profile_file.with_name("tasks.yaml")
+    said = yaml.safe_load(path.read_text())
+    edit(said["tasks"]["denoise"])
+    path.write_text(yaml.safe_dump(said))
+    after = keys(load_profile(path))
+    touched = {method for method in before if before[method] != after[method]}
+    assert touched == ({"lorun_transfer", "frozen"} if touches else set())
+    assert len(set(before.values())) == len(before)
+
+
+def test_the_committed_tasks_share_one_base():
+    profile = load_profile(PROJECT / "config/tasks.yaml")
+    on_it = [e for e in profile.experiments() if e.method in ("lorun_transfer", "frozen") and e.seed == 0]
+    assert {e.task for e in on_it} == {"cs", "sr", "deblur"}
+    base = profile.experiment("denoise", "gray", PRETRAIN, 0)
+    assert {e.pretraining.folder for e in on_it} == {base.folder}
+
+
+def test_names_of_the_base_s_task_and_setting_are_not_in_the_key(tasks_profile):
+    experiment = tasks_profile.experiment("cs", "r25", "lorun_transfer", 0)
+    renamed = experiment.base.model_copy(update={"task": "denoising", "setting": "g"})
+    assert experiment.model_copy(update={"base": renamed}).key == experiment.key
+
+
+def test_frozen_has_the_base_of_the_setting_that_the_task_names_and_there_its_own(transfer_profile):
+    said = transfer_profile.model_dump(mode="json", exclude_none=True)
+    said["tasks"]["cs"]["strategies"] += ["frozen"]
+    profile = Profile.model_validate(said)
+    other, own = (profile.experiment("cs", setting, "frozen", 0) for setting in ("r10", "r25"))
+    assert other.pretraining.folder == own.pretraining.folder == profile.experiment("cs", "r25", PRETRAIN, 0).folder
+    assert own.base is None
+    del said["tasks"]["cs"]["base_setting"]
+    said["tasks"]["cs"]["strategies"].remove("lorun_transfer")
+    alone = Profile.model_validate(said).experiment("cs", "r10", "frozen", 0)
+    assert alone.pretraining.folder == profile.experiment("cs", "r10", PRETRAIN, 0).folder
+    assert alone.key != other.key
+
+
 # (profile, method) -> key, account_key and config_hash in the setting r25 with seed 0
 KNOWN = {
     ("quick", "block1"): ("7b1c3c1849", "8996b30a3b", "f0f14060e4"),
@@ -292,8 +403,9 @@ def test_keys_are_those_of_the_runs_there_are(profile, method):
 def test_a_learning_rate_of_lorun_is_that_of_its_pretraining(transfer_profile):
     said = transfer_profile.model_dump(mode="json", exclude_none=True)
     said["tasks"]["cs"]["training"]["learning_rates"] = {"lorun": 1e-4}
+    said["tasks"]["cs"]["strategies"] += ["frozen"]
     profile = Profile.model_validate(said)
-    for method in ("lorun", "lorun_transfer"):
+    for method in ("lorun", "lorun_transfer", "frozen"):
         experiment = profile.experiment("cs", "r10", method, 0)
         base = experiment.pretraining
         assert experiment.training.learning_rate == 1e-4

@@ -138,6 +138,29 @@ def test_the_stages_of_a_set_load_into_plain_peft(library: AdapterLibrary, trans
             torch.testing.assert_close(plain(image()), denoiser(image()))
 
 
+def test_sets_on_the_base_of_another_task_take_each_other_s_place(
+    tmp_path: Path, tasks_profile: Profile, tasks_data: Path
+) -> None:
+    library = AdapterLibrary(tmp_path / "adapters")
+    methods = [("denoise", "gray", "pretrain"), ("cs", "r25", "lorun_transfer"), ("cs", "gray", "lorun_transfer")]
+    for task, setting, method in methods:
+        experiment = tasks_profile.experiment(task, setting, method, 0)
+        train(experiment, runs=tmp_path, data=tasks_data, device=CPU)
+        if method != "pretrain":
+            library.add(setting, tmp_path / experiment.folder)
+    denoiser = load_system(tasks_profile.experiment("denoise", "gray", "pretrain", 0), tmp_path).network.denoisers[0]
+    assert {one.base for one in library.manifests()} == {identity(dict(denoiser.named_parameters()))}
+    loaded = library.system("r25")
+    library.swap(loaded.network, "gray")
+    there = library.system("gray")
+    with torch.no_grad():
+        assert torch.equal(loaded(image(), there.physics), there(image()))
+    frozen = tasks_profile.experiment("cs", "r25", "frozen", 0)
+    train(frozen, runs=tmp_path, data=tasks_data, device=CPU)
+    with pytest.raises(LorunError, match="the method 'frozen' has no adapters"):
+        library.add("frozen", tmp_path / frozen.folder)
+
+
 @pytest.mark.parametrize("name", ["", ".", "../tenth", "a/b", ".hidden", "two words", "active", "-x"])
 def test_what_cannot_name_a_set(library: AdapterLibrary, folder_of: Callable[[str, str], Path], name: str) -> None:
     before = files(library.folder)

@@ -60,7 +60,7 @@ def test_every_trainable_parameter_gets_a_gradient(sharing, denoiser, physics, x
     net = network(sharing, denoiser)
     move_adapters(net)
     net(physics(x), physics).square().mean().backward()
-    frozen = {id(p) for p in net.parameter_kinds()["base"]} if net.adapted else set()
+    frozen = {id(p) for p in net.parameter_kinds()["base"]} if net.adapted or sharing == "frozen" else set()
     for name, parameter in net.named_parameters():
         assert parameter.requires_grad == (id(parameter) not in frozen), name
         if id(parameter) in frozen:
@@ -92,7 +92,8 @@ def test_equals_the_iteration_written_out(sharing, denoiser, physics, x):
 
 def test_denoisers_held_and_numbers_of_parameters():
     one = sum(p.numel() for p in UNet(1, width=4, levels=2, blocks=1).parameters())
-    for sharing, copies, step_sizes in [("block1", 1, 1), ("separate", K, K), ("shared", 1, K), ("lorun", 1, K)]:
+    held = {"block1": (1, 1), "separate": (K, K), "shared": (1, K), "lorun": (1, K), "frozen": (1, K)}
+    for sharing, (copies, step_sizes) in held.items():
         kinds = network(sharing).parameter_kinds()
         assert sum(p.numel() for p in kinds["base"]) == copies * one
         assert sum(p.numel() for p in kinds["step_sizes"]) == step_sizes
@@ -104,7 +105,7 @@ def test_denoisers_held_and_numbers_of_parameters():
 @every_denoiser
 def test_all_strategies_start_from_the_same_first_denoiser(denoiser):
     first = dict(network("block1", denoiser).denoisers[0].named_parameters())
-    for sharing in ("separate", "shared", "lorun_random"):
+    for sharing in ("separate", "shared", "lorun_random", "frozen"):
         net = network(sharing, denoiser)
         own = net.denoisers[0].base_parameters() if net.adapted else dict(net.denoisers[0].named_parameters())
         assert own.keys() == first.keys()
@@ -140,7 +141,7 @@ def test_block1_has_one_stage():
         UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3), "block1", 2)
 
 
-@pytest.mark.parametrize("sharing", ["lorun", "separate"])
+@pytest.mark.parametrize("sharing", ["lorun", "separate", "frozen"])
 def test_runs_on_any_deepinv_operator(sharing):
     """Blur and inpainting come from deepinv; they have no initial estimate of their own, so A^T y is used."""
     x = torch.rand(1, 1, 16, 16)
@@ -178,11 +179,16 @@ def test_loading_a_base(denoiser):
     with torch.no_grad():
         for parameter in pretrained.parameters():
             parameter.mul_(0.5)
-    net = network("lorun", denoiser)
-    net.load_base(pretrained.state_dict())
     trained = dict(pretrained.denoisers[0].named_parameters())
-    assert all(torch.equal(p, trained[name]) for name, p in net.denoisers[0].base_parameters().items())
-    assert net.step_sizes.tolist() == [0.5] * K
+    for sharing in ("lorun", "frozen"):
+        net = network(sharing, denoiser)
+        net.load_base(pretrained.state_dict(), step_size=False)
+        own = net.denoisers[0].base_parameters() if net.adapted else dict(net.denoisers[0].named_parameters())
+        assert own.keys() == trained.keys()
+        assert all(torch.equal(p, trained[name]) for name, p in own.items())
+        assert net.step_sizes.tolist() == [1.0] * K
+        net.load_base(pretrained.state_dict())
+        assert net.step_sizes.tolist() == [0.5] * K
 
 
 def test_a_base_of_another_size_is_refused():

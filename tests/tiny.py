@@ -16,7 +16,7 @@ PROFILE = {
             "settings": {"r25": {"ratio": 25}},
             "denoiser": {"name": "unet", "width": 4, "levels": 2, "blocks": 1},
             "unfolding": {"stages": 3},
-            "strategies": ["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random"],
+            "strategies": ["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random", "frozen"],
             "baselines": ["linear_mmse"],
             "training": {
                 "steps": 8,

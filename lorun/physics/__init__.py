@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, PhysicsConfig
+from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, DenoisingConfig, PhysicsConfig
 from lorun.errors import LorunError
 from lorun.physics.base import Operator
 from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix, measurement_count
 from lorun.physics.blur import BlurDownsample
 from lorun.physics.cassi import CASSI, random_mask
+from lorun.physics.denoising import Denoising
 from lorun.physics.kernels import bicubic_kernel, gaussian_kernel, read_kernels
 from lorun.physics.matrices import read_matrix
 
@@ -20,6 +21,7 @@ __all__ = [
     "BinaryBlockCS",
     "BlockCS",
     "BlurDownsample",
+    "Denoising",
     "Operator",
     "build_physics",
     "gaussian_matrix",
@@ -39,6 +41,8 @@ def build_physics(config: PhysicsConfig, dtype: torch.dtype = torch.float32) -> 
         return _build_cassi(config, dtype)
     if isinstance(config, BlurDownsampleConfig):
         return _build_blur(config, dtype)
+    if isinstance(config, DenoisingConfig):
+        return Denoising(**config.model_dump(exclude={"name"}))
     return _build_block_cs(config, dtype)
 
 

@@ -10,13 +10,14 @@ from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.published import published_methods, published_scores
 from lorun.results.summary import shown
+from lorun.results.tasks import WAYS, tasks, together
 
 _NONE = "–"
 
 
 def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compared: pd.DataFrame) -> str:
-    """The page `summary.md` of a result set: scores under the leading protocol beside their costs, the claims, and the
-    comparison with published scores."""
+    """The page `summary.md` of a result set: scores under the leading protocol beside their costs, what tasks cost that
+    share a base, the claims, and the comparison with published scores."""
     parts = [f"# Results of the `{profile.profile}` profile\n"]
     for title, of, one in _sections(summary):
         main = of[of.protocol == _leading(profile, of)]
@@ -30,6 +31,9 @@ def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compar
             f"pixels; inference and GFLOPs of one image of {_integer(one['image'])} pixels.\n"
         )
         parts.append(_table(main, [*_scores(main), *COSTS]))
+    shared = tasks(profile, summary)
+    if len(shared):
+        parts.append("## One base for several tasks\n\n" + _table(shared, TASKS) + "\n" + _together(shared))
     if len(claims):
         parts.append("## The paper's claims\n\n" + _table(claims, CLAIMS))
     if len(compared):
@@ -104,6 +108,14 @@ def _published_lines(profile: Profile, one: pd.Series) -> dict[str, list[dict[st
     return found
 
 
+def _together(shared: pd.DataFrame) -> str:
+    return "".join(
+        f"* The base {one['base']} and what {one['settings']} settings add to it take {_integer(one['shared'])} bytes "
+        f"(float32), as many networks of their own {_integer(one['full'])}.\n"
+        for one in together(shared)
+    )
+
+
 def _policies(of: pd.DataFrame) -> str:
     """The checkpoint policies of the lines: one for all, or which methods have which."""
     methods = of.dropna(subset=["checkpoint_policy"]).groupby("checkpoint_policy", sort=False).method
@@ -136,7 +148,7 @@ _MEANING = """\
 
 * {}: mean over seeds of the mean over images{}, ± standard deviation over seeds{}.
 {}\
-* steps: optimiser steps in all; LoRun's pretraining is part of them, so every trained method had the same number.
+* steps: optimiser steps in all; LoRun's pretraining is part of them, also where another task or setting had it.
 * network: parameters without the operator (sampling matrix and initial estimate), which is the same for all.
 * MB (10^6 bytes) are live tensor bytes at the peak, counted storage by storage, the same on every machine: no
   allocator rounding, no kernel workspaces. The step is the one that the training makes, with its optimiser,
@@ -183,6 +195,10 @@ def _spread(name: str, digits: int) -> Callable[[pd.Series], str]:
         return f"{row[name]:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}")
 
     return show
+
+
+def _way(way: str) -> Callable[[pd.Series], str]:
+    return lambda row: _spread(way, METRICS[row.metric].digits)(row)
 
 
 def _column(name: str, show: Callable[[Any], str]) -> Callable[[pd.Series], str]:
@@ -237,6 +253,18 @@ BYTES: Columns = [
     ("other", _column("step_other", _scaled(1e6, 1))),
     ("total", _column("step_total", _scaled(1e6, 1))),
     ("in the", _column("step_phase", _text)),
+]
+
+TASKS: Columns = [
+    ("task", _column("task", _text)),
+    ("dataset", lambda row: shown(row.dataset, row.simulated)),
+    ("setting", _column("setting", _text)),
+    ("base", _column("base", _text)),
+    ("metric", lambda row: METRICS[row.metric].heading),
+    *((way, _way(way)) for way in WAYS),
+    ("bytes of the base", _column("bytes_base", _integer)),
+    ("added by adapters", _column("bytes_added", _integer)),
+    ("full network", _column("bytes_full", _integer)),
 ]
 
 CLAIMS: Columns = [

@@ -19,6 +19,7 @@ from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.results.summary import claims, summarise
+from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
 Ended = list[tuple[Experiment, Outcome]]
@@ -30,8 +31,8 @@ def write_result_set(
     """Write all tables of `profile` into `folder` and return the summary.
 
     rows.csv (one per image, condition, metric and protocol), summary.csv/.json/.md, details.md, conditions.csv,
-    claims.csv, comparison.csv (with published scores), accounting.csv, curves.csv; and timing.csv, the only one that
-    depends on the machine's mood.
+    claims.csv, comparison.csv (with published scores), accounting.csv, curves.csv; tasks.csv where tasks share a base;
+    and timing.csv, the only one that depends on the machine's mood.
     The registry in `data` says which datasets are simulated.
 
     Raises:
@@ -45,6 +46,7 @@ def write_result_set(
     conditions = by_condition(profile, rows, simulated)
     claimed = claims(profile, summary)
     compared = compare(profile, summary, conditions)
+    shared = tasks(profile, summary)
     ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
     timing, counted = _split_timing(pd.DataFrame(accounts))
     write_table(folder / "rows.csv", rows)
@@ -54,6 +56,8 @@ def write_result_set(
     write_table(folder / "conditions.csv", conditions)
     write_table(folder / "claims.csv", claimed)
     write_table(folder / "comparison.csv", compared)
+    if len(shared):
+        write_table(folder / "tasks.csv", shared)
     write_table(folder / "summary.csv", summary)
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
     write_text(folder / "details.md", render_details(profile, summary, conditions))

@@ -78,7 +78,7 @@ def shown(dataset: str, simulated: bool) -> str:
 
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here; and LoRun on the base
-    of another setting against LoRun, where both were measured.
+    of another setting or task against LoRun, where both were measured.
 
     One row per claim, dataset and setting, for the leading metric of the first protocol: `published`, `ours`, `delta`
     (ours - published), null where one of the two methods has no figure. The paper speaks of PSNR alone.
@@ -122,7 +122,8 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
         if TRANSFER in of.index:
             other = of.loc[TRANSFER]
             cost = _delta(other[metric.name], lorun[metric.name])
-            measured.append((f"{metric.title}, LoRun on another setting's base - LoRun", metric.unit, None, cost))
+            where = "setting" if profile.tasks[str(task)].base_task is None else "task"
+            measured.append((f"{metric.title}, LoRun on another {where}'s base - LoRun", metric.unit, None, cost))
         for claim, unit, published, ours in measured:
             records.append(
                 {

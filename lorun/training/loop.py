@@ -167,20 +167,22 @@ class _Training:
         folder = runs / base.folder
         outcome = read_outcome(folder)
         if outcome is None:
+            task = "" if base.task == self.experiment.task else f" of the task {base.task!r}"
             raise LorunError(
                 f"{self.experiment.name}: its pretrained base is missing ({folder}); "
-                f"train the method '{PRETRAIN}' in the setting {base.setting!r} with the same seed first"
+                f"train the method '{PRETRAIN}' in the setting {base.setting!r}{task} with the same seed first"
             )
         return outcome
 
     def _load_base(self, system: System, runs: Path) -> None:
-        """Phase 1's denoiser and step size, and its physics, which may have been learned, unless of another setting."""
+        """Phase 1's denoiser; its step size, unless of another task, since it goes with the operator; and its physics,
+        which may have been learned, unless of another setting."""
         base = self.experiment.pretraining
         path = runs / base.folder / WEIGHTS
         pretrained = build_system(base)
         load_state(pretrained, load_weights(path), path)
         network: Any = system.network
-        network.load_base(pretrained.network.state_dict())
+        network.load_base(pretrained.network.state_dict(), step_size=base.task == self.experiment.task)
         if self.experiment.base is None:
             system.physics.load_state_dict(pretrained.physics.state_dict())
 
@@ -214,7 +216,7 @@ class _Training:
             status=status,
             message=message,
             steps=self.state.done,
-            total_steps=self.experiment.first_step + self.state.done,
+            total_steps=self.state.done + (0 if self.base is None else self.experiment.pretraining.last_step),
             scored_step=self._scored_step() if status == "completed" else None,
             checkpoint_policy=self.config.checkpoint_policy,
             recompute=self.recompute,

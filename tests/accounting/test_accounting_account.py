@@ -105,11 +105,12 @@ def by_hand(method: str, base: int, noise_map: int, adapter: int) -> Parameters:
         "shared_sigma": Parameters(OPERATOR, base + noise_map, 0, K, K, base + noise_map + K + K),
         "lorun": Parameters(OPERATOR, base, K * adapter, K, 0, K * adapter + K),
         "lorun_random": Parameters(OPERATOR, base, K * adapter, K, 0, K * adapter + K),
+        "frozen": Parameters(OPERATOR, base, 0, K, 0, K),
         "linear_mmse": Parameters(OPERATOR, 0, 0, 0, 0, 0),
     }[method]
 
 
-METHODS = ("block1", PRETRAIN, "separate", "shared", "shared_sigma", "lorun", "lorun_random", "linear_mmse")
+METHODS = ("block1", PRETRAIN, "separate", "shared", "shared_sigma", "lorun", "lorun_random", "frozen", "linear_mmse")
 
 
 def resolve(path, method, **changes):

@@ -119,7 +119,7 @@ def test_a_seed_is_a_whole_number_from_nought(
 
 def test_config_check_tells_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
     said = lorun("config", "check", tiny_profile_file)
-    assert said == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 7 experiments\n", "")
+    assert said == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 8 experiments\n", "")
 
 
 def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
@@ -306,9 +306,9 @@ def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], of: Calla
 
 def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
     said = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
-    assert said == (0, "wrote out/scaling.csv (12 rows) and out/scaling.png\n", "")
+    assert said == (0, "wrote out/scaling.csv (14 rows) and out/scaling.png\n", "")
     assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
-    assert len(pd.read_csv("out/scaling.csv")) == 12
+    assert len(pd.read_csv("out/scaling.csv")) == 14
 
 
 def test_the_whole_way_by_hand(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from deepinv.physics import LinearPhysics
 
-from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig
+from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, DenoisingConfig
 from lorun.errors import UnknownName
 from lorun.physics import build_physics
 
@@ -19,6 +19,7 @@ PHYSICS = {
     "blur": BlurDownsampleConfig(scale=1, width=1.0),
     "blur_downsample": BlurDownsampleConfig(scale=2, training="same"),
     "bicubic_downsample": BlurDownsampleConfig(scale=2, kernels="bicubic", initial="bicubic", gradient="plain"),
+    "denoising": DenoisingConfig(noise=0, noise_range=(0, 50)),
 }
 
 

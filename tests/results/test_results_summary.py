@@ -14,6 +14,7 @@ from lorun.results.conditions import by_condition
 from lorun.results.markdown import render, render_details
 from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
+from lorun.results.tasks import tasks, together
 
 FIRST, SECOND = "cs_float_y", "cs_round_y"
 
@@ -216,6 +217,70 @@ def test_without_block_k_there_is_nothing_to_claim(make_profile):
     found = claims(profile, summarised(profile, SCORES[:2], ACCOUNTS))
     assert found.empty
     assert "claim" in found.columns
+
+
+# What tasks cost that share a base
+
+
+@pytest.fixture
+def shared(tasks_profile):
+    """Summary of two settings on the base of another task; in `gray` nothing but the adapters came out."""
+    counted = {"parameters_base": 1000, "parameters_adapters": 300, "parameters_step_sizes": 4}
+    accounts, rows = [], []
+    for setting in ("r25", "gray"):
+        accounts += [
+            {**account("lorun_transfer", **counted, parameters_network=1304), "setting": setting},
+            {**account("separate", parameters_network=4004), "setting": setting},
+        ]
+        rows += [{**row, "setting": setting} for row in rows_of("lorun_transfer", 0, [30.0, 31.0], [0.8, 0.9])]
+    rows += rows_of("frozen", 0, [29.0], [0.7]) + rows_of("frozen", 1, [30.0], [0.7])
+    rows += rows_of("separate", 0, [32.0], [0.9])
+    return summarised(tasks_profile, rows, accounts)
+
+
+def test_what_a_task_adds_to_the_base_of_another_one(tasks_profile, shared):
+    table = tasks(tasks_profile, shared)
+    assert list(zip(table.task, table.setting, table.base, strict=True)) == [
+        ("cs", "r25", "denoise/gray"),
+        ("cs", "gray", "denoise/gray"),
+    ]
+    one, other = (row for _, row in table.iterrows())
+    parts = ("base", "adapters", "step_sizes", "added", "full")
+    assert [one[f"parameters_{part}"] for part in parts] == [1000, 300, 4, 304, 4004]
+    assert [one[f"bytes_{part}"] for part in parts] == [4000, 1200, 16, 1216, 16016]
+    assert (one.metric, one.protocol) == ("psnr", FIRST)
+    assert (one.frozen, one.lorun_transfer, one.separate) == (29.5, 30.5, 32.0)
+    assert one.frozen_sd == pytest.approx(0.707107)
+    assert other.lorun_transfer == 30.5
+    assert pd.isna(other.frozen)
+    assert pd.isna(other.separate)
+    assert together(table) == [{"base": "denoise/gray", "settings": 2, "shared": 4000 + 2 * 1216, "full": 2 * 16016}]
+
+
+def test_the_page_says_what_tasks_cost_that_share_a_base(tasks_profile, shared):
+    page = render(tasks_profile, shared, claims(tasks_profile, shared), compare(tasks_profile, shared))
+    section = page.split("## One base for several tasks\n")[1].split("\n## ")[0]
+    (table,) = tables(section)
+    one, other = (dict(zip(table[0], cells, strict=True)) for cells in table[2:])
+    assert (one["frozen"], one["lorun_transfer"], one["separate"]) == ("29.50 ± 0.71", "30.50", "32.00")
+    assert (one["bytes of the base"], one["added by adapters"], one["full network"]) == ("4 000", "1 216", "16 016")
+    assert (other["frozen"], other["separate"]) == ("–", "–")
+    assert "what 2 settings add to it take 6 432 bytes (float32), as many networks of their own 32 032" in section
+
+
+def test_without_an_account_the_bytes_are_unknown_not_nothing(tasks_profile):
+    rows = rows_of("lorun_transfer", 0, [30.0], [0.8])
+    table = tasks(tasks_profile, summarised(tasks_profile, rows))
+    assert table.bytes_added.isna().all()
+    (said,) = together(table)
+    assert pd.isna(said["shared"])
+    assert pd.isna(said["full"])
+
+
+def test_where_no_task_shares_a_base_there_is_no_such_table(make_profile):
+    profile = make_profile([0])
+    assert tasks(profile, summarised(profile, SCORES)).empty
+    assert "One base for several tasks" not in page_of(profile, SCORES)
 
 
 def tables(page):

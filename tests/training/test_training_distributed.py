@@ -119,7 +119,7 @@ with process_group(torch.device("cpu")) as (group, device):
         try:
             train(experiment, runs=Path(runs), data=Path(data), device=device, group=group)
         except LorunError as error:
-            sys.stdout.write(f"process {rank} refused {name}: {error}\n")  # at once: the processes share a pipe
+            sys.stdout.write(f"process {rank} refused {name}: {error}\\n")  # at once: the processes share a pipe
 """
 
 

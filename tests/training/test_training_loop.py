@@ -93,8 +93,10 @@ def test_all_strategies_see_the_same_batches_and_take_as_many_steps(
         seen[method], steps[method] = list(batches_seen), len(steps_taken)
     assert [step for step, _ in seen["pretrain"]] == [0, 1, 2, 3]
     assert [step for step, _ in seen["lorun"]] == [4, 5, 6, 7]
-    seen["lorun"] = seen.pop("pretrain") + seen["lorun"]
-    steps["lorun"] += steps.pop("pretrain")
+    for method in ("lorun", "frozen"):
+        seen[method] = seen["pretrain"] + seen[method]
+        steps[method] += steps["pretrain"]
+    del seen["pretrain"], steps["pretrain"]
     assert len({digest for _, digest in seen["shared"]}) == 8
     assert seen == dict.fromkeys(strategies, seen["shared"])
     assert steps == dict.fromkeys(strategies, 8)
@@ -310,6 +312,55 @@ def test_lorun_transfer_needs_the_base_of_the_other_setting(
     with pytest.raises(LorunError, match="train the method 'pretrain' in the setting 'r25' with the same seed") as no:
         transferred("r10", "lorun_transfer")
     assert str(runs / transfer_profile.experiment("cs", "r25", "pretrain", 0).folder) in str(no.value)
+
+
+# On the base of another task
+
+
+@pytest.fixture
+def moved(tasks_profile: Profile, tasks_data: Path, runs: Path) -> Callable[..., Experiment]:
+    """Train one experiment of the profile whose base is of the task `denoise`: moved("cs", "r25", "frozen")."""
+
+    def moved(task: str, setting: str, method: str) -> Experiment:
+        experiment = tasks_profile.experiment(task, setting, method, 0)
+        train(experiment, runs=runs, data=tasks_data, device=CPU)
+        return experiment
+
+    return moved
+
+
+@pytest.mark.parametrize("method", ["lorun_transfer", "frozen"])
+def test_the_denoiser_alone_comes_from_the_other_task_and_stays_as_it_is(
+    moved: Callable[..., Experiment], runs: Path, method: str, batches_seen: list[tuple[int, str]]
+) -> None:
+    base = load_system(moved("denoise", "gray", "pretrain"), runs)
+    assert [step for step, _ in batches_seen] == [0, 1, 2, 3, 4, 5]
+    assert base.network.step_sizes.item() == pytest.approx(0.7)  # nothing depends on it
+    batches_seen.clear()
+    experiment = moved("cs", "r25", method)
+    assert [step for step, _ in batches_seen] == [4, 5, 6, 7]
+    outcome = read_outcome(runs / experiment.folder)
+    assert (outcome.steps, outcome.total_steps) == (4, 10)  # of its own, and six of the base
+    assert {part.split("=")[0] for part in outcome.provenance["data_md5"].split()} == {"other", "tiny"}
+    trained = load_system(experiment, runs)
+    denoiser = trained.network.denoisers[0]
+    own = denoiser.base_parameters() if trained.network.adapted else dict(denoiser.named_parameters())
+    pretrained = dict(base.network.denoisers[0].named_parameters())
+    assert own.keys() == pretrained.keys()
+    assert all(torch.equal(own[name], pretrained[name]) for name in own)
+    steps = trained.network.step_sizes
+    assert (steps != 1).all()
+    assert (steps - 1).abs().max() < 0.01  # from its own task's first value, by four small steps
+    assert set(trained.physics.state_dict()) > set(base.physics.state_dict())  # the operator is that of cs
+
+
+def test_the_base_of_another_task_that_is_missing_is_named_with_its_task(
+    moved: Callable[..., Experiment], runs: Path, tasks_profile: Profile
+) -> None:
+    moved("cs", "gray", "pretrain")  # of no use, though its setting is called the same
+    with pytest.raises(LorunError, match="in the setting 'gray' of the task 'denoise' with the same seed first") as no:
+        moved("cs", "gray", "frozen")
+    assert str(runs / tasks_profile.experiment("denoise", "gray", "pretrain", 0).folder) in str(no.value)
 
 
 # However it ends

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lorun.accounting.prediction import predict_steps
-from lorun.config import STRATEGIES, TRANSFER, BlockCSConfig, Experiment, Profile
+from lorun.config import PRETRAINED, STRATEGIES, TRANSFER, BlockCSConfig, Experiment, Profile
 from lorun.data.patches import PatchStream
 from lorun.denoisers import UNet
 from lorun.errors import LorunError
@@ -135,7 +135,7 @@ def test_the_weights_are_the_same_byte_for_byte(
     }
     found, curves, did = {}, {}, {}
     for name, setting in settings.items():
-        if method == "lorun":
+        if method in PRETRAINED:
             go("pretrain", name, **more)
         outcome = go(method, name, **setting, **more)
         found[name] = weights(tiny_profile, tmp_path / name, method, **more)

@@ -28,7 +28,7 @@ def names(choices):
 
 
 wildcard_constraints:
-    task=names(e.task for e in EXPERIMENTS),
+    task=names(PROFILE.tasks),
     setting=names(setting for task in PROFILE.tasks.values() for setting in task.settings),
     method=names([PRETRAIN, *(e.method for e in EXPERIMENTS)]),
     seed=r"\d+",

@@ -3,7 +3,7 @@
 
 
 def pretrained_base(wildcards):
-    """LoRun's phase 2 starts from the base of the same seed, of the same setting or of the one that it transfers from."""
+    """LoRun's phase 2 starts from the base of the same seed, in the setting and task that it takes it from."""
     if wildcards.method not in PRETRAINED:
         return []
     return RUNS / experiment(wildcards).pretraining.folder / "training.json"

@@ -1,0 +1,53 @@
+"""Denoising: the measurement is the image itself with Gaussian noise.
+
+Its one-stage network is a blind denoiser D(y), since x_0 = y leaves the gradient step nothing to correct. Trained over
+a range of noise levels, as DnCNN-B was (Zhang, Zuo, Chen, Meng and Zhang, "Beyond a Gaussian Denoiser", IEEE TIP 2017),
+it is a base for other tasks.
+"""
+
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorun.physics.base import Operator
+
+
+class Denoising(Operator):
+    """A is the identity; y = x + n with Gaussian n.
+
+    x, y: (B, C, H, W), any size.
+
+    Args:
+        noise: standard deviation of n for images that are scored, in grey levels of 255.
+        noise_range: lowest and highest standard deviation in training steps, where each image of a batch has a level of
+            its own, drawn uniformly; None trains at `noise`.
+        noise_seed: of the noise of every image that is scored; training steps draw their own.
+    """
+
+    def __init__(
+        self, *, noise: float = 25.0, noise_range: tuple[float, float] | None = None, noise_seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.levels = (noise, noise)
+        self.training_levels = self.levels if noise_range is None else noise_range
+        self.noise_seed = noise_seed
+
+    def for_training(self, side: int, random: np.random.Generator) -> Self:
+        seed = int(random.integers(2**63))
+        return self.bound(size=(side, side), levels=self.training_levels, noise_seed=seed)
+
+    def A(self, x: Tensor, **_: object) -> Tensor:
+        return x
+
+    def A_adjoint(self, y: Tensor, **_: object) -> Tensor:
+        return y
+
+    def forward(self, x: Tensor, **_: object) -> Tensor:
+        """Measure x: add noise, to each image of the batch at a level from the range."""
+        generator = torch.Generator(x.device).manual_seed(self.noise_seed)
+        low, high = self.levels
+        share = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device, dtype=x.dtype)
+        noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+        return x + (low + (high - low) * share) / 255 * noise
