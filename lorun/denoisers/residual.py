@@ -1,6 +1,9 @@
-"""What the residual denoisers share: the noise level as an input channel, and a start close to the identity."""
+"""What the residual denoisers share: the noise level as an input channel, a start close to the identity, a U-shape."""
+
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,3 +26,35 @@ def start_small(last: nn.Module) -> None:
     """Scale the initial weights of the layer that gives the residual, so that K untrained stages change little."""
     for parameter in last.parameters():
         parameter.mul_(0.1)
+
+
+class UShape(nn.Module):
+    """z + u(z), u going down to coarser resolutions and up again: (B, C, H, W) -> same shape, any size.
+
+    Edges are replicated to a multiple of `multiple`, then cropped; skips are added. A subclass makes the parts.
+    """
+
+    noise_map: bool
+    multiple: int
+    head: nn.Module
+    encoder: Any  # from the full resolution on, as `down`; `up` and `decoder` from the coarsest
+    down: Any
+    body: nn.Module
+    up: Any
+    decoder: Any
+    tail: nn.Module
+
+    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
+        height, width = z.shape[2:]
+        h = with_noise_map(z, sigma, self.noise_map)
+        h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
+        h = self.head(h)
+        skips = []
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            h = encode(h)
+            skips.append(h)
+            h = down(h)
+        h = self.body(h)
+        for up, decode in zip(self.up, self.decoder, strict=True):
+            h = decode(up(h) + skips.pop())
+        return z + self.tail(h)[..., :height, :width]

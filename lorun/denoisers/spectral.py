@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.denoisers.residual import start_small, with_noise_map
+from lorun.denoisers.residual import UShape, start_small
 
 _EXPANSION = 4  # channels within a feed-forward, over those around it
 _SHORTEST = 1e-12  # product of two channels' lengths: below, their cosine goes to 0 instead of 0 / 0
@@ -85,7 +85,7 @@ class SpectralBlock(nn.Module):
         return h + self.feed_forward(_to_image(self.second_norm(_to_tokens(h))))
 
 
-class SpectralTransformer(nn.Module):
+class SpectralTransformer(UShape):
     """Residual U-shape of `SpectralBlock`s: `levels` resolutions, `blocks` blocks per level and way.
 
     Channels are `width` at full resolution and double at each level, and so do heads, which have `width` channels.
@@ -111,21 +111,6 @@ class SpectralTransformer(nn.Module):
         self.decoder = nn.ModuleList(_blocks(w, width, blocks) for w in reversed(widths[:-1]))
         self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
         start_small(self.tail)
-
-    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
-        height, width = z.shape[2:]
-        h = with_noise_map(z, sigma, self.noise_map)
-        h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        h = self.head(h)
-        skips = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
-            h = encode(h)
-            skips.append(h)
-            h = down(h)
-        h = self.body(h)
-        for up, decode in zip(self.up, self.decoder, strict=True):
-            h = decode(up(h) + skips.pop())
-        return z + self.tail(h)[..., :height, :width]
 
 
 def _blocks(width: int, width_of_head: int, count: int) -> nn.Sequential:

@@ -4,10 +4,9 @@ peft's LoRA cannot adapt `ConvTranspose2d`, so going up is a 1x1 convolution fol
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.denoisers.residual import start_small, with_noise_map
+from lorun.denoisers.residual import UShape, start_small
 
 
 class ResidualBlock(nn.Module):
@@ -22,7 +21,7 @@ class ResidualBlock(nn.Module):
         return h + self.second(torch.relu(self.first(h)))
 
 
-class UNet(nn.Module):
+class UNet(UShape):
     """Residual U-Net: `levels` resolutions, width doubled at each, `blocks` residual blocks per level and way.
 
     z (B, C, H, W) -> same shape, any size: edges are replicated to a multiple of 2**(levels - 1), then cropped.
@@ -45,21 +44,6 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(_blocks(w, blocks) for w in reversed(widths[:-1]))
         self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
         start_small(self.tail)
-
-    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
-        height, width = z.shape[2:]
-        h = with_noise_map(z, sigma, self.noise_map)
-        h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        h = self.head(h)
-        skips = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
-            h = encode(h)
-            skips.append(h)
-            h = down(h)
-        h = self.body(h)
-        for up, decode in zip(self.up, self.decoder, strict=True):
-            h = decode(up(h) + skips.pop())
-        return z + self.tail(h)[..., :height, :width]
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

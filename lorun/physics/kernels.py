@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lorun.errors import LorunError
+from lorun.physics.matrices import read_array
 
 
 def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
@@ -17,21 +18,10 @@ def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
         LorunError: the file is missing, unreadable, lacks the variable, or holds something else than finite matrices
             with a positive sum; the first wrong one is named.
     """
-    try:
-        if path.suffix == ".mat":
-            from scipy.io import loadmat
-
-            held = loadmat(path)
-            if key not in held:
-                names = ", ".join(sorted(name for name in held if not name.startswith("__"))) or "nothing"
-                raise LorunError(f"{path}: holds no kernels named `{key}`, but {names}")
-            values = held[key]
-            cells = list(values.ravel()) if values.dtype == object else [values]
-        else:
-            cells = list(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise LorunError(f"{path}: cannot be read as kernels: {error}") from error
-    return [_kernel(path, number, cell) for number, cell in enumerate(cells, start=1)]
+    held = read_array(path, key, "kernels")
+    # A cell array, one kernel alone, or a stack of them.
+    kernels = held.ravel() if held.dtype == object else held[None] if held.ndim == 2 else held
+    return [_kernel(path, number, cell) for number, cell in enumerate(kernels, start=1)]
 
 
 def _kernel(path: Path, number: int, cell: np.ndarray) -> Tensor:
