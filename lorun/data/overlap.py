@@ -124,7 +124,8 @@ def _agreement(patch: Tensor, image: Tensor, near: tuple[int, int]) -> tuple[tup
     """Where in `image`, within a few pixels, `patch` is: place, course and detail; None where it is not."""
     top, left = (max(0, place - _REDUCTION) for place in near)
     region = image[top : top + PATCH + 2 * _REDUCTION, left : left + PATCH + 2 * _REDUCTION]
-    halves = (_halved(region[row:, column:]) for row, column in product((0, 1), repeat=2))  # no place is off all grids
+    grids = (region[row:, column:] for row, column in product((0, 1), repeat=2))  # no place is off all of them
+    halves = (_halved(grid) for grid in grids if min(grid.shape) >= PATCH)
     if max(float(_correlation(_halved(patch), half).max()) for half in halves) < COURSE - 0.05:  # cheaper, settles most
         return None
     course = _correlation(patch, region)

@@ -206,7 +206,7 @@ def test_a_second_run_changes_nothing_and_says_so(project):
 
 
 def test_comments_and_newer_files_train_nothing_again(project):
-    for path in ("lorun/training/loop.py", "lorun/config.py", "workflow/rules/train.smk", "config/tiny.yaml"):
+    for path in ("lorun/training/loop.py", "lorun/config/profile.py", "workflow/rules/train.smk", "config/tiny.yaml"):
         with (project / path).open("a") as stream:
             stream.write("\n# a comment\n")
     rule = project / "workflow/rules/train.smk"

@@ -1,0 +1,290 @@
+"""Profiles and their tasks, and reading them from YAML."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from lorun.config.evaluation import AccountingConfig, EvaluationConfig
+from lorun.config.experiment import BaseConfig, Experiment
+from lorun.config.methods import FROZEN, PRETRAIN, TRANSFER, Strategy
+from lorun.config.network import (
+    CNNConfig,
+    DenoiserConfig,
+    LoraConfig,
+    SpectralTransformerConfig,
+    UNetConfig,
+    UnfoldingConfig,
+)
+from lorun.config.physics import PHYSICS, PhysicsConfig
+from lorun.config.section import Section, explain
+from lorun.config.training import DataConfig, TrainingConfig
+from lorun.errors import LorunError, UnknownName
+
+
+class TaskConfig(Section):
+    """One inverse problem: data, physics and its settings, network, methods, budget, measures."""
+
+    data: DataConfig
+    physics: dict[str, Any] = Field(description="what all settings share: `name` says which, see PHYSICS")
+    settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
+    denoiser: DenoiserConfig = UNetConfig()
+    unfolding: UnfoldingConfig = UnfoldingConfig()
+    lora: LoraConfig = LoraConfig()
+    base_setting: str | None = Field(
+        None,
+        description="setting whose pretrained denoiser is the base of frozen and of lorun_transfer, which runs in all "
+        "others",
+    )
+    base_task: str | None = Field(
+        None, description="task of the profile that base_setting is a setting of; by default it is one of this task"
+    )
+    strategies: list[Strategy] = Field(default_factory=list)
+    baselines: list[str] = Field(default_factory=list, description="folders of baselines/")
+    weights: dict[str, dict[str, Path]] = Field(
+        default_factory=dict,
+        description="baseline -> setting -> file of released weights that it takes instead of a training; it then runs "
+        "in these settings alone",
+    )
+    only: dict[str, list[str]] = Field(
+        default_factory=dict, description="method -> the settings that it runs in, instead of all"
+    )
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+    accounting: AccountingConfig = AccountingConfig()
+
+    @model_validator(mode="after")
+    def _settings_are_physics(self) -> Self:
+        for setting in self.settings:
+            try:
+                physics = self.physics_of(setting)
+            except ValidationError as error:
+                raise ValueError(f"setting `{setting}`: {explain(error, _field_names())}") from error
+            except LorunError as error:
+                raise ValueError(f"setting `{setting}`: {error}") from error
+            if physics.channels not in (None, self.data.channels):
+                raise ValueError(
+                    f"setting `{setting}`: {physics.channels} bands, but `data.channels` is {self.data.channels}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _points_have_spectra(self) -> Self:
+        if self.evaluation.points and self.data.channels != 28:
+            raise ValueError(f"`evaluation.points` are of spectra, but `data.channels` is {self.data.channels}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        if not self.methods:
+            raise ValueError("give `strategies` or `baselines`")
+        for method, settings in {**self.only, **self.weights}.items():
+            if method not in self.methods:
+                raise ValueError(f"`weights` and `only` speak of the method `{method}`, which the task does not have")
+            unknown = set(settings) - set(self.settings)
+            if unknown:
+                raise ValueError(f"`weights` and `only` of `{method}` name no settings of the task: {sorted(unknown)}")
+        trained = set(self.weights) & set(self.strategies)
+        if trained:
+            raise ValueError(f"released weights are for baselines, not for {sorted(trained)}")
+        return self
+
+    @model_validator(mode="after")
+    def _base_is_of_another_setting(self) -> Self:
+        base = self.base_setting
+        if base is None and TRANSFER in self.strategies:
+            raise ValueError(f"the strategy `{TRANSFER}` needs a `base_setting`, whose base it takes")
+        if base is None and self.base_task is not None:
+            raise ValueError(f"`base_task` (={self.base_task!r}) needs a `base_setting`, one of that task")
+        if base is not None and not {TRANSFER, FROZEN} & set(self.strategies):
+            raise ValueError(f"`base_setting` (={base!r}) is for the strategies `{TRANSFER}` and `{FROZEN}`: give one")
+        if base is None or self.base_task is not None:
+            return self
+        if base not in self.settings:
+            raise ValueError(f"`base_setting` (={base!r}) is no setting of the task: {', '.join(self.settings)}")
+        if TRANSFER not in self.strategies:
+            return self
+        if len(self.settings) == 1:
+            raise ValueError(f"`{TRANSFER}` runs in the settings other than `base_setting` (={base!r}); there is none")
+        if base in self.only.get(TRANSFER, []):
+            raise ValueError(
+                f"`only` of `{TRANSFER}` names `base_setting` (={base!r}), the one that it does not run in"
+            )
+        return self
+
+    def methods_of(self, setting: str) -> list[str]:
+        """The methods that run in a setting."""
+        limited: dict[str, Any] = {**self.only, **self.weights}
+        if setting == self.base_setting and self.base_task is None:
+            limited[TRANSFER] = ()
+        return [method for method in self.methods if setting in limited.get(method, self.settings)]
+
+    def physics_of(self, setting: str) -> PhysicsConfig:
+        said = {**self.physics, **self.settings[setting]}
+        if "name" not in said:
+            raise LorunError(f"`physics.name` is missing. Choices: {', '.join(PHYSICS)}")
+        physics: PhysicsConfig = _named(PHYSICS, str(said["name"]), "physics").model_validate(said)
+        return physics
+
+    @property
+    def methods(self) -> list[str]:
+        return [*self.strategies, *self.baselines]
+
+
+class Profile(Section):
+    """A whole benchmark: `config/<profile>.yaml`."""
+
+    profile: str
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    tasks: dict[str, TaskConfig] = Field(min_length=1)
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _null_is_no_task(cls, tasks: Any) -> Any:
+        """A profile that extends another leaves out a task of it by saying null."""
+        return {name: task for name, task in tasks.items() if task is not None} if isinstance(tasks, dict) else tasks
+
+    @model_validator(mode="after")
+    def _bases_of_other_tasks_fit(self) -> Self:
+        for name, task in self.tasks.items():
+            if task.base_task is None:
+                continue
+            said = f"task `{name}`: `base_task` (={task.base_task!r})"
+            others = [other for other in self.tasks if other != name]
+            if task.base_task not in others:
+                raise ValueError(f"{said} is no other task of the profile: {', '.join(others) or 'there is none'}")
+            other = self.tasks[task.base_task]
+            if task.base_setting not in other.settings:
+                raise ValueError(
+                    f"{said} has no setting `base_setting` (={task.base_setting!r}): {', '.join(other.settings)}"
+                )
+            if other.data.channels != task.data.channels:
+                raise ValueError(
+                    f"{said} has images of {other.data.channels} channels, this task of {task.data.channels}"
+                )
+            if other.denoiser != task.denoiser:
+                raise ValueError(f"{said} has the denoiser {_words(other.denoiser)}, this task {_words(task.denoiser)}")
+        return self
+
+    def experiments(self) -> Iterator[Experiment]:
+        """Every experiment that has a row, in the order of the configuration (pretrainings not among them)."""
+        for task_name, task in self.tasks.items():
+            for setting in task.settings:
+                for method in task.methods_of(setting):
+                    # Released weights are what they are, whatever the seed.
+                    for seed in self.seeds[:1] if method in task.weights else self.seeds:
+                        yield self.experiment(task_name, setting, method, seed)
+
+    def accounted(self) -> Iterator[Experiment]:
+        """The experiments with the first seed: an account is the same for all seeds."""
+        return (experiment for experiment in self.experiments() if experiment.seed == self.seeds[0])
+
+    def datasets(self) -> list[str]:
+        """Every dataset that a task uses."""
+        return sorted({name for experiment in self.experiments() for name in experiment.datasets})
+
+    def experiment(self, task: str, setting: str, method: str, seed: int) -> Experiment:
+        """Resolve one experiment. Raises UnknownName where the profile has no such task, setting or method."""
+        chosen = _named(self.tasks, task, "task")
+        _named(chosen.settings, setting, "setting")
+        if method != PRETRAIN and method not in chosen.methods:
+            raise UnknownName("method", method, [*chosen.methods, PRETRAIN])
+        if method != PRETRAIN and method not in chosen.methods_of(setting):
+            runs_in = [name for name in chosen.settings if method in chosen.methods_of(name)]
+            raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(runs_in)}")
+        return Experiment(
+            task=task,
+            setting=setting,
+            method=method,
+            seed=seed,
+            physics=chosen.physics_of(setting),
+            training=chosen.training.for_method(method),
+            weights=chosen.weights.get(method, {}).get(setting),
+            base=self._base_of(chosen, setting) if method in (TRANSFER, FROZEN) else None,
+            **{
+                part: getattr(chosen, part)
+                for part in ("data", "denoiser", "unfolding", "lora", "evaluation", "accounting")
+            },
+        )
+
+    def _base_of(self, task: TaskConfig, setting: str) -> BaseConfig | None:
+        """Where the base of a task that names one comes from; None where it is that of the setting itself."""
+        base = task.base_setting
+        if base is None or (base == setting and task.base_task is None):
+            return None
+        if task.base_task is None:
+            return BaseConfig(setting=base, physics=task.physics_of(base))
+        other = self.tasks[task.base_task]
+        return BaseConfig(
+            setting=base,
+            physics=other.physics_of(base),
+            task=task.base_task,
+            data=other.data,
+            unfolding=other.unfolding,
+            training=other.training.for_method(PRETRAIN),
+        )
+
+
+def load_profile(path: Path | str) -> Profile:
+    """Read a profile; `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task
+    that is null is left out.
+
+    Raises LorunError with one line a mistake: the file, the key, its value, and the nearest known key or the choices.
+    """
+    path = Path(path)
+    try:
+        return Profile.model_validate(_read(path))
+    except ValidationError as error:
+        raise LorunError(f"{path}: {explain(error, _field_names())}") from error
+
+
+def profile_schema() -> dict[str, Any]:
+    """The JSON schema of profiles."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
+
+
+def _field_names() -> list[str]:
+    models: list[type[BaseModel]] = [Profile, TaskConfig, *PHYSICS.values(), UNetConfig, CNNConfig]
+    models += [SpectralTransformerConfig, UnfoldingConfig, LoraConfig, DataConfig, TrainingConfig, EvaluationConfig]
+    models += [AccountingConfig]
+    return list({name for model in models for name in model.model_fields})
+
+
+def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path in children:
+        raise LorunError(f"{path}: extends itself, by way of {', '.join(map(str, children))}")
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = sorted(str(other) for other in path.parent.glob("*.yaml"))
+        raise UnknownName("profile", str(path), known) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(said, dict):
+        raise LorunError(f"{path}: a profile is a mapping of keys, not {type(said).__name__}")
+    parent = said.pop("extends", None)
+    if parent is None:
+        return said
+    if not isinstance(parent, str):
+        raise LorunError(f"{path}: `extends` (={parent!r}) must be the name of a file in {path.parent}")
+    return _overlay(_read(path.parent / parent, (*children, path)), said)
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _words(config: BaseModel) -> str:
+    return " ".join(f"{name}={value}" for name, value in config)
+
+
+def _named(choices: Mapping[str, Any], name: str, kind: str) -> Any:
+    if name not in choices:
+        raise UnknownName(kind, name, choices)
+    return choices[name]
