@@ -42,7 +42,7 @@ SPECTRAL_PROFILE = {
             "settings": {"snapshot": {}},
             "denoiser": {"name": "cnn", "width": 4, "depth": 2},
             "strategies": ["block1"],
-            "baselines": ["linear_mmse"],
+            "baselines": ["first_estimate"],
             "training": {"steps": 2, "phase1_steps": 1, "batch": 1, "patch": 12},
             "evaluation": {
                 "protocols": ["cassi_mst_uint8", "cassi_torch_psnr", "measurement_residual"],
@@ -72,7 +72,7 @@ SR_PROFILE = {
             "denoiser": {"name": "cnn", "width": 4, "depth": 2},
             "unfolding": {"stages": 2},
             "strategies": ["block1", "lorun"],
-            "baselines": ["linear_mmse"],
+            "baselines": ["first_estimate"],
             "training": {"steps": 4, "phase1_steps": 2, "batch": 2, "patch": 16, "validate_every": 1},
             "evaluation": {
                 "protocols": ["usrnet_rgb", "sr_y", "measurement_residual"],

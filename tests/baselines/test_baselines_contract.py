@@ -118,7 +118,7 @@ def test_card_is_complete(name):
     assert card.title
     assert card.licence
     taken = {kind for other, kind, _ in TAKEN if other == name}
-    assert {{"cs": "block_cs"}.get(task, task) for task in card.tasks} == taken
+    assert {{"cs": "block_cs"}.get(task, task) for task in card.tasks} & CONFIGS.keys() == taken
 
 
 @pytest.mark.parametrize("case", TAKEN, ids=named, indirect=True)

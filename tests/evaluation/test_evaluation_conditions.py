@@ -24,7 +24,7 @@ from lorun.training import train
 from lorun.training.outcome import read_outcome
 
 CPU = torch.device("cpu")
-METHODS = ["block1", "lorun", "linear_mmse"]
+METHODS = ["block1", "lorun", "first_estimate"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, mo
     assert [cell.strip() for cell in heading.strip("|").split("|")] == ["method", "3", "1"]
     assert "mean over images and kernels, ±" in (tmp_path / "summary.md").read_text()
     assert (summary.flops > 0).all()
-    assert (summary[summary.method != "linear_mmse"].step_total > 0).all()
+    assert (summary[summary.method != "first_estimate"].step_total > 0).all()
 
     drawn = {}
     monkeypatch.setattr(figures, "_save", lambda path, figure: drawn.setdefault(path.name, figure) and path)
@@ -108,7 +108,7 @@ def test_every_image_is_cropped_and_scored_with_every_kernel(profile, sr_project
 
 
 def test_only_the_first_condition_is_kept(profile, sr_project, runs):
-    experiment = profile.experiment("sr", "x2", "linear_mmse", 0)
+    experiment = profile.experiment("sr", "x2", "first_estimate", 0)
     evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU)
     folder = runs / experiment.folder / "reconstructions" / "colour"
     assert [path.name for path in folder.iterdir()] == ["checks.png"]
@@ -183,7 +183,7 @@ def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_pa
 
 
 def test_an_account_of_images_that_are_cropped_is_refused(profile):
-    experiment = profile.experiment("sr", "x2", "linear_mmse", 0)
+    experiment = profile.experiment("sr", "x2", "first_estimate", 0)
     size = experiment.accounting.model_copy(update={"image": 36})
     with pytest.raises(LorunError, match="images of 36 pixels are cropped to 32 .* change `accounting.image`"):
         account(experiment.model_copy(update={"accounting": size}), CPU)
