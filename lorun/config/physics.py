@@ -145,14 +145,16 @@ class BlurDownsampleConfig(Section):
 
     name: Literal["blur_downsample"] = "blur_downsample"
     scale: int = Field(ge=1, le=8, description="decimation; 1 is deblurring")
-    kernels: Literal["gaussian", "bicubic", "file"] = Field("gaussian", description="origin of the kernels")
+    kernels: Literal["gaussian", "bicubic", "drawn", "file"] = Field(
+        "gaussian", description="origin of the kernels; drawn: at random, as training draws its own"
+    )
     width: float = Field(1.6, gt=0, description="standard deviation of the Gaussian kernel, pixels")
     kernels_file: Path | None = Field(
         None, description="kernels, .mat with the cell array `kernels` or .npy (N, h, w), with kernels: file"
     )
     scored: list[Annotated[int, Field(ge=1)]] = Field(
         default_factory=list,
-        description="those of the file that every test image is scored with, by number, from 1; with kernels: file",
+        description="those that every test image is scored with, by number, from 1; with kernels: file or drawn",
     )
     noise: float = Field(0.0, ge=0, le=255, description="standard deviation, grey levels of 255")
     degradation: Literal["float", "usrnet_uint8"] = Field(
@@ -178,8 +180,12 @@ class BlurDownsampleConfig(Section):
 
     @model_validator(mode="after")
     def _file_is_asked_for(self) -> Self:
-        if not (self.kernels == "file") == (self.kernels_file is not None) == bool(self.scored):
-            raise ValueError("`kernels: file`, `kernels_file` and `scored` belong together: give all or none")
+        if (self.kernels == "file") != (self.kernels_file is not None):
+            raise ValueError("`kernels: file` and `kernels_file` belong together: give both or neither")
+        if (self.kernels in ("file", "drawn")) != bool(self.scored):
+            raise ValueError(
+                "`scored` says which of the kernels of a file, or of those drawn: give it there, and there alone"
+            )
         if len(set(self.scored)) < len(self.scored):
             raise ValueError(f"`scored` (={self.scored}) names a kernel twice")
         return self
@@ -207,7 +213,8 @@ class BlurDownsampleConfig(Section):
             self.kernels
         )
         if kernels is None:
-            kernels = f"kernels {', '.join(self.conditions)} of {self.files[0].parent.name}/{self.files[0].name}"
+            origin = f"of {self.files[0].parent.name}/{self.files[0].name}" if self.files else "drawn at random"
+            kernels = f"kernels {', '.join(self.conditions)} {origin}"
         return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, degradation {self.degradation}"
 
     @property

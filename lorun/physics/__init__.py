@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lorun import seeds
 from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, DenoisingConfig, PhysicsConfig
 from lorun.errors import LorunError
 from lorun.physics.base import Operator
@@ -13,7 +14,7 @@ from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix, meas
 from lorun.physics.blur import BlurDownsample
 from lorun.physics.cassi import CASSI, random_mask
 from lorun.physics.denoising import Denoising
-from lorun.physics.kernels import bicubic_kernel, gaussian_kernel, read_kernels
+from lorun.physics.kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, read_kernels
 from lorun.physics.matrices import read_matrix
 
 __all__ = [
@@ -85,6 +86,8 @@ def _build_blur(config: BlurDownsampleConfig, dtype: torch.dtype) -> BlurDownsam
         if last > len(held):
             raise LorunError(f"{config.kernels_file}: holds {len(held)} kernels, `scored` names the number {last}")
         kernels = [held[number - 1] for number in config.scored]
+    elif config.kernels == "drawn":
+        kernels = [drawn_kernel(config.scale, seeds.generator(number, seeds.KERNELS)) for number in config.scored]
     elif config.kernels == "bicubic":
         kernels = [bicubic_kernel(config.scale)]
     else:

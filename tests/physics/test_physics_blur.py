@@ -5,10 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from scipy.io import savemat
 from scipy.ndimage import convolve, zoom
 
+from lorun import seeds
+from lorun.config import BlurDownsampleConfig
 from lorun.errors import LorunError, UnknownName
+from lorun.physics import build_physics
 from lorun.physics.blur import BlurDownsample, enlarged
 from lorun.physics.kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, motion_kernel, read_kernels
 
@@ -213,6 +217,24 @@ def test_drawn_kernels_are_kernels(seed, scale):
         assert float(kernel.min()) >= 0
         assert float(kernel.sum()) == pytest.approx(1)
         assert kernel.shape in {(25, 25), (15, 15)}
+
+
+def test_scored_kernels_may_be_drawn_by_number_and_are_no_kernels_of_training():
+    config = BlurDownsampleConfig(scale=2, kernels="drawn", scored=[3, 1])
+    physics = build_physics(config)
+    again = build_physics(config.model_copy(update={"scored": [1]}))
+    assert physics.conditions == ("3", "1")
+    assert torch.equal(physics.under("1").kernel, again.kernel)
+    assert not torch.equal(physics.under("3").kernel, again.kernel)
+    assert config.heading.startswith("scale 2, kernels 3, 1 drawn at random")
+    trained = [physics.for_training(8, np.random.default_rng([seed, seeds.OPERATOR, 0])).kernel for seed in range(9)]
+    assert not any(torch.equal(kernel, again.kernel) for kernel in trained)
+
+
+@pytest.mark.parametrize(("kernels", "scored"), [("drawn", []), ("gaussian", [1]), ("bicubic", [2])])
+def test_kernels_are_numbered_where_there_are_several(kernels, scored):
+    with pytest.raises(ValidationError, match="`scored` says which of the kernels"):
+        BlurDownsampleConfig(scale=2, kernels=kernels, scored=scored)
 
 
 def test_a_gaussian_has_the_widths_and_the_direction_that_it_is_asked_for():
