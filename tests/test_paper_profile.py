@@ -5,20 +5,21 @@ import torch
 from tiny import PROJECT
 
 from lorun.accounting.account import account
-from lorun.accounting.parameters import count_parameters
 from lorun.config import load_profile
 from lorun.methods import build_system
 from lorun.results.published import lorun_claims
+from lorun.unfolding import build_unfolding
 
 PAPER = load_profile(PROJECT / "config/paper.yaml")
 
 
 @pytest.mark.parametrize(("method", "published"), [("separate", "block9_params_M"), ("lorun", "params_M")])
-def test_sizes_are_within_2_percent_of_the_papers(method, published):
-    experiment = PAPER.experiment("cs", "r25", method, 0)
-    network = count_parameters(build_system(experiment)).network
-    assert network / 1e6 == pytest.approx(lorun_claims("cs")[published], rel=0.02)
-    assert experiment.stages == lorun_claims("cs")["stages"]
+@pytest.mark.parametrize(("task", "setting"), [("cs", "r25"), ("sr", "x2")])
+def test_sizes_are_within_2_percent_of_the_papers(task, setting, method, published):
+    experiment = PAPER.experiment(task, setting, method, 0)
+    network = sum(parameter.numel() for parameter in build_unfolding(experiment).parameters())
+    assert network / 1e6 == pytest.approx(lorun_claims(task)[published], rel=0.02)
+    assert experiment.stages == lorun_claims(task)["stages"]
 
 
 @pytest.mark.parametrize("method", ["separate", "lorun", "ista_net_plus"])
