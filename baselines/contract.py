@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from lorun.errors import LorunError
 from lorun.methods import System
 from lorun.physics import Operator, build_physics
 from lorun.training.step import make_optimizer, training_step
+from lorun.training.weights import load_state, load_weights, save_weights
 
 
 class Kind(NamedTuple):
@@ -225,10 +227,12 @@ def saving(case: Case) -> str | None:
     bound = physics.at(16, 16)
     y = bound(case.images(16, 16))
     network, other = case.build(physics).eval(), case.build(physics, seed=1).eval()
-    with torch.no_grad():
+    with torch.no_grad(), TemporaryDirectory() as folder:
         for parameter in other.parameters():
             parameter.zero_()
-        other.load_state_dict(network.state_dict())
+        path = Path(folder, "weights.safetensors")
+        save_weights(path, network.state_dict(), {})
+        load_state(other, load_weights(path), path)
         _owed(torch.equal(network(y, bound), other(y, bound)), "with the weights of another it gives another estimate")
     return None
 
@@ -282,8 +286,7 @@ def step_bfloat16(case: Case) -> str | None:
 
 def _step(case: Case, precision: Literal["float32", "bfloat16"]) -> str | None:
     physics = case.physics()
-    system: Any = System(case.build(physics, small=True), physics)
-    system = system.to(memory_format=torch.channels_last)
+    system = _system(case.build(physics, small=True), physics)
     config = _TRAINING.model_copy(update={"precision": precision})
     optimizer = make_optimizer(system, config, torch.device("cpu"))
     if optimizer is None:
@@ -319,7 +322,8 @@ def half_precision(case: Case) -> str | None:
 def accounting(case: Case) -> str | None:
     def made() -> tuple[nn.Module, Operator]:
         operator = build_physics(KINDS[case.kind].config)
-        return case.build(operator, small=True), operator.at(16, 16)
+        system = _system(case.build(operator, small=True), operator)
+        return system.network, operator.at(16, 16)
 
     shape = (1, case.channels, 16, 16)
     network, _ = made()
@@ -336,6 +340,12 @@ def accounting(case: Case) -> str | None:
         fake, real = (training_step_bytes(made, shape, _TRAINING, fake=fake) for fake in (True, False))
         _owed(fake == real, f"without memory {fake} bytes of a step are counted, with it {real}")
     return None
+
+
+def _system(network: nn.Module, physics: Operator) -> Any:
+    """As a training has it."""
+    system: Any = System(network, physics)
+    return system.to(memory_format=torch.channels_last)
 
 
 def _trained(network: nn.Module) -> bool:

@@ -122,7 +122,7 @@ def _in_folder(reference: str) -> Place:
     if not folder.is_dir():
         near = " (a baseline's reference is its folder)" if folder.is_file() else ""
         raise LorunError(f"baseline {reference}: no such folder{near}; `lorun new baseline` writes one")
-    _check_files(reference, folder)
+    _check_files(f"baseline {reference}", folder)
     check_name(folder.name)
     if folder.parent == FOLDER:
         raise LorunError(f"baseline {reference} is of the suite's own: call it {folder.name!r}")

@@ -24,12 +24,12 @@ def contract(
 
     Exit status 1 where something is not kept. One baseline takes seconds, all take minutes.
     """
+    from baselines import places
     from baselines.contract import render, report
-    from baselines.places import find, installed_names, own_names
 
-    names = references or [*own_names(), *installed_names()]
+    names = references or [*places.own_names(), *places.installed_names()]
     for reference in names:
-        find(reference)  # a mistyped name is told before minutes are spent on the others
+        places.find(reference)  # a mistyped name is told before minutes are spent on the others
     broken = []
     for reference in names:
         found = report(reference)
