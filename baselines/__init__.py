@@ -7,22 +7,32 @@ A folder `baselines/NAME/` holds
   cannot be used with an operator, or None. A network without trainable parameters is scored without training.
 * `card.yaml`: what `Card` asks for: title, citation, licence, published parameters, what differs from the paper, ...
 
-A trainable one goes through the same loop, patches and budget as the sharing strategies.
+A trainable one goes through the same loop, patches and budget as the sharing strategies. Folders elsewhere and those of
+installed packages are baselines too (`baselines.places`).
 """
 
-from functools import cache
+import sys
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import nn
 
+from baselines.places import FOLDER as FOLDER
+from baselines.places import Place, find, own_names
 from lorun.config import explain
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError
 
-FOLDER = Path(__file__).parent
+if TYPE_CHECKING:
+    from torch import nn
+
+_ASKED = (
+    "class Baseline(nn.Module) with __init__(self, physics, channels), the class method declines(cls, physics, "
+    "channels) and forward(self, y, physics)"
+)
 
 
 class Card(BaseModel):
@@ -55,21 +65,23 @@ class Card(BaseModel):
         return round(self.published_parameters_M * 1e6) - self.published_operator_parameters
 
 
-@cache
 def names() -> list[str]:
-    """Every baseline there is."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/baseline.py"))
+    """Every baseline of this folder."""
+    return own_names()
 
 
-def card(name: str) -> Card:
-    """What `card.yaml` of baseline `name` says.
+def card(reference: str) -> Card:
+    """What `card.yaml` of a baseline says.
 
     Raises:
-        UnknownName: there is no such folder.
+        UnknownName: there is no such baseline.
         LorunError: the card is missing or incomplete; the keys are named.
     """
-    _check(name)
-    path = FOLDER / name / "card.yaml"
+    return read_card(find(reference).folder / "card.yaml")
+
+
+def read_card(path: Path) -> Card:
+    """A card from its file; raises as `card`."""
     try:
         return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -80,22 +92,79 @@ def card(name: str) -> Card:
         raise LorunError(f"{path}: {explain(error, Card.model_fields)}") from error
 
 
-def build(name: str, physics: nn.Module, channels: int) -> nn.Module:
+def load(reference: str) -> Any:
+    """The class `Baseline` of a baseline.
+
+    Raises:
+        UnknownName: there is no such baseline.
+        LorunError: its module cannot be imported, or lacks what is asked of it: the error says what to implement.
+    """
+    place = find(reference)
+    path = place.folder / "baseline.py"
+    try:
+        module = import_module(f"{place.module or _as_package(place)}.baseline")
+    except LorunError:
+        raise
+    except Exception as error:  # whatever the code of another raises
+        raise LorunError(
+            f"{path}: cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
+    baseline = getattr(module, "Baseline", None)
+    lacking = _lacking(baseline)
+    if lacking:
+        raise LorunError(f"{path}: {lacking}. Implement {_ASKED}")
+    return baseline
+
+
+def build(reference: str, physics: "nn.Module", channels: int) -> "nn.Module":
     """A fresh baseline for `physics` and images of `channels` channels.
 
     Raises:
-        UnknownName: there is no such folder.
-        LorunError: the baseline declines this physics; the reason is given.
+        UnknownName: there is no such baseline.
+        LorunError: its code is not what is asked of it; it declines this physics, and the reason is given.
     """
-    _check(name)
-    baseline: Any = import_module(f"baselines.{name}.baseline").Baseline
+    baseline = load(reference)
     reason = baseline.declines(physics, channels)
     if reason is not None:
-        raise LorunError(f"baseline {name} cannot be used here: {reason}")
+        raise LorunError(f"baseline {reference} cannot be used here: {reason}")
     network: nn.Module = baseline(physics, channels)
     return network
 
 
-def _check(name: str) -> None:
-    if name not in names():
-        raise UnknownName("baseline", name, names())
+def _lacking(baseline: Any) -> str | None:
+    """What a class lacks of a baseline."""
+    from torch import nn
+
+    if baseline is None:
+        return "there is no `Baseline`"
+    if not isinstance(baseline, type) or not issubclass(baseline, nn.Module):
+        return f"`Baseline` (={baseline!r}) is no subclass of torch.nn.Module"
+    if not callable(getattr(baseline, "declines", None)):
+        return "`Baseline` has no class method `declines`"
+    if baseline.forward is nn.Module.forward:
+        return "`Baseline` has no `forward`"
+    return None
+
+
+def _as_package(place: Place) -> str:
+    """Import a folder from anywhere as a package of its own, so that its modules can import each other with a dot.
+
+    Two folders of one name are two packages, and none is in the way of an installed one.
+    """
+    name = f"_lorun_outside_{place.digest}_{place.name}"
+    if name in sys.modules:
+        return name
+    init = place.folder / "__init__.py"
+    module = ModuleType(name)
+    module.__path__ = [str(place.folder)]
+    if init.is_file():
+        spec: Any = spec_from_file_location(name, init, submodule_search_locations=[str(place.folder)])
+        module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        if init.is_file():
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return name

@@ -35,7 +35,7 @@ def build_system(experiment: Experiment) -> System:
     """The freshly initialised system of an experiment; the physics is not fitted yet.
 
     Raises:
-        UnknownName: the method is neither a strategy nor a folder of baselines/.
+        UnknownName: the method is neither a strategy nor a baseline.
         LorunError: the baseline declines this physics.
     """
     physics = build_physics(experiment.physics)
@@ -47,7 +47,7 @@ def build_system(experiment: Experiment) -> System:
 
             network = build_unfolding(experiment)
         else:
-            network = baselines.build(experiment.method, physics, experiment.data.channels)
+            network = baselines.build(experiment.baseline, physics, experiment.data.channels)
     # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights in it
     # whatever it is here, so that LoRun alone does not show the difference (results/bench/loop.csv).
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

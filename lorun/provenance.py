@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
@@ -20,7 +21,8 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     """What every row of a result carries: one flat mapping of strings, numbers and truth values.
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
-    the code differ from it (results and texts do not count).
+    the code differ from it (results and texts do not count). `versions` ends with the digest and the place of a
+    baseline that is not of this repository, as in "my_net=3f9a1c0b7d2e@../my_net".
     """
     commit, dirty = revision()
     return {
@@ -29,11 +31,19 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "commit": commit,
         "dirty": dirty,
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
-        "versions": versions(),
+        "versions": " ".join([versions(), *_outside(experiment)]),
         "python": platform.python_version(),
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
     }
+
+
+def _outside(experiment: Experiment) -> list[str]:
+    """What the commit of this code does not say: which code a baseline from elsewhere is, and where it was found."""
+    outside = experiment.outside
+    if outside is None:
+        return []
+    return [f"{experiment.method}={outside.digest}@{quote(outside.package or outside.reference)}"]
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> str:

@@ -35,7 +35,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     # An algorithm that stops when it has converged has no course without values.
     fake = not getattr(system.network, "data_dependent", False)
     on_cpu = experiment.model_copy(update={"training": at_precision(experiment.training, torch.device("cpu"))})
-    steps = predict_steps(on_cpu, said.batch, said.patch) if parameters.trainable else {}
+    steps = predict_steps(on_cpu, said.batch, said.patch, fake=fake) if parameters.trainable else {}
     recompute = _as_trained(experiment, steps) if steps else None
     record: dict[str, Any] = {
         "task": experiment.task,

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedFakeTensorException,
     UnsupportedOperatorException,
 )
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from lorun.errors import LorunError
 
@@ -49,10 +50,30 @@ def fake_tensors() -> Iterator[None]:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     mode.fake_tensor_converter = _Converter()
     try:
-        with mode, _copied_whole():
+        with mode, _copied_whole(), _parameters_not_constant(mode.fake_tensor_converter):
             yield
     except _VALUES_NEEDED as error:
         raise LorunError(f"cannot run on fake tensors, which have no values: {error}") from error
+
+
+@contextmanager
+def _parameters_not_constant(converter: FakeTensorConverter) -> Iterator[None]:
+    """Inside, a parameter made of a number, as `nn.Parameter(torch.tensor(0.5))`, is one like all others.
+
+    PyTorch keeps the value of such a tensor, and weak references to it, on which ``module.to(...)`` fails.
+    """
+
+    def forget(module: nn.Module, name: str, parameter: Any) -> None:
+        constant = getattr(parameter, "constant", None) if isinstance(parameter, FakeTensor) else None
+        if constant is not None:
+            converter.invalidate_constant_aliases(constant)
+            converter.tensor_memo.clear()
+
+    hook = register_module_parameter_registration_hook(forget)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

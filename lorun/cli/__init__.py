@@ -10,7 +10,9 @@ import typer
 from lorun import __version__
 from lorun.cli.adapters import Library, adapters_app
 from lorun.cli.bench import bench
+from lorun.cli.contract import contract
 from lorun.cli.data import Data, data_app
+from lorun.cli.new import new_app
 from lorun.config import Experiment, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
@@ -28,7 +30,9 @@ config_app = typer.Typer(help="Profiles.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
+app.add_typer(new_app, name="new")
 app.command()(bench)
+app.command()(contract)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]

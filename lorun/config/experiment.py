@@ -34,6 +34,26 @@ class BaseConfig(Section):
     training: TrainingConfig | None = _IF_ANOTHER_TASK
 
 
+class OutsideCode(Section):
+    """Where a baseline is that is not of this repository, and which code that is."""
+
+    reference: str = Field(description="as a profile says it: the path of a folder, or the name of an entry point")
+    package: str | None = Field(description="name and version of the installed package that it is of, if it is")
+    digest: str = Field(description="hash of the code, see `baselines.places.Place.digest`")
+
+
+def outside_code(reference: str) -> OutsideCode | None:
+    """That of a baseline; None for one of the suite's own. Raises as `baselines.places.find`."""
+    from baselines.places import find  # baselines are built on the configuration
+
+    place = find(reference)
+    return OutsideCode(reference=reference, package=place.package, digest=place.digest) if place.outside else None
+
+
+# What a run's folder is named by is the code, wherever it lies.
+_PLACE = {"outside": {"reference", "package"}}
+
+
 class Experiment(Section):
     """One training and everything measured on it: a (task, setting, method, seed), fully resolved."""
 
@@ -55,6 +75,11 @@ class Experiment(Section):
         exclude_if=lambda base: base is None,  # absent, so that hashes are those of before there was such a thing
         description="where the base of lorun_transfer or frozen comes from; None where it is of the same setting",
     )
+    outside: OutsideCode | None = Field(
+        None,
+        exclude_if=lambda outside: outside is None,  # as for `base`
+        description="the code of a baseline that is not of this repository; None for all others",
+    )
 
     @property
     def key(self) -> str:
@@ -62,11 +87,11 @@ class Experiment(Section):
         return _digest(self._shapes_weights())[:_KEY_LENGTH]
 
     def _shapes_weights(self) -> dict[str, Any]:
-        left_out = {"task", "setting", "evaluation", "accounting"}
+        left_out: dict[str, Any] = {**dict.fromkeys(("task", "setting", "evaluation", "accounting"), True), **_PLACE}
         # What is not set is left out too: an option that a later version adds does not change the keys of today.
         said = self.model_dump(mode="json", exclude=left_out, exclude_none=True)
         if self.weights is not None:
-            return {part: said[part] for part in ("method", "physics", "weights")}
+            return {part: said[part] for part in ("method", "physics", "weights", "outside") if part in said}
         said["data"].pop("test")
         if self.base is not None:
             del said["base"]["setting"]  # a name
@@ -113,7 +138,7 @@ class Experiment(Section):
     @property
     def config_hash(self) -> str:
         """Hash of the whole experiment, measures included; options that came later show only where they are used."""
-        said = self.model_dump(mode="json")
+        said = self.model_dump(mode="json", exclude=_PLACE)
         for option in ("recompute", "memory_budget"):
             if said["training"][option] == TrainingConfig.model_fields[option].default:
                 del said["training"][option]
@@ -122,9 +147,15 @@ class Experiment(Section):
     @property
     def account_key(self) -> str:
         """Hash of what can change an account: the sizes and how a step is made, whatever the data, seed and budget."""
-        sizes = self.model_dump(mode="json", exclude={"seed", "training", "weights", "evaluation", "data", "base"})
+        left_out = dict.fromkeys(("seed", "training", "weights", "evaluation", "data", "base"), True)
+        sizes = self.model_dump(mode="json", exclude={**left_out, **_PLACE})
         step = self.training.model_dump(mode="json", include=_SHAPE_A_STEP)
         return _digest({**sizes, "channels": self.data.channels, "step": step})[:_KEY_LENGTH]
+
+    @property
+    def baseline(self) -> str:
+        """What finds the method where it is a baseline (see `baselines.places`)."""
+        return self.method if self.outside is None else self.outside.reference
 
     @property
     def name(self) -> str:

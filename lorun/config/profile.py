@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
-from lorun.config.experiment import BaseConfig, Experiment
+from lorun.config.experiment import BaseConfig, Experiment, outside_code
 from lorun.config.methods import FROZEN, PRETRAIN, TRANSFER, Strategy
 from lorun.config.network import (
     CNNConfig,
@@ -42,7 +42,10 @@ class TaskConfig(Section):
         None, description="task of the profile that base_setting is a setting of; by default it is one of this task"
     )
     strategies: list[Strategy] = Field(default_factory=list)
-    baselines: list[str] = Field(default_factory=list, description="folders of baselines/")
+    baselines: list[str] = Field(
+        default_factory=list,
+        description="folders of baselines/, paths of other folders (with a slash), or entry points of packages",
+    )
     weights: dict[str, dict[str, Path]] = Field(
         default_factory=dict,
         description="baseline -> setting -> file of released weights that it takes instead of a training; it then runs "
@@ -77,6 +80,17 @@ class TaskConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _baselines_are_there(self) -> Self:
+        from baselines.places import find  # baselines are built on the configuration
+
+        for reference in self.baselines:
+            try:
+                find(reference)
+            except LorunError as error:
+                raise ValueError(f"`baselines`: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         if not self.methods:
             raise ValueError("give `strategies` or `baselines`")
@@ -86,6 +100,9 @@ class TaskConfig(Section):
             unknown = set(settings) - set(self.settings)
             if unknown:
                 raise ValueError(f"`weights` and `only` of `{method}` name no settings of the task: {sorted(unknown)}")
+        twice = sorted({method for method in self.methods if self.methods.count(method) > 1})
+        if twice:
+            raise ValueError(f"two methods have one name: {', '.join(twice)}")
         trained = set(self.weights) & set(self.strategies)
         if trained:
             raise ValueError(f"released weights are for baselines, not for {sorted(trained)}")
@@ -130,7 +147,13 @@ class TaskConfig(Section):
 
     @property
     def methods(self) -> list[str]:
-        return [*self.strategies, *self.baselines]
+        from baselines.places import name_of
+
+        return [*self.strategies, *map(name_of, self.baselines)]
+
+    def reference_of(self, baseline: str) -> str:
+        """What finds the code of a baseline of the task, see `baselines.places`."""
+        return self.baselines[self.methods.index(baseline) - len(self.strategies)]
 
 
 class Profile(Section):
@@ -203,6 +226,7 @@ class Profile(Section):
             training=chosen.training.for_method(method),
             weights=chosen.weights.get(method, {}).get(setting),
             base=self._base_of(chosen, setting) if method in (TRANSFER, FROZEN) else None,
+            outside=None if method in (*chosen.strategies, PRETRAIN) else outside_code(chosen.reference_of(method)),
             **{
                 part: getattr(chosen, part)
                 for part in ("data", "denoiser", "unfolding", "lora", "evaluation", "accounting")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import baselines
+from baselines.places import name_of
 from lorun.config import (
     AccountingConfig,
     BlockCSConfig,
@@ -20,6 +21,7 @@ from lorun.config import (
     UNetConfig,
     UnfoldingConfig,
 )
+from lorun.config.experiment import outside_code
 from lorun.data.checksums import md5_of_bytes, read_bytes
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
@@ -47,6 +49,7 @@ def evaluate_files(
     """Rows of a baseline on a folder of images, one per image, protocol and metric.
 
     Args:
+        method: what finds the baseline: its name, or the path of its folder (see `baselines.places`).
         weights: released weights; None for a baseline without parameters.
         matrix: Phi, m x n with n the pixels of a block (.npy, or .mat with `phi`); None where the weights hold it.
         initial: the initial estimate: "adjoint", "pseudo_inverse", or a file with an n x m matrix (.npy, or .mat with
@@ -64,7 +67,7 @@ def evaluate_files(
     experiment = Experiment(
         task="cs",
         setting=f"{physics.ratio:.4g}%",
-        method=method,
+        method=name_of(method),
         seed=0,
         physics=physics,
         weights=weights,
@@ -75,6 +78,7 @@ def evaluate_files(
         unfolding=UnfoldingConfig(),
         lora=LoraConfig(),
         accounting=AccountingConfig(),
+        outside=outside_code(method),
     )
     system = build_system(experiment)
     if weights is not None:

@@ -50,7 +50,7 @@ def summarise(
                 "protocol": protocol,
                 "method": method,
                 **_scores(groups.get((task_name, setting, dataset, protocol, method), nothing)),
-                "parameters_published": _published_parameters(task_name, method, account),
+                "parameters_published": _published_parameters(task_name, task, method, account),
                 **{name: account.get(name) for name in COUNTS},
             }
         )
@@ -175,17 +175,17 @@ def _worst(statuses: list[str]) -> str:
     return "completed" if statuses else "not_run"
 
 
-def _published_parameters(task: str, method: str, account: Mapping[str, Any]) -> int | None:
+def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[str, Any]) -> int | None:
     """Parameters that the source of `method` reports, where it speaks of as many stages; without the operator."""
     millions = None
-    said = lorun_claims(task)
+    said = lorun_claims(name)
     if method in STRATEGIES:
         if account.get("stages") == said["stages"]:
             millions = {"lorun": said.get("params_M"), "separate": said.get("block9_params_M")}.get(method)
     else:
         import baselines
 
-        return baselines.card(method).published_network_parameters
+        return baselines.card(task.reference_of(method)).published_network_parameters
     return None if millions is None else round(millions * 1e6)
 
 

@@ -101,7 +101,7 @@ def _import(experiment: Experiment, weights: Path, runs: Path, data: Path) -> Ou
     system = build_system(experiment)
     if experiment.physics.fitted:
         _fit(system, experiment, load_dataset(data, experiment.data.train, "train", experiment.data.channels))
-    load_released(system, experiment.method, weights)
+    load_released(system, experiment.baseline, weights)
     save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})
     md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
     outcome = released_outcome(experiment, md5s)

@@ -18,8 +18,14 @@ from lorun.files import write_atomically
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Write a state dict with a few strings `about` it, atomically."""
+    """Write a state dict with a few strings `about` it, atomically. What has two names is written under both."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        if place in seen:  # safetensors refuses tensors that share memory
+            tensors[name] = tensor.clone()
+        seen.add(place)
     # One entry: safetensors writes several in an order that differs each time.
     data = save(tensors, metadata={"about": json.dumps(dict(about), sort_keys=True)})
     write_atomically(path, lambda part: part.write_bytes(data))

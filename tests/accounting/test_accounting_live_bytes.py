@@ -329,6 +329,22 @@ def test_modules_may_be_moved_and_loaded_while_built():
     assert training_step_bytes(build, (1, 1, 8, 8)).parameters == 25 * FLOAT
 
 
+def test_a_parameter_made_of_a_number_may_be_moved_too():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = nn.Parameter(torch.tensor(0.5))
+            self.gains = nn.ParameterList([self.gain])
+
+        def forward(self, y, physics):
+            return self.gain * y
+
+    def build():
+        return Scaled().to(memory_format=torch.channels_last), Doubling()
+
+    assert inference_bytes(build, (1, 1, 8, 8)) == inference_bytes(build, (1, 1, 8, 8), fake=False)
+
+
 def test_global_random_numbers_are_not_used():
     state = torch.get_rng_state()
     training_step_bytes(two_convolutions, (1, 1, 8, 8))

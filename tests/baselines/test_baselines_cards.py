@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 import baselines
+from baselines import places
 from lorun.errors import LorunError
 
 
@@ -13,11 +14,8 @@ from lorun.errors import LorunError
 def folder(tmp_path, monkeypatch):
     """A copy of one baseline, in a folder of baselines of its own."""
     shutil.copytree(baselines.FOLDER / "ista_net", tmp_path / "ista_net")
-    monkeypatch.setattr(baselines, "FOLDER", tmp_path)
-    baselines.names.cache_clear()
-    yield tmp_path / "ista_net"
-    monkeypatch.undo()
-    baselines.names.cache_clear()
+    monkeypatch.setattr(places, "FOLDER", tmp_path)
+    return tmp_path / "ista_net"
 
 
 def rewrite(folder, change):

@@ -1,98 +1,39 @@
-"""What every baseline owes to the rest of the suite, for every kind of operator that it does not decline."""
+"""Every baseline keeps the contract, and what does not keep it is found."""
 
-from importlib import import_module
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from deepinv.physics import Inpainting
 
 import baselines
-from lorun.accounting import inference_bytes, reconstruction_flops, training_step_bytes
-from lorun.config import BlockCSConfig, CASSIConfig, TrainingConfig
+from baselines import contract
+from baselines.contract import CHECKS, KINDS, Case, Subject, targets
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import System
-from lorun.physics import build_physics
-from lorun.training.step import make_optimizer, training_step
 
-CONFIGS = {"block_cs": BlockCSConfig(ratio=25, block=8), "cassi": CASSIConfig(bands=4, mask_side=64)}
-CHANNELS = {"block_cs": [1, 3], "cassi": [4]}
-PUBLISHED_CHANNELS = {"block_cs": 1, "cassi": 28}
-"""What the published parameters are counted for."""
-
-STEPS = {"block_cs": 20, "cassi": 60}
-FALLEN = {"block_cs": 0.9, "cassi": 0.2}
-"""Steps on one patch, and to which part of the first loss they must bring it."""
-
-TRAINING = TrainingConfig(steps=2, phase1_steps=1)
+SUBJECTS = {name: Subject(name) for name in baselines.names()}
+OWED = [(name, check, of) for name, subject in SUBJECTS.items() for check in CHECKS for of in targets(check, subject)]
 
 
-def make_physics(kind):
-    operator = build_physics(CONFIGS[kind])
-    operator.fit(lambda side, count: [torch.rand(200, 64)])
-    return operator
+def named(owed):
+    name, check, case = owed
+    return f"{name}-{check.name}" + ("" if case is None else f"-{case}")
 
 
-def reason(name, kind, channels):
-    """Why a baseline declines."""
-    return import_module(f"baselines.{name}.baseline").Baseline.declines(make_physics(kind), channels)
-
-
-EVERY = [(name, kind, channels) for name in baselines.names() for kind in CONFIGS for channels in CHANNELS[kind]]
-DECLINED = {case: why for case in EVERY if (why := reason(*case)) is not None}
-TAKEN = [case for case in EVERY if case not in DECLINED]
-
-
-def named(case):
-    return "-".join(map(str, case))
-
-
-@pytest.fixture(params=[case for case in TAKEN if case[2] == CHANNELS[case[1]][0]], ids=named)
-def case(request):
-    return request.param
-
-
-@pytest.fixture
-def name(case):
-    return case[0]
-
-
-@pytest.fixture
-def channels(case):
-    return case[2]
-
-
-@pytest.fixture
-def physics(case):
-    return make_physics(case[1])
-
-
-def build(name, physics, channels):
-    torch.manual_seed(0)
-    return baselines.build(name, physics, channels)
-
-
-def images(channels, height, width, batch=2):
-    return torch.rand(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
-
-
-def trainable(network):
-    return [parameter for parameter in network.parameters() if parameter.requires_grad]
+@pytest.mark.parametrize("owed", OWED, ids=named)
+def test_every_baseline_keeps(owed):
+    name, check, case = owed
+    not_applicable = check.run(case or SUBJECTS[name])
+    if not_applicable is not None:
+        pytest.skip(not_applicable)
 
 
 def test_there_are_baselines_for_every_kind_of_operator():
-    taken = {(name, kind) for name, kind, _ in TAKEN}
-    assert {("linear_mmse", "block_cs"), ("ista_net_plus", "block_cs")} <= taken
+    taken = {(name, case.kind) for name, subject in SUBJECTS.items() for case in subject.taken}
+    assert {("linear_mmse", "block_cs"), ("ista_net_plus", "block_cs"), ("first_estimate", "blur_downsample")} <= taken
     assert {(name, "cassi") for name in ("gap_tv", "gap_net", "dauhst", "rdluf", "total_variation")} <= taken
-    assert {name for name, _ in taken} == set(baselines.names())
-
-
-@pytest.mark.parametrize("case", DECLINED, ids=named)
-def test_what_a_baseline_declines_is_refused_with_the_reason(case):
-    name, kind, channels = case
-    with pytest.raises(LorunError) as error:
-        baselines.build(name, make_physics(kind), channels)
-    assert str(error.value) == f"baseline {name} cannot be used here: {DECLINED[case]}"
+    assert {kind for _, kind in taken} == set(KINDS)
 
 
 @pytest.mark.parametrize(
@@ -105,153 +46,11 @@ def test_what_a_baseline_declines_is_refused_with_the_reason(case):
     ],
 )
 def test_reasons(name, kind, words):
-    assert reason(name, kind, CHANNELS[kind][0]) == words
+    assert Case(name, kind, KINDS[kind].channels[0]).declined() == words
 
 
 def test_scenes_of_another_number_of_bands_are_declined():
-    assert reason("gap_net", "cassi", 28) == "the snapshot has 4 bands, images have 28 channels"
-
-
-@pytest.mark.parametrize("name", baselines.names())
-def test_card_is_complete(name):
-    card = baselines.card(name)
-    assert card.title
-    assert card.licence
-    taken = {kind for other, kind, _ in TAKEN if other == name}
-    assert {{"cs": "block_cs"}.get(task, task) for task in card.tasks} & CONFIGS.keys() == taken
-
-
-@pytest.mark.parametrize("case", TAKEN, ids=named, indirect=True)
-def test_estimates_have_the_shape_of_the_image(name, physics, channels):
-    network = build(name, physics, channels)
-    for size in [(16, 16), (24, 8), (17, 23)]:
-        x = images(channels, *size)
-        bound = physics.at(*size)
-        assert network(bound(x), bound).shape == x.shape
-
-
-def test_gradients_reach_every_trainable_parameter(name, physics, channels):
-    network = build(name, physics, channels)
-    x = images(channels, 40, 40)  # large enough for windows to attend to each other
-    bound = physics.at(40, 40)
-    estimate = network(bound(x), bound)
-    if not trainable(network):
-        assert not estimate.requires_grad
-        return
-    (estimate - x).square().mean().backward()
-    for parameter_name, parameter in network.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, parameter_name
-            assert parameter.grad.abs().sum() > 0, parameter_name
-
-
-def test_is_deterministic_and_survives_saving(name, physics, channels):
-    x = images(channels, 16, 16)
-    network, other = build(name, physics, channels), build(name, physics, channels)
-    bound = physics.at(16, 16)
-    estimate = network(bound(x), bound)
-    assert torch.equal(estimate, other(bound(x), bound))
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.zero_()
-    other.load_state_dict(network.state_dict())
-    assert torch.equal(estimate, other(bound(x), bound))
-
-
-def test_images_of_a_batch_do_not_see_each_other(case, channels):
-    physics = build_physics(CONFIGS[case[1]], torch.float64)
-    physics.fit(lambda side, count: [torch.rand(200, 64, dtype=torch.float64)])
-    network = build(case[0], physics, channels).double()
-    bound = physics.at(16, 16)
-    y = bound(images(channels, 16, 16).double())
-    estimate = network(y, bound)
-    assert estimate.dtype == torch.float64
-    torch.testing.assert_close(network(y[1:], bound), estimate[1:])
-
-
-def small(name, physics, channels):
-    """With three stages where it can have fewer than the published ones."""
-    torch.manual_seed(0)
-    baseline = import_module(f"baselines.{name}.baseline").Baseline
-    shrinks = "stages" in baseline.__init__.__code__.co_varnames
-    return baseline(physics, channels, stages=3) if shrinks else baseline(physics, channels)
-
-
-def test_overfits_one_patch(case, name, physics, channels):
-    network = small(name, physics, channels)
-    if not trainable(network):
-        pytest.skip("nothing is trained")
-    ramp = torch.linspace(0, 1, 16)
-    phase = torch.arange(channels)[:, None, None]
-    x = (0.5 + 0.4 * torch.sin(6 * ramp[:, None] * ramp + phase))[None]
-    bound = physics.at(16, 16)
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-4)
-    losses = []
-    for _ in range(STEPS[case[1]]):
-        optimizer.zero_grad()
-        loss = (network(bound(x), bound) - x).square().mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < FALLEN[case[1]] * losses[0]
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_training_step_moves_the_weights_by_a_finite_amount(name, physics, channels, precision):
-    system = System(small(name, physics, channels), physics).to(memory_format=torch.channels_last)
-    config = TRAINING.model_copy(update={"precision": precision})
-    optimizer = make_optimizer(system, config, torch.device("cpu"))
-    if optimizer is None:
-        pytest.skip("nothing is trained")
-    for group in optimizer.param_groups:
-        group["lr"] = 1e-3
-    before = [parameter.clone() for parameter in trainable(system)]
-    bound = physics.for_training(40, np.random.default_rng(0))
-    loss = training_step(system, bound, images(channels, 40, 40), optimizer, config)
-    assert loss.isfinite()
-    after = trainable(system)
-    assert all(parameter.isfinite().all() for parameter in after)
-    assert not any(torch.equal(*pair) for pair in zip(before, after, strict=True) if pair[0].ndim > 1)
-
-
-def test_half_precision_changes_the_estimate_by_little(name, physics, channels):
-    network = small(name, physics, channels)
-    bound = physics.at(16, 16)
-    y = bound(images(channels, 16, 16))
-    with torch.no_grad():
-        exact = network(y, bound)
-        with torch.autocast("cpu", torch.bfloat16):
-            rounded = network(y, bound)
-    assert (rounded.float() - exact).square().mean().sqrt() < 0.02 * exact.square().mean().sqrt()
-
-
-def test_is_accounted_for_without_memory(case, name, channels):
-    def made():
-        operator = build_physics(CONFIGS[case[1]])
-        return small(name, operator, channels), operator.at(16, 16)
-
-    shape = (1, channels, 16, 16)
-    network, _ = made()
-    if getattr(network, "data_dependent", False):
-        assert inference_bytes(made, shape, fake=False).total > 0
-        return
-    assert reconstruction_flops(made, shape) == reconstruction_flops(made, shape, fake=False)
-    assert inference_bytes(made, shape) == inference_bytes(made, shape, fake=False)
-    if trainable(network):
-        assert training_step_bytes(made, shape, TRAINING) == training_step_bytes(made, shape, TRAINING, fake=False)
-
-
-@pytest.mark.parametrize("name", baselines.names())
-def test_parameters_are_within_2_percent_of_the_published_ones_or_the_card_says_why(name):
-    card = baselines.card(name)
-    if card.published_parameters_M is None:
-        return
-    kind = next(kind for other, kind, _ in TAKEN if other == name)
-    channels = PUBLISHED_CHANNELS[kind]
-    config = CASSIConfig(bands=channels, mask_side=8) if kind == "cassi" else CONFIGS[kind]
-    ours = sum(p.numel() for p in build(name, build_physics(config), channels).parameters())
-    off = abs(ours - card.published_network_parameters) / (1e6 * card.published_parameters_M)
-    assert (off <= 0.02) == (card.parameters_differ is None), f"{off:.1%} off"
+    assert Case("gap_net", "cassi", 28).declined() == "the snapshot has 4 bands, images have 28 channels"
 
 
 def test_a_physics_that_a_baseline_declines_gives_the_reason():
@@ -263,4 +62,150 @@ def test_a_physics_that_a_baseline_declines_gives_the_reason():
 
 def test_unknown_baseline_suggests_the_near_one():
     with pytest.raises(UnknownName, match="Did you mean 'ista_net_plus'"):
-        baselines.build("ista_net_pluss", make_physics("block_cs"), 1)
+        baselines.load("ista_net_pluss")
+
+
+# A network that keeps the contract, and ways not to.
+
+NETWORK = """\
+import torch
+from torch import nn
+from lorun.unfolding import initial_estimate
+from lorun.physics import BlockCS
+
+class Baseline(nn.Module):
+    def __init__(self, physics, channels):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, channels, 3, padding=1))
+
+    @classmethod
+    def declines(cls, physics, channels):
+        return None if isinstance(physics, BlockCS) else f"{type(physics).__name__} has no blocks"
+
+    def forward(self, y, physics):
+        x = initial_estimate(y, physics)
+        return x + self.net(x).to(x.dtype)
+"""
+RETURNED = "return x + self.net(x).to(x.dtype)"
+SUPER = "super().__init__()\n"
+REASON = 'f"{type(physics).__name__} has no blocks"'
+TAKEN = f"None if isinstance(physics, BlockCS) else {REASON}"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., str]:
+    """A baseline outside the suite: the network with a part of its text replaced; returns its reference."""
+
+    def written(old: str = "", new: str = "") -> str:
+        assert old in NETWORK
+        folder = tmp_path / "planted"
+        folder.mkdir(exist_ok=True)
+        (folder / "baseline.py").write_text(NETWORK.replace(old, new) if old else NETWORK)
+        card = (baselines.FOLDER / "ista_net_plus/card.yaml").read_text()
+        (folder / "card.yaml").write_text(card.split("released_names")[0].replace("0.34", "null"))
+        return str(folder)
+
+    return written
+
+
+def broken(reference: str) -> dict[str, str]:
+    """Checks that fail -> why."""
+    return {
+        finding.check.name: str(finding.why) for finding in contract.examine(reference) if finding.verdict == "failed"
+    }
+
+
+def test_a_network_that_keeps_the_contract_passes(written):
+    assert broken(written()) == {}
+
+
+RETURNS = {
+    "return (x + self.net(x))[..., 1:]": ("shapes", "16, 16) come back as ("),
+    "return x.tolist()": ("shapes", "no tensor, but list"),
+    "raise KeyError('sigma')": ("shapes", "KeyError: 'sigma' (baseline.py, line 17)"),
+    "return x + self.net(x) * (1 + torch.rand(()))": ("deterministic", "two networks of one seed"),
+    "self.net[0].bias.data += 0.1; return x + self.net(x)": ("deterministic", "one network gives different estimates"),
+    "return x + self.net(x - x.mean())": ("batches", "an image alone comes out"),
+    "return (x + self.net(x)).float()": ("batches", "an estimate in torch.float32"),
+    "return x + 1e-12 * self.net(x)": ("overfitting", "20 steps on one patch bring the loss"),
+    "return x + self.net(x) / 0": ("step_float32", "the loss is"),
+    "return x + 0 * self.net(x)": ("step_bfloat16", "does not move network.net.0.weight, network.net.2.weight"),
+    "return (x + 10 + self.net(x)) @ torch.eye(x.shape[-1]).to(x) - 10": ("half_precision", "off in bfloat16"),
+    "return x * (1 + 0 * x.mean().item()) + self.net(x)": ("accounting", "cannot run on fake tensors"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")
+@pytest.mark.parametrize("returned", RETURNS)
+def test_an_estimate_that_breaks_the_contract_is_found(written, returned):
+    check, why = RETURNS[returned]
+    assert why in broken(written(RETURNED, returned))[check]
+
+
+MADE = {
+    "self.dead = nn.Parameter(torch.ones(3))": ("gradients", "reaches dead"),
+    "torch.seed()": ("deterministic", "two networks of one seed"),
+    "self.net_of_nobody = torch.rand(()); self.register_forward_hook(lambda s, i, x: x * s.net_of_nobody)": (
+        "saving",
+        "another estimate",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", MADE)
+def test_a_network_that_is_made_wrong_is_found(written, line):
+    check, why = MADE[line]
+    assert why in broken(written(SUPER, f"{SUPER}        {line}\n"))[check]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "check", "why"),
+    [
+        (TAKEN, "'not today'", "declines", "it declines every kind"),
+        (REASON, "''", "declines", "no reason in one line"),
+        (TAKEN, "None", "card", "tasks cs, `declines` lets through cassi, cs, sr"),
+        ("class Baseline(", "class Net(", "loads", "there is no `Baseline`. Implement class Baseline"),
+        ("class Baseline(nn.Module)", "class Baseline", "loads", "no subclass of torch.nn.Module"),
+        ("def declines", "def refuses", "loads", "has no class method `declines`"),
+        ("def forward", "def reconstruct", "loads", "has no `forward`"),
+        ("import torch\n", "import torch, nothing_of_the_kind\n", "loads", "cannot be imported: ModuleNotFoundError"),
+        ("import torch\n", "import torch)\n", "loads", "cannot be imported: SyntaxError"),
+    ],
+)
+def test_a_class_that_is_not_what_is_asked_for_is_found(written, old, new, check, why):
+    assert why in broken(written(old, new))[check]
+
+
+def test_parameters_far_from_the_published_ones_are_found(written):
+    card = Path(written(), "card.yaml")
+    said = card.read_text()
+    for published, found in [("0.000153", False), ("0.5", True)]:  # 8 * 9 + 8 + 8 * 9 + 1
+        card.write_text(said.replace("published_parameters_M: null", f"published_parameters_M: {published}"))
+        assert ("published_parameters" in broken(str(card.parent))) == found
+    card.write_text(card.read_text() + "\nparameters_differ: it is another network\n")
+    assert "published_parameters" not in broken(str(card.parent))
+
+
+def test_the_report_names_checks_reasons_and_what_to_implement(written):
+    found = contract.report(written(RETURNED, "return (x + self.net(x)).float()"))
+    text = contract.render(found)
+    assert [finding.check.name for finding in found.broken] == ["batches"]
+    assert "1 FAILED" in text
+    assert "declines cassi-4: CASSI has no blocks" in text
+    assert "implement: no mean over the batch; constants as buffers" in text
+
+
+def test_a_baseline_that_does_not_load_has_a_report_too(written):
+    text = contract.render(contract.report(written("class Baseline(nn.Module)", "class Net(nn.Module)")))
+    assert "loads                 FAILED" in text
+    assert "implement: a folder with card.yaml and baseline.py" in text
+
+
+def test_a_folder_without_a_card_is_refused(written):
+    reference = written()
+    Path(reference, "card.yaml").unlink()
+    with pytest.raises(LorunError, match=r"planted/ has no card.yaml. A baseline is a folder with baseline.py"):
+        contract.report(reference)
+    shutil.rmtree(reference)
+    with pytest.raises(LorunError, match="no such folder; `lorun new baseline` writes one"):
+        contract.report(reference)

@@ -195,7 +195,8 @@ def test_a_baseline_that_is_not_there(
 ) -> None:
     profile = rewritten(lambda said: task(said)["baselines"].append("linear_nmse"))
     said = error(*options("train", config=profile, method="linear_nmse"))
-    assert said.startswith("unknown baseline 'linear_nmse'. Did you mean 'linear_mmse'? Choices: ")
+    words = "`tasks.cs`: `baselines`: unknown baseline 'linear_nmse'. Did you mean 'linear_mmse'? Choices: "
+    assert said.startswith(f"{profile}: {words}")
 
 
 def test_data_that_is_missing(error: Callable[..., str], options: Callable[..., list[object]]) -> None:

@@ -53,6 +53,18 @@ def assert_refused(load, path: Path) -> None:
     assert "weights_only" not in str(refused.value)  # torch's advice: to load it all the same
 
 
+def test_a_tensor_of_two_names_is_written_under_both(tmp_path: Path) -> None:
+    shared = torch.arange(4.0)
+    save_weights(tmp_path / "w.safetensors", {"a": shared, "b": shared, "part": shared[1:], "c": torch.zeros(2)}, {})
+    found = load_weights(tmp_path / "w.safetensors")
+    assert {name: value.tolist() for name, value in found.items()} == {
+        "a": [0, 1, 2, 3],
+        "b": [0, 1, 2, 3],
+        "part": [1, 2, 3],
+        "c": [0, 0],
+    }
+
+
 def test_a_checkpoint_comes_back_as_it_was(checkpoint: Path) -> None:
     loaded = load_checkpoint(checkpoint)
     assert torch.equal(loaded.pop("system")["w"], CHECKPOINT["system"]["w"])

@@ -1,0 +1,39 @@
+"""`lorun new`: folders to start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+new_app = typer.Typer(help="Write a folder to start from.", no_args_is_help=True)
+
+
+@new_app.callback()
+def _new() -> None:
+    pass
+
+
+@new_app.command("baseline")
+def new_baseline(
+    name: Annotated[
+        str, typer.Argument(help="What it is called in profiles and tables: letters, digits, underscores.")
+    ],
+    into: Annotated[
+        Path | None, typer.Option(help="Folder to write NAME/ into; default: baselines/ of the suite.")
+    ] = None,
+) -> None:
+    """Write a baseline: a small network that keeps the contract as it is, with the places to change marked.
+
+    NAME/baseline.py is the network, NAME/card.yaml what there is to say of it. With --into, anywhere: a profile then
+    names the path of the folder.
+
+    Then: lorun contract NAME, or lorun contract DIR/NAME.
+    """
+    from baselines.scaffold import write_baseline
+
+    reference, folder = write_baseline(name, into)
+    typer.echo(f"wrote {folder}: change what is marked CHANGE in baseline.py and card.yaml, then")
+    typer.echo(f"  lorun contract {reference}")
+    typer.echo(f"and name it in a profile, under `baselines: [{reference}]`.")
+    if into is None:
+        typer.echo("LICENCES.md lists it after `make licences`.")

@@ -1,0 +1,267 @@
+"""Baselines outside the repository: how they are found, named, and told apart."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import baselines
+from baselines.places import FOLDER, find, own_names
+from baselines.scaffold import write_baseline
+from lorun.config import BlockCSConfig, load_profile
+from lorun.errors import LorunError, UnknownName
+from lorun.methods import build_system
+from lorun.physics import build_physics
+from lorun.provenance import provenance
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder outside the repository."""
+    write_baseline("my_net", tmp_path / "lab")
+    return tmp_path / "lab/my_net"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def make_package(root: Path, name: str, version: str, entry: str) -> Path:
+    """A package as pip installs it, into a folder of the path, with the baseline `NAME.nets.my_net`; its folder."""
+    package = root / name
+    write_baseline(f"net_of_{name}", package / "nets")[1].rename(package / "nets/my_net")
+    for part in (package, package / "nets"):
+        (part / "__init__.py").write_text("")
+    info = root / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[lorun.baselines]\n{entry}\n")
+    return package
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder of installed packages; those of a test are forgotten after it."""
+    root = tmp_path / "site"
+    root.mkdir()
+    monkeypatch.syspath_prepend(root)
+    before = set(sys.modules)
+    yield root
+    for name in set(sys.modules) - before:
+        if name.startswith("lab_"):
+            del sys.modules[name]
+
+
+def build(reference: str) -> torch.nn.Module:
+    return baselines.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
+
+
+def test_a_folder_anywhere_is_a_baseline(folder, monkeypatch):
+    place = find(str(folder))
+    assert (place.name, place.folder, place.package, place.outside) == ("my_net", folder, None, True)
+    assert baselines.card(str(folder)).title == "my_net"
+    assert sum(p.numel() for p in build(str(folder)).parameters()) == 3 * (16 * 9 + 16 + 16 * 9 + 1 + 1)
+    monkeypatch.chdir(folder)
+    assert find(".").name == find("../my_net").name == "my_net"
+
+
+def test_modules_of_a_folder_import_each_other_with_a_dot(folder):
+    (folder / "layers.py").write_text("WIDTH = 5\n")
+    edit(
+        folder / "baseline.py",
+        "from torch import Tensor, nn",
+        "from torch import Tensor, nn\n\nfrom .layers import WIDTH",
+    )
+    edit(folder / "baseline.py", "width: int = 16", "width: int = WIDTH")
+    assert build(str(folder)).unrolled[0].refine[0].out_channels == 5
+
+
+def test_two_folders_of_one_name_are_two_networks(folder, tmp_path):
+    other = tmp_path / "other/my_net"
+    shutil.copytree(folder, other)
+    edit(other / "baseline.py", "width: int = 16", "width: int = 5")
+    widths = [build(str(where)).unrolled[0].refine[0].out_channels for where in (folder, other, folder)]
+    assert widths == [16, 5, 16]
+    assert find(str(folder)).digest != find(str(other)).digest
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "changes"),
+    [
+        ("baseline.py", "\n\n# a comment\n", False),
+        ("baseline.py", "\n\nWIDTH = 3\n", True),
+        ("card.yaml", "\nparameters_differ: hardly\n", False),
+        ("notes.md", "what we tried", False),
+        (".hidden", "editor", False),
+        ("__pycache__/baseline.pyc", "bytes", False),
+        ("layers.py", "", True),
+        ("prior/weights.bin", "numbers", True),
+    ],
+)
+def test_the_digest_is_of_what_the_code_does(folder, file, text, changes):
+    before = find(str(folder)).digest
+    (folder / file).parent.mkdir(exist_ok=True)
+    with (folder / file).open("a") as stream:
+        stream.write(text)
+    assert (find(str(folder)).digest != before) == changes
+
+
+def test_the_digest_is_the_same_wherever_the_folder_lies(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "elsewhere/my_net")
+    assert find(str(tmp_path / "elsewhere/my_net")).digest == find(str(folder)).digest
+
+
+def test_docstrings_and_layout_do_not_count(folder):
+    before = find(str(folder)).digest
+    edit(folder / "baseline.py", '"""my_net. CHANGE', '"""Ours. CHANGE')
+    edit(folder / "baseline.py", "(channels, width, 3, padding=1)", "(\n    channels, width, 3, padding=1)")
+    assert find(str(folder)).digest == before
+    edit(folder / "baseline.py", "padding=1), nn.ReLU()", "padding=1), nn.GELU()")
+    assert find(str(folder)).digest != before
+
+
+def test_an_entry_point_of_an_installed_package_is_a_baseline(site):
+    package = make_package(site, "lab_nets", "1.2", "my_net = lab_nets.nets.my_net")
+    place = find("my_net")
+    assert (place.folder, place.package, place.code) == (package / "nets/my_net", "lab_nets 1.2", package)
+    assert type(build("my_net")).__module__ == "lab_nets.nets.my_net.baseline"
+    before = place.digest
+    (package / "layers.py").write_text("WIDTH = 5\n")  # of the package, which the network may import
+    assert find("my_net").digest != before
+    with pytest.raises(UnknownName, match="Did you mean 'my_net'"):
+        find("my_nets")
+
+
+def test_a_name_that_two_packages_claim_is_refused(site):
+    make_package(site, "lab_nets", "1.2", "my_net = lab_nets.nets.my_net")
+    make_package(site, "lab_other", "2", "my_net = lab_other.nets.my_net\nista_net = lab_other.nets.my_net")
+    with pytest.raises(LorunError, match=r"2 baselines are called 'my_net': lab_(nets|other).nets.my_net of lab_"):
+        find("my_net")
+    with pytest.raises(
+        LorunError, match=r"called 'ista_net': baselines/ista_net, lab_other.nets.my_net of lab_other 2"
+    ):
+        find("ista_net")
+    assert find("ista_net_plus").folder == FOLDER / "ista_net_plus"
+
+
+@pytest.mark.parametrize(
+    "value", ["lab_nets.nets", "lab_nets.nets.nothing", "lab_nets.nets.my_net:Baseline", "nowhere.at_all"]
+)
+def test_an_entry_point_that_is_no_folder_of_a_baseline_is_told(site, value):
+    make_package(site, "lab_nets", "1.2", f"my_net = {value}")
+    with pytest.raises(LorunError, match=rf"entry point '{value}' of lab_nets 1.2"):
+        find("my_net")
+
+
+def test_names_do_not_clash(tmp_path, site):
+    shutil.copytree(FOLDER / "ista_net", tmp_path / "ista_net")
+    with pytest.raises(LorunError, match="another one is called 'ista_net' already; rename the folder"):
+        find(str(tmp_path / "ista_net"))
+    make_package(site, "lab_nets", "1.2", "theirs = lab_nets.nets.my_net")
+    shutil.copytree(FOLDER / "ista_net", tmp_path / "theirs")
+    with pytest.raises(LorunError, match="another one is called 'theirs' already"):
+        find(str(tmp_path / "theirs"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("my-net", "such as 'my_net'"), ("shared", "that is a strategy"), ("2d", "'my_2d'")]
+)
+def test_a_folder_that_cannot_be_a_method_is_refused(folder, name, words):
+    shutil.copytree(folder, folder.with_name(name))
+    with pytest.raises(LorunError, match=words):
+        find(str(folder.with_name(name)))
+
+
+def test_the_suites_own_are_called_by_their_names():
+    with pytest.raises(LorunError, match="is of the suite's own: call it 'ista_net'"):
+        find(str(FOLDER / "ista_net"))
+    assert not any(find(name).outside for name in own_names())
+
+
+def test_a_folder_here_without_a_slash_is_told_how_to_say(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    with pytest.raises(LorunError, match="no baseline is called 'my_net'; for the folder here say './my_net'"):
+        find("my_net")
+
+
+# In a profile
+
+
+@pytest.fixture
+def profile(tiny_profile_file, folder):
+    """The tiny profile with the folder as its last baseline."""
+    edit(tiny_profile_file, "- linear_mmse", f"- linear_mmse\n    - {folder}")
+    return lambda: load_profile(tiny_profile_file)
+
+
+def test_a_profile_names_the_folder_and_everything_else_the_name(profile):
+    said = profile()
+    assert said.tasks["cs"].methods[-2:] == ["linear_mmse", "my_net"]
+    experiment = said.experiment("cs", "r25", "my_net", 0)
+    assert experiment.folder.parts[:3] == ("cs", "r25", "my_net")
+    assert sum(p.numel() for p in build_system(experiment).network.parameters()) > 0
+
+
+def test_other_code_is_another_run_and_another_place_is_not(profile, folder, tiny_profile_file, tmp_path):
+    def keys():
+        experiment = profile().experiment("cs", "r25", "my_net", 0)
+        return experiment.key, experiment.account_key, experiment.config_hash
+
+    before = keys()
+    shutil.copytree(folder, tmp_path / "moved/my_net")
+    edit(tiny_profile_file, str(folder), str(tmp_path / "moved/my_net"))
+    assert keys() == before
+    edit(tmp_path / "moved/my_net/baseline.py", "width: int = 16", "width: int = 5")
+    assert not set(keys()) & set(before)
+
+
+def test_released_weights_of_other_code_are_another_run(profile, folder):
+    def key():
+        experiment = profile().experiment("cs", "r25", "my_net", 0)
+        return experiment.model_copy(update={"weights": Path("weights.pkl")}).key
+
+    before = key()
+    edit(folder / "baseline.py", "width: int = 16", "width: int = 5")
+    assert key() != before
+
+
+def test_a_row_says_which_code_it_is_of_and_where_that_lies(profile, folder):
+    said = profile()
+    experiment = said.experiment("cs", "r25", "my_net", 0)
+    versions = provenance(experiment, {}, torch.device("cpu"))["versions"]
+    assert versions.split()[-1] == f"my_net={find(str(folder)).digest}@{folder}"
+    own = provenance(said.experiment("cs", "r25", "linear_mmse", 0), {}, torch.device("cpu"))["versions"]
+    assert "@" not in own
+
+
+def test_an_experiment_survives_its_json(profile):
+    experiment = profile().experiment("cs", "r25", "my_net", 0)
+    again = type(experiment).model_validate_json(experiment.model_dump_json())
+    assert again == experiment
+    assert again.baseline == experiment.baseline
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("my_net", "my_nett"), "my_nett: no such folder"),
+        (("- linear_mmse", "- linear_mse"), "unknown baseline 'linear_mse'. Did you mean 'linear_mmse'"),
+        (("- linear_mmse", "- linear_mmse\n    - linear_mmse"), "two methods have one name: linear_mmse"),
+    ],
+)
+def test_a_profile_whose_baseline_is_not_there_is_one_line(profile, tiny_profile_file, change, words):
+    edit(tiny_profile_file, *change)
+    with pytest.raises(LorunError, match=words) as error:
+        profile()
+    assert "\n" not in str(error.value)
+
+
+def test_two_folders_of_one_name_in_one_task_are_refused(profile, tiny_profile_file, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "other/my_net")
+    edit(tiny_profile_file, f"- {folder}", f"- {folder}\n    - {tmp_path / 'other/my_net'}")
+    with pytest.raises(LorunError, match="two methods have one name: my_net"):
+        profile()

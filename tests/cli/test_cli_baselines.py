@@ -1,0 +1,120 @@
+"""`lorun new` and `lorun contract`, and baselines from elsewhere on the command line."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from baselines import places
+from lorun import cli
+from lorun.results.rows import read_rows
+
+
+class Said(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+    """Run a command line in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def lorun(*words: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
+        capsys.readouterr()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return Said(status, said.out, said.err)
+
+    return lorun
+
+
+def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Said]) -> None:
+    said = lorun("new", "baseline", "my_net", "--into", "nets")
+    assert (said.status, said.err) == (0, "")
+    assert "lorun contract nets/my_net\n" in said.out
+    assert sorted(path.name for path in Path("nets/my_net").iterdir()) == ["__init__.py", "baseline.py", "card.yaml"]
+    assert "CHANGE" in Path("nets/my_net/baseline.py").read_text()
+    said = lorun("contract", "nets/my_net")
+    assert (said.status, said.err) == (0, "")
+    assert re.match(r"nets/my_net: \d+ passed, 1 -; \d+ s\n", said.out)
+    rows = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()[2:]}
+    assert rows["shapes"] == ["passed"] * 5  # every kind of operator, all channels
+    assert rows["overfitting"] == ["passed"] * 3
+    assert rows["published_parameters"] == ["-"]
+
+
+def test_a_breach_is_told_and_the_status_says_so(lorun: Callable[..., Said]) -> None:
+    lorun("new", "baseline", "my_net", "--into", ".")
+    network = Path("my_net/baseline.py")
+    network.write_text(network.read_text().replace("return x\n", "return x[..., 1:]\n"))
+    said = lorun("contract", "./my_net")
+    assert said.status == 1
+    assert said.err == "error: 1 of 1 baselines do not keep the contract: ./my_net\n"
+    assert "shapes block_cs-1: images of shape (2, 1, 16, 16) come back as (2, 1, 16, 15)" in said.out
+    assert "implement: `forward` returns (B, C, H, W) of the image, of any size" in said.out
+
+
+def test_all_are_checked_without_a_name(lorun: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "own_names", lambda: ["first_estimate", "linear_mmse"])
+    monkeypatch.setattr(places, "installed_names", list)
+    said = lorun("contract")
+    assert said.status == 0
+    assert re.findall(r"^(\w+): \d+ passed", said.out, re.M) == ["first_estimate", "linear_mmse"]
+    assert "declines cassi-4: the initial estimate of CASSI is not fitted on images" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["new", "baseline", "ista_net"], "there is a baseline 'ista_net' already"),
+        (["new", "baseline", "lorun"], "a baseline cannot be called 'lorun': that is a strategy"),
+        (["new", "baseline", "pretrain"], "a baseline cannot be called 'pretrain'"),
+        (["new", "baseline", "my-net"], "digits and underscores, such as 'my_net'"),
+        (["new", "baseline", "class"], "such as 'my_class'"),
+        (["new", "baseline", "classical"], "classical.py is there already"),
+        (["new", "baseline", "taken", "--into", "."], "taken is there already: choose another name, or another folder"),
+        (["contract", "ista_nett"], "unknown baseline 'ista_nett'. Did you mean 'ista_net'?"),
+        (["contract", "./taken"], "baseline ./taken: taken/ has no baseline.py and no card.yaml"),
+        (["contract", "./nothing"], "baseline ./nothing: no such folder"),
+    ],
+)
+def test_names_that_cannot_be_are_one_line(
+    lorun: Callable[..., Said], tmp_path: Path, words: list[str], told: str
+) -> None:
+    (tmp_path / "taken").mkdir()
+    before = places.own_names()
+    said = lorun(*words)
+    assert (said.status, said.out) == (1, "")
+    assert said.err.startswith("error: ")
+    assert told in said.err
+    assert said.err.count("\n") == 1
+    assert places.own_names() == before
+
+
+def test_a_folder_is_scored_without_a_profile(lorun: Callable[..., Said], tmp_path: Path) -> None:
+    lorun("new", "baseline", "plain", "--into", "nets")
+    network = tmp_path / "nets/plain/baseline.py"
+    network.write_text(network.read_text().replace("stages: int = 3", "stages: int = 0"))
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photos/noise.png")
+    np.save(tmp_path / "phi.npy", np.eye(64)[:16])
+    said = lorun(
+        "evaluate", "--method", "nets/plain", "--matrix", "phi.npy", "--initial", "adjoint", "--images", "photos"
+    )
+    assert said.status == 0, said.err
+    rows = read_rows(tmp_path / "photos.csv")
+    assert set(rows.method) == {"plain"}
+    assert rows.versions.str.contains("plain=.*@nets/plain").all()
