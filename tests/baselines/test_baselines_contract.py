@@ -12,24 +12,35 @@ from lorun.accounting import inference_bytes, reconstruction_flops, training_ste
 from lorun.config import BlockCSConfig, CASSIConfig, TrainingConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import System
-from lorun.physics import build_physics
+from lorun.physics import BlurDownsample, build_physics
 from lorun.training.step import make_optimizer, training_step
 
 CONFIGS = {"block_cs": BlockCSConfig(ratio=25, block=8), "cassi": CASSIConfig(bands=4, mask_side=64)}
-CHANNELS = {"block_cs": [1, 3], "cassi": [4]}
-PUBLISHED_CHANNELS = {"block_cs": 1, "cassi": 28}
+KINDS = (*CONFIGS, "blur_downsample")
+CHANNELS = {"block_cs": [1, 3], "cassi": [4], "blur_downsample": [1, 3]}
+PUBLISHED_CHANNELS = {"block_cs": 1, "cassi": 28, "blur_downsample": 3}
 """What the published parameters are counted for."""
 
-STEPS = {"block_cs": 20, "cassi": 60}
-FALLEN = {"block_cs": 0.9, "cassi": 0.2}
+TASKS = {"cs": "block_cs", "sr": "blur_downsample"}
+"""How cards call a kind, where not by its name."""
+
+STEPS = {"block_cs": 20, "cassi": 60, "blur_downsample": 20}
+FALLEN = {"block_cs": 0.9, "cassi": 0.2, "blur_downsample": 0.9}
 """Steps on one patch, and to which part of the first loss they must bring it."""
 
 TRAINING = TrainingConfig(steps=2, phase1_steps=1)
 
 
-def make_physics(kind):
-    operator = build_physics(CONFIGS[kind])
-    operator.fit(lambda side, count: [torch.rand(200, 64)])
+def unfitted(kind, dtype=torch.float32):
+    if kind == "blur_downsample":  # a kernel that is not square
+        taps = torch.arange(1.0, 16.0, dtype=torch.float64).reshape(5, 3)
+        return BlurDownsample([taps / taps.sum()], scale=2, noise=2.55, dtype=dtype)
+    return build_physics(CONFIGS[kind], dtype)
+
+
+def make_physics(kind, dtype=torch.float32):
+    operator = unfitted(kind, dtype)
+    operator.fit(lambda side, count: [torch.rand(200, 64, dtype=dtype)])
     return operator
 
 
@@ -38,7 +49,7 @@ def reason(name, kind, channels):
     return import_module(f"baselines.{name}.baseline").Baseline.declines(make_physics(kind), channels)
 
 
-EVERY = [(name, kind, channels) for name in baselines.names() for kind in CONFIGS for channels in CHANNELS[kind]]
+EVERY = [(name, kind, channels) for name in baselines.names() for kind in KINDS for channels in CHANNELS[kind]]
 DECLINED = {case: why for case in EVERY if (why := reason(*case)) is not None}
 TAKEN = [case for case in EVERY if case not in DECLINED]
 
@@ -84,6 +95,8 @@ def test_there_are_baselines_for_every_kind_of_operator():
     taken = {(name, kind) for name, kind, _ in TAKEN}
     assert {("linear_mmse", "block_cs"), ("ista_net_plus", "block_cs")} <= taken
     assert {(name, "cassi") for name in ("gap_tv", "gap_net", "dauhst", "rdluf", "total_variation")} <= taken
+    blurred = ("bicubic", "tikhonov", "total_variation", "plug_and_play", "usrnet", "usrnet_tiny", "first_estimate")
+    assert {(name, "blur_downsample") for name in blurred} <= taken
     assert {name for name, _ in taken} == set(baselines.names())
 
 
@@ -101,6 +114,7 @@ def test_what_a_baseline_declines_is_refused_with_the_reason(case):
         ("ista_net", "cassi", "it reconstructs blocks, and CASSI has none"),
         ("linear_mmse", "cassi", "the initial estimate of CASSI is not fitted on images"),
         ("plug_and_play", "cassi", "it was made and tuned for photographs of 1 or 3 channels, not 4"),
+        ("usrnet", "cassi", "it undoes blur and decimation, and CASSI does neither"),
         ("dauhst", "block_cs", "it reconstructs scenes from a CASSI snapshot, and BlockCS takes none"),
     ],
 )
@@ -118,7 +132,7 @@ def test_card_is_complete(name):
     assert card.title
     assert card.licence
     taken = {kind for other, kind, _ in TAKEN if other == name}
-    assert {{"cs": "block_cs"}.get(task, task) for task in card.tasks} & CONFIGS.keys() == taken
+    assert {TASKS.get(task, task) for task in card.tasks} & set(KINDS) == taken
 
 
 @pytest.mark.parametrize("case", TAKEN, ids=named, indirect=True)
@@ -159,8 +173,7 @@ def test_is_deterministic_and_survives_saving(name, physics, channels):
 
 
 def test_images_of_a_batch_do_not_see_each_other(case, channels):
-    physics = build_physics(CONFIGS[case[1]], torch.float64)
-    physics.fit(lambda side, count: [torch.rand(200, 64, dtype=torch.float64)])
+    physics = make_physics(case[1], torch.float64)
     network = build(case[0], physics, channels).double()
     bound = physics.at(16, 16)
     y = bound(images(channels, 16, 16).double())
@@ -227,7 +240,7 @@ def test_half_precision_changes_the_estimate_by_little(name, physics, channels):
 
 def test_is_accounted_for_without_memory(case, name, channels):
     def made():
-        operator = build_physics(CONFIGS[case[1]])
+        operator = unfitted(case[1])
         return small(name, operator, channels), operator.at(16, 16)
 
     shape = (1, channels, 16, 16)
@@ -248,8 +261,8 @@ def test_parameters_are_within_2_percent_of_the_published_ones_or_the_card_says_
         return
     kind = next(kind for other, kind, _ in TAKEN if other == name)
     channels = PUBLISHED_CHANNELS[kind]
-    config = CASSIConfig(bands=channels, mask_side=8) if kind == "cassi" else CONFIGS[kind]
-    ours = sum(p.numel() for p in build(name, build_physics(config), channels).parameters())
+    physics = build_physics(CASSIConfig(bands=channels, mask_side=8)) if kind == "cassi" else unfitted(kind)
+    ours = sum(p.numel() for p in build(name, physics, channels).parameters())
     off = abs(ours - card.published_network_parameters) / (1e6 * card.published_parameters_M)
     assert (off <= 0.02) == (card.parameters_differ is None), f"{off:.1%} off"
 
