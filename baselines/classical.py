@@ -1,31 +1,51 @@
-"""What the baselines without training have in common: deepinv's proximal algorithms from the suite's first estimate.
+"""What the baselines without training have in common: deepinv's proximal algorithms.
 
-Their constants were chosen by `workflow/tune_classical.py`, on validation images.
+In general they make gradient steps from the suite's first estimate. Blur leaves so little of many frequencies that
+gradient steps hardly find them: there the data term is solved for in closed form (half-quadratic splitting), from
+Tikhonov's estimate. Their constants were chosen by `workflow/tune_classical.py`, on validation images.
 """
 
+import math
+
 import torch
-from deepinv.optim import L2, PGD, Prior
+from deepinv.optim import HQS, L2, PGD, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
+from baselines.blurred import error_variance
+from baselines.tikhonov.baseline import Baseline as Tikhonov
+from lorun.physics import BlurDownsample
 from lorun.unfolding import initial_estimate
 
 _POWER_ITERATIONS = 30
 
 
 class ProximalReconstruction(nn.Module):
-    """Gradient steps on 1/2 |A x - y|^2, each but the last followed by a proximal step of a prior; nothing is trained.
+    """A data term in turn with a proximal step of a prior; nothing is trained.
 
-    The prior's strength falls geometrically from `first` to `last`: measurements are free of noise, so the prior is to
-    decide only what they leave open.
+    In general: gradient steps on 1/2 |A x - y|^2, each but the last followed by a proximal step. The prior's strength
+    falls geometrically from `first` to `last`: measurements are free of noise, so the prior is to decide only what they
+    leave open.
+
+    Of blur, v being the variance of a measurement's error (`error_variance`): x = argmin |A x - y|^2 / 2v
+    + |x - z|^2 / 2s^2, then the proximal step of s^2 `weight` times the prior, or a denoiser for the level s, which
+    falls geometrically from `first_level` to `last_level`, or to sqrt(v) where that is more. So the operator's noise
+    chooses, and the constants serve any.
     """
 
     data_dependent = True  # deepinv's algorithms look at values, so that fake tensors cannot take their course
 
-    def __init__(self, first: float, last: float, iterations: int) -> None:
+    first: float
+    iterations: int  # gradient steps
+    first_level: float
+    splittings: int  # of blur
+
+    def __init__(self, physics: LinearPhysics, last: float, last_level: float, weight: float = 1.0) -> None:
         super().__init__()
-        self.strengths = [first * (last / first) ** (step / (iterations - 1)) for step in range(iterations)]
-        self.stages = iterations
+        self.strengths = geometric(self.first, last, self.iterations)
+        self.last_level = last_level
+        self.weight = weight
+        self.stages = self.splittings if isinstance(physics, BlurDownsample) else self.iterations
 
     @classmethod
     def declines(cls, physics: object, channels: int) -> str | None:
@@ -38,6 +58,8 @@ class ProximalReconstruction(nn.Module):
     @torch.no_grad()
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
+            if isinstance(physics, BlurDownsample):
+                return self.split(y, physics)
             x = initial_estimate(y, physics)
             step_size = 1 / squared_norm(physics, x)
             algorithm = PGD(
@@ -50,6 +72,28 @@ class ProximalReconstruction(nn.Module):
             )
             x = algorithm(y, physics, init=x)
             return x + step_size * physics.A_adjoint(y - physics.A(x))
+
+    def split(self, y: Tensor, physics: BlurDownsample) -> Tensor:
+        """By half-quadratic splitting."""
+        variance = error_variance(physics)
+        last = max(self.last_level, math.sqrt(variance))
+        levels = geometric(max(self.first_level, last), last, self.splittings)
+        algorithm = HQS(
+            data_fidelity=L2(),
+            prior=self.prior(),
+            lambda_reg=self.weight * variance,
+            sigma_denoiser=levels,
+            stepsize=[level**2 / variance for level in levels],
+            max_iter=self.splittings,
+        )
+        start = Tikhonov(physics, y.shape[1])(y, physics)
+        estimate: Tensor = algorithm(y, physics, init=start)
+        return estimate
+
+
+def geometric(first: float, last: float, count: int) -> list[float]:
+    """From `first` to `last` in equal ratios."""
+    return [first * (last / first) ** (step / (count - 1)) for step in range(count)]
 
 
 def squared_norm(physics: LinearPhysics, x: Tensor) -> float:

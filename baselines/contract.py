@@ -20,10 +20,10 @@ from torch import Tensor, nn
 import baselines
 from baselines.places import find
 from lorun.accounting import inference_bytes, reconstruction_flops, training_step_bytes
-from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, PhysicsConfig, TrainingConfig
+from lorun.config import BlockCSConfig, CASSIConfig, TrainingConfig
 from lorun.errors import LorunError
 from lorun.methods import System
-from lorun.physics import Operator, build_physics
+from lorun.physics import BlurDownsample, Operator, build_physics
 from lorun.training.step import make_optimizer, training_step
 from lorun.training.weights import load_state, load_weights, save_weights
 
@@ -33,23 +33,38 @@ class Kind(NamedTuple):
 
     Attributes:
         task: what cards call it.
-        config: the operator.
+        make: the operator in a precision, not fitted yet.
         channels: numbers of channels of the images that it measures; the first is tried in full, of the others shapes.
         published: the operator and channels that published parameters are counted for.
     """
 
     task: str
-    config: PhysicsConfig
+    make: Callable[[torch.dtype], Operator]
     channels: tuple[int, ...]
-    published: tuple[PhysicsConfig, int]
+    published: tuple[Callable[[torch.dtype], Operator], int]
 
 
-_BLOCKS = BlockCSConfig(ratio=25, block=8)
-_BLUR = BlurDownsampleConfig(scale=2)
+def _blocks(dtype: torch.dtype) -> Operator:
+    return build_physics(BlockCSConfig(ratio=25, block=8), dtype)
+
+
+def _snapshot(dtype: torch.dtype) -> Operator:
+    return build_physics(CASSIConfig(bands=4, mask_side=64), dtype)
+
+
+def _published_snapshot(dtype: torch.dtype) -> Operator:
+    return build_physics(CASSIConfig(mask_side=8), dtype)
+
+
+def _blur(dtype: torch.dtype) -> Operator:
+    taps = torch.arange(1.0, 16.0, dtype=torch.float64).reshape(5, 3)  # not square, and of no symmetry
+    return BlurDownsample([taps / taps.sum()], scale=2, noise=2.55, dtype=dtype)
+
+
 KINDS = {
-    "block_cs": Kind("cs", _BLOCKS, (1, 3), (_BLOCKS, 1)),
-    "cassi": Kind("cassi", CASSIConfig(bands=4, mask_side=64), (4,), (CASSIConfig(mask_side=8), 28)),
-    "blur_downsample": Kind("sr", _BLUR, (3, 1), (_BLUR, 3)),
+    "block_cs": Kind("cs", _blocks, (1, 3), (_blocks, 1)),
+    "cassi": Kind("cassi", _snapshot, (4,), (_published_snapshot, 28)),
+    "blur_downsample": Kind("sr", _blur, (3, 1), (_blur, 3)),
 }
 
 STAGES = 3
@@ -81,7 +96,7 @@ class Case:
 
     def physics(self, dtype: torch.dtype = torch.float32) -> Operator:
         """The operator, fitted on noise."""
-        operator = build_physics(KINDS[self.kind].config, dtype)
+        operator = KINDS[self.kind].make(dtype)
         generator = torch.Generator().manual_seed(0)
         operator.fit(lambda side, count: iter([torch.rand(200, side**2, generator=generator, dtype=torch.float64)]))
         return operator
@@ -167,8 +182,8 @@ def published_parameters(subject: Subject) -> str | None:
     said = baselines.card(subject.reference)
     if said.published_network_parameters is None or said.published_parameters_M is None:
         return "the card has no published parameters"
-    config, channels = KINDS[subject.taken[0].kind].published
-    network = baselines.build(subject.reference, build_physics(config), channels)
+    make, channels = KINDS[subject.taken[0].kind].published
+    network = baselines.build(subject.reference, make(torch.float32), channels)
     ours = sum(parameter.numel() for parameter in network.parameters())
     off = abs(ours - said.published_network_parameters) / (1e6 * said.published_parameters_M)
     far = f"{ours:,} parameters for {channels} channels, published are {said.published_network_parameters:,}"
@@ -321,7 +336,7 @@ def half_precision(case: Case) -> str | None:
 
 def accounting(case: Case) -> str | None:
     def made() -> tuple[nn.Module, Operator]:
-        operator = build_physics(KINDS[case.kind].config)
+        operator = KINDS[case.kind].make(torch.float32)
         system = _system(case.build(operator, small=True), operator)
         return system.network, operator.at(16, 16)
 

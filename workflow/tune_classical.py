@@ -82,11 +82,14 @@ def tried(
 
 
 def mean_psnr(reconstruct: Any, physics: Operator, images: list[Tensor]) -> float:
-    """Over channels, then images; dB."""
-    return float(np.mean([np.mean(psnr_of_channels(reconstruct, physics.at(*x.shape[1:]), x)) for x in images]))
+    """Over channels, then images and the operator's conditions; dB."""
+    variants = [physics.under(condition) for condition in physics.conditions] or [physics]
+    return float(np.mean([np.mean(psnr_of_channels(reconstruct, each, x)) for each in variants for x in images]))
 
 
 def psnr_of_channels(reconstruct: Any, physics: Operator, x: Tensor) -> list[float]:
+    height, width = physics.scored_size(*x.shape[1:])
+    x, physics = x[:, :height, :width], physics.at(height, width)
     estimate = reconstruct(physics(x[None]), physics)[0].clamp(0, 1)
     return [psnr(ours[None], truth[None]) for ours, truth in zip(estimate, x, strict=True)]
 

@@ -21,6 +21,10 @@ LAST = 0.002
 validation images, see `workflow/tune_classical.py`."""
 
 ITERATIONS = 60
+
+LAST_LEVEL = 0.005
+"""Noise level of the last step where there is blur, or that of the noise, if more; chosen likewise."""
+
 SIDE = 8  # of a window, pixels
 THRESHOLD = 3.0  # of a coefficient, in noise levels
 
@@ -28,8 +32,15 @@ THRESHOLD = 3.0  # of a coefficient, in noise levels
 class Baseline(ProximalReconstruction):
     """Nothing is trained."""
 
-    def __init__(self, physics: LinearPhysics, channels: int, last: float = LAST) -> None:
-        super().__init__(FIRST, last, ITERATIONS)
+    first = FIRST
+    iterations = ITERATIONS
+    first_level = 0.05
+    splittings = 12
+
+    def __init__(
+        self, physics: LinearPhysics, channels: int, last: float = LAST, last_level: float = LAST_LEVEL
+    ) -> None:
+        super().__init__(physics, last, last_level)
         self.denoiser = SlidingCosineDenoiser()
 
     @classmethod

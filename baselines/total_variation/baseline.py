@@ -1,5 +1,5 @@
-"""Total variation: 1/2 |A x - y|^2 + lambda TV(x), isotropic, by proximal gradient steps with a falling lambda; prior
-and algorithm are deepinv's.
+"""Total variation: 1/2 |A x - y|^2 + lambda TV(x), isotropic, by proximal gradient steps with a falling lambda, or by
+half-quadratic splitting where there is blur; prior and algorithms are deepinv's.
 
 Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorithms", Physica D 1992; Beck and Teboulle,
 "Fast gradient-based algorithms for constrained total variation image denoising and deblurring problems", IEEE TIP 2009.
@@ -18,12 +18,20 @@ LAST = 0.001
 ITERATIONS = 60
 INNER = 10  # steps of each proximal step, which starts where the one before ended
 
+WEIGHT = 5.0
+"""lambda over the variance of a measurement's error, where there is blur; chosen likewise."""
+
 
 class Baseline(ProximalReconstruction):
     """Nothing is trained."""
 
-    def __init__(self, physics: LinearPhysics, channels: int, last: float = LAST) -> None:
-        super().__init__(FIRST, last, ITERATIONS)
+    first = FIRST
+    iterations = ITERATIONS
+    first_level = 0.1
+    splittings = 12
+
+    def __init__(self, physics: LinearPhysics, channels: int, last: float = LAST, weight: float = WEIGHT) -> None:
+        super().__init__(physics, last, last_level=0.005, weight=weight)
 
     def prior(self) -> Prior:
         return TVPrior(n_it_max=INNER)

@@ -181,9 +181,8 @@ class BlurDownsample(Operator):
         """
         rows, columns = residual.shape[2:]
         full = self.transfer(rows * self.scale, columns * self.scale)
-        power = full.real**2 + full.imag**2
-        folded = _whole(power, columns * self.scale).view(self.scale, rows, self.scale, columns).mean((0, 2))
-        spectrum = torch.fft.rfft2(residual) / (folded[:, : columns // 2 + 1] + epsilon)
+        power = folded(full.real**2 + full.imag**2, self.scale, rows, columns)
+        spectrum = torch.fft.rfft2(residual) / (power + epsilon)
         return torch.fft.irfft2(spectrum, s=(rows, columns))
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **said: Any) -> Tensor:
@@ -195,8 +194,8 @@ class BlurDownsample(Operator):
         if z.shape[2] % self.scale or z.shape[3] % self.scale:
             iterated: Tensor = super().prox_l2(z, y, gamma, **said)
             return iterated
-        v = z + gamma * self.A_adjoint(y)
-        return v - self.A_adjoint(self.solve(self.A(v), 1 / gamma))
+        # Not (z + gamma A^T y) less what is too much of it: for a large gamma that leaves no digits.
+        return z + self.A_adjoint(self.solve(y - self.A(z), 1 / gamma))
 
     def initial_estimate(self, y: Tensor) -> Tensor:
         if self.initial == "adjoint":
@@ -250,6 +249,16 @@ def _cubic(y: Tensor, scale: int, length: int) -> Tensor:
         far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
         total = total + torch.where(distance <= 1, near, far) * y[..., (left + offset).clamp(0, y.shape[-1] - 1)]
     return total
+
+
+def folded(power: Tensor, scale: int, rows: int, columns: int) -> Tensor:
+    """The mean of a real image's power over the frequencies that decimation makes one.
+
+    From the transform's half of an image of rows * scale x columns * scale pixels to that of one of rows x columns:
+    (H, W // 2 + 1) -> (rows, columns // 2 + 1).
+    """
+    cells = _whole(power, columns * scale).view(scale, rows, scale, columns)
+    return cells.mean((0, 2))[:, : columns // 2 + 1]
 
 
 def _whole(half: Tensor, columns: int) -> Tensor:

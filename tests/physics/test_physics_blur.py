@@ -80,6 +80,14 @@ def test_the_proximal_step_is_the_solution_of_its_normal_equations(scale, gamma)
     torch.testing.assert_close(physics.prox_l2(z, y, gamma).flatten(), exact)
 
 
+def test_the_proximal_step_keeps_its_digits_where_the_data_are_trusted():
+    physics = operator(image(4, 7, seed=1), (16, 12), scale=2)
+    z, y = image(1, 1, 16, 12), image(1, 1, 8, 6, seed=5)
+    exact = physics.prox_l2(z, y, 1e5)
+    found = BlurDownsample([physics.kernel], scale=2).at(16, 12).prox_l2(z.float(), y.float(), 1e5)
+    assert (found - exact).abs().max() < 1e-4 * exact.abs().max()
+
+
 def test_the_proximal_step_of_an_image_that_the_scale_does_not_divide():
     size = (7, 9)
     physics = operator(size=size, scale=2)

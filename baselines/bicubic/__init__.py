@@ -1,0 +1,1 @@
+"""Bicubic interpolation (IEEE TASSP 1981)."""

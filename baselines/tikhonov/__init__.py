@@ -1,0 +1,1 @@
+"""Tikhonov's regularised least squares, in closed form."""

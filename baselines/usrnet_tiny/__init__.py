@@ -1,0 +1,1 @@
+"""USRNet-tiny (CVPR 2020)."""
