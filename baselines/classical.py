@@ -2,7 +2,8 @@
 
 In general they make gradient steps from the suite's first estimate. Blur leaves so little of many frequencies that
 gradient steps hardly find them: there the data term is solved for in closed form (half-quadratic splitting), from
-Tikhonov's estimate. Their constants were chosen by `workflow/tune_classical.py`, on validation images.
+Tikhonov's estimate. Their constants were chosen on validation images: those for blocks and snapshots, and the weight of
+total variation on blur, by `workflow/tune_classical.py`; the others for blur by hand, on crops of three images.
 """
 
 import math
