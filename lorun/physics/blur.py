@@ -186,8 +186,11 @@ class BlurDownsample(Operator):
         spectrum = torch.fft.rfft2(residual) / (folded[:, : columns // 2 + 1] + epsilon)
         return torch.fft.irfft2(spectrum, s=(rows, columns))
 
+    def noise_level(self, y: Tensor) -> Tensor:
+        return y.new_full((len(y), 1, 1, 1), self.noise / 255)
+
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **said: Any) -> Tensor:
-        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2.
+        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
 
         In closed form where the sides of the image are multiples of the scale, else by deepinv's conjugate gradients,
         whose settings `said` are.
@@ -195,8 +198,8 @@ class BlurDownsample(Operator):
         if z.shape[2] % self.scale or z.shape[3] % self.scale:
             iterated: Tensor = super().prox_l2(z, y, gamma, **said)
             return iterated
-        v = z + gamma * self.A_adjoint(y)
-        return v - self.A_adjoint(self.solve(self.A(v), 1 / gamma))
+        # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
+        return z + self.A_adjoint(self.solve(y - self.A(z), 1 / gamma))
 
     def initial_estimate(self, y: Tensor) -> Tensor:
         if self.initial == "adjoint":

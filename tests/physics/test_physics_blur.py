@@ -76,6 +76,24 @@ def test_the_proximal_step_is_the_solution_of_its_normal_equations(scale, gamma)
     torch.testing.assert_close(physics.prox_l2(z, y, gamma).flatten(), exact)
 
 
+def test_each_image_of_a_batch_may_have_a_proximal_step_of_its_own():
+    physics = operator(image(4, 7, seed=1), (8, 6), scale=2)
+    z, y = image(2, 1, 8, 6), image(2, 1, 4, 3, seed=5)
+    found = physics.prox_l2(z, y, torch.tensor([0.05, 40.0]).view(2, 1, 1, 1))
+    for one, gamma in enumerate((0.05, 40.0)):
+        torch.testing.assert_close(found[one : one + 1], physics.prox_l2(z[one : one + 1], y[one : one + 1], gamma))
+
+
+def test_a_proximal_step_that_trusts_the_measurement_alone_keeps_its_digits():
+    size = (16, 12)
+    z, y = image(1, 1, *size), image(1, 1, *size, seed=5)
+    physics = operator(image(3, 3, seed=1), size)
+    exact = physics.prox_l2(z, y, 1e6)
+    single = operator(image(3, 3, seed=1), size).float()
+    error = (single.prox_l2(z.float(), y.float(), 1e6) - exact).abs().max() / exact.abs().max()
+    assert error < 1e-4
+
+
 def test_the_proximal_step_of_an_image_that_the_scale_does_not_divide():
     size = (7, 9)
     physics = operator(size=size, scale=2)
