@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import baselines
 from lorun import seeds
-from lorun.config import PRETRAIN, STRATEGIES, Experiment, Recompute
+from lorun.config import DEEP_PLUG_AND_PLAY, PRETRAIN, STRATEGIES, Experiment, Recompute
 from lorun.physics import Operator, build_physics
 
 
@@ -46,6 +46,10 @@ def build_system(experiment: Experiment) -> System:
             from lorun.unfolding import build_unfolding
 
             network = build_unfolding(experiment)
+        elif experiment.method == DEEP_PLUG_AND_PLAY:
+            from lorun.splitting import build_splitting
+
+            network = build_splitting(experiment)
         else:
             network = baselines.build(experiment.baseline, physics, experiment.data.channels)
     # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights in it

@@ -39,6 +39,7 @@ class UnfoldingNetwork(nn.Module):
         noise_level: initial sigma_k of `shared_sigma`, in image units.
         gamma: rank of the adapters in percent of a layer's size (`lorun` and its kin).
         composed: adapters act in weight space (see `lorun.adapters`).
+        noise_map: the denoisers are told the noise level of each measurement (`Operator.noise_level`).
 
     Attributes:
         recompute: keep only the stages' inputs for the backward pass, which then computes each stage once more before
@@ -56,20 +57,24 @@ class UnfoldingNetwork(nn.Module):
         noise_level: float = 0.1,
         gamma: float = 10.0,
         composed: bool = True,
+        noise_map: bool = False,
     ) -> None:
         super().__init__()
         if sharing == "block1" and stages != 1:
             raise LorunError(f"`block1` has one stage, not {stages}")
+        learned_levels = sharing == "shared_sigma"
+        if learned_levels and noise_map:
+            raise LorunError("`shared_sigma` learns the noise levels that it tells its denoiser: it takes no others")
         self.sharing = sharing
         self.stages = stages
         self.gamma = gamma
         self.composed = composed
         self.recompute = False
         self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
-        noise_map = sharing == "shared_sigma"
-        self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if noise_map else None
+        self.noise_map = noise_map
+        self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if learned_levels else None
         copies = stages if sharing == "separate" else 1
-        self.denoisers = nn.ModuleList(make_denoiser(noise_map) for _ in range(copies))
+        self.denoisers = nn.ModuleList(make_denoiser(noise_map or learned_levels) for _ in range(copies))
         self.adapted = sharing in ADAPTED
         if self.adapted:
             from lorun.adapters import AdaptedDenoiser  # peft takes seconds to import
@@ -89,7 +94,14 @@ class UnfoldingNetwork(nn.Module):
 
     def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
         """Stage `stage` (from 0): the gradient step, then the proximal step, with the adapter of that stage."""
-        return self.proximal_step(self.gradient_step(x, y, physics, stage), stage)
+        return self.proximal_step(self.gradient_step(x, y, physics, stage), stage, self.told_level(y, physics, stage))
+
+    def told_level(self, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor | None:
+        """The noise level that the denoiser of a stage is told, if any: of each measurement, or as it was learned."""
+        if self.noise_levels is not None:
+            return self.noise_levels[stage]
+        level: Tensor | None = physics.noise_level(y) if self.noise_map else None
+        return level
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the denoisers (arguments as of `torch.compile`), once for all stages: weights are inputs."""
@@ -103,12 +115,12 @@ class UnfoldingNetwork(nn.Module):
             x = x.to(y.dtype)
             return x - self.step_sizes[stage] * back_project(physics.A(x) - y, physics)
 
-    def proximal_step(self, z: Tensor, stage: int) -> Tensor:
-        """x = D(z; theta_k)."""
+    def proximal_step(self, z: Tensor, stage: int, sigma: Tensor | None = None) -> Tensor:
+        """x = D(z[, sigma]; theta_k)."""
         denoiser: Any = self.denoisers[stage if self.sharing == "separate" else 0]
         if self.adapted:
             denoiser.activate(stage)
-        x: Tensor = denoiser(z) if self.noise_levels is None else denoiser(z, self.noise_levels[stage])
+        x: Tensor = denoiser(z) if sigma is None else denoiser(z, sigma)
         return x
 
     def load_base(self, pretrained: Mapping[str, Tensor], step_size: bool = True) -> None:
@@ -118,17 +130,9 @@ class UnfoldingNetwork(nn.Module):
             LorunError: a weight is missing, or of another shape.
         """
         denoiser: Any = self.denoisers[0]
-        own = denoiser.base_parameters() if self.adapted else dict(denoiser.named_parameters())
-        with torch.no_grad():
-            for name, parameter in own.items():
-                found = pretrained.get(f"denoisers.0.{name}")
-                shape = None if found is None else tuple(found.shape)
-                if found is None or shape != tuple(parameter.shape):
-                    raise LorunError(
-                        f"the base does not fit at `{name}`: shape {shape} instead of {tuple(parameter.shape)}"
-                    )
-                parameter.copy_(found)
-            if step_size:
+        load_denoiser(denoiser.base_parameters() if self.adapted else dict(denoiser.named_parameters()), pretrained)
+        if step_size:
+            with torch.no_grad():
                 self.step_sizes.fill_(pretrained["step_sizes"].item())
 
     def parameter_kinds(self) -> dict[str, list[nn.Parameter]]:
@@ -157,6 +161,21 @@ def back_project(residual: Tensor, physics: LinearPhysics) -> Tensor:
     return physics.A_adjoint(residual) if own is None else own(residual)
 
 
+@torch.no_grad()
+def load_denoiser(own: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -> None:
+    """Copy the denoiser of a `block1` network, given as its state dict, into the parameters of one of its shape.
+
+    Raises:
+        LorunError: a weight is missing, or of another shape.
+    """
+    for name, parameter in own.items():
+        found = pretrained.get(f"denoisers.0.{name}")
+        shape = None if found is None else tuple(found.shape)
+        if found is None or shape != tuple(parameter.shape):
+            raise LorunError(f"the base does not fit at `{name}`: shape {shape} instead of {tuple(parameter.shape)}")
+        parameter.copy_(found)
+
+
 def build_unfolding(experiment: Experiment) -> UnfoldingNetwork:
     """The freshly initialised network of an experiment whose method is a strategy, or LoRun's pretraining."""
     sharing: Any = "block1" if experiment.method == "pretrain" else experiment.method
@@ -168,4 +187,5 @@ def build_unfolding(experiment: Experiment) -> UnfoldingNetwork:
         noise_level=experiment.unfolding.noise_level,
         gamma=experiment.lora.gamma,
         composed=experiment.lora.forward == "composed",
+        noise_map=experiment.physics.noise_map,
     )

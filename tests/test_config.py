@@ -390,6 +390,10 @@ KNOWN = {
     ("desk", "separate"): ("adce50453b", "f4131e93e2", "a3109b7524"),
     ("desk", "lorun"): ("6ef0e9e845", "5f8cb81f63", "b389c26220"),
     ("desk", "pretrain"): ("06b2da472c", "42c1c6ed16", "97784f5d18"),
+    ("tasks", "separate"): ("34336696c1", "70a9c243cf", "e4f33d98ac"),
+    ("tasks", "lorun_transfer"): ("44c433584b", "4428a2b79b", "96a1cb41b0"),
+    ("tasks", "frozen"): ("1c67f157af", "4b68a73538", "a423999041"),
+    ("tasks", "first_estimate"): ("e3b517abcc", "85508b9c15", "d061c7fca9"),
     ("published", "ista_net"): ("c57a42d5ee", "1e14ff5759", "afb7deb638"),
 }
 

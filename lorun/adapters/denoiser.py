@@ -154,13 +154,13 @@ class AdaptedDenoiser(nn.Module):
         for layer in self.layers:
             layer.activate(stage_name(stage))
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, *sigma: Tensor) -> Tensor:
         composing = [layer for layer in self.layers if layer.in_weight_space() and layer.frozen()]
         formed = Formation([layer.factors() for layer in composing]).weights() if composing else []
         try:
             for layer, weight in zip(composing, formed, strict=True):
                 layer.formed = weight
-            output: Tensor = self.base(z)
+            output: Tensor = self.base(z, *sigma)
         finally:
             for layer in composing:
                 layer.formed = None

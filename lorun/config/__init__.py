@@ -7,12 +7,23 @@ A *profile* (`config/quick.yaml`, ...) lists tasks; a task lists *settings* (var
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.experiment import Experiment
-from lorun.config.methods import ADAPTED, FROZEN, PRETRAIN, PRETRAINED, STRATEGIES, TRANSFER, Recompute, Strategy
+from lorun.config.methods import (
+    ADAPTED,
+    DEEP_PLUG_AND_PLAY,
+    FROZEN,
+    PRETRAIN,
+    PRETRAINED,
+    STRATEGIES,
+    TRANSFER,
+    Recompute,
+    Strategy,
+)
 from lorun.config.network import (
     CNNConfig,
     DenoiserConfig,
     LoraConfig,
     SpectralTransformerConfig,
+    SplittingConfig,
     UNetConfig,
     UnfoldingConfig,
 )
@@ -30,6 +41,7 @@ from lorun.config.training import DataConfig, TrainingConfig
 
 __all__ = [
     "ADAPTED",
+    "DEEP_PLUG_AND_PLAY",
     "FROZEN",
     "PHYSICS",
     "PRETRAIN",
@@ -51,6 +63,7 @@ __all__ = [
     "Profile",
     "Recompute",
     "SpectralTransformerConfig",
+    "SplittingConfig",
     "Strategy",
     "TaskConfig",
     "TrainingConfig",

@@ -8,8 +8,8 @@ from typing import Any, Self
 from pydantic import Field
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
-from lorun.config.methods import ADAPTED, PRETRAIN, PRETRAINED
-from lorun.config.network import DenoiserConfig, LoraConfig, UnfoldingConfig
+from lorun.config.methods import ADAPTED, DEEP_PLUG_AND_PLAY, PRETRAIN, PRETRAINED
+from lorun.config.network import DenoiserConfig, LoraConfig, SplittingConfig, UnfoldingConfig
 from lorun.config.physics import PhysicsConfig
 from lorun.config.section import Section
 from lorun.config.training import DataConfig, TrainingConfig
@@ -73,7 +73,13 @@ class Experiment(Section):
     base: BaseConfig | None = Field(
         None,
         exclude_if=lambda base: base is None,  # absent, so that hashes are those of before there was such a thing
-        description="where the base of lorun_transfer or frozen comes from; None where it is of the same setting",
+        description="where the base of lorun_transfer, frozen or deep_plug_and_play comes from; None where it is of "
+        "the same setting",
+    )
+    splitting: SplittingConfig | None = Field(
+        None,
+        exclude_if=lambda splitting: splitting is None,  # absent, as above
+        description="constants of deep_plug_and_play; None for all other methods",
     )
     outside: OutsideCode | None = Field(
         None,
@@ -99,6 +105,9 @@ class Experiment(Section):
                 said["base"] = self.pretraining._shapes_weights()
         if self.method not in ADAPTED:
             del said["lora"]
+        if self.method == DEEP_PLUG_AND_PLAY:  # nothing is trained here, and there are no stages
+            del said["training"], said["unfolding"]
+            return said
         if self.method not in (*PRETRAINED, PRETRAIN):
             del said["training"]["phase1_steps"]
         if self.method == PRETRAIN:
@@ -168,12 +177,16 @@ class Experiment(Section):
 
     @property
     def pretraining(self) -> Self:
-        """Phase 1 that an experiment of one of the `PRETRAINED` starts from, in the task and setting of its base."""
+        """What an experiment of one of the `PRETRAINED` starts from, in the task and setting of its base: phase 1, or
+        where nothing is trained on top of it, a training of all steps."""
+        method = "block1" if self.method == DEEP_PLUG_AND_PLAY else PRETRAIN
         where = {} if self.base is None else {part: said for part, said in self.base if said is not None}
-        return self.model_copy(update={"method": PRETRAIN, "base": None, **where})
+        return self.model_copy(update={"method": method, "base": None, "splitting": None, **where})
 
     @property
     def stages(self) -> int:
+        if self.splitting is not None:
+            return self.splitting.iterations
         return 1 if self.method in ("block1", PRETRAIN) else self.unfolding.stages
 
     @property

@@ -11,8 +11,15 @@ TRANSFER = "lorun_transfer"
 FROZEN = "frozen"
 """A pretrained base as it is in every stage: that of `TaskConfig.base_setting`, or where there is none, of lorun."""
 
-PRETRAINED = ("lorun", TRANSFER, FROZEN)
-"""The strategies that start from a pretrained base."""
+DEEP_PLUG_AND_PLAY = "deep_plug_and_play"
+"""No network of stages, but half-quadratic splitting with a pretrained denoiser that is told the noise level
+(`lorun.splitting`): the `block1` of `TaskConfig.denoiser_setting`. Named among the strategies of a profile."""
+
+Named = Literal[Strategy, "deep_plug_and_play"]
+"""What `strategies` of a profile may name."""
+
+PRETRAINED = ("lorun", TRANSFER, FROZEN, DEEP_PLUG_AND_PLAY)
+"""The methods that start from a pretrained base."""
 
 ADAPTED = ("lorun", TRANSFER, "lorun_random")
 """The strategies with a frozen base and an adapter per stage."""

@@ -55,6 +55,11 @@ class BlockCSConfig(Section):
         return self.initial == "lmmse"
 
     @property
+    def noise_map(self) -> bool:
+        """Whether denoisers are told the noise level of each measurement."""
+        return False
+
+    @property
     def kind(self) -> str:
         """What may share a ranking, as the published tables name it: fixed_gaussian_33, learned_32, ..."""
         return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
@@ -109,6 +114,7 @@ class CASSIConfig(Section):
         return self
 
     learned: ClassVar[bool] = False
+    noise_map: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     conditions: ClassVar[tuple[str, ...]] = ()
 
@@ -191,6 +197,7 @@ class BlurDownsampleConfig(Section):
         return self
 
     learned: ClassVar[bool] = False
+    noise_map: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     channels: ClassVar[None] = None
 
@@ -231,6 +238,11 @@ class DenoisingConfig(Section):
         None, description="lowest and highest of a training step, drawn for each image of a batch; None is `noise`"
     )
     noise_seed: int = Field(0, ge=0, description="of the noise that every test image has")
+    noise_map: bool = Field(
+        False,
+        exclude_if=lambda noise_map: not noise_map,  # absent, so that hashes are those of before there was such a thing
+        description="tell the denoiser the level of each image, as an input map",
+    )
 
     @model_validator(mode="after")
     def _range_rises(self) -> Self:
@@ -246,12 +258,13 @@ class DenoisingConfig(Section):
 
     @property
     def kind(self) -> str:
-        return f"gaussian_noise{self.noise:g}"
+        return f"gaussian_noise{self.noise:g}" + ("_known" if self.noise_map else "")
 
     @property
     def heading(self) -> str:
         trained = "" if self.noise_range is None else ", trained over {:g} to {:g}".format(*self.noise_range)
-        return f"Gaussian noise {self.noise:g}/255{trained}"
+        known = ", known to the denoiser" if self.noise_map else ""
+        return f"Gaussian noise {self.noise:g}/255{trained}{known}"
 
     @property
     def published_as(self) -> float | str:

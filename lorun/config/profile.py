@@ -9,12 +9,13 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.experiment import BaseConfig, Experiment, outside_code
-from lorun.config.methods import FROZEN, PRETRAIN, TRANSFER, Strategy
+from lorun.config.methods import DEEP_PLUG_AND_PLAY, FROZEN, PRETRAIN, TRANSFER, Named
 from lorun.config.network import (
     CNNConfig,
     DenoiserConfig,
     LoraConfig,
     SpectralTransformerConfig,
+    SplittingConfig,
     UNetConfig,
     UnfoldingConfig,
 )
@@ -41,7 +42,12 @@ class TaskConfig(Section):
     base_task: str | None = Field(
         None, description="task of the profile that base_setting is a setting of; by default it is one of this task"
     )
-    strategies: list[Strategy] = Field(default_factory=list)
+    denoiser_setting: str | None = Field(
+        None,
+        description="setting of base_task with `noise_map`, whose block1 is the denoiser of deep_plug_and_play",
+    )
+    splitting: SplittingConfig = SplittingConfig()
+    strategies: list[Named] = Field(default_factory=list)
     baselines: list[str] = Field(
         default_factory=list,
         description="folders of baselines/, paths of other folders (with a slash), or entry points of packages",
@@ -113,7 +119,7 @@ class TaskConfig(Section):
         base = self.base_setting
         if base is None and TRANSFER in self.strategies:
             raise ValueError(f"the strategy `{TRANSFER}` needs a `base_setting`, whose base it takes")
-        if base is None and self.base_task is not None:
+        if base is None and self.denoiser_setting is None and self.base_task is not None:
             raise ValueError(f"`base_task` (={self.base_task!r}) needs a `base_setting`, one of that task")
         if base is not None and not {TRANSFER, FROZEN} & set(self.strategies):
             raise ValueError(f"`base_setting` (={base!r}) is for the strategies `{TRANSFER}` and `{FROZEN}`: give one")
@@ -129,6 +135,19 @@ class TaskConfig(Section):
             raise ValueError(
                 f"`only` of `{TRANSFER}` names `base_setting` (={base!r}), the one that it does not run in"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _denoiser_is_asked_for(self) -> Self:
+        asked = DEEP_PLUG_AND_PLAY in self.strategies
+        if asked and (self.base_task is None or self.denoiser_setting is None):
+            raise ValueError(
+                f"the strategy `{DEEP_PLUG_AND_PLAY}` needs a `base_task` and a `denoiser_setting` of that task, whose "
+                "denoiser it takes"
+            )
+        said = {"denoiser_setting": self.denoiser_setting is not None, "splitting": self.splitting != SplittingConfig()}
+        for part in (part for part, is_said in said.items() if is_said and not asked):
+            raise ValueError(f"`{part}` is for the strategy `{DEEP_PLUG_AND_PLAY}`, which the task does not have")
         return self
 
     def methods_of(self, setting: str) -> list[str]:
@@ -179,9 +198,22 @@ class Profile(Section):
             if task.base_task not in others:
                 raise ValueError(f"{said} is no other task of the profile: {', '.join(others) or 'there is none'}")
             other = self.tasks[task.base_task]
-            if task.base_setting not in other.settings:
+            for part in ("base_setting", "denoiser_setting"):
+                setting = getattr(task, part)
+                if setting is None:
+                    continue
+                if setting not in other.settings:
+                    raise ValueError(f"{said} has no setting `{part}` (={setting!r}): {', '.join(other.settings)}")
+                told, wanted = other.physics_of(setting).noise_map, part == "denoiser_setting"
+                if told != wanted:
+                    raise ValueError(
+                        f"{said}: the denoiser of `{part}` (={setting!r}) is{'' if told else ' not'} told the noise "
+                        f"level; it must be one with `noise_map: {str(wanted).lower()}`"
+                    )
+            if task.denoiser_setting is not None and "block1" not in other.methods_of(task.denoiser_setting):
                 raise ValueError(
-                    f"{said} has no setting `base_setting` (={task.base_setting!r}): {', '.join(other.settings)}"
+                    f"{said} has no `block1` in `denoiser_setting` (={task.denoiser_setting!r}), whose denoiser "
+                    f"`{DEEP_PLUG_AND_PLAY}` takes"
                 )
             if other.data.channels != task.data.channels:
                 raise ValueError(
@@ -225,7 +257,8 @@ class Profile(Section):
             physics=chosen.physics_of(setting),
             training=chosen.training.for_method(method),
             weights=chosen.weights.get(method, {}).get(setting),
-            base=self._base_of(chosen, setting) if method in (TRANSFER, FROZEN) else None,
+            base=self._base_of(chosen, setting, method),
+            splitting=chosen.splitting if method == DEEP_PLUG_AND_PLAY else None,
             outside=None if method in (*chosen.strategies, PRETRAIN) else outside_code(chosen.reference_of(method)),
             **{
                 part: getattr(chosen, part)
@@ -233,9 +266,12 @@ class Profile(Section):
             },
         )
 
-    def _base_of(self, task: TaskConfig, setting: str) -> BaseConfig | None:
-        """Where the base of a task that names one comes from; None where it is that of the setting itself."""
-        base = task.base_setting
+    def _base_of(self, task: TaskConfig, setting: str, method: str) -> BaseConfig | None:
+        """Where the base of a method comes from that takes the one that the task names; None where it is that of the
+        setting itself, or there is none."""
+        if method not in (TRANSFER, FROZEN, DEEP_PLUG_AND_PLAY):
+            return None
+        base = task.denoiser_setting if method == DEEP_PLUG_AND_PLAY else task.base_setting
         if base is None or (base == setting and task.base_task is None):
             return None
         if task.base_task is None:
@@ -247,7 +283,7 @@ class Profile(Section):
             task=task.base_task,
             data=other.data,
             unfolding=other.unfolding,
-            training=other.training.for_method(PRETRAIN),
+            training=other.training.for_method("block1" if method == DEEP_PLUG_AND_PLAY else PRETRAIN),
         )
 
 
@@ -271,8 +307,8 @@ def profile_schema() -> dict[str, Any]:
 
 def _field_names() -> list[str]:
     models: list[type[BaseModel]] = [Profile, TaskConfig, *PHYSICS.values(), UNetConfig, CNNConfig]
-    models += [SpectralTransformerConfig, UnfoldingConfig, LoraConfig, DataConfig, TrainingConfig, EvaluationConfig]
-    models += [AccountingConfig]
+    models += [SpectralTransformerConfig, UnfoldingConfig, SplittingConfig, LoraConfig, DataConfig, TrainingConfig]
+    models += [EvaluationConfig, AccountingConfig]
     return list({name for model in models for name in model.model_fields})
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 
 def with_noise_map(z: Tensor, sigma: Tensor | None, expected: bool) -> Tensor:
-    """Append sigma (a scalar tensor, image units) to z: (B, C, H, W) -> (B, C+1, H, W); z itself if not `expected`.
+    """Append sigma (image units; a scalar, or (B, 1, 1, 1)) to z: (B, C, H, W) -> (B, C+1, H, W); z itself if not
+    `expected`.
 
     Raises:
         ValueError: sigma given to a denoiser without a noise map, or the reverse.

@@ -43,7 +43,7 @@ def build_physics(config: PhysicsConfig, dtype: torch.dtype = torch.float32) -> 
     if isinstance(config, BlurDownsampleConfig):
         return _build_blur(config, dtype)
     if isinstance(config, DenoisingConfig):
-        return Denoising(**config.model_dump(exclude={"name"}))
+        return Denoising(**config.model_dump(exclude={"name", "noise_map"}))
     return _build_block_cs(config, dtype)
 
 

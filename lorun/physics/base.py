@@ -62,6 +62,10 @@ class Operator(LinearPhysics):
         """
         raise UnknownName("condition", condition, self.conditions)
 
+    def noise_level(self, y: Tensor) -> Tensor:
+        """Standard deviation of the Gaussian noise in each measurement of a batch, (B, 1, 1, 1), in the units of y."""
+        return y.new_zeros(len(y), 1, 1, 1)
+
     def scored_size(self, height: int, width: int) -> tuple[int, int]:
         """What is left of an image of `height` x `width` pixels, cropped at the right and below, when it is scored."""
         return height, width

@@ -113,6 +113,20 @@ class BlockCS(Operator):
             return super().A_dagger(y, **settings)  # cropped blocks: no closed form
         return self._to_image(y, self._pseudo_inverse())
 
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **said: Any) -> Tensor:
+        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
+
+        In closed form where images are whole blocks, else by deepinv's conjugate gradients, whose settings `said` are.
+        """
+        if self._margin(z.shape[2]) or self._margin(z.shape[3]):
+            iterated: Tensor = super().prox_l2(z, y, gamma, **said)
+            return iterated
+        gains, directions = torch.linalg.eigh(self.phi @ self.phi.mT)  # of A A^T, in each block
+        channels = z.shape[1]
+        unexplained = _per_channel(y - self.A(z), directions.mT, channels)
+        solved = unexplained / (gains.repeat(channels)[:, None, None] + 1 / gamma)
+        return z + self.A_adjoint(_per_channel(solved, directions, channels))
+
     def initial_estimate(self, y: Tensor) -> Tensor:
         """x_0, linear in y and block by block: (B, C*m, H', W') -> (B, C, H, W).
 

@@ -185,8 +185,11 @@ class BlurDownsample(Operator):
         spectrum = torch.fft.rfft2(residual) / (power + epsilon)
         return torch.fft.irfft2(spectrum, s=(rows, columns))
 
+    def noise_level(self, y: Tensor) -> Tensor:
+        return y.new_full((len(y), 1, 1, 1), self.noise / 255)
+
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **said: Any) -> Tensor:
-        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2.
+        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
 
         In closed form where the sides of the image are multiples of the scale, else by deepinv's conjugate gradients,
         whose settings `said` are.
@@ -194,7 +197,7 @@ class BlurDownsample(Operator):
         if z.shape[2] % self.scale or z.shape[3] % self.scale:
             iterated: Tensor = super().prox_l2(z, y, gamma, **said)
             return iterated
-        # Not (z + gamma A^T y) less what is too much of it: for a large gamma that leaves no digits.
+        # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
         return z + self.A_adjoint(self.solve(y - self.A(z), 1 / gamma))
 
     def initial_estimate(self, y: Tensor) -> Tensor:

@@ -145,9 +145,9 @@ class CASSI(Operator):
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: object) -> Tensor:
         """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2, in closed form (the HQS step of DAUHST and others)."""
-        v = z + gamma * self.A_adjoint(y)
         norms = self.row_norms(y.shape[2], y.shape[3] - self.dispersion)
-        return v - self.A_adjoint(self.A(v) / (1 / gamma + norms))
+        # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
+        return z + self.A_adjoint((y - self.A(z)) / (1 / gamma + norms))
 
     def row_norms(self, height: int, width: int) -> Tensor:
         """The diagonal of A A^T for scenes of that size, (1, 1, height, width + dispersion).
@@ -162,6 +162,12 @@ class CASSI(Operator):
         """Measure x, with noise if there is any."""
         y = self.A(x)
         return self.shot_noise(y) if self.noise == "shot" else y
+
+    def noise_level(self, y: Tensor) -> Tensor:
+        """None without noise. Raises LorunError for shot noise, whose level is that of each pixel."""
+        if self.noise == "shot":
+            raise LorunError("shot noise has no one level: a method that asks for it needs an operator without")
+        return super().noise_level(y)
 
     def shot_noise(self, y: Tensor) -> Tensor:
         """A measurement that counts electrons: n ~ Binomial(floor(L f / q), q), y' = n / L in the units of y.

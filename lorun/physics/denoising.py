@@ -2,7 +2,9 @@
 
 Its one-stage network is a blind denoiser D(y), since x_0 = y leaves the gradient step nothing to correct. Trained over
 a range of noise levels, as DnCNN-B was (Zhang, Zuo, Chen, Meng and Zhang, "Beyond a Gaussian Denoiser", IEEE TIP 2017),
-it is a base for other tasks.
+it is a base for other tasks. A denoiser with a `noise_map` is not blind but told the level of each image, as FFDNet is
+(Zhang, Zuo and Zhang, "FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising", IEEE TIP 2018): what
+plug-and-play methods ask for.
 """
 
 from typing import Self
@@ -47,7 +49,15 @@ class Denoising(Operator):
     def forward(self, x: Tensor, **_: object) -> Tensor:
         """Measure x: add noise, to each image of the batch at a level from the range."""
         generator = torch.Generator(x.device).manual_seed(self.noise_seed)
-        low, high = self.levels
-        share = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device, dtype=x.dtype)
+        level = self._draw_levels(x, generator)
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return x + (low + (high - low) * share) / 255 * noise
+        return x + level * noise
+
+    def noise_level(self, y: Tensor) -> Tensor:
+        """That of each image of a batch, which `forward` draws first."""
+        return self._draw_levels(y, torch.Generator(y.device).manual_seed(self.noise_seed))
+
+    def _draw_levels(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        low, high = self.levels
+        share = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device, dtype=images.dtype)
+        return (low + (high - low) * share) / 255

@@ -16,7 +16,7 @@ _FLOAT = 4  # bytes of a parameter, float32
 
 
 def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """One row per dataset and setting of every task with a `base_task`, none where there is no such task.
+    """One row per dataset and setting of every task with a base of another task, none where there is no such task.
 
     `base` is the task and setting of the base. `parameters_*` and `bytes_*` (float32) are those of the shared base, of
     the adapters and step sizes on it, of the latter two (`added`, what this setting costs beyond the base), and of the
@@ -26,7 +26,7 @@ def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     records = []
     for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
         said = profile.tasks[str(task)]
-        if said.base_task is None:
+        if said.base_task is None or said.base_setting is None:
             continue
         protocol = get_protocol(said.evaluation.protocols[0])
         metric = protocol.metrics[0]

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.config import PRETRAIN, PRETRAINED, Experiment, Recompute
+from lorun.config import PRETRAINED, Experiment, Recompute
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, in_unit_range, random_blocks
@@ -160,7 +160,7 @@ class _Training:
         return State(system, optimizer, make_average(system, self.config))
 
     def _base_outcome(self, runs: Path) -> Outcome | None:
-        """How phase 1 of LoRun ended; None for the methods that have none."""
+        """How the training of the base ended; None for the methods that have none."""
         if self.experiment.method not in PRETRAINED:
             return None
         base = self.experiment.pretraining
@@ -170,7 +170,7 @@ class _Training:
             task = "" if base.task == self.experiment.task else f" of the task {base.task!r}"
             raise LorunError(
                 f"{self.experiment.name}: its pretrained base is missing ({folder}); "
-                f"train the method '{PRETRAIN}' in the setting {base.setting!r}{task} with the same seed first"
+                f"train the method {base.method!r} in the setting {base.setting!r}{task} with the same seed first"
             )
         return outcome
 

@@ -247,3 +247,32 @@ def test_gradients_pass_the_signs_unchanged():
     scale = operator.scale.item()
     torch.testing.assert_close(operator.latent.grad, scale * x.reshape(1, 64).expand(16, 64))
     torch.testing.assert_close(operator.scale.grad, operator.latent.sign().sum(0) @ x.reshape(64)[:, None])
+
+
+@pytest.mark.parametrize(
+    ("size", "gamma", "tolerance"),
+    [((16, 8), 0.05, 1e-9), ((16, 8), 1e4, 1e-9), ((13, 10), 2.0, 1e-3)],  # the last by deepinv's conjugate gradients
+)
+def test_the_proximal_step_is_the_solution_of_its_normal_equations(size, gamma, tolerance):
+    """For a Phi whose rows are not orthonormal."""
+    phi = torch.randn(16, 64, dtype=F64, generator=torch.Generator().manual_seed(3)) / 8
+    operator = BlockCS(phi, initial="adjoint", dtype=F64).at(*size)
+    n = size[0] * size[1]
+    a = operator.A(torch.eye(n, dtype=F64).reshape(n, 1, *size)).flatten(1).T  # (m, n)
+    z, truth = images(2, 1, *size)[:, :, None]
+    y = operator.A(truth)
+    exact = torch.linalg.solve(torch.eye(n) + gamma * a.T @ a, z.flatten() + gamma * a.T @ y.flatten())
+    torch.testing.assert_close(operator.prox_l2(z, y, gamma).flatten(), exact, rtol=0, atol=tolerance)
+
+
+def test_each_image_and_channel_has_the_proximal_step_that_it_has_alone():
+    operator = physics().at(16, 8)
+    z, y = images(2, 3, 16, 8), operator.A(images(2, 3, 16, 8).flip(0))
+    gammas = torch.tensor([0.05, 40.0], dtype=F64)
+    found = operator.prox_l2(z, y, gammas.view(2, 1, 1, 1))
+    for one, gamma in enumerate(gammas):
+        for channel in range(3):
+            alone = operator.prox_l2(
+                z[one : one + 1, channel : channel + 1], y[one : one + 1].unflatten(1, (3, -1))[:, channel], gamma
+            )
+            torch.testing.assert_close(found[one : one + 1, channel : channel + 1], alone)

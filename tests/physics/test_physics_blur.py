@@ -80,6 +80,14 @@ def test_the_proximal_step_is_the_solution_of_its_normal_equations(scale, gamma)
     torch.testing.assert_close(physics.prox_l2(z, y, gamma).flatten(), exact)
 
 
+def test_each_image_of_a_batch_may_have_a_proximal_step_of_its_own():
+    physics = operator(image(4, 7, seed=1), (8, 6), scale=2)
+    z, y = image(2, 1, 8, 6), image(2, 1, 4, 3, seed=5)
+    found = physics.prox_l2(z, y, torch.tensor([0.05, 40.0]).view(2, 1, 1, 1))
+    for one, gamma in enumerate((0.05, 40.0)):
+        torch.testing.assert_close(found[one : one + 1], physics.prox_l2(z[one : one + 1], y[one : one + 1], gamma))
+
+
 def test_the_proximal_step_keeps_its_digits_where_the_data_are_trusted():
     physics = operator(image(4, 7, seed=1), (16, 12), scale=2)
     z, y = image(1, 1, 16, 12), image(1, 1, 8, 6, seed=5)

@@ -6,7 +6,8 @@ import torch
 from tiny import PROFILE
 
 from lorun.config import DenoisingConfig, Profile
-from lorun.methods import build_system, training_physics
+from lorun.errors import LorunError
+from lorun.methods import build_system, set_recompute, training_physics
 from lorun.physics import build_physics
 
 
@@ -41,6 +42,75 @@ def test_without_a_range_it_trains_at_the_level_that_is_scored():
     torch.testing.assert_close(
         grey_levels(physics(torch.zeros(3, 3, 64, 64))), torch.full((3,), 15.0), rtol=0.05, atol=0
     )
+
+
+def test_it_knows_the_level_of_each_measurement_that_it_makes():
+    physics = build_physics(DenoisingConfig(noise=25, noise_range=(10, 40)))
+    step = physics.for_training(64, np.random.default_rng(0))
+    y = step(torch.zeros(20, 1, 64, 64))
+    level = step.noise_level(y)
+    assert level.shape == (20, 1, 1, 1)
+    torch.testing.assert_close(grey_levels(y), 255 * level.flatten(), rtol=0.06, atol=0)
+    assert len(set(level.flatten().tolist())) == 20
+    torch.testing.assert_close(physics.noise_level(y), torch.full((20, 1, 1, 1), 25 / 255))
+
+
+def test_a_denoiser_with_a_noise_map_is_told_in_training_the_level_that_each_image_has(known):
+    system, physics, told = known
+    x = torch.full((6, 1, 16, 16), 0.5)
+    system(x, physics)
+    levels = told[0].flatten()
+    assert len(set(levels.tolist())) == 6
+    noise = (physics(x) - x).flatten(1).std(1)
+    torch.testing.assert_close(levels, noise, rtol=0.2, atol=0)
+
+
+def test_what_it_is_told_is_learned_from(known):
+    system, physics, _ = known
+    head = system.network.denoisers[0].head.weight
+    assert head.shape[1] == 2  # the image, and the level
+    (system(torch.rand(2, 1, 16, 16), physics) ** 2).mean().backward()
+    assert head.grad[:, 1].abs().max() > 0
+
+
+@pytest.fixture
+def known():
+    """A one-stage network of a denoiser with a noise map, a training step's operator, and what the denoiser is told."""
+    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
+    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
+    system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
+    told = []
+    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: told.append(given[1]))
+    return system, training_physics(system, 16), told
+
+
+def test_adapters_and_recomputed_stages_are_told_the_same():
+    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
+    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "separate"]}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
+    for method in said["strategies"]:
+        system = build_system(profile.experiment("denoise", "gray", method, 0))
+        physics = training_physics(system, 16)
+        x = torch.rand(2, 1, 16, 16)
+        estimates, gradients = [], []
+        for recompute in ("none", "stage"):
+            assert set_recompute(system.network, recompute) == recompute
+            system.zero_grad()
+            estimates.append(system(x, physics))
+            estimates[-1].square().mean().backward()
+            gradients.append({name: p.grad.clone() for name, p in system.named_parameters() if p.grad is not None})
+        assert torch.equal(*estimates)
+        assert gradients[0].keys() == gradients[1].keys() != set()
+        torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_the_learned_levels_of_shared_sigma_and_those_of_the_measurement_exclude_each_other():
+    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
+    said |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
+    with pytest.raises(LorunError, match="`shared_sigma` learns the noise levels"):
+        build_system(profile.experiment("denoise", "gray", "shared_sigma", 0))
 
 
 def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_denoiser():

@@ -410,20 +410,23 @@ def test_a_base_of_another_task_is_trained_first_and_its_cost_is_a_table(project
     assert launch(project).returncode == 0  # whatever the tests before left to do
     task = yaml.safe_load((project / "config/base.yaml").read_text())["tasks"]["cs"] | TINY["tasks"]["cs"]
     physics = {"name": "denoising", "noise_range": [0, 50]}
-    denoise = {**task, "physics": physics, "settings": {"gray": {}}, "strategies": ["block1"], "baselines": []}
-    task |= {"base_task": "denoise", "base_setting": "gray", "strategies": ["lorun_transfer", "frozen"]}
+    settings = {"gray": {}, "map": {"noise_map": True}}
+    denoise = {**task, "physics": physics, "settings": settings, "strategies": ["block1"], "baselines": []}
+    task |= {"base_task": "denoise", "base_setting": "gray", "denoiser_setting": "map"}
+    task["strategies"] = ["lorun_transfer", "frozen", "deep_plug_and_play"]
     said = {"profile": "tasks", "seeds": [0], "tasks": {"cs": {**task, "baselines": []}, "denoise": denoise}}
     for part in ("training", "unfolding"):
         denoise[part] = task[part] = {**PROFILE["tasks"]["cs"][part], **task[part]}
     said["tasks"]["cs"].update(training=task["training"], unfolding=task["unfolding"])
     write_profile(project, "tasks", said)
-    assert dry_run(project, "tasks")["train"] == 4  # block1, the base once, two on it
+    assert dry_run(project, "tasks")["train"] == 6  # two of block1, the base once, two on it, one on a block1
     result = launch(project, "tasks")
     assert result.returncode == 0, result.stdout + result.stderr
     rows = read_rows(project / "results/tasks/rows.csv")
     assert set(zip(rows.task, rows.method, rows.status, rows.steps, strict=True)) == {
         ("cs", "lorun_transfer", "completed", 160),
         ("cs", "frozen", "completed", 160),
+        ("cs", "deep_plug_and_play", "completed", 160),
         ("denoise", "block1", "completed", 160),
     }
     assert "## One base for several tasks" in result.stdout
