@@ -1,6 +1,6 @@
 # From data to result tables: `make reproduce`, or by hand
 #   snakemake --cores 2 --config profile=quick
-# The way of a number: dataset -> train (pretrain first, for lorun) -> evaluate, account -> table.
+# The way of a number: dataset -> train (pretrain first, for lorun) -> evaluate, account -> table -> report.
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
@@ -15,6 +15,7 @@ rule all:
     input:
         rules.table.input,
         rules.table.output,
+        rules.report.output,
 
 
 rule data:

@@ -74,6 +74,7 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     if status and any(log.stat().st_mtime >= started for log in Path("runs").rglob("*.log")):
         # Whatever finished is in the tables; what failed or never ran is a row that says so.
         subprocess.run(["lorun", "table", "--config", config, "--out", folder, "--partial"], check=False)
+        subprocess.run(["lorun", "report", folder, "--config", config], check=False)
     summary = folder / "summary.md"
     written = summary.exists() and summary.stat().st_mtime >= started
     if summary.exists() and (written or not status):

@@ -13,6 +13,7 @@ from lorun.cli.bench import bench
 from lorun.cli.contract import contract
 from lorun.cli.data import Data, data_app
 from lorun.cli.new import new_app
+from lorun.cli.report import report
 from lorun.config import Experiment, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
@@ -33,6 +34,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(new_app, name="new")
 app.command()(bench)
 app.command()(contract)
+app.command()(report)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]

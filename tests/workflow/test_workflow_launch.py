@@ -186,6 +186,7 @@ def test_a_complete_run_ends_with_the_table_and_where_it_lies(first_run):
         assert (results / f"{name}.csv").stat().st_size > 0
     for name in ("summary.json", "summary.md", "psnr_parameters_cs_tiny_r25.png", "strip_cs_tiny_r25.png"):
         assert (results / name).stat().st_size > 0
+    assert '"title":"truth","score":null,"png":"data:image/png;base64,' in (results / "report.html").read_text()
     rows = read_rows(results / "rows.csv")
     assert set(rows.method) == {"block1", "lorun", "linear_mmse"}
     assert set(rows.status) == {"completed"}
@@ -469,6 +470,7 @@ def test_where_one_run_fails_the_others_are_in_the_table_and_it_says_why(project
     assert set(failed.message) == {f"error: cannot write to {place}: Is a directory"}
     assert (rows[rows.method == "linear_mmse"].status == "completed").all()
     assert "failed 0/1" in result.stdout
+    assert f"error: cannot write to {place}" in (project / "results/wild/report.html").read_text()
     assert result.stdout.count("Traceback") == result.stderr.count("Traceback") == 0
 
 

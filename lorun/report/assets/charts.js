@@ -1,0 +1,265 @@
+// What Plotly draws: scores against costs, training curves, costs against the number of stages.
+"use strict";
+
+const charts = (() => {
+  // Told apart by colour and by mark, on light and on dark; LoRun has a colour and a mark of its own.
+  const COLOURS = ["#2f7ed8", "#0f9d76", "#9b5de5", "#c98a00", "#d6336c", "#0c9bb8", "#7d8590", "#6b9a1f", "#b5651d"];
+  const MARKS = ["circle", "square", "triangle-up", "cross", "x", "pentagon", "triangle-down", "star", "hexagon"];
+  const LORUN = ["#e8590c", "#f08c4a", "#c92a2a"];
+  const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
+  const MB = 1e6;
+  const NARROW = 640;
+
+  const KNOWN = ["block1", "separate", "shared", "shared_sigma"]; // of one look on every page
+  const methods = [...new Set([...KNOWN, ...report.sections.flatMap((section) => section.points.map((point) => point.method))])];
+  const others = (name) => !isLorun(name);
+
+  function look(method) {
+    const among = methods.filter(isLorun(method) ? isLorun : others).indexOf(method);
+    if (isLorun(method)) return { color: LORUN[among % LORUN.length], symbol: among ? "diamond-open" : "diamond", size: 11 };
+    return { color: COLOURS[among % COLOURS.length], symbol: MARKS[among % MARKS.length], size: 9 };
+  }
+
+  /** The layout of plots side by side, or below each other on a narrow screen: a title of x and of y for each. */
+  function layout(place, plots, shareY = false) {
+    const narrow = place.clientWidth < NARROW;
+    place.style.height = `${narrow ? 300 * plots.length + 120 : 400}px`; // of the place: Plotly fills it, and on resizing too
+    const text = theme.colour("text");
+    const axis = {
+      gridcolor: theme.colour("line"),
+      linecolor: theme.colour("line"),
+      zeroline: false,
+      tickcolor: theme.colour("line"),
+      automargin: true,
+    };
+    const found = {
+      margin: { l: 64, r: 18, t: 24, b: 60 },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: text },
+      hoverlabel: { bgcolor: theme.colour("raised"), bordercolor: theme.colour("line"), font: { color: text } },
+      legend: { orientation: "h", x: 0, y: narrow ? -0.08 : -0.22, yanchor: "top" },
+      hovermode: "closest",
+      dragmode: false,
+    };
+    const gap = narrow ? 90 / (300 * plots.length) : shareY ? 0.05 : 0.1;
+    const part = (1 - gap * (plots.length - 1)) / plots.length;
+    plots.forEach((plot, number) => {
+      const n = number ? String(number + 1) : "";
+      const title = (text) => ({ title: { text, standoff: 8 } });
+      const [row, column] = narrow ? [plots.length - 1 - number, 0] : [0, number];
+      const domain = (at) => ({ domain: [at * (part + gap), at * (part + gap) + part] });
+      const x = narrow ? {} : domain(column);
+      const y = narrow ? domain(row) : {};
+      found[`xaxis${n}`] = { ...axis, ...title(plot.x), anchor: `y${n}`, ...x, ...plot.xaxis };
+      found[`yaxis${n}`] = { ...axis, ...title(shareY && number && !narrow ? "" : plot.y), anchor: `x${n}`, ...y, ...plot.yaxis };
+    });
+    return found;
+  }
+
+  const axes = (number) => ({ xaxis: number ? `x${number + 1}` : "x", yaxis: number ? `y${number + 1}` : "y" });
+
+  /** A logarithmic axis where positive values differ by much, labelled at 1, 2 and 5, or at 1 over many decades. */
+  function scale(values) {
+    const known = values.filter((value) => value > 0);
+    const ratio = known.length ? Math.max(...known) / Math.min(...known) : 1;
+    return ratio > 8 ? { type: "log", dtick: ratio > 1000 ? 1 : "D2" } : {};
+  }
+
+  function draw(place, traces, of) {
+    Plotly.react(place, traces, of, { displaylogo: false, displayModeBar: false, responsive: true });
+  }
+
+  function costs(number) {
+    const place = byId("costs-plot");
+    const section = report.sections[number];
+    const name = byId("metric").value;
+    const metric = report.metrics[name];
+    const scored = section.points.filter((point) => point.scores[name]?.[0] != null);
+    place.hidden = !scored.length;
+    byId("costs-none").hidden = Boolean(scored.length);
+    byId("costs-none").textContent = `No method has a ${metric.heading} here yet.`;
+    if (!scored.length) return;
+    const kinds = [
+      { key: "parameters", x: "parameters of the network", unit: 1, format: ",.0f" },
+      { key: "step", x: "peak of a training step (MB)", unit: MB, format: ",.1f" },
+      { key: "inference", x: "peak of a reconstruction (MB)", unit: MB, format: ",.2f" },
+    ];
+    const y = `${metric.heading}${metric.better === "lower" ? ", less is better" : ""}`;
+    byId("costs-protocol").textContent = section.protocol;
+    const ends = scored.flatMap(({ scores: { [name]: [value, sd] } }) => [value - (sd ?? 0), value + (sd ?? 0)]);
+    const [least, most] = [Math.min(...ends), Math.max(...ends)];
+    const edge = 0.08 * (most - least) || 0.05 * Math.abs(most) || 1;
+    const yaxis = { range: [least - edge, most + edge] }; // the same for all three, with what has no point in one of them
+    const plots = kinds.map((kind) => {
+      const values = scored.map((point) => point[kind.key]).filter((value) => value > 0);
+      return { x: kind.x, y, yaxis, xaxis: values.length ? scale(values) : { showticklabels: false, showgrid: false } };
+    });
+    // An empty trace each, without which Plotly draws no axes.
+    const traces = kinds.map((_, at) => ({ ...axes(at), x: [null], y: [null], showlegend: false, hoverinfo: "skip" }));
+    const shapes = [];
+    const annotations = [];
+    kinds.forEach((kind, at) => {
+      for (const point of scored) {
+        const [value, sd] = point.scores[name];
+        if (point[kind.key] > 0) {
+          const own = look(point.method);
+          traces.push({
+            ...axes(at),
+            name: point.method,
+            legendgroup: point.method,
+            showlegend: !traces.some((trace) => trace.name === point.method),
+            mode: "markers",
+            x: [point[kind.key] / kind.unit],
+            y: [value],
+            error_y: { type: "data", array: [sd ?? 0], visible: sd !== null, color: own.color, thickness: 1.2, width: 4 },
+            marker: { ...own, line: { width: 1.5, color: own.color } },
+            customdata: [point.line],
+            hovertemplate: `<b>${point.method}</b><br>${metric.heading} ${value.toFixed(metric.digits)}<br>${kind.x}: %{x:${kind.format}}<extra></extra>`,
+          });
+        } else {
+          const n = at ? String(at + 1) : "";
+          const own = look(point.method);
+          shapes.push({ type: "line", xref: `x${n} domain`, yref: `y${n}`, x0: 0, x1: 1, y0: value, y1: value, line: { color: own.color, width: 1.2, dash: "dot" } });
+          annotations.push({ xref: `x${n} domain`, yref: `y${n}`, x: 1, y: value, xanchor: "right", yanchor: "bottom", text: point.method, showarrow: false, font: { size: 11, color: own.color } });
+        }
+      }
+    });
+    const of = layout(place, plots, true);
+    draw(place, traces, { ...of, shapes, annotations });
+    if (!place.dataset.listens) {
+      place.dataset.listens = "yes";
+      place.on("plotly_click", (event) => {
+        const line = event.points[0].customdata;
+        if (line !== null && line !== undefined) provenance.open(line);
+      });
+    }
+  }
+
+  function curves(number) {
+    const place = byId("curves-plot");
+    const of = report.curves[report.sections[number].place] ?? [];
+    place.hidden = !of.length;
+    byId("curves-none").hidden = Boolean(of.length);
+    byId("curves-hint").hidden = !of.length;
+    if (!of.length) return;
+    const kinds = ["loss", "validation_psnr"];
+    const seeds = [...new Set(of.map((curve) => curve.seed))];
+    const traces = [];
+    kinds.forEach((kind, at) => {
+      for (const curve of of) {
+        if (curve[kind].every((value) => value === null)) continue;
+        traces.push({
+          ...axes(at),
+          name: curve.method,
+          legendgroup: curve.method,
+          showlegend: !traces.some((trace) => trace.name === curve.method),
+          mode: curve.step.length > 1 ? "lines" : "markers",
+          x: curve.step,
+          y: curve[kind],
+          line: { color: look(curve.method).color, width: isLorun(curve.method) ? 2.4 : 1.6, dash: DASHES[seeds.indexOf(curve.seed) % DASHES.length] },
+          marker: look(curve.method),
+          hovertemplate: `<b>${curve.method}</b>, seed ${curve.seed}<br>step %{x}: %{y}<extra></extra>`,
+        });
+      }
+    });
+    const plots = [
+      { x: "step", y: "training loss", yaxis: scale(of.flatMap((curve) => curve.loss)) },
+      { x: "step", y: "validation PSNR (dB)" },
+    ];
+    draw(place, traces, layout(place, plots));
+  }
+
+  function scaling() {
+    const place = byId("scaling-plot");
+    if (place === null) return;
+    const traces = [];
+    const kinds = ["step", "inference", "parameters"];
+    kinds.forEach((kind, at) => {
+      for (const series of report.scaling.series) {
+        const again = series.recompute !== "none";
+        if (again && kind !== "step") continue; // only a step recomputes
+        traces.push({
+          ...axes(at),
+          name: series.method,
+          legendgroup: series.method,
+          showlegend: !traces.some((trace) => trace.name === series.method),
+          mode: "lines",
+          x: series.stages,
+          y: series[kind].map((value) => value / MB),
+          line: { color: look(series.method).color, width: isLorun(series.method) ? 2.6 : 1.6, dash: again ? "dash" : "solid" },
+          hovertemplate: `<b>${series.method}</b>${again ? ", recomputing" : ""}<br>K = %{x}: %{y:,.3f}<extra></extra>`,
+        });
+      }
+    });
+    const whole = { rangemode: "tozero" };
+    const plots = [
+      { x: "stages K", y: "peak of a training step (MB)", yaxis: whole },
+      { x: "stages K", y: "peak of a reconstruction (MB)", yaxis: whole },
+      { x: "stages K", y: "parameters of the network (millions)", yaxis: whole },
+    ];
+    draw(place, traces, layout(place, plots));
+  }
+
+  function times(number) {
+    const place = byId("times-plot");
+    const { points } = report.sections[number];
+    const kinds = [
+      { key: "latency", y: "latency of a reconstruction (ms)", what: "latency", format: ",.1f", unit: "ms" },
+      { key: "training", y: "training (s), mean over seeds", what: "training", format: ",.0f", unit: "s" },
+    ].filter((kind) => points.some((point) => point[kind.key] !== null));
+    place.hidden = !kinds.length;
+    byId("times-note").hidden = !kinds.length;
+    if (!kinds.length) return;
+    const machines = new Set();
+    const traces = [];
+    kinds.forEach((kind, at) => {
+      for (const point of points.filter((one) => one[kind.key] !== null)) {
+        const { value, least, most, device, threads } = point[kind.key];
+        const own = look(point.method);
+        machines.add(`${kind.what} on ${device ?? "–"}, ${threads ?? "–"} threads`);
+        traces.push({
+          ...axes(at),
+          name: point.method,
+          legendgroup: point.method,
+          showlegend: !traces.some((trace) => trace.name === point.method),
+          mode: "markers",
+          marker: { ...own, line: { width: 1.5, color: own.color } },
+          x: [point.stages ?? 0],
+          y: [value],
+          error_y: { type: "data", symmetric: false, array: [most - value], arrayminus: [value - least], color: own.color, thickness: 1.2, width: 4 },
+          hovertemplate: `<b>${point.method}</b>, K = %{x}<br>%{y:${kind.format}} ${kind.unit}<extra></extra>`,
+        });
+      }
+    });
+    byId("times-note").textContent =
+      `From timing.csv, which depends on the machine: ${[...machines].join("; ")}. Latency: median, shortest to longest. ` +
+      "Training: without that of a pretrained base, shortest to longest of the seeds. K = 0: no stages.";
+    const most = Math.max(...points.map((point) => point.stages ?? 0), 1);
+    const xaxis = { dtick: most > 12 ? 5 : 1, range: [-0.06 * most - 0.2, 1.06 * most + 0.2] };
+    const plots = kinds.map((kind) => ({ x: "stages K", y: kind.y, xaxis, yaxis: { rangemode: "tozero" } }));
+    draw(place, traces, layout(place, plots));
+  }
+
+  function all(number) {
+    costs(number);
+    curves(number);
+    times(number);
+    scaling();
+  }
+
+  byId("metric").addEventListener("change", () => costs(sections.number()));
+  onSection.push((number) => {
+    const names = report.sections[number].metrics;
+    byId("metric").replaceChildren(...names.map((name) => element("option", { value: name }, report.metrics[name].heading)));
+    all(number);
+  });
+  onTheme.push(() => all(sections.number()));
+
+  let narrow = innerWidth < NARROW;
+  addEventListener("resize", () => {
+    if (narrow === innerWidth < NARROW) return; // Plotly itself follows the width
+    narrow = !narrow;
+    all(sections.number());
+  });
+})();

@@ -1,0 +1,29 @@
+// Light or dark: as the system has it, or as the button says. Nothing is stored.
+"use strict";
+
+const theme = (() => {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const choices = ["Auto", "Light", "Dark"];
+  let chosen = "Auto";
+
+  function apply() {
+    const dark = chosen === "Auto" ? system.matches : chosen === "Dark";
+    document.documentElement.dataset.theme = dark ? "dark" : "light";
+    byId("theme").textContent = chosen;
+    const words = chosen === "Auto" ? "as the system has them" : chosen.toLowerCase();
+    byId("theme").setAttribute("aria-label", `Colours: ${words}`);
+    onTheme.forEach((draw) => draw());
+  }
+
+  byId("theme").addEventListener("click", () => {
+    chosen = choices[(choices.indexOf(chosen) + 1) % choices.length];
+    apply();
+  });
+  system.addEventListener("change", apply);
+  apply();
+
+  return {
+    /** The value of a colour of page.css. */
+    colour: (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim(),
+  };
+})();
