@@ -420,7 +420,12 @@ CHECKS = (
         "channels",
     ),
     Check("gradients", "use every parameter in `forward`, or give it `requires_grad_(False)`", gradients),
-    Check("deterministic", "draw nothing at random in `forward`; draw weights from torch's generator", deterministic),
+    Check(
+        "deterministic",
+        "draw nothing at random in `forward`, no dropout either: a resumed run could not repeat it; draw weights from "
+        "torch's generator",
+        deterministic,
+    ),
     Check("saving", "hold whatever shapes an estimate in parameters or buffers (`register_buffer`)", saving),
     Check("batches", "no mean over the batch; constants as buffers, so that `double()` reaches them", batches),
     Check(
