@@ -140,7 +140,7 @@ def _judge_rows(
             one.reasons.append(Reason("missing", "train", (str(row.status),)))
             continue
         one.reasons += _of_configuration(project, experiment, row)
-        one.reasons += _of_data(project, experiment, str(row.data_md5))
+        one.reasons += _of_data(project, experiment, "" if pd.isna(row.data_md5) else row.data_md5)
         one.reasons += _of_code(
             project, one, "train", uses.training(experiment), row, "trained_commit", "trained_dirty"
         )

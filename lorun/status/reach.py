@@ -158,6 +158,10 @@ class _Reach:
             self._import(module)
             if name is not None:
                 self._import(f"{module}.{name}")
+        # What a top-level statement imports (in a `try`, under a condition) is used by others, through the statement.
+        used = {reference.partition(".")[0] for reference in said.references}
+        for name in said.imported.keys() - used:
+            self._reach_all_of(self._named(*said.imported[name]))
         bindings: Bindings = {}
         for reference in said.references:
             for name, target in self._targets(place.module, reference, said):
@@ -215,11 +219,17 @@ class _Reach:
             if of.effects:
                 self._record(Place(name, "import"), of.effects)
 
+    def _reach_all_of(self, target: Place | Module | str) -> None:
+        if isinstance(target, Place):
+            self._reach(target)
+        elif isinstance(target, Module):
+            self._import(target.name)
+            for definition in target.definitions:
+                self._reach(Place(target.name, definition))
+
     def _reach_everything(self) -> None:
-        for name, module in self.modules.items():
-            self._import(name)
-            for definition in module.definitions:
-                self._reach(Place(name, definition))
+        for module in self.modules.values():
+            self._reach_all_of(module)
 
 
 def _members(statement: ast.stmt) -> list[tuple[str, ast.stmt]]:
@@ -243,7 +253,8 @@ def _member(statement: ast.stmt) -> str | None:
         return statement.target.id
     if isinstance(statement, ast.FunctionDef):
         plain = all(isinstance(one, ast.Name) and one.id == "property" for one in statement.decorator_list)
-        return statement.name if plain and not statement.name.startswith("__") else None
+        unasked = statement.name.startswith(("__", "model_"))  # Python and pydantic call those
+        return statement.name if plain and not unasked else None
     return None
 
 

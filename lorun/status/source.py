@@ -9,7 +9,10 @@ from typing import Any
 
 from lorun.revisions import Files
 
-_HARMLESS = {"cache", "lru_cache", "contextmanager", "dataclass", "no_grad", "inference_mode", "runtime_checkable"}
+_HARMLESS = {
+    *("cache", "lru_cache", "contextmanager", "dataclass", "no_grad", "inference_mode"),
+    *("property", "cached_property", "staticmethod", "classmethod"),
+}
 """Decorators that give a function or class to nobody, and do not read annotations."""
 
 _WORDED = {"LorunError", "UnknownName"}
@@ -209,6 +212,7 @@ def _imported(statement: ast.Import | ast.ImportFrom, package: str) -> dict[str,
     for one in statement.names:
         local = one.asname or one.name.partition(".")[0]
         found[local] = (one.name if one.asname else local, None)
+        found.setdefault(one.name, (one.name, None))  # "a.b" is no name, but it is imported
     return found
 
 

@@ -68,9 +68,10 @@ def _use(experiment: Experiment, begin: list[Place]) -> Use:
     is_strategy = experiment.method in (*STRATEGIES, PRETRAIN)
     truths = {
         ("build_system", "experiment.method in (*STRATEGIES, PRETRAIN)", is_strategy),
-        ("UnfoldingNetwork", "self.adapted", experiment.method in ADAPTED),
         ("_train", "experiment.weights is not None", experiment.weights is not None),
     }
+    if experiment.method not in ADAPTED:  # where one is, its base has none
+        truths.add(("UnfoldingNetwork", "self.adapted", False))
     if len(physics) == 1:
         truths |= {("build_physics", f"isinstance(config, {name})", True) for name in physics}
     if len(channels) == 1:

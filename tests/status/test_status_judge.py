@@ -13,6 +13,7 @@ from lorun.training.loop import WEIGHTS
 TRAINED = ("cs/separate", "cs/lorun", "cs/linear_mmse", "cs/ista_net_plus", "cassi/separate", "cassi/gap_tv")
 CS = tuple(name for name in TRAINED if name.startswith("cs/"))
 CASSI = tuple(name for name in TRAINED if name.startswith("cassi/"))
+BUILT = ("cs/separate", "cs/lorun", "cassi/separate")
 CODE = {"train: code", "evaluate: code"}
 
 
@@ -89,6 +90,7 @@ GAIN = ("lorun/physics/cassi.py", "2 / bands if", "3 / bands if")
             everything(["cs/ista_net_plus"], CODE),
         ),
         ("baselines/gap_tv/baseline.py", "INNER = 5", "INNER = 6", everything(["cassi/gap_tv"], CODE)),
+        ("lorun/unfolding.py", "if sharing == FROZEN:", "if sharing != FROZEN:", everything(BUILT, CODE)),
         ("lorun/adapters/layers.py", "import Conv2d as", "import Linear as", everything(["cs/lorun"], CODE)),
         (
             "lorun/accounting/parameters.py",

@@ -130,6 +130,26 @@ def test_a_module_that_is_passed_about_counts_as_a_whole():
 
 
 @pytest.mark.parametrize(
+    "imports",
+    [
+        "try:\n    from lorun.tools import turn as it\nexcept ImportError:\n    it = None\n",
+        "try:\n    import lorun.tools as it\nexcept ImportError:\n    it = None\n",
+        "if True:\n    from lorun import tools as it\n",
+    ],
+)
+def test_what_is_imported_under_a_condition_is_reached_through_it(imports):
+    assert {"it", "turn", "deep"} <= set(prints(main=imports + "\ndef run(x):\n    return it(x)\n"))
+
+
+def test_a_module_that_is_imported_for_its_effects_counts():
+    main = "import lorun.side\n\ndef run(x):\n    return x\n"
+    before, after = prints(main=main, side="print(1)\n"), prints(main=main, side="print(2)\n")
+    assert set(differences(before, after)) == {"import"}
+    main = "def run(x):\n    import lorun.side\n    return x\n"
+    assert set(differences(prints(main=main, side="print(1)\n"), prints(main=main, side="print(2)\n"))) == {"import"}
+
+
+@pytest.mark.parametrize(
     "main",
     [
         "from importlib import import_module\n\ndef run(x):\n    return import_module(x)\n",
@@ -162,6 +182,9 @@ class Options(Section):
     def _check(self):
         return self
 
+    def model_post_init(self, context):
+        print()
+
     @property
     def key(self):
         return 1
@@ -180,6 +203,7 @@ class Options(Section):
         ("steps: int = 1", "steps: int = 3", {"Options.steps"}),
         ("2 * self.steps", "3 * self.steps", {"Options.double"}),
         ("return self\n", "return None\n", {"Options"}),
+        ("print()", "pass", {"Options"}),
     ],
 )
 def test_of_the_configuration_what_is_asked_for_counts(old, new, expected):
