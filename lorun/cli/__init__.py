@@ -12,8 +12,10 @@ from lorun.cli.adapters import Library, adapters_app
 from lorun.cli.bench import bench
 from lorun.cli.contract import contract
 from lorun.cli.data import Data, data_app
+from lorun.cli.history import history
 from lorun.cli.new import new_app
 from lorun.cli.report import report
+from lorun.cli.status import status
 from lorun.config import Experiment, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
@@ -35,6 +37,8 @@ app.add_typer(new_app, name="new")
 app.command()(bench)
 app.command()(contract)
 app.command()(report)
+app.command()(status)
+app.command()(history)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]

@@ -20,6 +20,7 @@ from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.results.summary import claims, summarise
 from lorun.results.tasks import tasks
+from lorun.results.version import write_version
 from lorun.training.outcome import Outcome, read_outcome
 
 Ended = list[tuple[Experiment, Outcome]]
@@ -32,7 +33,7 @@ def write_result_set(
 
     rows.csv (one per image, condition, metric and protocol), summary.csv/.json/.md, details.md, conditions.csv,
     claims.csv, comparison.csv (with published scores), accounting.csv, curves.csv; tasks.csv where tasks share a base;
-    and timing.csv, the only one that depends on the machine's mood.
+    version.json; and timing.csv, the only one that depends on the machine's mood.
     The registry in `data` says which datasets are simulated.
 
     Raises:
@@ -62,6 +63,7 @@ def write_result_set(
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
     write_text(folder / "details.md", render_details(profile, summary, conditions))
     write_text(folder / "summary.md", render(profile, summary, claimed, compared))
+    write_version(folder, profile.profile)
     return summary
 
 

@@ -35,6 +35,7 @@ TABLES = {
     "accounting.csv",
     "curves.csv",
     "timing.csv",
+    "version.json",
 }
 FIGURES = {"psnr_parameters_cs_tiny_r25.png", "strip_cs_tiny_r25.png"}
 
