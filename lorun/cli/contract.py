@@ -8,15 +8,14 @@ from lorun.errors import LorunError
 
 
 def contract(
-    references: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="Baselines: names, or paths of folders; default: all that there are."),
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Baselines: names, or paths of folders; default: all that there are.")
     ] = None,
 ) -> None:
     """Check baselines against what the suite asks of them, and say what to implement.
 
-    NAME is a folder of baselines/, an entry point of the group lorun.baselines of an installed package, or a path with
-    a slash, such as ../my_net or ./my_net.
+    A name is a folder of baselines/, an entry point of the group lorun.baselines of an installed package, or a path
+    with a slash, such as ../my_net or ./my_net.
 
     For every kind of operator that a baseline does not decline: shapes of any size, gradients to every parameter,
     determinism, saving, a training step in either precision, overfitting one patch, accounting; and its card, the
@@ -27,14 +26,14 @@ def contract(
     from baselines import places
     from baselines.contract import render, report
 
-    names = references or [*places.own_names(), *places.installed_names()]
-    for reference in names:
+    references = names or [*places.own_names(), *places.installed_names()]
+    for reference in references:
         places.find(reference)  # a mistyped name is told before minutes are spent on the others
     broken = []
-    for reference in names:
+    for reference in references:
         found = report(reference)
         typer.echo(render(found))
         if found.broken:
             broken.append(reference)
     if broken:
-        raise LorunError(f"{len(broken)} of {len(names)} baselines do not keep the contract: {', '.join(broken)}")
+        raise LorunError(f"{len(broken)} of {len(references)} baselines do not keep the contract: {', '.join(broken)}")
