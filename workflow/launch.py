@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         subprocess.run(["lorun", "table", "--config", config, "--out", folder, "--partial"], check=False)
         subprocess.run(["lorun", "report", folder, "--config", config], check=False)
     summary = folder / "summary.md"
-    written = summary.exists() and summary.stat().st_mtime >= started
+    written = _is_newer(summary, started)
     if summary.exists() and (written or not status):
         subprocess.run(["lorun", "show", str(folder)], check=False)
     if status and written:
@@ -86,11 +86,15 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         )
     elif status:
         print(f"error: failed before there was a table (see above); {folder} is what it was", file=sys.stderr)
-    elif written:
+    elif written or _is_newer(folder / "report.html", started):
         print(f"Done in {time.time() - started:.0f} s: {folder}")
     else:
         print(f"Nothing to do: {folder} is up to date.")
     return status
+
+
+def _is_newer(path: Path, moment: float) -> bool:
+    return path.exists() and path.stat().st_mtime >= moment
 
 
 def _data_intact(profile: Profile) -> bool:

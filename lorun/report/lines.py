@@ -15,7 +15,7 @@ Key = tuple[str, str, str, str, str]
 
 _WHICH = ["task", "dataset", "setting", "protocol", "method"]
 
-# What rows of one run have in common, and most rows of a result set: stored once in the page.
+# What all rows of a run have in common.
 _SHARED = (
     *("config_hash", "run", "trained_commit", "trained_dirty", "trained_device", "trained_threads"),
     *("commit", "dirty", "device", "threads", "python", "versions", "data_md5"),
