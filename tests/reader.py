@@ -37,7 +37,6 @@ STAND_INS: Mapping[str, Any] = {
 
 README_SAYS: Mapping[str, str] = {
     "make test": "not, it would run itself",
-    "make reproduce PROFILE=published": "not, it downloads weights and a test set",
     ".venv/bin/lorun data fetch set11 bsd68": "with set11 bsd68",
     ".venv/bin/lorun data add general100": "not, its files have to be obtained",
     "lorun evaluate --method": "not, its files have to be obtained",
@@ -48,7 +47,7 @@ README_SAYS: Mapping[str, str] = {
 README_READS: Mapping[str, str] = {
     "seed0-KEY": "seed0-*",
     "my_photos/": "data/photos/test/gray/",
-    "--stages 1-20": "--stages 1-2",
+    "--stages 1-20": "--stages 2",
     "/mnt/lab/store": "../store",
 }
 """What stands in for words of README."""
