@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PROFILE ?= quick
+SITE ?= site
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 VENV := .venv
@@ -11,7 +12,7 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test bench lint format lock schema licences clean
+.PHONY: help setup reproduce data test bench lint format lock schema licences docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -51,8 +52,11 @@ schema: $(VENV)/.installed ## write the JSON schema of profiles from the typed c
 licences: $(VENV)/.installed ## write LICENCES.md from the registry of datasets and the cards of the baselines
 	$(BIN)/lorun licences > LICENCES.md
 
-clean: ## remove runs, built data and logs (results and fetched data stay)
-	rm -rf runs logs data/photos data/photos_spectral data/.cubes data/.*.ok .snakemake
+docs: $(VENV)/.installed ## build the documentation into SITE (site), without network; a warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs $(SITE)
+
+clean: ## remove runs, built data, logs and the built site (results and fetched data stay)
+	rm -rf runs logs data/photos data/photos_spectral data/.cubes data/.*.ok .snakemake site docs/api
 
 # uv is bootstrapped into the environment itself; everything else comes from the lock, by hash.
 $(VENV)/.installed: $(LOCK) pyproject.toml

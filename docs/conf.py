@@ -1,0 +1,57 @@
+"""The site, built by `make docs`. Nothing is fetched, neither to build it nor to read it."""
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
+
+project = "LoRun suite"
+author = "The LoRun suite maintainers"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "docstrings",
+    "generated",
+    "mathml",
+]
+exclude_patterns = ["_ext", "_templates"]
+
+highlight_language = "none"  # a block that does not say is no Python
+smartquotes = False  # options begin with two hyphens
+
+html_theme = "furo"
+html_title = "LoRun suite"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["equations.css"]
+html_show_copyright = False
+html_copy_source = False
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+autodoc_typehints = "signature"
+napoleon_use_ivar = True
+templates_path = ["_templates"]
+
+# Pages that other branches bring. Remove each with its page, and with the last one what follows.
+COMING = ("baselines", "gate", "report", "status")
+
+
+def setup(app: Sphinx) -> None:
+    """Leave pages that are still to come out of the navigation."""
+
+    def without_coming(_app: Sphinx, name: str, source: list[str]) -> None:
+        absent = [page for page in COMING if not (ROOT / "docs" / f"{page}.md").exists()]
+        if name == "index":
+            source[0] = "".join(line for line in source[0].splitlines(keepends=True) if line.strip() not in absent)
+
+    app.connect("source-read", without_coming)

@@ -1,0 +1,121 @@
+"""The site: built without a warning, whole without a network."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from tiny import PROJECT
+
+from lorun.config import PHYSICS
+from lorun.evaluation.protocols import PROTOCOLS
+
+pytest.importorskip("sphinx")
+
+ATTRIBUTES = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
+
+
+class Page(HTMLParser):
+    """What a page loads, where its links lead, and what it is made of."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.tags: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        said = dict(attributes)
+        self.tags.add(tag)
+        self.ids.add(said.get("id") or "")
+        if tag in ATTRIBUTES and said.get(ATTRIBUTES[tag]):
+            self.loads.append(said[ATTRIBUTES[tag]])
+        if tag == "link" and said.get("rel") not in ("canonical", "next", "prev", "index", "search"):
+            self.loads.append(said["href"])
+        if tag == "a" and said.get("href"):
+            self.links.append(said["href"])
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does."""
+    root = tmp_path_factory.mktemp("site")
+    makefile = (PROJECT / "Makefile").read_text()
+    [said] = re.findall(r"\$\(BIN\)/sphinx-build (.*) docs \$\(SITE\)", makefile)
+    command = [sys.executable, "-m", "sphinx", *said.split(), "--doctree-dir", str(root / "doctrees")]
+    done = subprocess.run(
+        [*command, "docs", str(root / "site")], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root / "site"
+
+
+@pytest.fixture(scope="session")
+def pages(site: Path) -> dict[Path, Page]:
+    return {path: Page(path) for path in site.rglob("*.html")}
+
+
+def test_every_page_is_there(pages: dict[Path, Page], site: Path) -> None:
+    for source in (PROJECT / "docs").glob("*.md"):
+        assert site / f"{source.stem}.html" in pages
+
+
+def test_nothing_is_loaded_from_elsewhere(pages: dict[Path, Page], site: Path) -> None:
+    for path, page in pages.items():
+        assert page.loads, path
+        for address in page.loads:
+            assert not re.match(r"(\w+:)?//", address), f"{path}: {address}"
+            assert (path.parent / address.partition("?")[0]).is_file(), f"{path}: {address}"
+    for style in site.rglob("*.css"):
+        outside = re.findall(r"@import[^;]*|url\(\s*['\"]?(?:https?:)?//[^)]*\)", style.read_text(encoding="utf-8"))
+        assert not [found for found in outside if "//" in found], style
+
+
+def test_links_lead_somewhere(pages: dict[Path, Page]) -> None:
+    for path, page in pages.items():
+        for link in page.links:
+            if re.match(r"\w+:", link):
+                continue
+            file, _, place = link.partition("#")
+            target = (path.parent / file).resolve() if file else path
+            assert target.is_file(), f"{path}: {link}"
+            if place and target in pages:
+                assert place in pages[target].ids, f"{path}: {link}"
+
+
+def test_equations_are_drawn_by_the_browser_alone(pages: dict[Path, Page], site: Path) -> None:
+    for name in ("method", "operators"):
+        assert {"math", "mfrac", "msup"} <= pages[site / f"{name}.html"].tags
+    for path, page in pages.items():
+        assert not [address for address in page.loads if re.search("(?i)mathjax|katex", address)], path
+
+
+def test_an_equation_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
+    said = f"import sys; sys.path.append({str(PROJECT / 'docs/_ext')!r})\n"
+    (tmp_path / "conf.py").write_text(f"{said}extensions = ['mathml']\nhtml_math_renderer = 'mathml'\n")
+    (tmp_path / "index.rst").write_text("Page\n====\n\n.. math:: \\nosuch x\n")
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", str(tmp_path), str(tmp_path / "site")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "nosuch is not known" in done.stderr
+
+
+def test_pages_that_are_made_from_the_code_have_all_of_it(site: Path) -> None:
+    said = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in ("protocols", "profile", "commands")}
+    assert all(f">{protocol}<" in said["protocols"] for protocol in PROTOCOLS)
+    assert all(f">{key}<" in said["profile"] for model in PHYSICS.values() for key in model.model_fields)
+    assert all(f">{option}<" in said["commands"] for option in ("--recompute", "--no-latency", "--marker", "--partial"))
+
+
+def test_every_package_and_module_is_documented(site: Path) -> None:
+    said = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
+    left_out = {"lorun", "lorun.__main__", "lorun.bench.worker"}
+    for path in (PROJECT / "lorun").rglob("*.py"):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name not in left_out and not name.startswith("lorun.cli"):
+            assert f'id="module-{name}"' in said, name

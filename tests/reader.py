@@ -1,0 +1,272 @@
+"""Somebody who does what a page says, in a scratch copy of the project whose profiles are cut to the smallest size."""
+
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pages import Block, blocks, program, words
+from tiny import PROJECT
+
+_STEPS = {"steps": 4, "phase1_steps": 2, "batch": 2, "checkpoint_every": 2, "validate_every": 2, "warmup_steps": 1}
+_TINY: Mapping[str, Any] = {
+    "data": {"train": "photos", "validation": "photos", "test": ["photos"]},
+    "physics": {"initial_blocks": 200},
+    "denoiser": {"width": 4, "levels": 2, "blocks": 1},
+    "unfolding": {"stages": 2},
+    "training": {**_STEPS, "cpu_threads": 1},
+    "accounting": {"batch": 2, "image": 128, "latency_repeats": 1},
+}
+_FEW = {"strategies": ["separate", "lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}
+
+STAND_INS: Mapping[str, Any] = {
+    "quick": {"cs": {**_TINY, **_FEW}, "cassi": None},
+    "transfer": {"cs": {"strategies": ["separate", "lorun_transfer"]}},
+    "desk": {"cs": _TINY, "cassi": None, "cassi_real": None},
+    "paper": {"cs": _TINY, "cassi": None, "cassi_real": None},
+}
+"""What stands in for a profile of that name: the same with these parts of its tasks replaced, or without the task."""
+
+README_SAYS: Mapping[str, str] = {
+    "make test": "not, it would run itself",
+    ".venv/bin/lorun data fetch set11 bsd68": "with set11 bsd68",
+    ".venv/bin/lorun data add general100": "not, its files have to be obtained",
+    "lorun evaluate --method": "not, its files have to be obtained",
+    "torchrun": "not, it needs GPUs (tests/training/test_training_distributed.py runs it on CPUs)",
+}
+"""How commands of README that begin like this are marked, as comments mark those of the other pages (`pages`)."""
+
+README_READS: Mapping[str, str] = {
+    "seed0-KEY": "seed0-*",
+    "my_photos/": "data/photos/test/gray/",
+    "--stages 1-20": "--stages 2",
+    "/mnt/lab/store": "../store",
+}
+"""What stands in for words of README."""
+
+_SHELL = re.compile(r"[|&;<>$`(){}~\"']")  # what only a shell understands
+_PATIENCE = 900  # seconds, on a machine that has much else to do
+
+
+class Preloaded:
+    """A process that runs command lines of `lorun` with their imports behind it (`tests/docs/preloaded.py`)."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(PROJECT / "tests" / "docs" / "preloaded.py")],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._answer() == "ready"
+
+    def run(self, folder: Path, arguments: list[str]) -> tuple[int, str]:
+        """Exit status and output of `lorun ARGUMENTS` in a folder."""
+        output = folder.parent / f"{folder.name}.out"
+        output.write_text("")
+        print(json.dumps([str(folder), str(output), *arguments]), file=self._process.stdin, flush=True)
+        return int(self._answer()), output.read_text()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline().strip()
+        assert answer, "the process that runs lorun has ended"
+        return answer
+
+
+class Reader:
+    """A scratch copy of the project, in whose folder commands are run."""
+
+    def __init__(self, root: Path, shared: Preloaded | None = None) -> None:
+        self.root = root
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([str(root / ".venv" / "bin"), os.environ["PATH"]]),
+            "PYTHONPATH": str(root),
+            "OMP_NUM_THREADS": "1",
+            "CUDA_VISIBLE_DEVICES": "",
+            "DVC_SITE_CACHE_DIR": str(root.parent / "site-cache"),
+        }
+        for name in ("MAKEFLAGS", "MAKELEVEL"):  # of the `make test` that this may be
+            self.environment.pop(name, None)
+        self._shared = shared
+        self._own: Preloaded | None = None
+
+    def follow(self, page: str) -> None:
+        """Do what a page says, in its order, and fail at the first thing that does not work."""
+        for block in blocks(PROJECT / page):
+            if block.kind == "file":
+                self._write(block.said, block.text)
+            elif block.kind == "patch":
+                self._patch(block)
+            elif block.language == "python":
+                _succeed(block, "python", self._call([sys.executable, "-c", block.text]))
+            elif block.language:
+                for command in block.commands:
+                    self._obey(block, command)
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Run one command line; return its exit status and what it printed."""
+        if program(command) == "lorun" and not _SHELL.search(command.partition(" #")[0]):
+            arguments = [found for word in words(command)[1:] for found in self._expanded(word)]
+            return self._preloaded().run(self.root, arguments)
+        return self._call(["bash", "-c", command])
+
+    def copy(self, root: Path) -> "Reader":
+        """Another one, with the same behind it, and the same process to run `lorun` until its code differs."""
+        shutil.copytree(self.root, root, symlinks=True)
+        return Reader(root, self._preloaded())
+
+    def close(self) -> None:
+        """End what it has started."""
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    def _obey(self, block: Block, command: str) -> None:
+        said = block.said
+        if block.page == "README.md":
+            said = next((says for begins, says in README_SAYS.items() if command.startswith(begins)), "")
+            for word, stand_in in README_READS.items():
+                command = command.replace(word, stand_in)
+        condition, _, rest = said.partition(" ")
+        assert condition in ("", "not,", "with"), (
+            f"{block.place}: `run: {said}` is neither `not, REASON` nor `with NAME`"
+        )
+        assert not said or rest, f"{block.place}: `run: {said}` says no more"
+        if condition == "not," or (condition == "with" and not self._has(rest.split())):
+            self._check(block, command)
+        else:
+            _succeed(block, command, self.run(command))
+
+    def _has(self, datasets: list[str]) -> bool:
+        """Whether these datasets are there, from the project where it has them."""
+        for name in datasets:
+            if (PROJECT / "data" / name).is_dir() and not (self.root / "data" / name).exists():
+                shutil.copytree(PROJECT / "data" / name, self.root / "data" / name)
+        return all((self.root / "data" / name).is_dir() for name in datasets)
+
+    def _check(self, block: Block, command: str) -> None:
+        """What can be found wrong with a command without running it."""
+        called = program(command)
+        if called == "make":
+            _succeed(block, command, self.run(command.replace("make", "make --dry-run", 1)))
+        elif called == "lorun":
+            _parse(words(command)[1:])
+        elif called == "torchrun":
+            from torch.distributed.run import get_args_parser
+
+            script = get_args_parser().parse_args(words(command)[1:])
+            assert (script.module, script.training_script) == (True, "lorun"), f"{block.place}: {command}"
+            _parse(script.training_script_args)
+        else:
+            _succeed(block, command, self._call(["bash", "-nc", command]))
+            assert shutil.which(called, path=self.environment["PATH"]), f"{block.place}: there is no {called}"
+
+    def _write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+        if path.endswith(".py"):
+            self._change_code()
+
+    def _patch(self, block: Block) -> None:
+        done = subprocess.run(
+            ["git", "apply", "-"], cwd=self.root, input=block.text, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{block.place}: does not apply any more: {done.stderr}"
+        if re.search(r"(?m)^\+\+\+ .*\.py$", block.text):
+            self._change_code()
+
+    def _change_code(self) -> None:
+        self.close()
+        self._shared = None
+
+    def _call(self, command: list[str]) -> tuple[int, str]:
+        with subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                said, _ = process.communicate(timeout=_PATIENCE)
+            finally:
+                if process.returncode is None:
+                    os.killpg(process.pid, signal.SIGKILL)  # all that it started
+        return process.returncode, said
+
+    def _expanded(self, word: str) -> list[str]:
+        """As a shell has it: the files that a pattern matches, or the word where there are none."""
+        return sorted(glob.glob(word, root_dir=self.root)) or [word]
+
+    def _preloaded(self) -> Preloaded:
+        if self._shared is not None:
+            return self._shared
+        if self._own is None:
+            self._own = Preloaded(self.root, self.environment)
+        return self._own
+
+
+def make_reader(root: Path) -> Reader:
+    """One with a fresh copy of the project, as it is checked out, in a git repository of its own."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split("\0")
+    for name in names:
+        if name and (PROJECT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / name, root / name)
+    _cut(root / "config")
+    (root / ".venv").symlink_to(sys.prefix)
+    for name in ("requirements.lock", "pyproject.toml"):
+        os.utime(root / name, (0, 0))  # older than the environment, which was made from them
+    reader = Reader(root)
+    git = "git -c user.name=reader -c user.email=reader@example.org -c commit.gpgsign=false"
+    for command in ("git init --quiet", "git add .", f"{git} commit --quiet --no-verify --message project"):
+        status, said = reader.run(command)
+        assert status == 0, said
+    return reader
+
+
+def _cut(config: Path) -> None:
+    """Put the stand-ins in the place of the profiles, which they extend."""
+    for name, tasks in STAND_INS.items():
+        path = config / f"{name}.yaml"
+        path.rename(config / f"{name}.full.yaml")
+        said = {"extends": f"{name}.full.yaml", "seeds": [0], "tasks": tasks}
+        path.write_text(yaml.safe_dump(said, sort_keys=False))
+
+
+def _succeed(block: Block, command: str, done: tuple[int, str]) -> None:
+    status, said = done
+    assert status == 0, f"{block.place}: {command}: exit status {status}\n{said}"
+
+
+def _parse(arguments: list[str]) -> None:
+    """Parse a command line of lorun as it would, and do nothing; a mistake is an exception."""
+    from typer.main import get_command
+
+    from lorun.cli import app
+
+    command: Any = get_command(app)
+    rest = list(arguments)
+    while hasattr(command, "commands"):
+        command = command.commands[rest.pop(0)]
+    command.make_context(command.name, rest)
