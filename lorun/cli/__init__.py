@@ -11,6 +11,7 @@ from lorun import __version__
 from lorun.cli.adapters import Library, adapters_app
 from lorun.cli.bench import bench
 from lorun.cli.data import Data, data_app
+from lorun.cli.gate import gate
 from lorun.config import Experiment, load_profile, profile_schema
 from lorun.errors import LorunError, UnknownName
 
@@ -29,6 +30,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
 app.command()(bench)
+app.command()(gate)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]
