@@ -17,7 +17,8 @@ real captures nothing is known yet."""
 class Limits:
     """What is allowed.
 
-    alpha       probability that noise alone fails the gate, over all tests of scores in one comparison
+    alpha       probability that noise alone fails the gate, over all tests of scores in one comparison, if the methods
+                of a task are equally noisy; docs/gate.md has the rates where they are not
     equal       by how much the mean over images may move where no weights changed, and what a loss must exceed to count
                 as one, in tenths of the last digit that tables show: of PSNR 1 is 0.001 dB. A single row may move by
                 ten times as much: a rounded pixel may flip
@@ -49,9 +50,9 @@ class Limits:
         tolerance = ", ".join(f"{METRICS[name].title} {value:g}" for name, value in self.tolerance.items())
         equal = ", ".join(f"{METRICS[name].title} {self.equality(name):g}" for name in self.tolerance)
         return (
-            f"Scores of trained methods: noise alone fails a comparison with a probability of at most {self.alpha:g} "
-            "(t-tests of paired differences, by method and by task, Holm's correction over all). Where one seed alone "
-            f"gives no spread, scores may fall by {tolerance}.",
+            f"Scores of trained methods: noise alone fails a comparison with a probability of {self.alpha:g} "
+            "(t-tests of paired differences, by method and by task, Holm's correction over all). "
+            f"Where one seed alone gives no spread, scores may fall by {tolerance}.",
             f"Scores without new weights: means over images equal to {equal}; each row to ten times as much.",
             f"Parameters: within {self.parameters:g} %. Bytes: at most {self.bytes:g} % more. "
             f"FLOPs: at most {self.flops:g} % more.",

@@ -2,8 +2,9 @@
 
 `python -m lorun.gate.rates` prints both as Markdown. The scores are those of a committed result set; the noise is what
 its seeds show, method by method: the spread of a score's mean over images. A training gets one normal deviate that
-moves all its metrics, better or worse together. Methods may differ in spread, and with `--common` a seed has a part of
-its effect on all methods at once: neither is as the tests would have it.
+moves all its metrics, better or worse together. Two seeds tell a spread so badly that this overstates by far how
+methods differ in it, which the tests take for small: `--alike` is the other extreme. With `--common`, a seed has a part
+of its effect on all methods at once.
 """
 
 from dataclasses import dataclass, replace
@@ -55,12 +56,18 @@ class Simulated:
     sd: np.ndarray
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, seeds: int) -> "Simulated":
-        """From the rows of a result set, with so many seeds in the place of its own."""
+    def of(cls, rows: pd.DataFrame, seeds: int, alike: bool = False) -> "Simulated":
+        """From the rows of a result set, with so many seeds in the place of its own.
+
+        `alike` gives all methods of a task the same spread, the root mean square of theirs.
+        """
         done = rows[(rows.status == "completed") & rows.value.notna() & (rows.steps > 0)]
         line = ["task", "dataset", "setting", "method", "metric"]
         by_line = done.groupby([*line, "seed"])["value"].mean().groupby(line)
         frame = by_line.agg(["mean", "std"]).reset_index().merge(pd.DataFrame({"seed": range(seeds)}), how="cross")
+        if alike:
+            variance = (frame["std"] ** 2).groupby([frame[name] for name in line if name != "method"])
+            frame["std"] = variance.transform("mean") ** 0.5
         fields = frame[["task", "dataset", "setting", "method", "seed", "metric", "mean", "mean"]]
         scores = [RunScore(*fields_of) for fields_of in fields.itertuples(index=False, name=None)]
         run = frame.groupby(["task", "setting", "method", "seed"]).ngroup().to_numpy()
@@ -130,6 +137,7 @@ def main(
     common: Annotated[
         float, typer.Option(min=0, max=1, help="Part of a seed's variance that all methods have in common.")
     ] = 0.0,
+    alike: Annotated[bool, typer.Option("--alike", help="Give all methods of a task the same spread.")] = False,
     alpha: Annotated[float, typer.Option(help="As of `lorun gate`.")] = 0.01,
     noise: Annotated[list[str] | None, typer.Option(help=f"{', '.join(NOISE)}; all.")] = None,
 ) -> None:
@@ -143,7 +151,7 @@ def main(
     print(f"|---|---|---|---|{'---|' * len(LOSSES)}")
     for of in chosen:
         for count in seeds or [2, 3, 5]:
-            simulated = Simulated.of(rows, count)
+            simulated = Simulated.of(rows, count, alike)
             alarms = rate(simulated, of, repeats, loss=0.0, task=None, common=common, alpha=alpha)
             for task in simulated.tasks:
                 power = [

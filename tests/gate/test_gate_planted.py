@@ -73,7 +73,7 @@ PROTOCOLS = [
 
 def test_a_protocol_changed_under_its_name(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
     """The committed rows score the same reconstructions under several protocols: the values of one under the name of
-    another are what a change of rounding gives. All networks are trained anew besides: the untrained method alone tells.
+    another are what a change of rounding gives. All networks are trained anew besides: an untrained method alone tells.
     """
     task, name, other = PROTOCOLS[random.integers(len(PROTOCOLS))]
     rows = trained_anew(quick, random, SAME).rows
