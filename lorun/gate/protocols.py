@@ -32,6 +32,8 @@ def compare_protocols(pairs: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
     since other kernels of the same arithmetic may flip a pixel where a protocol rounds.
     """
     still = pairs[same_weights(pairs) & pairs.metric.isin(list(METRICS))]
+    if still.empty:
+        return
     means = still.groupby(_SCORE, sort=False)["moved"].transform("mean")
     equal = still.metric.map(limits.equality)
     odd = still[(means.abs() > equal + _LAST_DIGIT) | (still.moved.abs() > 10 * equal + _LAST_DIGIT)]
