@@ -12,6 +12,7 @@ from lorun.cli.adapters import Library, adapters_app
 from lorun.cli.bench import bench
 from lorun.cli.contract import contract
 from lorun.cli.data import Data, data_app
+from lorun.cli.gate import gate
 from lorun.cli.history import history
 from lorun.cli.new import new_app
 from lorun.cli.report import report
@@ -39,6 +40,7 @@ app.command()(contract)
 app.command()(report)
 app.command()(status)
 app.command()(history)
+app.command()(gate)
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]

@@ -32,8 +32,9 @@ def write_result_set(
     """Write all tables of `profile` into `folder` and return the summary.
 
     rows.csv (one per image, condition, metric and protocol), summary.csv/.json/.md, details.md, conditions.csv,
-    claims.csv, comparison.csv (with published scores), accounting.csv, curves.csv; tasks.csv where tasks share a base;
-    version.json; and timing.csv, the only one that depends on the machine's mood.
+    claims.csv, comparison.csv (with published scores), accounting.csv, trainings.csv (what each training left as it
+    began), curves.csv; tasks.csv where tasks share a base; version.json; and timing.csv, the only one that depends on the
+    machine's mood.
     The registry in `data` says which datasets are simulated.
 
     Raises:
@@ -53,6 +54,7 @@ def write_result_set(
     write_table(folder / "rows.csv", rows)
     write_table(folder / "accounting.csv", counted)
     write_table(folder / "timing.csv", pd.concat([timing, _training_times(ended)], ignore_index=True))
+    write_table(folder / "trainings.csv", _trainings(ended))
     write_table(folder / "curves.csv", _curves(ended))
     write_table(folder / "conditions.csv", conditions)
     write_table(folder / "claims.csv", claimed)
@@ -113,6 +115,25 @@ def _training_times(ended: Ended) -> pd.DataFrame:
         machine = {name: outcome.provenance[name] for name in ("device", "threads")}
         records.append({**experiment.labels, "what": "training", "seconds": outcome.seconds, **machine})
     return pd.DataFrame(records)
+
+
+def _trainings(ended: Ended) -> pd.DataFrame:
+    """A row per training: how it ended, and which of the parameters that it trains ended as they began.
+
+    `unmoved` counts them, `names` lists them, null where it is not known.
+    """
+    records = [
+        {
+            **experiment.labels,
+            "status": outcome.status,
+            "steps": outcome.steps,
+            "unmoved": None if outcome.unmoved is None else len(outcome.unmoved),
+            "names": " ".join(outcome.unmoved or []) or None,
+        }
+        for experiment, outcome in ended
+    ]
+    frame = pd.DataFrame(records, columns=["task", "setting", "method", "seed", "status", "steps", "unmoved", "names"])
+    return frame.astype({"unmoved": "Int64"})
 
 
 def _curves(ended: Ended) -> pd.DataFrame:

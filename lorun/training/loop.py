@@ -23,6 +23,7 @@ from lorun.methods import System, build_system, set_recompute, training_physics
 from lorun.provenance import provenance
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
+from lorun.training.movement import fingerprints, unmoved
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
@@ -153,6 +154,7 @@ class _Training:
         if any(parameter.requires_grad for parameter in system.parameters()):
             chosen = choose_recompute(experiment, self.device, self.group.size)
             self.recompute = set_recompute(system.network, chosen)
+        self.began = fingerprints(system)
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
@@ -222,6 +224,7 @@ class _Training:
             recompute=self.recompute,
             seconds=round(self.state.seconds, 3),
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
+            unmoved=unmoved(self.state.scored, self.began) if status == "completed" else None,
             provenance=self.provenance,
             curve=[CurvePoint(**point) for point in self.state.curve],
         )

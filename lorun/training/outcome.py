@@ -28,7 +28,8 @@ class Outcome(BaseModel):
 
     `steps` counts optimiser steps of this run, `total_steps` those of its pretraining besides; `seconds` is wall time
     over all its sessions; `cuda_peak_bytes` is torch.cuda.max_memory_allocated, null on a CPU; `recompute` is what the
-    last session did, null where nothing was trained.
+    last session did, null where nothing was trained. `unmoved` names the trained parameters that are scored with the
+    values that they began with; null where that is not known: without weights, and before there was this field.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,6 +43,7 @@ class Outcome(BaseModel):
     recompute: Recompute | None = None
     seconds: float
     cuda_peak_bytes: int | None
+    unmoved: list[str] | None = None
     provenance: dict[str, Any]
     curve: list[CurvePoint]
 

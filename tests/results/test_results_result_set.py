@@ -33,6 +33,7 @@ TABLES = {
     "conditions.csv",
     "comparison.csv",
     "accounting.csv",
+    "trainings.csv",
     "curves.csv",
     "timing.csv",
     "version.json",
@@ -95,6 +96,20 @@ def test_the_set_is_complete(tiny_profile, runs, tmp_path):
     assert curves[curves.method == "lorun"].step.tolist() == [4]  # phase 2 of 8 - 4 steps, validated every 4
     assert curves[curves.method == "shared"].step.tolist() == [4, 8]
     assert len(pd.read_csv(tmp_path / "out/claims.csv")) == 4
+    trainings = pd.read_csv(tmp_path / "out/trainings.csv").set_index("method")
+    assert trainings.index.tolist() == methods
+    assert trainings.unmoved.tolist() == [0] * len(methods)
+
+
+def test_a_training_that_does_not_say_what_moved_is_not_taken_for_one_where_all_did(tiny_profile, own_runs, tmp_path):
+    path = folder_of(tiny_profile, own_runs, "lorun") / "training.json"
+    said = json.loads(path.read_text())
+    assert said.pop("unmoved") == []
+    path.write_text(json.dumps(said))  # as written before there was the field
+    write_result_set(tiny_profile, own_runs, tmp_path / "out")
+    trainings = pd.read_csv(tmp_path / "out/trainings.csv").set_index("method")
+    assert pd.isna(trainings.unmoved["lorun"])
+    assert trainings.unmoved["separate"] == 0
 
 
 def test_the_summary_is_that_of_the_rows(tiny_profile, runs, tmp_path):

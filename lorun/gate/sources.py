@@ -1,0 +1,150 @@
+"""Reading result sets to compare: from a folder, from a table of rows alone, or out of a git revision."""
+
+import io
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from lorun.errors import LorunError
+
+ROWS = "rows.csv"
+KEY = ("task", "dataset", "setting", "method", "seed", "image", "condition", "protocol", "metric")
+"""What tells one score from another."""
+RUN = ("task", "setting", "method", "seed")
+"""What tells one training from another."""
+METHOD = ("task", "setting", "method")
+
+_NEEDED = {
+    ROWS: (*(name for name in KEY if name != "condition"), "value", "status"),
+    "accounting.csv": METHOD,
+    "trainings.csv": (*RUN, "unmoved", "names"),
+    "timing.csv": (*METHOD, "what"),
+}
+_NUMBERS = ("value", "seed", "steps", "unmoved", "median_ms", "seconds")
+
+Read = Callable[[str], bytes | None]
+"""The content of a file by its name, None where there is no such file."""
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """The tables of one result set; None is a table that it does not have.
+
+    name       of its folder, e.g. quick
+    where      it was read from, for messages
+    rows       a score per row: `KEY`, value, status, and whatever more the table has
+    accounts   a method per row (accounting.csv)
+    trainings  a training per row (trainings.csv)
+    timing     a measured time per row (timing.csv)
+    """
+
+    name: str
+    where: str
+    rows: pd.DataFrame
+    accounts: pd.DataFrame | None = None
+    trainings: pd.DataFrame | None = None
+    timing: pd.DataFrame | None = None
+
+
+def read_result_sets(source: str, root: Path = Path()) -> list[ResultSet]:
+    """The result sets of `source`, by name.
+
+    Args:
+        source: a folder of a result set, or of several; a rows.csv; else REV or REV:FOLDER of a git repository, where
+            REV alone stands for REV:results.
+        root: what paths are relative to; inside of the repository.
+
+    Raises:
+        LorunError: there is no such thing, no result set in it, or a table is not readable.
+    """
+    path = root / source
+    if path.is_file():
+        content = path.read_bytes()
+        return [_result_set(path.stem, str(source), lambda name: content if name == ROWS else None)]
+    if path.is_dir():
+        folders = sorted(found.parent for found in (*path.glob(ROWS), *path.glob(f"*/{ROWS}")))
+        sets = [_result_set(folder.resolve().name, str(folder), _reader(folder)) for folder in folders]
+    else:
+        sets = _from_git(source, root)
+    if not sets:
+        raise LorunError(f"{source}: no result set here or in a folder of it ({ROWS} is missing)")
+    return sets
+
+
+def _reader(folder: Path) -> Read:
+    return lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None
+
+
+def _from_git(source: str, root: Path) -> list[ResultSet]:
+    revision, _, folder = source.partition(":")
+    folder = (folder or "results").strip("/")
+    if revision.startswith("-") or _git(root, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}") is None:
+        raise LorunError(f"{source}: neither a folder, a table of rows, nor a git revision (REV or REV:FOLDER)")
+    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", "--full-tree", revision, "--", folder) or b""
+    names = {PurePosixPath(name) for name in listed.decode().split("\0") if name}
+    if PurePosixPath(folder) in names:  # a file
+        content = _git(root, "show", f"{revision}:{folder}")
+        return [_result_set(PurePosixPath(folder).stem, source, lambda name: content if name == ROWS else None)]
+    places = (
+        PurePosixPath(folder),
+        *sorted({name.parent for name in names if name.parent.parent.as_posix() == folder}),
+    )
+    return [
+        _result_set(place.name, f"{revision}:{place}", _git_reader(root, revision, place, names))
+        for place in places
+        if place / ROWS in names
+    ]
+
+
+def _git_reader(root: Path, revision: str, place: PurePosixPath, names: set[PurePosixPath]) -> Read:
+    return lambda name: _git(root, "show", f"{revision}:{place / name}") if place / name in names else None
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    """What git prints; None where it fails."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise LorunError("git is not installed: name folders or tables of rows instead of revisions") from None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _result_set(name: str, where: str, read: Read) -> ResultSet:
+    tables = {table: _table(f"{where}: {table}", read(table), needed) for table, needed in _NEEDED.items()}
+    rows = tables[ROWS]
+    assert rows is not None
+    return ResultSet(
+        name, where, _checked(rows, where), tables["accounting.csv"], tables["trainings.csv"], tables["timing.csv"]
+    )
+
+
+def _table(what: str, content: bytes | None, needed: tuple[str, ...]) -> pd.DataFrame | None:
+    if content is None:
+        return None
+    try:
+        frame = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
+    except ValueError as error:
+        raise LorunError(f"{what}: not a readable table ({error})") from error
+    missing = [column for column in needed if column not in frame.columns]
+    if missing:
+        raise LorunError(f"{what}: lacks the columns {', '.join(missing)}")
+    for column in _NUMBERS:
+        if column in frame.columns:
+            try:
+                frame[column] = pd.to_numeric(frame[column])
+            except ValueError as error:
+                raise LorunError(f"{what}: `{column}` is to hold numbers ({error})") from error
+    return frame
+
+
+def _checked(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Rows with a condition, which old tables lack, and none twice."""
+    rows = rows if "condition" in rows.columns else rows.assign(condition=None)
+    twice = rows[rows.duplicated(list(KEY))]
+    if len(twice):
+        row = twice.iloc[0]
+        raise LorunError(f"{where}: two rows of {' '.join(str(row[name]) for name in KEY if pd.notna(row[name]))}")
+    return rows

@@ -1,0 +1,207 @@
+"""Planted regressions, twenty times each on real rows: what must be caught, is; noise alone is not."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from planted import SAME, trained_anew, with_rows
+from torch import Tensor
+
+from lorun.accounting.account import account
+from lorun.config import Profile
+from lorun.evaluation import protocols
+from lorun.evaluation.reconstruct import evaluate
+from lorun.gate import Finding, Limits, ResultSet, read_result_sets
+from lorun.results.paths import ROWS, account_path
+from lorun.results.result_set import write_result_set
+from lorun.results.rows import to_frame, write_table
+from lorun.training import train
+from lorun.unfolding import UnfoldingNetwork
+
+CPU = torch.device("cpu")
+
+Failures = Callable[..., list[Finding]]
+
+
+@pytest.fixture(params=range(20))
+def random(request: pytest.FixtureRequest) -> np.random.Generator:
+    return np.random.default_rng(request.param)
+
+
+@pytest.mark.parametrize("task", ["cs", "cassi"])
+def test_a_tenth_of_a_db_lost_by_equal_code(
+    quick: ResultSet, failures: Failures, random: np.random.Generator, task: str
+) -> None:
+    """On a CPU equal code gives equal bytes: what moved, moved by the change."""
+    found = failures(quick, trained_anew(quick, random, 0.0, loss=0.1, task=task))
+    assert {one.check for one in found} == {"scores"}
+    assert any(one.subject.startswith(f"{task}, all 6 methods") and "PSNR" in one.message for one in found)
+    assert all(one.subject.startswith(task) for one in found)
+
+
+def test_noise_alone_from_the_same_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    assert failures(quick, trained_anew(quick, random, SAME)) == []
+
+
+def test_noise_alone_from_other_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    reference, candidate = (trained_anew(quick, random, 1.0) for _ in range(2))
+    assert failures(reference, candidate, Limits(fresh_seeds=True)) == []
+
+
+def test_a_row_dropped(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    index = random.integers(len(quick.rows))
+    [found] = failures(quick, with_rows(quick, quick.rows.drop(index=index)))
+    row = quick.rows.loc[index]
+    assert found.check == "rows"
+    assert found.subject == f"{row.task}/{row.setting}/{row.method}"
+    assert f"rows missing: {row.dataset}, seed {row.seed}, {row.image}, {row.protocol}, {row.metric}" in found.message
+
+
+PROTOCOLS = [
+    ("cs", "cs_float_y", "cs_round_y"),
+    ("cs", "cs_round_y", "cs_truncate_y"),
+    ("cassi", "cassi_mst_uint8", "cassi_float_x255"),
+    ("cassi", "cassi_dpu", "cassi_float_x255"),  # the SSIM alone differs, by 0.001
+    ("cassi", "cassi_float_x255", "cassi_torch_psnr"),
+]
+
+
+def test_a_protocol_changed_under_its_name(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    """The committed rows score the same reconstructions under several protocols: the values of one under the name of
+    another are what a change of rounding gives. All networks are trained anew besides: an untrained method alone tells.
+    """
+    task, name, other = PROTOCOLS[random.integers(len(PROTOCOLS))]
+    rows = trained_anew(quick, random, SAME).rows
+    key = ["task", "dataset", "setting", "method", "seed", "image", "metric"]
+    values = rows[rows.protocol == other].set_index(key)["value"]
+    own = pd.MultiIndex.from_frame(rows[key])
+    swapped = (rows.protocol == name) & own.isin(values.index)
+    value = rows.value.where(~swapped, values.reindex(own).to_numpy())
+    found = [one for one in failures(quick, replace(quick, rows=rows.assign(value=value))) if one.check == "protocol"]
+    assert found
+    assert {one.subject for one in found} == {f"{task}/{name}"}
+    assert all("trained nothing" in one.message and "changed under the same name" in one.message for one in found)
+
+
+def test_an_extra_activation_kept(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    """One map of one channel in one stage: 16 patches of 64 x 64, or one of them, in float32."""
+    assert quick.accounts is not None
+    accounts = quick.accounts.copy()
+    trained = accounts[accounts.step_total.notna()]
+    index = trained.index[random.integers(len(trained))]
+    extra = int(trained.step_batch[index]) * int(trained.step_patch[index]) ** 2 * 4
+    for column in ("step_total", "step_activations", "kept_total", "kept_activations"):
+        accounts.loc[index, column] = str(float(accounts.loc[index, column]) + extra)
+    found = failures(quick, replace(quick, accounts=accounts))
+    assert {one.check for one in found} == {"bytes"}
+    assert {one.subject for one in found} == {"/".join(trained.loc[index, ["task", "setting", "method"]])}
+    assert f"activations +{extra:,}" in found[0].message
+
+
+Make = Callable[..., ResultSet]
+
+
+@pytest.fixture
+def made(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Make:
+    """Train, score and account LoRun of the tiny profile, three stages, for real; its result set."""
+    count = iter(range(100))
+
+    def made(**training: object) -> ResultSet:
+        runs = tmp_path / f"runs{next(count)}"
+        folder = runs / "results"
+        tasks = tiny_profile.tasks["cs"]
+        tasks = tasks.model_copy(
+            update={"strategies": ["lorun"], "training": tasks.training.model_copy(update=training)}
+        )
+        profile = tiny_profile.model_copy(update={"tasks": {"cs": tasks}})
+        for experiment in profile.experiments():
+            if experiment.method == "lorun":
+                train(experiment.pretraining, runs=runs, data=tiny_data, device=CPU)
+            train(experiment, runs=runs, data=tiny_data, device=CPU)
+            rows = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
+            write_table(runs / experiment.folder / ROWS, to_frame(rows))
+            account_path(runs, experiment).write_text(json.dumps(account(experiment, CPU, latency=False)))
+        write_result_set(profile, runs, folder, data=tiny_data)
+        [results] = read_result_sets(str(folder))
+        return results
+
+    return made
+
+
+proximal_step = UnfoldingNetwork.proximal_step
+
+
+def skipping(stage: int) -> Callable[[UnfoldingNetwork, Tensor, int], Tensor]:
+    """A proximal step that takes the next stage's adapter in the place of that of `stage`."""
+
+    def step(self: UnfoldingNetwork, z: Tensor, at: int) -> Tensor:
+        return proximal_step(self, z, (at + 1) % self.stages if at == stage else at)
+
+    return step
+
+
+def test_the_adapter_of_one_stage_truly_dead(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = made()
+    monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(1))
+    candidate = made()
+    [found] = [one for one in failures(reference, candidate) if one.check == "stages"]
+    assert found.subject == "cs/r25/lorun seed 0"
+    assert "did not move (which moved in the reference): adapter of stage_2" in found.message
+    # A reference from before trainings said so does not hide it.
+    [found] = [one for one in failures(replace(reference, trainings=None), candidate) if one.check == "stages"]
+    assert "adapter of stage_2" in found.message
+    # Nor does a candidate that does not say.
+    [found] = [one for one in failures(reference, replace(candidate, trainings=None)) if one.check == "stages"]
+    assert "no longer says" in found.message
+
+
+def test_a_dead_adapter_of_any_stage_and_seed(
+    quick: ResultSet,
+    failures: Failures,
+    random: np.random.Generator,
+    tiny_profile: Profile,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Trained truly, in the place of one training of the committed rows."""
+    stage = int(random.integers(3))
+    experiment = tiny_profile.experiment("cs", "r25", "lorun_random", int(random.integers(1000)))
+    monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(stage))
+    dead = train(experiment, runs=tmp_path, data=tiny_data, device=CPU).unmoved
+    assert dead is not None
+    said = {"task": "cs", "setting": "r25", "method": "lorun_random", "seed": 1, "unmoved": len(dead)}
+    candidate = replace(quick, trainings=pd.DataFrame([{**said, "names": " ".join(dead)}]))
+    [found] = failures(quick, candidate)
+    assert found.check == "stages"
+    assert found.message.endswith(f": adapter of stage_{stage + 1}")
+
+
+def test_an_extra_activation_truly_kept(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = made()
+
+    def keeping(self: UnfoldingNetwork, z: Tensor, at: int) -> Tensor:
+        x = proximal_step(self, z, at)
+        return x.exp().log() if at == 0 else x  # exp keeps what it gives, log what it gets: the same tensor
+
+    monkeypatch.setattr(UnfoldingNetwork, "proximal_step", keeping)
+    found = [one for one in failures(reference, made()) if one.check == "bytes"]
+    assert any("training step: " in one.message and "activations +" in one.message for one in found)
+
+
+def test_a_protocol_truly_changed(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = made()
+    assert failures(reference, made()) == []  # equal code, trained twice
+    own = protocols.PROTOCOLS["cs_float_y"]
+    measures = tuple(replace(measure, window="gaussian11") for measure in own.measures)
+    assert measures != own.measures
+    monkeypatch.setitem(protocols.PROTOCOLS, "cs_float_y", replace(own, measures=measures))  # type: ignore[arg-type]
+    found = failures(reference, made())
+    assert {one.check for one in found} == {"protocol"}
+    assert {one.subject for one in found} == {"cs/cs_float_y"}
+    assert all("linear_mmse trained nothing" in one.message for one in found)
