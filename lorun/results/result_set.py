@@ -33,8 +33,8 @@ def write_result_set(
 
     rows.csv (one per image, condition, metric and protocol), summary.csv/.json/.md, details.md, conditions.csv,
     claims.csv, comparison.csv (with published scores), accounting.csv, trainings.csv (what each training left as it
-    began), curves.csv; tasks.csv where tasks share a base; version.json; and timing.csv, the only one that depends on the
-    machine's mood.
+    began), curves.csv; tasks.csv where tasks share a base; version.json; and timing.csv, the only one that depends on
+    the machine's mood.
     The registry in `data` says which datasets are simulated.
 
     Raises:
