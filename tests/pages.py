@@ -2,8 +2,8 @@
 
 A comment right above a block says what is to be done with it; without one, commands and Python are run.
 
-    <!-- run: not, REASON -->     commands that no test can run; their options are parsed
-    <!-- run: with NAME ... -->   commands that are run where these datasets are present, else parsed
+    <!-- run: not, REASON -->     what no test can run; of commands the options are parsed
+    <!-- run: with NAME ... -->   what is run where these datasets are present, else parsed
     <!-- file: PATH -->           a file that the reader writes
     <!-- patch -->                a change of files, as `git apply` takes it
 """

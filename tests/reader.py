@@ -114,7 +114,9 @@ class Reader:
             elif block.kind == "patch":
                 self._patch(block)
             elif block.language == "python":
-                _succeed(block, "python", self._call([sys.executable, "-c", block.text]))
+                compile(block.text, block.place, "exec")
+                if self._may_run(block, block.said):
+                    _succeed(block, "python", self._call([sys.executable, "-c", block.text]))
             elif block.language:
                 for command in block.commands:
                     self._obey(block, command)
@@ -143,15 +145,17 @@ class Reader:
             said = next((says for begins, says in README_SAYS.items() if command.startswith(begins)), "")
             for word, stand_in in README_READS.items():
                 command = command.replace(word, stand_in)
-        condition, _, rest = said.partition(" ")
-        assert condition in ("", "not,", "with"), (
-            f"{block.place}: `run: {said}` is neither `not, REASON` nor `with NAME`"
-        )
-        assert not said or rest, f"{block.place}: `run: {said}` says no more"
-        if condition == "not," or (condition == "with" and not self._has(rest.split())):
-            self._check(block, command)
-        else:
+        if self._may_run(block, said):
             _succeed(block, command, self.run(command))
+        else:
+            self._check(block, command)
+
+    def _may_run(self, block: Block, said: str) -> bool:
+        """Whether a block is run that is marked so (`pages`)."""
+        condition, _, rest = said.partition(" ")
+        known = not said or (condition in ("not,", "with") and rest)
+        assert known, f"{block.place}: `run: {said}` is neither `run: not, REASON` nor `run: with NAME ...`"
+        return not said or (condition == "with" and self._has(rest.split()))
 
     def _has(self, datasets: list[str]) -> bool:
         """Whether these datasets are there, from the project where it has them."""
