@@ -4,6 +4,7 @@ PYTHON ?= python3
 PROFILE ?= quick
 SITE ?= site
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+REFERENCE ?= HEAD
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test bench lint format lock schema licences docs clean
+.PHONY: help setup reproduce data test gate bench lint format lock schema licences docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,6 +28,10 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 
 test: $(VENV)/.installed ## run the tests
 	$(BIN)/python -m pytest
+
+gate: $(VENV)/.installed ## fail where the results of PROFILE=smoke got worse than those committed in REFERENCE
+	$(BIN)/lorun gate --reference $(REFERENCE):results/smoke --candidate results/smoke \
+		--markdown gate/summary.md --junit gate/junit.xml --json gate/gate.json
 
 bench: $(VENV)/.installed ## time and bytes against the targets, into results/bench; leave the machine alone meanwhile
 	$(BIN)/lorun data make photos
@@ -56,7 +61,7 @@ docs: $(VENV)/.installed ## build the documentation into SITE (site), without ne
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs $(SITE)
 
 clean: ## remove runs, built data, logs and the built site (results and fetched data stay)
-	rm -rf runs logs data/photos data/photos_spectral data/.cubes data/.*.ok .snakemake site docs/api
+	rm -rf runs logs gate data/photos data/photos_spectral data/.cubes data/.*.ok .snakemake site docs/api
 
 # uv is bootstrapped into the environment itself; everything else comes from the lock, by hash.
 $(VENV)/.installed: $(LOCK) pyproject.toml
