@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from sphinx.application import Sphinx
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
@@ -41,17 +39,3 @@ autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
 napoleon_use_ivar = True
 templates_path = ["_templates"]
-
-# Pages that other branches bring. Remove each with its page, and with the last one what follows.
-COMING = ("baselines", "gate", "report", "status")
-
-
-def setup(app: Sphinx) -> None:
-    """Leave pages that are still to come out of the navigation."""
-
-    def without_coming(_app: Sphinx, name: str, source: list[str]) -> None:
-        absent = [page for page in COMING if not (ROOT / "docs" / f"{page}.md").exists()]
-        if name == "index":
-            source[0] = "".join(line for line in source[0].splitlines(keepends=True) if line.strip() not in absent)
-
-    app.connect("source-read", without_coming)

@@ -28,10 +28,10 @@ _TINY: Mapping[str, Any] = {
 _FEW = {"strategies": ["separate", "lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}
 
 STAND_INS: Mapping[str, Any] = {
-    "quick": {"cs": {**_TINY, **_FEW}, "cassi": None},
+    "quick": {"cs": {**_TINY, **_FEW}, "cassi": None, "sr": None},
     "transfer": {"cs": {"strategies": ["separate", "lorun_transfer"]}},
-    "desk": {"cs": _TINY, "cassi": None, "cassi_real": None},
-    "paper": {"cs": _TINY, "cassi": None, "cassi_real": None},
+    "desk": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
+    "paper": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
 }
 """What stands in for a profile of that name: the same with these parts of its tasks replaced, or without the task."""
 
@@ -40,6 +40,7 @@ README_SAYS: Mapping[str, str] = {
     ".venv/bin/lorun data fetch set11 bsd68": "with set11 bsd68",
     ".venv/bin/lorun data add general100": "not, its files have to be obtained",
     "lorun evaluate --method": "not, its files have to be obtained",
+    "lorun gate": "not, it needs result sets to compare (tests/gate makes them)",
     "torchrun": "not, it needs GPUs (tests/training/test_training_distributed.py runs it on CPUs)",
 }
 """How commands of README that begin like this are marked, as comments mark those of the other pages (`pages`)."""

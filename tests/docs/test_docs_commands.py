@@ -11,6 +11,9 @@ from tiny import PROJECT
 from lorun.results.rows import read_rows
 
 START = "docs/start.md"
+TUTORIAL = "docs/baselines.md"
+"""Followed by `started`, and by tests/workflow/test_workflow_tutorial.py."""
+
 README_BEFORE = (
     "lorun train -c config/transfer.yaml --task cs --setting r10 --method lorun_transfer --seed 0",  # a set `r10`
 )
@@ -18,9 +21,13 @@ README_BEFORE = (
 
 
 def names():
-    """The pages that have commands, but for the one that `started` follows."""
+    """The pages that have commands, but for those that others follow."""
     named = [path.relative_to(PROJECT).as_posix() for path in pages()]
-    return [name for name in named if name != START and any(block.language for block in blocks(PROJECT / name))]
+    return [
+        name
+        for name in named
+        if name not in (START, TUTORIAL) and any(block.language for block in blocks(PROJECT / name))
+    ]
 
 
 def test_the_start_page_gives_what_it_says(started: Reader) -> None:
