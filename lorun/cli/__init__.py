@@ -301,14 +301,20 @@ def table(
     data: Data = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Folder of the result set; default: results/PROFILE.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Missing runs become rows with their status.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="What the result set holds of runs that are not here stays in its tables.")
+    ] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
 ) -> None:
-    """Write the tables and figures of a profile from its runs."""
+    """Write the tables and figures of a profile from its runs.
+
+    Runs of several machines, or of which the folders are gone: --keep, and --partial where some were never made.
+    """
     from lorun.results.result_set import write_result_set
 
     profile = load_profile(config)
     folder = out or Path("results") / profile.profile
-    summary = write_result_set(profile, runs, folder, partial, data)
+    summary = write_result_set(profile, runs, folder, partial, data, keep)
     if figures:
         from lorun.results.figures import write_figures
 

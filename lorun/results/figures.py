@@ -22,7 +22,8 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
     """Write `psnr_parameters_TASK_DATASET_SETTING.png`, `strip_...` and, of cubes, `spectra_...`; return their paths.
 
     The first two show the leading metric of the first protocol, with which the name of the former begins. The others
-    show the first of the kept images that the dataset has, with its truth where there is one.
+    show the first of the kept images that the dataset has, with its truth where there is one; where no reconstruction
+    of it is in `runs` and there is such a figure already, that stays.
     """
     import matplotlib
 
@@ -43,6 +44,9 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
             experiments = [
                 profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in first.method
             ]
+            here = any(image_path(runs / one.folder, str(dataset), kept).exists() for one in experiments)
+            if not here and (folder / f"strip_{name}").exists():
+                continue  # drawn where the reconstructions were
             strip = _strip(experiments, first, metric, str(dataset), kept, truths[kept], runs=runs)
             written.append(_save(folder / f"strip_{name}", strip))
             if evaluation.points:

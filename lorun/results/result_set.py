@@ -15,6 +15,7 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.results.comparison import compare
 from lorun.results.conditions import by_condition
+from lorun.results.earlier import Earlier
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
 from lorun.results.rows import read_rows, to_frame, write_table
@@ -27,7 +28,7 @@ Ended = list[tuple[Experiment, Outcome]]
 
 
 def write_result_set(
-    profile: Profile, runs: Path, folder: Path, partial: bool = False, data: Path = DATA_ROOT
+    profile: Profile, runs: Path, folder: Path, partial: bool = False, data: Path = DATA_ROOT, keep: bool = False
 ) -> pd.DataFrame:
     """Write all tables of `profile` into `folder` and return the summary.
 
@@ -35,14 +36,16 @@ def write_result_set(
     claims.csv, comparison.csv (with published scores), accounting.csv, trainings.csv (what each training left as it
     began), curves.csv; tasks.csv where tasks share a base; version.json; and timing.csv, the only one that depends on
     the machine's mood.
-    The registry in `data` says which datasets are simulated.
+    The registry in `data` says which datasets are simulated. With `keep`, what the tables in `folder` hold of runs that
+    are not in `runs` stays.
 
     Raises:
         LorunError: a run is missing, unless `partial`: it then is a row with its status and no value.
     """
     experiments = list(profile.experiments())
-    rows = pd.concat([_rows(experiment, runs, partial) for experiment in experiments], ignore_index=True)
-    accounts = list(_accounts(profile, runs, partial))
+    earlier = Earlier(folder) if keep else None
+    rows = pd.concat([_rows(experiment, runs, partial, earlier) for experiment in experiments], ignore_index=True)
+    accounts = list(_accounts(profile, runs, partial, earlier))
     simulated = [name for name in profile.datasets() if is_simulated(data, name)]
     summary = summarise(profile, rows, accounts, simulated)
     conditions = by_condition(profile, rows, simulated)
@@ -51,11 +54,15 @@ def write_result_set(
     shared = tasks(profile, summary)
     ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
     timing, counted = _split_timing(pd.DataFrame(accounts))
+    kept = [] if earlier is None else [e for e in experiments if _kept(e, runs, earlier)]
+    told = {"timing": _training_times(ended), "trainings": _trainings(ended), "curves": _curves(ended)}
+    if earlier is not None and kept:
+        told = {name: _joined(experiments, table, earlier.table(name, kept)) for name, table in told.items()}
     write_table(folder / "rows.csv", rows)
     write_table(folder / "accounting.csv", counted)
-    write_table(folder / "timing.csv", pd.concat([timing, _training_times(ended)], ignore_index=True))
-    write_table(folder / "trainings.csv", _trainings(ended))
-    write_table(folder / "curves.csv", _curves(ended))
+    write_table(folder / "timing.csv", pd.concat([timing, told["timing"]], ignore_index=True))
+    write_table(folder / "trainings.csv", told["trainings"])
+    write_table(folder / "curves.csv", told["curves"])
     write_table(folder / "conditions.csv", conditions)
     write_table(folder / "claims.csv", claimed)
     write_table(folder / "comparison.csv", compared)
@@ -69,10 +76,31 @@ def write_result_set(
     return summary
 
 
-def _rows(experiment: Experiment, runs: Path, partial: bool) -> pd.DataFrame:
+def _kept(experiment: Experiment, runs: Path, earlier: Earlier) -> bool:
+    """Whether nothing of a run is here, and the tables hold it."""
+    return read_outcome(runs / experiment.folder) is None and earlier.rows(experiment) is not None
+
+
+def _joined(experiments: list[Experiment], table: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """The lines of trainings in both, in the order of the experiments."""
+    if "what" in kept:  # latencies are told with the accounts
+        kept = kept[kept.what == "training"]
+    if kept.empty:
+        return table
+    labels = list(experiments[0].labels)
+    order = {tuple(experiment.labels.values()): place for place, experiment in enumerate(experiments)}
+    both = pd.concat([table, kept.reindex(columns=table.columns if len(table) else kept.columns)], ignore_index=True)
+    places = [order[line] for line in both[labels].itertuples(index=False, name=None)]
+    return both.iloc[sorted(range(len(both)), key=places.__getitem__)]
+
+
+def _rows(experiment: Experiment, runs: Path, partial: bool, earlier: Earlier | None) -> pd.DataFrame:
     folder = runs / experiment.folder
     if (folder / ROWS).exists():
         return read_rows(folder / ROWS)
+    kept = None if earlier is None else earlier.rows(experiment)
+    if kept is not None:
+        return kept
     if not partial:
         raise LorunError(f"{experiment.name} is not evaluated ({folder / ROWS} is missing): run `lorun evaluate` first")
     message = _last_error(experiment, folder)
@@ -91,11 +119,13 @@ def _last_error(experiment: Experiment, folder: Path) -> str | None:
     return lines[-1] if lines and not lines[-1].startswith(experiment.name) else None
 
 
-def _accounts(profile: Profile, runs: Path, partial: bool) -> Iterator[dict[str, Any]]:
+def _accounts(profile: Profile, runs: Path, partial: bool, earlier: Earlier | None) -> Iterator[dict[str, Any]]:
     for experiment in profile.accounted():
         path = account_path(runs, experiment)
         if path.exists():
             yield json.loads(path.read_text(encoding="utf-8"))
+        elif earlier is not None and (kept := earlier.account(experiment)) is not None:
+            yield kept
         elif not partial:
             raise LorunError(f"{experiment.name} is not accounted ({path} is missing): run `lorun account` first")
 

@@ -276,6 +276,36 @@ def test_in_part_before_any_run_all_is_not_run(tiny_profile, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == TABLES
 
 
+def test_what_the_tables_hold_of_runs_that_are_not_here_is_kept(tiny_profile, runs, tiny_data, tmp_path):
+    out = tmp_path / "out"
+    draw(tiny_profile, runs, tiny_data, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    summary = write_result_set(tiny_profile, tmp_path / "none", out, data=tiny_data, keep=True)
+    write_figures(tiny_profile, summary, runs=tmp_path / "none", data=tiny_data, folder=out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+    here = tmp_path / "here"  # of one method, the rest being kept
+    shutil.copytree(folder_of(tiny_profile, runs, "shared"), folder_of(tiny_profile, here, "shared"))
+    write_result_set(tiny_profile, here, out, data=tiny_data, keep=True)
+    assert {name: (out / name).read_bytes() for name in TABLES} == {name: before[name] for name in TABLES}
+
+
+def test_what_is_kept_is_of_the_same_configuration_and_has_a_result(tiny_profile_file, runs, tmp_path):
+    profile = load_profile(tiny_profile_file)
+    write_result_set(profile, runs, tmp_path / "out")
+    said = yaml.safe_load(tiny_profile_file.read_text())
+    said["tasks"]["cs"]["training"]["learning_rates"] = {"shared": 0.5}
+    tiny_profile_file.write_text(yaml.safe_dump(said))
+    other = load_profile(tiny_profile_file)
+    with pytest.raises(LorunError, match="cs/r25/shared seed 0 is not evaluated"):
+        write_result_set(other, tmp_path / "none", tmp_path / "out", keep=True)
+    write_result_set(other, tmp_path / "none", tmp_path / "out", partial=True, keep=True)
+    rows = read_rows(tmp_path / "out" / "rows.csv")
+    assert set(rows[rows.status == "not_run"].method) == {"shared"}
+    curves = pd.read_csv(tmp_path / "out" / "curves.csv")
+    assert "shared" not in set(curves.method)
+
+
 def test_a_diverged_training_is_a_row_with_its_status(tiny_profile_file, tiny_data, tmp_path):
     said = yaml.safe_load(tiny_profile_file.read_text())
     task = said["tasks"]["cs"]
