@@ -131,10 +131,10 @@ def _accounts(profile: Profile, runs: Path, partial: bool, earlier: Earlier | No
 
 
 def _split_timing(accounts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The latencies as rows of timing.csv, and everything else."""
+    """The latencies that were measured as rows of timing.csv, and everything else."""
     measured = [column for column in accounts.columns if column.startswith("latency_")]
     which = ["task", "setting", "method"]
-    timing = accounts.reindex(columns=[*which, *measured])
+    timing = accounts.reindex(columns=[*which, *measured]).dropna(subset=measured, how="all")
     timing.columns = [column.removeprefix("latency_") for column in timing.columns]
     return timing.assign(what="reconstruction latency"), accounts.drop(columns=measured)
 
