@@ -27,6 +27,7 @@ PROFILE = {
             "baselines": ["linear_mmse", "ista_net_plus"],
         },
         "cassi": {"strategies": ["separate"], "baselines": ["gap_tv"]},
+        "sr": {"strategies": [], "baselines": ["bicubic"]},
     },
 }
 VERSIONS = "torch=2.15.0 numpy=2.4.6"

@@ -1,5 +1,6 @@
 """Each run of a result set, and each account, against the project of today."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,7 +185,16 @@ def _of_configuration(project: Project, experiment: Experiment, row: pd.Series) 
         then = _experiment_then(project, row.commit, name, experiment)
         if then is not None and then.config_hash == row.config_hash:
             return [Reason("configuration", "train" if key else "evaluate", tuple(config_changes(then, experiment)))]
-    return [Reason("configuration", "train" if key else "evaluate")]
+    return [Reason("configuration", "train" if key else "evaluate", _outside_changes(experiment, row))]
+
+
+def _outside_changes(experiment: Experiment, row: pd.Series) -> tuple[str, ...]:
+    """The digest of a baseline from outside the repository, where it is another one than in "NAME=DIGEST@PLACE"."""
+    said = re.search(rf"(?:^|\s){experiment.method}=(\w+)@", "" if pd.isna(row.versions) else row.versions)
+    now = experiment.outside
+    if said is None or now is None or said[1] == now.digest:
+        return ()
+    return (f"outside.digest {said[1]} -> {now.digest}",)
 
 
 def _experiment_then(project: Project, commit: Any, profile: str, now: Experiment) -> Experiment | None:
@@ -276,8 +286,8 @@ def _either(versions: Collection[str]) -> str:
 
 
 def _said_versions(versions: Any) -> dict[str, str]:
-    """ "torch=2.15.0+cpu peft=0.21.2" by package, without the build after a plus sign."""
-    pairs = (one.split("=", 1) for one in ("" if pd.isna(versions) else versions).split())
+    """ "torch=2.15.0+cpu peft=0.21.2" by package, without the build after a plus sign; "NAME=DIGEST@PLACE" is none."""
+    pairs = (one.split("=", 1) for one in ("" if pd.isna(versions) else versions).split() if "@" not in one)
     return {name: version.partition("+")[0] for name, version in pairs}
 
 

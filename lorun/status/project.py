@@ -25,12 +25,7 @@ class Revision:
     @cached_property
     def modules(self) -> dict[str, Module]:
         """Its modules; raises LorunError where this interpreter does not read one."""
-        try:
-            return modules_of(self.files)
-        except SyntaxError as error:
-            raise LorunError(
-                f"{error.filename}, line {error.lineno}: not Python that is read here: {error.msg}"
-            ) from None
+        return modules_of(self.files)
 
     @cached_property
     def packages(self) -> dict[str, list[str]]:

@@ -17,19 +17,19 @@ from typing import NamedTuple
 
 from lorun.status.source import Facts, Module, digest, facts
 
-NOT_FOLLOWED = ("lorun.provenance", "lorun.training.progress")
-"""Modules that tell of a computation: what they say is in no score."""
+NOT_FOLLOWED = ("lorun.provenance", "lorun.training.progress", "baselines.places")
+"""Modules that tell of a computation, or where its code is: what they say is in no score."""
 
 _CONFIG = "lorun.config"
 
 _COMPARED = {"key", "config_hash", "account_key", "_shapes_weights"}
 """Members of the configuration whose values are compared, so that their code need not be."""
 
-_LOADERS = {"import_module", "__import__", "eval", "exec", "globals"}
+_LOADERS = {"import_module", "importlib.import_module", "__import__", "eval", "exec", "globals"}
 """What may run code that no name leads to."""
 
-_FOLLOWED_OTHERWISE = ("baselines", "build")
-"""The one place that loads code by a name of the configuration: `Use.roots` has it."""
+_FOLLOWED_OTHERWISE = {("baselines", "load"), ("baselines", "build")}
+"""What loads code by a name of the configuration, today and in older commits: `Use.roots` has that code."""
 
 
 class Place(NamedTuple):
@@ -47,12 +47,14 @@ class Use:
     absent     classes of the configuration that it has no instance of
     truths     what is known of conditions: name of the definition, the condition as `ast.unparse` writes it, its value
     protocols  names of the protocols that score it
+    outside    modules from outside the repository, by name: the same at every commit
     """
 
     roots: tuple[Place, ...]
     absent: frozenset[str] = frozenset()
     truths: frozenset[tuple[str, str, bool]] = frozenset()
     protocols: frozenset[str] = frozenset()
+    outside: tuple[tuple[str, Module], ...] = ()
 
 
 class Reached(NamedTuple):
@@ -73,7 +75,7 @@ def fingerprint(modules: Mapping[str, Module], use: Use) -> Fingerprint:
 
 @lru_cache(maxsize=4096)  # many commits have the same code
 def _fingerprint(modules: frozenset[tuple[str, Module]], use: Use) -> Fingerprint:
-    reached = _Reach(dict(modules), use).run()
+    reached = _Reach({**dict(modules), **dict(use.outside)}, use).run()
     count: dict[str, int] = {}
     for place in reached:
         count[place.name] = count.get(place.name, 0) + 1
@@ -152,7 +154,7 @@ class _Reach:
 
     def _follow(self, place: Place, said: Facts) -> Bindings:
         self.mentions |= said.mentions
-        if said.references & _LOADERS and place != _FOLLOWED_OTHERWISE:
+        if said.references & _LOADERS and place not in _FOLLOWED_OTHERWISE:
             self._reach_everything()
         for module, name in said.imported.values():
             self._import(module)

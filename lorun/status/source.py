@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
+from lorun.errors import LorunError
 from lorun.revisions import Files
 
 _HARMLESS = {
@@ -58,9 +59,12 @@ def modules_of(files: Files) -> dict[str, Module]:
     """The modules among the files of a project, by dotted name.
 
     Raises:
-        SyntaxError: a file is not Python that this interpreter reads.
+        LorunError: a file is not Python that this interpreter reads.
     """
-    return {name: _parsed(name, path, files[path]) for path in files if (name := _module_name(path)) is not None}
+    try:
+        return {name: _parsed(name, path, files[path]) for path in files if (name := _module_name(path)) is not None}
+    except SyntaxError as error:
+        raise LorunError(f"{error.filename}, line {error.lineno}: not Python that is read here: {error.msg}") from None
 
 
 def _module_name(path: str) -> str | None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import yaml
 
+from baselines.places import find
 from lorun.config import (
     ADAPTED,
+    DEEP_PLUG_AND_PLAY,
     PHYSICS,
     PRETRAIN,
     STRATEGIES,
@@ -18,7 +20,7 @@ from lorun.config import (
 )
 from lorun.revisions import Files
 from lorun.status.reach import Place, Use
-from lorun.status.source import digest
+from lorun.status.source import Module, digest, modules_of
 
 FOLDERS = ("lorun", "baselines", "data", "config")
 """Where everything that shapes a row lies, but for the lock file of the packages."""
@@ -45,7 +47,10 @@ def shapes_rows(path: str) -> bool:
 def training(experiment: Experiment) -> Use:
     """The code that shapes the weights of a row."""
     begins = "train" if experiment.weights is None else "_import"
-    return _use(experiment, [Place("lorun.training.loop", begins), Place("lorun.devices", "pick_device")])
+    begin = [Place("lorun.training.loop", begins), Place("lorun.devices", "pick_device")]
+    if experiment.method == DEEP_PLUG_AND_PLAY:  # all that it has of a training is its base's, a network of stages
+        begin.append(Place("lorun.unfolding", "build_unfolding"))
+    return _use(experiment, begin)
 
 
 def evaluation(experiment: Experiment) -> Use:
@@ -66,8 +71,10 @@ def _use(experiment: Experiment, begin: list[Place]) -> Use:
     used = physics | {type(experiment.denoiser).__name__}
     channels = {one.data.channels for one in (experiment, base) if one is not None and one.data is not None}
     is_strategy = experiment.method in (*STRATEGIES, PRETRAIN)
+    is_splitting = experiment.method == DEEP_PLUG_AND_PLAY
     truths = {
         ("build_system", "experiment.method in (*STRATEGIES, PRETRAIN)", is_strategy),
+        ("build_system", "experiment.method == DEEP_PLUG_AND_PLAY", is_splitting),
         ("_train", "experiment.weights is not None", experiment.weights is not None),
     }
     if experiment.method not in ADAPTED:  # where one is, its base has none
@@ -76,7 +83,11 @@ def _use(experiment: Experiment, begin: list[Place]) -> Use:
         truths |= {("build_physics", f"isinstance(config, {name})", True) for name in physics}
     if len(channels) == 1:
         truths.add(("load_dataset", "kind == 'cube'", channels == {28}))
-    if not is_strategy:
+    outside: tuple[tuple[str, Module], ...] = ()
+    if experiment.outside is not None:
+        baseline, outside = _outside(experiment.outside.reference, experiment.outside.digest)
+        begin = [*begin, baseline]
+    elif not (is_strategy or is_splitting):
         begin = [*begin, Place(f"baselines.{experiment.method}.baseline", "Baseline")]
     # Nobody makes an experiment there: it is handed over.
     begin = [*begin, Place("lorun.config", "Experiment")]
@@ -85,7 +96,24 @@ def _use(experiment: Experiment, begin: list[Place]) -> Use:
         absent=frozenset(one.__name__ for one in _KINDS) - used,
         truths=frozenset(truths),
         protocols=frozenset(experiment.evaluation.protocols),
+        outside=outside,
     )
+
+
+@lru_cache(maxsize=256)
+def _outside(reference: str, digest: str) -> tuple[Place, tuple[tuple[str, Module], ...]]:
+    """A baseline from outside the repository, whose code has that digest: where it begins, and its modules.
+
+    The key of a run has the digest, so that this is the code of then, too; what it uses of the repository may differ.
+    """
+    place = find(reference)
+    name = place.module or f"_outside_{place.name}"
+    package = name.partition(".")[0]
+    code = place.code
+    paths = [path.relative_to(code) for path in sorted(code.rglob("*.py"))]
+    paths = [path for path in paths if not any(part.startswith(".") for part in path.parts)]  # as for the digest
+    files = {f"{package}/{path.as_posix()}": (code / path).read_bytes() for path in paths}
+    return Place(f"{name}.baseline", "Baseline"), tuple(modules_of(files).items())
 
 
 def read_as(files: Files, datasets: Iterable[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", "Code")
     commit = git(root, "rev-parse", "HEAD")
-    for name in ("scratch", "published"):
+    for name in ("scratch", "published", "tasks"):
         write_tables(root, name, commit)
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message", "Results")

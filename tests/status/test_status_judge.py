@@ -4,14 +4,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-from scratch import Scratch, git
+from scratch import VERSIONS, Scratch, git, write_tables
+from tiny import PROJECT
 
+from lorun.config import load_profile
 from lorun.errors import LorunError
+from lorun.status import uses
 from lorun.status.project import Project
+from lorun.status.reach import fingerprint
 from lorun.training.loop import WEIGHTS
 
-TRAINED = ("cs/separate", "cs/lorun", "cs/linear_mmse", "cs/ista_net_plus", "cassi/separate", "cassi/gap_tv")
-CS = tuple(name for name in TRAINED if name.startswith("cs/"))
+CS = ("cs/separate", "cs/lorun", "cs/linear_mmse", "cs/ista_net_plus")
+TRAINED = (*CS, "cassi/separate", "cassi/gap_tv", "sr/bicubic")
 CASSI = tuple(name for name in TRAINED if name.startswith("cassi/"))
 BUILT = ("cs/separate", "cs/lorun", "cassi/separate")
 CODE = {"train: code", "evaluate: code"}
@@ -51,6 +55,11 @@ def test_nothing_is_stale_where_nothing_was_edited(scratch):
         ("lorun/cli/__init__.py", "ENDED_WITHOUT_RESULT = 3", "ENDED_WITHOUT_RESULT = 4"),
         ("lorun/provenance.py", '"pillow", ', ""),
         ("lorun/status/reach.py", "import copy", "import math"),
+        ("lorun/splitting.py", "1 / alpha", "2 / alpha"),
+        ("baselines/contract.py", "block=8", "block=16"),
+        ("baselines/scaffold.py", "import os\n", "import os\n\nprint()\n"),
+        ("baselines/places.py", "_DIGEST_LENGTH = 12", "_DIGEST_LENGTH = 13"),
+        ("baselines/usrnet_family.py", "import torch\n", "import torch\n\nprint()\n"),
         ("baselines/ista_net_plus/card.yaml", "title: ", "title: The "),
         ("data/registry.yaml", "role: test\n", "role: train+test\n"),
         ("requirements.lock", "numpy==2.5.5", "numpy==2.6.0"),
@@ -89,6 +98,12 @@ GAIN = ("lorun/physics/cassi.py", "2 / bands if", "3 / bands if")
             "= two_convs(1)",
             everything(["cs/ista_net_plus"], CODE),
         ),
+        (
+            "baselines/bicubic/baseline.py",
+            '"bicubic", physics',
+            '"bilinear", physics',
+            everything(["sr/bicubic"], CODE),
+        ),
         ("baselines/gap_tv/baseline.py", "INNER = 5", "INNER = 6", everything(["cassi/gap_tv"], CODE)),
         ("lorun/unfolding.py", "if sharing == FROZEN:", "if sharing != FROZEN:", everything(BUILT, CODE)),
         ("lorun/adapters/layers.py", "import Conv2d as", "import Linear as", everything(["cs/lorun"], CODE)),
@@ -106,6 +121,77 @@ GAIN = ("lorun/physics/cassi.py", "2 / bands if", "3 / bands if")
 def test_what_computes_makes_stale_what_may_reach_it_and_nothing_else(scratch, path, old, new, expected):
     scratch.edit(path, old, new)
     assert scratch.reasons() == expected
+
+
+def test_splitting_is_of_one_method_alone(scratch):
+    assert scratch.reasons("tasks") == {}
+    scratch.edit("lorun/splitting.py", "1 / alpha", "2 / alpha")
+    both = ["sr/deep_plug_and_play", "deblur/deep_plug_and_play"]
+    assert scratch.reasons("tasks") == everything(both, CODE)
+
+
+def test_splitting_is_trained_where_its_base_is(scratch):
+    """The base is a network of stages, that of the scores none."""
+    scratch.edit("lorun/unfolding.py", "if sharing == FROZEN:", "if sharing != FROZEN:")
+    assert scratch.reasons("tasks")["deblur/deep_plug_and_play"] == {"train: code"}
+
+
+@pytest.mark.parametrize("profile", ["quick", "tasks", "desk", "published"])
+def test_no_row_uses_everything(profile):
+    """Nor what judges, shows and tries the networks, nor the code of others."""
+    modules = Project(PROJECT).now.modules
+    for experiment in load_profile(PROJECT / "config" / f"{profile}.yaml").experiments():
+        for use in (uses.training(experiment), uses.evaluation(experiment), uses.account(experiment)):
+            reached = {one.module for one in fingerprint(modules, use).values()} - {"lorun.results.rows"}
+            assert len(reached) < len(modules) / 3
+            others = ("cli", "report", "gate", "status", "bench", "results")
+            assert not [name for name in reached if name.startswith(tuple(f"lorun.{other}" for other in others))]
+            networks = {name for name in reached if name.startswith("baselines.") and name.endswith(".baseline")}
+            own = f"baselines.{experiment.method}.baseline"
+            # The classical ones start from that of Tikhonov where an operator blurs.
+            classical = {"baselines.tikhonov.baseline"} if "baselines.classical" in reached else set()
+            assert networks == ({own} & modules.keys()) | classical
+            assert ("lorun.splitting" in reached) == (experiment.method == "deep_plug_and_play")
+            assert not reached & {"baselines.contract", "baselines.scaffold", "baselines.places"}
+
+
+@pytest.fixture
+def outside(scratch, tmp_path) -> Path:
+    """The folder of a baseline from outside the project, which has rows of the project's commit."""
+    folder = tmp_path / "my_net"
+    folder.mkdir()
+    shutil.copy(PROJECT / "baselines/bicubic/card.yaml", folder)
+    (folder / "baseline.py").write_text("from .net import Baseline as Baseline\n")
+    (folder / "net.py").write_text(
+        "from baselines.outside import from_module\n\nBaseline = from_module(lambda channels: None, multiple=8)\n"
+    )
+    scratch.rewrite("config/scratch.yaml", lambda said: said["tasks"]["sr"].update(baselines=[str(folder)]))
+    write_tables(scratch.root, "scratch", scratch.commit)
+    profile = load_profile(scratch.root / "config/scratch.yaml")
+    (digest,) = (one.outside.digest for one in profile.experiments() if one.outside is not None)
+    scratch.say("versions", f"{VERSIONS} my_net={digest}@{folder}", method="my_net")
+    return folder
+
+
+def test_a_baseline_from_outside_is_judged_by_what_it_uses_of_the_project(scratch, outside):
+    assert scratch.reasons() == {}
+    scratch.edit("baselines/bicubic/baseline.py", '"bicubic", physics', '"bilinear", physics')
+    scratch.edit("baselines/outside.py", "from_reconstructor(\n", "from_reconstructor(\n    unused: int, ")
+    assert scratch.reasons() == {}
+    scratch.edit("baselines/snapshot.py", "-width % multiple", "-height % multiple")
+    assert scratch.reasons() == everything(["sr/my_net"], CODE)
+
+
+def test_a_baseline_from_outside_is_judged_by_its_digest(scratch, outside):
+    (outside / "net.py").write_text((outside / "net.py").read_text() + "# a comment\n")
+    assert scratch.reasons() == {}
+    (outside / "net.py").write_text((outside / "net.py").read_text().replace("multiple=8", "multiple=16"))
+    assert scratch.reasons() == {
+        "sr/my_net": {"train: configuration"},
+        "sr/my_net account": {"account: configuration"},
+    }
+    (one,) = (one for one in scratch.judged() if (one.what, one.method) == ("rows", "my_net"))
+    assert one.reasons[0].where[0].startswith("outside.digest ")
 
 
 def test_a_definition_may_move(scratch):
@@ -142,7 +228,7 @@ def test_the_definitions_that_differ_are_named(scratch):
 @pytest.mark.parametrize(
     ("path", "old", "new", "expected"),
     [
-        ("data/photos.md5", "0", "1", everything(CS, {"train: data"}, account=False)),
+        ("data/photos.md5", "0", "1", everything([*CS, "sr/bicubic"], {"train: data"}, account=False)),
         ("data/photos_spectral.md5", "0", "1", everything(CASSI, {"train: data"}, account=False)),
         ("data/set11.md5", "0", "1", everything(CS, {"evaluate: data"}, account=False)),
         (

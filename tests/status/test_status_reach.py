@@ -153,6 +153,7 @@ def test_a_module_that_is_imported_for_its_effects_counts():
     "main",
     [
         "from importlib import import_module\n\ndef run(x):\n    return import_module(x)\n",
+        "import importlib\n\ndef run(x):\n    return importlib.import_module(x)\n",
         "def run(x):\n    return eval(x)\n",
         "from lorun.tools import *\n\ndef run(x):\n    return turn(x)\n",
     ],

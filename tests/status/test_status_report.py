@@ -37,7 +37,7 @@ def status(scratch, monkeypatch: pytest.MonkeyPatch, capsys) -> Callable[..., tu
 def test_a_fresh_project_needs_nothing(status):
     code, said = status("--strict")
     assert code == 0
-    assert "scratch (no version): runs: 6 fresh; accounts: 6 fresh\n" in said
+    assert "scratch (no version): runs: 7 fresh; accounts: 7 fresh\n" in said
     assert "why" not in said
 
 
@@ -51,7 +51,7 @@ def test_what_is_stale_is_told_with_what_it_would_take(scratch, status):
     expected = rf"separate gap_tv +\S+ +2 +stale +train evaluate +{hours:.2f} +0\.0 "
     assert re.search(expected, line), line
     assert "train: code (lorun/physics/cassi.py); evaluate: code (lorun/physics/cassi.py)" in line
-    assert "runs: 4 fresh, 2 stale; accounts: 4 fresh, 2 stale; to bring it up to date: 0.06 hours" in said
+    assert "runs: 5 fresh, 2 stale; accounts: 5 fresh, 2 stale; to bring it up to date: 0.06 hours" in said
     assert status("results/scratch", "--strict")[0] == 1
 
 
@@ -64,7 +64,7 @@ def test_missing_runs_are_no_stale_ones(scratch, status):
     scratch.say("status", "not_run", method="lorun")
     code, said = status("results/scratch", "--strict")
     assert code == 0
-    assert "runs: 5 fresh, 1 missing" in said
+    assert "runs: 6 fresh, 1 missing" in said
 
 
 def test_a_base_is_counted_once_for_all_that_start_from_it(scratch, status):
