@@ -29,6 +29,7 @@ _FEW = {"strategies": ["separate", "lorun"], "baselines": [], "evaluation": {"ke
 
 STAND_INS: Mapping[str, Any] = {
     "quick": {"cs": {**_TINY, **_FEW}, "cassi": None, "sr": None},
+    "smoke": {"cassi": None, "sr": None},
     "transfer": {"cs": {"strategies": ["separate", "lorun_transfer"]}},
     "desk": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
     "paper": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},

@@ -23,7 +23,7 @@ def gate(
     candidate: Annotated[str, typer.Option(help="What is to be judged, likewise.")],
     alpha: Annotated[
         float, typer.Option(min=1e-9, max=0.5, help="Probability that noise alone fails the scores of a comparison.")
-    ] = 0.01,
+    ] = 0.005,
     tolerance: Annotated[
         list[str] | None,
         typer.Option(

@@ -31,7 +31,7 @@ class Limits:
     fresh_seeds the seeds of the candidate are others: they are matched by their order, and nothing is paired by seed
     """
 
-    alpha: float = 0.01
+    alpha: float = 0.005
     equal: float = 1.0
     tolerance: Mapping[str, float] = field(default_factory=lambda: dict(FALLBACK))
     parameters: float = 0.0

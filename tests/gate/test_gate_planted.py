@@ -59,7 +59,10 @@ def test_a_row_dropped(quick: ResultSet, failures: Failures, random: np.random.G
     row = quick.rows.loc[index]
     assert found.check == "rows"
     assert found.subject == f"{row.task}/{row.setting}/{row.method}"
-    assert f"rows missing: {row.dataset}, seed {row.seed}, {row.image}, {row.protocol}, {row.metric}" in found.message
+    said = [row.dataset, f"seed {row.seed}", row.image, row.protocol, row.metric]
+    if isinstance(row.condition, str):
+        said.insert(3, f"condition {row.condition}")
+    assert f"rows missing: {', '.join(said)}" in found.message
 
 
 PROTOCOLS = [
@@ -136,11 +139,11 @@ def made(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Make:
 proximal_step = UnfoldingNetwork.proximal_step
 
 
-def skipping(stage: int) -> Callable[[UnfoldingNetwork, Tensor, int], Tensor]:
+def skipping(stage: int) -> Callable[[UnfoldingNetwork, Tensor, int, Tensor | None], Tensor]:
     """A proximal step that takes the next stage's adapter in the place of that of `stage`."""
 
-    def step(self: UnfoldingNetwork, z: Tensor, at: int) -> Tensor:
-        return proximal_step(self, z, (at + 1) % self.stages if at == stage else at)
+    def step(self: UnfoldingNetwork, z: Tensor, at: int, sigma: Tensor | None) -> Tensor:
+        return proximal_step(self, z, (at + 1) % self.stages if at == stage else at, sigma)
 
     return step
 
@@ -175,8 +178,13 @@ def test_a_dead_adapter_of_any_stage_and_seed(
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(stage))
     dead = train(experiment, runs=tmp_path, data=tiny_data, device=CPU).unmoved
     assert dead is not None
-    said = {"task": "cs", "setting": "r25", "method": "lorun_random", "seed": 1, "unmoved": len(dead)}
-    candidate = replace(quick, trainings=pd.DataFrame([{**said, "names": " ".join(dead)}]))
+    assert quick.trainings is not None
+    trainings = quick.trainings.copy()
+    labels = pd.Series({"task": "cs", "setting": "r25", "method": "lorun_random", "seed": 1})
+    which = (trainings[list(labels.index)] == labels).all(axis=1)
+    trainings["unmoved"] = trainings.unmoved.mask(which, len(dead))
+    trainings["names"] = trainings.names.astype(object).mask(which, " ".join(dead))
+    candidate = replace(quick, trainings=trainings)
     [found] = failures(quick, candidate)
     assert found.check == "stages"
     assert found.message.endswith(f": adapter of stage_{stage + 1}")
@@ -185,8 +193,8 @@ def test_a_dead_adapter_of_any_stage_and_seed(
 def test_an_extra_activation_truly_kept(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = made()
 
-    def keeping(self: UnfoldingNetwork, z: Tensor, at: int) -> Tensor:
-        x = proximal_step(self, z, at)
+    def keeping(self: UnfoldingNetwork, z: Tensor, at: int, sigma: Tensor | None) -> Tensor:
+        x = proximal_step(self, z, at, sigma)
         return x.exp().log() if at == 0 else x  # exp keeps what it gives, log what it gets: the same tensor
 
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", keeping)
