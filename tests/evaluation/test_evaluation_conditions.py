@@ -170,7 +170,7 @@ def test_measurements_of_an_operator_with_conditions_are_refused(profile, runs):
     [
         ([1, 4], r"blurs\.npy: holds 3 kernels, `scored` names the number 4"),
         ([1, 1], "names a kernel twice"),
-        ([], "all or none"),
+        ([], "`scored` says which of the kernels of a file"),
     ],
 )
 def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_path, scored, message):
