@@ -34,8 +34,8 @@ def trained(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Train:
 def stage_2_takes_the_place_of_stage_3(monkeypatch: pytest.MonkeyPatch) -> None:
     proximal_step = UnfoldingNetwork.proximal_step
 
-    def wrong(self: UnfoldingNetwork, z: Tensor, stage: int) -> Tensor:
-        return proximal_step(self, z, min(stage, 1))
+    def wrong(self: UnfoldingNetwork, z: Tensor, stage: int, sigma: Tensor | None) -> Tensor:
+        return proximal_step(self, z, min(stage, 1), sigma)
 
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", wrong)
 
