@@ -113,7 +113,7 @@ GAIN = ("lorun/physics/cassi.py", "2 / bands if", "3 / bands if")
             "if p.is_leaf",
             {f"{name} account": {"account: code"} for name in TRAINED},
         ),
-        ("lorun/seeds.py", "range(4)", "(3, 2, 1, 0)", everything(TRAINED, CODE)),
+        ("lorun/seeds.py", "range(5)", "(3, 2, 1, 0, 4)", everything(TRAINED, CODE)),
         ("lorun/config/experiment.py", "return sorted(found)", "return list(found)", everything(TRAINED, CODE, False)),
         ("lorun/__init__.py", "__version__ = ", "print()\n__version__ = ", everything(TRAINED, CODE)),
     ],
