@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
-from lorun.config.methods import PRETRAIN, STRATEGIES
+from lorun.config.methods import NAMED, PRETRAIN
 from lorun.errors import LorunError, UnknownName
 
 FOLDER = Path(__file__).parent
@@ -89,8 +89,8 @@ def check_name(name: str) -> None:
             f"a baseline cannot be called {name!r}: the name must be one of Python's, letters, digits and underscores, "
             f"such as {_suggested(name)!r}"
         )
-    if name in (*STRATEGIES, PRETRAIN):
-        raise LorunError(f"a baseline cannot be called {name!r}: that is a strategy ({', '.join(STRATEGIES)})")
+    if name in (*NAMED, PRETRAIN):
+        raise LorunError(f"a baseline cannot be called {name!r}: that is a strategy ({', '.join(NAMED)})")
 
 
 def find(reference: str) -> Place:

@@ -16,7 +16,8 @@ DEEP_PLUG_AND_PLAY = "deep_plug_and_play"
 (`lorun.splitting`): the `block1` of `TaskConfig.denoiser_setting`. Named among the strategies of a profile."""
 
 Named = Literal[Strategy, "deep_plug_and_play"]
-"""What `strategies` of a profile may name."""
+NAMED: tuple[str, ...] = get_args(Named)
+"""What `strategies` of a profile may name: the methods that are no baselines."""
 
 PRETRAINED = ("lorun", TRANSFER, FROZEN, DEEP_PLUG_AND_PLAY)
 """The methods that start from a pretrained base."""

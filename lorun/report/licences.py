@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 import baselines
-from lorun.config import STRATEGIES, Profile
+from lorun.config import NAMED, Profile
 from lorun.data.registry import read_registry
 
 
@@ -37,7 +37,7 @@ def licences(profile: Profile, summary: pd.DataFrame, data: Path) -> list[Licenc
         what = f"{entry.role}; {entry.what}" + (" (simulated)" if entry.simulated else "")
         found.append(Licence(name, what, entry.licence, entry.redistribution, entry.sources, entry.citation))
     for name in summary.method.unique():
-        if name in STRATEGIES:
+        if name in NAMED:
             continue
         if name not in baselines.names():
             found.append(Licence(name, "baseline", _UNKNOWN, _UNKNOWN, [], _UNKNOWN))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import DEEP_PLUG_AND_PLAY, STRATEGIES, TRANSFER, Profile, TaskConfig
+from lorun.config import NAMED, TRANSFER, Profile, TaskConfig
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.published import lorun_claims
@@ -179,7 +179,7 @@ def _published_parameters(name: str, task: TaskConfig, method: str, account: Map
     """Parameters that the source of `method` reports, where it speaks of as many stages; without the operator."""
     millions = None
     said = lorun_claims(name)
-    if method in (*STRATEGIES, DEEP_PLUG_AND_PLAY):
+    if method in NAMED:
         if account.get("stages") == said["stages"]:
             millions = {"lorun": said.get("params_M"), "separate": said.get("block9_params_M")}.get(method)
     else:

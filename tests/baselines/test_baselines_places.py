@@ -168,7 +168,13 @@ def test_names_do_not_clash(tmp_path, site):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("my-net", "such as 'my_net'"), ("shared", "that is a strategy"), ("2d", "'my_2d'")]
+    ("name", "words"),
+    [
+        ("my-net", "such as 'my_net'"),
+        ("shared", "that is a strategy"),
+        ("deep_plug_and_play", "that is a strategy"),
+        ("2d", "'my_2d'"),
+    ],
 )
 def test_a_folder_that_cannot_be_a_method_is_refused(folder, name, words):
     shutil.copytree(folder, folder.with_name(name))
