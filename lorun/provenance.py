@@ -1,7 +1,6 @@
 """Where a number comes from: code, configuration, data, packages, machine."""
 
 import platform
-import subprocess
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import torch
 
 from lorun.config import Experiment
+from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
 _NOT_CODE = (":(exclude)results", ":(exclude)*.md")
@@ -61,13 +61,8 @@ def revision() -> tuple[str | None, bool | None]:
     """The commit of this code, and whether files of the code differ from it; None outside a git checkout."""
     root = Path(__file__).resolve().parent.parent
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--", ".", *_NOT_CODE)
-    except (OSError, subprocess.CalledProcessError):
+        commit = git(root, "rev-parse", "HEAD").decode().strip()
+        changed = git(root, "status", "--porcelain", "--", ".", *_NOT_CODE).strip()
+    except UnknownRevision:
         return None, None
     return commit, bool(changed)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

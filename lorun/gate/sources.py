@@ -1,14 +1,14 @@
 """Reading result sets to compare: from a folder, from a table of rows alone, or out of a git revision."""
 
 import io
-import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from lorun.errors import LorunError
+from lorun.revisions import UnknownRevision, files_at, git
 
 ROWS = "rows.csv"
 KEY = ("task", "dataset", "setting", "method", "seed", "image", "condition", "protocol", "metric")
@@ -79,37 +79,33 @@ def _reader(folder: Path) -> Read:
 
 
 def _from_git(source: str, root: Path) -> list[ResultSet]:
-    revision, _, folder = source.partition(":")
-    folder = (folder or "results").strip("/")
-    if revision.startswith("-") or _git(root, "rev-parse", "--quiet", "--verify", f"{revision}^{{commit}}") is None:
-        raise LorunError(f"{source}: neither a folder, a table of rows, nor a git revision (REV or REV:FOLDER)")
-    listed = _git(root, "ls-tree", "-r", "-z", "--name-only", "--full-tree", revision, "--", folder) or b""
-    names = {PurePosixPath(name) for name in listed.decode().split("\0") if name}
-    if PurePosixPath(folder) in names:  # a file
-        content = _git(root, "show", f"{revision}:{folder}")
-        return [_result_set(PurePosixPath(folder).stem, source, lambda name: content if name == ROWS else None)]
-    places = (
-        PurePosixPath(folder),
-        *sorted({name.parent for name in names if name.parent.parent.as_posix() == folder}),
-    )
-    return [
-        _result_set(place.name, f"{revision}:{place}", _git_reader(root, revision, place, names))
-        for place in places
-        if place / ROWS in names
-    ]
+    revision, _, named = source.partition(":")
+    folder = PurePosixPath((named or "results").strip("/"))
 
+    def wanted(path: str) -> bool:
+        place = PurePosixPath(path)
+        return place == folder or (place.name in _NEEDED and folder in (place.parent, place.parent.parent))
 
-def _git_reader(root: Path, revision: str, place: PurePosixPath, names: set[PurePosixPath]) -> Read:
-    return lambda name: _git(root, "show", f"{revision}:{place / name}") if place / name in names else None
-
-
-def _git(root: Path, *arguments: str) -> bytes | None:
-    """What git prints; None where it fails."""
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        raise LorunError("git is not installed: name folders or tables of rows instead of revisions") from None
-    return done.stdout if done.returncode == 0 else None
+        if revision.startswith("-"):
+            raise UnknownRevision(revision)
+        top = git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n")
+        files = files_at(Path(top), revision, wanted)
+    except UnknownRevision as error:
+        if isinstance(error.__cause__, OSError):
+            raise LorunError("git is not installed: name folders or tables of rows instead of revisions") from None
+        raise LorunError(
+            f"{source}: neither a folder, a table of rows, nor a git revision (REV or REV:FOLDER)"
+        ) from None
+    held = {PurePosixPath(path): content for path, content in files.items()}
+    if folder in held:  # a file
+        return [_result_set(folder.stem, source, lambda name: held[folder] if name == ROWS else None)]
+    places = sorted((place.parent for place in held if place.name == ROWS), key=lambda place: (place != folder, place))
+    return [_result_set(place.name, f"{revision}:{place}", _held_reader(held, place)) for place in places]
+
+
+def _held_reader(held: Mapping[PurePosixPath, bytes], place: PurePosixPath) -> Read:
+    return lambda name: held.get(place / name)
 
 
 def _result_set(name: str, where: str, read: Read) -> ResultSet:
