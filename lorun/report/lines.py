@@ -9,6 +9,7 @@ import pandas as pd
 from lorun.config import PRETRAINED, Experiment, Profile
 from lorun.errors import LorunError
 from lorun.report.stored import Stored
+from lorun.results.rows import plain
 
 Key = tuple[str, str, str, str, str]
 """Task, dataset, setting, protocol, method."""
@@ -53,7 +54,7 @@ class Lines:
             "counted": None
             if counted is None
             else {
-                **{name: _plain(counted.get(name)) for name in _COUNTED},
+                **{name: plain(counted.get(name)) for name in _COUNTED},
                 "commands": [*_checkout(counted.get("commit")), self._command("account", task, setting, method)],
             },
         }
@@ -64,12 +65,12 @@ class Lines:
         experiment = self._experiment(task, setting, method, seed)
         scores: dict[tuple[Any, Any], dict[str, Any]] = {}
         for row in rows.dropna(subset="image").itertuples():  # what has no result has a row without an image
-            scores.setdefault((row.image, _plain(row.condition)), {})[str(row.metric)] = _plain(row.value)
+            scores.setdefault((row.image, plain(row.condition)), {})[str(row.metric)] = plain(row.value)
         return {
             "seed": seed,
             "status": first.status,
-            "message": _plain(first.message),
-            **{name: _plain(first[name]) for name in _SHARED},
+            "message": plain(first.message),
+            **{name: plain(first[name]) for name in _SHARED},
             "weights": None if experiment is None or experiment.weights is None else str(experiment.weights),
             "folder": f"runs/{task}/{setting}/{method}/seed{seed}-{first.run}",
             "note": self._note(experiment, first),
@@ -119,10 +120,3 @@ def _checkout(commit: Any) -> list[str]:
 def _key(values: Any) -> Key:
     task, dataset, setting, protocol, method = map(str, values)
     return task, dataset, setting, protocol, method
-
-
-def _plain(value: Any) -> Any:
-    """A value of a table as JSON has it."""
-    if pd.isna(value):
-        return None
-    return value.item() if hasattr(value, "item") else value

@@ -10,6 +10,9 @@ from lorun.config import Experiment
 from lorun.results.rows import read_rows
 
 _NO_RESULT = ("not_run", "failed")
+_LABELS = ("task", "setting", "method", "seed")
+_ACCOUNT = ("task", "setting", "method", "run", "config_hash")
+_RUN = (*_ACCOUNT, "seed")
 
 
 class Earlier:
@@ -23,24 +26,20 @@ class Earlier:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         rows = folder / "rows.csv"
-        self._rows = read_rows(rows) if rows.exists() else None
-        self._accounts = self._table("accounting")
+        held = read_rows(rows) if rows.exists() else None
+        self._rows = _grouped(None if held is None else held[~held.status.isin(_NO_RESULT)], _RUN)
+        self._accounts = _grouped(_read(folder / "accounting.csv"), _ACCOUNT)
+        self._others = {name: _read(folder / f"{name}.csv") for name in ("timing", "trainings", "curves")}
 
     def rows(self, experiment: Experiment) -> pd.DataFrame | None:
         """The rows of a run that ended with a result; None where there are none."""
-        if self._rows is None:
-            return None
-        of = self._rows[_are(self._rows, experiment) & ~self._rows.status.isin(_NO_RESULT)]
-        return of if len(of) else None
+        return self._rows.get(_key(experiment, _RUN))
 
     def account(self, experiment: Experiment) -> dict[str, Any] | None:
         """What was counted, with the latency that was measured then; None where nothing was."""
-        if self._accounts is None:
-            return None
-        of = self._accounts[_are(self._accounts, experiment, but="seed")]
-        if of.empty:
+        of = self._accounts.get(_key(experiment, _ACCOUNT))
+        if of is None:
             return None
         times = self.table("timing", [experiment], but="seed")
         latency = times[times.what == "reconstruction latency"] if len(times) else times
@@ -50,27 +49,30 @@ class Earlier:
         return {**_known(of), **_known(measured)}
 
     def table(self, name: str, experiments: Iterable[Experiment], but: str = "") -> pd.DataFrame:
-        """The lines of experiments in another table, by their labels, all `but` one."""
-        table = self._table(name)
+        """The lines of experiments in timing, trainings or curves, by their labels, all `but` one."""
+        table = self._others[name]
         if table is None:
             return pd.DataFrame()
-        ours = pd.Series(False, index=table.index)
-        for experiment in experiments:
-            labels = {label: value for label, value in experiment.labels.items() if label != but}
-            ours |= (table[list(labels)] == pd.Series(labels)).all(axis=1)
-        return table[ours]
-
-    def _table(self, name: str) -> pd.DataFrame | None:
-        path = self._folder / f"{name}.csv"
-        return pd.read_csv(path) if path.exists() else None
+        labels = [label for label in _LABELS if label != but]
+        ours = {tuple(experiment.labels[label] for label in labels) for experiment in experiments}
+        return table[[line in ours for line in table[labels].itertuples(index=False, name=None)]]
 
 
-def _are(table: pd.DataFrame, experiment: Experiment, but: str = "") -> "pd.Series[bool]":
-    """Which lines are of an experiment: its labels, all `but` one, its run and its configuration."""
+def _read(path: Path) -> pd.DataFrame | None:
+    # A setting may be called 001, and a hash may look like a number.
+    return pd.read_csv(path, dtype=dict.fromkeys(_ACCOUNT, str)) if path.exists() else None
+
+
+def _grouped(table: pd.DataFrame | None, by: tuple[str, ...]) -> dict[tuple[str, ...], pd.DataFrame]:
+    """The lines of a table by what tells experiments apart, as text."""
+    if table is None or table.empty:
+        return {}
+    return {tuple(map(str, which)): of for which, of in table.groupby(list(by), sort=False)}
+
+
+def _key(experiment: Experiment, by: tuple[str, ...]) -> tuple[str, ...]:
     said = {**experiment.labels, "run": experiment.key, "config_hash": experiment.config_hash}
-    said.pop(but, None)
-    columns = pd.DataFrame({name: table[name].astype(str) == str(value) for name, value in said.items()})
-    return columns.all(axis=1)
+    return tuple(str(said[name]) for name in by)
 
 
 def _known(table: pd.DataFrame) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lorun.results.conditions import by_condition
 from lorun.results.earlier import Earlier
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
-from lorun.results.rows import read_rows, to_frame, write_table
+from lorun.results.rows import plain, read_rows, to_frame, write_table
 from lorun.results.summary import claims, summarise
 from lorun.results.tasks import tasks
 from lorun.results.version import write_version
@@ -181,9 +181,6 @@ def _metrics(summary: pd.DataFrame) -> dict[str, Any]:
         for name in ("task", "dataset", "setting", "protocol", "method"):
             place = place.setdefault(str(row[name]), {})
         scores = [name for metric in get_protocol(row.protocol).metrics for name in (metric, f"{metric}_sd")]
-        place |= {
-            name: None if pd.isna(row[name]) else row[name].item() if hasattr(row[name], "item") else row[name]
-            for name in (*scores, *costs)
-        }
+        place |= {name: plain(row[name]) for name in (*scores, *costs)}
         place["status"] = row["status"]
     return found

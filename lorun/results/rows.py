@@ -42,6 +42,13 @@ def to_frame(rows: Iterable[Mapping[Any, Any]]) -> pd.DataFrame:
     return frame
 
 
+def plain(value: Any) -> Any:
+    """A value of a table as JSON has it: null is None, numbers are Python's."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as CSV, atomically; null is an empty field."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n"))
