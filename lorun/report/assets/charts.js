@@ -59,6 +59,14 @@ const charts = (() => {
 
   const axes = (number) => ({ xaxis: number ? `x${number + 1}` : "x", yaxis: number ? `y${number + 1}` : "y" });
 
+  /** What every trace of a method has in the plot of that number: one line of the legend is of all of them. */
+  const named = (traces, number, method) => ({
+    ...axes(number),
+    name: method,
+    legendgroup: method,
+    showlegend: !traces.some((trace) => trace.name === method),
+  });
+
   /** A logarithmic axis where positive values differ by much, labelled at 1, 2 and 5, or at 1 over many decades. */
   function scale(values) {
     const known = values.filter((value) => value > 0);
@@ -105,10 +113,7 @@ const charts = (() => {
         if (point[kind.key] > 0) {
           const own = look(point.method);
           traces.push({
-            ...axes(at),
-            name: point.method,
-            legendgroup: point.method,
-            showlegend: !traces.some((trace) => trace.name === point.method),
+            ...named(traces, at, point.method),
             mode: "markers",
             x: [point[kind.key] / kind.unit],
             y: [value],
@@ -150,10 +155,7 @@ const charts = (() => {
       for (const curve of of) {
         if (curve[kind].every((value) => value === null)) continue;
         traces.push({
-          ...axes(at),
-          name: curve.method,
-          legendgroup: curve.method,
-          showlegend: !traces.some((trace) => trace.name === curve.method),
+          ...named(traces, at, curve.method),
           mode: curve.step.length > 1 ? "lines" : "markers",
           x: curve.step,
           y: curve[kind],
@@ -180,10 +182,7 @@ const charts = (() => {
         const again = series.recompute !== "none";
         if (again && kind !== "step") continue; // only a step recomputes
         traces.push({
-          ...axes(at),
-          name: series.method,
-          legendgroup: series.method,
-          showlegend: !traces.some((trace) => trace.name === series.method),
+          ...named(traces, at, series.method),
           mode: "lines",
           x: series.stages,
           y: series[kind].map((value) => value / MB),
@@ -219,10 +218,7 @@ const charts = (() => {
         const own = look(point.method);
         machines.add(`${kind.what} on ${device ?? "–"}, ${threads ?? "–"} threads`);
         traces.push({
-          ...axes(at),
-          name: point.method,
-          legendgroup: point.method,
-          showlegend: !traces.some((trace) => trace.name === point.method),
+          ...named(traces, at, point.method),
           mode: "markers",
           marker: { ...own, line: { width: 1.5, color: own.color } },
           x: [point.stages ?? 0],
