@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import yaml
 from pages import Block, blocks, program, words
+from sessions import run_session
 from tiny import PROJECT
 
 _STEPS = {"steps": 4, "phase1_steps": 2, "batch": 2, "checkpoint_every": 2, "validate_every": 2, "warmup_steps": 1}
@@ -202,22 +202,15 @@ class Reader:
         self._shared = None
 
     def _call(self, command: list[str]) -> tuple[int, str]:
-        with subprocess.Popen(
+        done = run_session(
             command,
             cwd=self.root,
             env=self.environment,
+            patience=_PATIENCE,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                said, _ = process.communicate(timeout=_PATIENCE)
-            finally:
-                if process.returncode is None:
-                    os.killpg(process.pid, signal.SIGKILL)  # all that it started
-        return process.returncode, said
+        )
+        return done.returncode, done.stdout
 
     def _expanded(self, word: str) -> list[str]:
         """As a shell has it: the files that a pattern matches, or the word where there are none."""

@@ -1,43 +1,16 @@
 """`lorun new` and `lorun contract`, and baselines from elsewhere on the command line."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+from said import Said
 
 from baselines import places
-from lorun import cli
 from lorun.results.rows import read_rows
-
-
-class Said(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
-    """Run a command line in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-
-    def lorun(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
-        capsys.readouterr()
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        said = capsys.readouterr()
-        return Said(status, said.out, said.err)
-
-    return lorun
 
 
 def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Said]) -> None:

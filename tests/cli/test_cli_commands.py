@@ -4,46 +4,19 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from said import Said
 from typer.main import get_command
 
 from lorun import __version__, cli
 from lorun.config import Profile
 from lorun.results.rows import read_rows
-
-
-class Said(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
-    """Run a command line in a folder of its own: lorun("data", "list")."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def lorun(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
-        capsys.readouterr()
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = end.code or 0
-        out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in capsys.readouterr())
-        return Said(status, out, err)
-
-    return lorun
 
 
 @pytest.fixture

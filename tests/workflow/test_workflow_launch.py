@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sessions import kill_session, run_session
 from tiny import PROFILE, PROJECT
 
 from lorun.config import load_profile
@@ -69,20 +70,7 @@ def command(profile, *more):
 
 def launch(project, profile="tiny", *more):
     """Run a launcher to its end."""
-    with subprocess.Popen(
-        command(profile, *more),
-        cwd=project,
-        env=environment(project),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=PATIENCE)
-        finally:
-            kill_session(process)  # nothing, unless it takes too long
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    return run_session(command(profile, *more), cwd=project, env=environment(project), patience=PATIENCE)
 
 
 def dry_run(project, profile="tiny"):
@@ -140,15 +128,6 @@ def start(tmp_path):
     yield start_one
     for process in started:
         kill_session(process)
-
-
-def kill_session(process):
-    """kill -9 of the launcher, of Snakemake and of all jobs at once, orphans too."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
 
 
 def descendants(process, word):

@@ -4,13 +4,11 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sessions import run_session
 from tiny import PROJECT
 
 from baselines.places import find
@@ -55,21 +53,7 @@ class Suite:
         said = {**os.environ, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         said["DVC_SITE_CACHE_DIR"] = str(self.root.parent / "site-cache")
         said["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        with subprocess.Popen(
-            words,
-            cwd=self.root,
-            env=said,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                out, err = process.communicate(timeout=PATIENCE)
-            finally:
-                with suppress(ProcessLookupError):  # nothing is left, unless it takes too long
-                    os.killpg(process.pid, signal.SIGKILL)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return run_session(words, cwd=self.root, env=said, patience=PATIENCE)
 
     def rows(self):
         return read_rows(self.root / "results/mine/rows.csv")
