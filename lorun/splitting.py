@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lorun.config import Experiment, SplittingConfig
 from lorun.denoisers import build_denoiser
 from lorun.physics import Operator
-from lorun.unfolding import initial_estimate, load_denoiser
+from lorun.unfolding import initial_reconstruction, load_denoiser
 
 
 class HalfQuadraticSplitting(nn.Module):
@@ -42,7 +42,7 @@ class HalfQuadraticSplitting(nn.Module):
 
     @torch.no_grad()
     def forward(self, y: Tensor, physics: Operator) -> Tensor:
-        z = initial_estimate(y, physics)  # (B, C, H, W)
+        z = initial_reconstruction(y, physics)  # (B, C, H, W)
         noise = physics.noise_level(y).clamp_min(self.said.least_noise / 255)
         for sigma in noise_levels(self.said, noise):
             alpha = self.said.weight * (noise / sigma) ** 2

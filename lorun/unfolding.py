@@ -6,7 +6,7 @@ in the place of A^T, as CASSI does: A^T (A A^T)^-1.
 | sharing          | theta_k                                    | trained                          |
 |------------------|--------------------------------------------|----------------------------------|
 | `block1`         | K = 1                                      | everything                       |
-| `separate`       | own weights per stage (Block-K)            | everything                       |
+| `block_k`       | own weights per stage (Block-K)            | everything                       |
 | `shared`         | one set                                    | everything                       |
 | `shared_sigma`   | one set, noise level sigma_k as input map  | everything, sigma_k too          |
 | `lorun`          | frozen pretrained base + adapter k         | adapters, rho_k                  |
@@ -73,7 +73,7 @@ class UnfoldingNetwork(nn.Module):
         self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
         self.noise_map = noise_map
         self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if learned_levels else None
-        copies = stages if sharing == "separate" else 1
+        copies = stages if sharing == "block_k" else 1
         self.denoisers = nn.ModuleList(make_denoiser(noise_map or learned_levels) for _ in range(copies))
         self.adapted = sharing in ADAPTED
         if self.adapted:
@@ -84,7 +84,7 @@ class UnfoldingNetwork(nn.Module):
             self.denoisers.requires_grad_(False)
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
-        x = initial_estimate(y, physics)  # (B, C, H, W)
+        x = initial_reconstruction(y, physics)  # (B, C, H, W)
         for stage in range(self.stages):
             if self.recompute and torch.is_grad_enabled() and stage < self.stages - 1:
                 x = checkpoint(self.step, x, y, physics, stage, use_reentrant=False)
@@ -94,9 +94,11 @@ class UnfoldingNetwork(nn.Module):
 
     def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
         """Stage `stage` (from 0): the gradient step, then the proximal step, with the adapter of that stage."""
-        return self.proximal_step(self.gradient_step(x, y, physics, stage), stage, self.told_level(y, physics, stage))
+        return self.proximal_step(
+            self.gradient_step(x, y, physics, stage), stage, self.noise_level_input(y, physics, stage)
+        )
 
-    def told_level(self, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor | None:
+    def noise_level_input(self, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor | None:
         """The noise level that the denoiser of a stage is told, if any: of each measurement, or as it was learned."""
         if self.noise_levels is not None:
             return self.noise_levels[stage]
@@ -117,7 +119,7 @@ class UnfoldingNetwork(nn.Module):
 
     def proximal_step(self, z: Tensor, stage: int, sigma: Tensor | None = None) -> Tensor:
         """x = D(z[, sigma]; theta_k)."""
-        denoiser: Any = self.denoisers[stage if self.sharing == "separate" else 0]
+        denoiser: Any = self.denoisers[stage if self.sharing == "block_k" else 0]
         if self.adapted:
             denoiser.activate(stage)
         x: Tensor = denoiser(z) if sigma is None else denoiser(z, sigma)
@@ -148,9 +150,9 @@ class UnfoldingNetwork(nn.Module):
         return kinds
 
 
-def initial_estimate(y: Tensor, physics: LinearPhysics) -> Tensor:
-    """The physics' own `initial_estimate` where it has one (as ours do), else A^T y (any deepinv operator)."""
-    own: Callable[[Tensor], Tensor] | None = getattr(physics, "initial_estimate", None)
+def initial_reconstruction(y: Tensor, physics: LinearPhysics) -> Tensor:
+    """The physics' own `initial_reconstruction` where it has one (as ours do), else A^T y (any deepinv operator)."""
+    own: Callable[[Tensor], Tensor] | None = getattr(physics, "initial_reconstruction", None)
     with torch.autocast(y.device.type, enabled=False):
         return physics.A_adjoint(y) if own is None else own(y)
 

@@ -129,7 +129,7 @@ def tiny_profile_file(tmp_path: Path) -> Path:
 def transfer_profile(tiny_profile_file: Path) -> Profile:
     """The tiny profile with a second setting, r10, in which LoRun has the base of r25, too."""
     task = {"settings": {"r10": {"ratio": 10}}, "base_setting": "r25"}
-    task["strategies"] = ["separate", "lorun", "lorun_transfer", "lorun_random"]
+    task["strategies"] = ["block_k", "lorun", "lorun_transfer", "lorun_random"]
     path = tiny_profile_file.with_name("transfer.yaml")
     path.write_text(yaml.safe_dump({"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}}))
     return load_profile(path)
@@ -155,7 +155,7 @@ def tasks_profile(tiny_profile_file: Path) -> Profile:
         "baselines": [],
     }
     task |= {"base_task": "denoise", "base_setting": "gray", "baselines": []}
-    task["strategies"] = ["separate", "lorun", "lorun_transfer", "frozen"]
+    task["strategies"] = ["block_k", "lorun", "lorun_transfer", "frozen"]
     path = tiny_profile_file.with_name("tasks.yaml")
     path.write_text(
         yaml.safe_dump({"profile": "tasks", "seeds": [0], "tasks": {"cs": task, "denoise": denoise}}, sort_keys=False)

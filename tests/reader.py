@@ -25,12 +25,12 @@ _TINY: Mapping[str, Any] = {
     "training": {**_STEPS, "cpu_threads": 1},
     "accounting": {"batch": 2, "image": 128, "latency_repeats": 1},
 }
-_FEW = {"strategies": ["separate", "lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}
+_FEW = {"strategies": ["block_k", "lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}
 
 STAND_INS: Mapping[str, Any] = {
     "quick": {"cs": {**_TINY, **_FEW}, "cassi": None, "sr": None},
     "smoke": {"cassi": None, "sr": None},
-    "transfer": {"cs": {"strategies": ["separate", "lorun_transfer"]}},
+    "transfer": {"cs": {"strategies": ["block_k", "lorun_transfer"]}},
     "desk": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
     "paper": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
 }
@@ -154,10 +154,10 @@ class Reader:
 
     def _may_run(self, block: Block, said: str) -> bool:
         """Whether a block is run that is marked so (`pages`)."""
-        condition, _, rest = said.partition(" ")
-        known = not said or (condition in ("not,", "with") and rest)
+        degradation, _, rest = said.partition(" ")
+        known = not said or (degradation in ("not,", "with") and rest)
         assert known, f"{block.place}: `run: {said}` is neither `run: not, REASON` nor `run: with NAME ...`"
-        return not said or (condition == "with" and self._has(rest.split()))
+        return not said or (degradation == "with" and self._has(rest.split()))
 
     def _has(self, datasets: list[str]) -> bool:
         """Whether these datasets are there, from the project where it has them."""

@@ -23,10 +23,10 @@ PROFILE = {
     "tasks": {
         "cs": {
             "data": {"test": ["photos", "set11"]},
-            "strategies": ["separate", "lorun"],
+            "strategies": ["block_k", "lorun"],
             "baselines": ["linear_mmse", "ista_net_plus"],
         },
-        "cassi": {"strategies": ["separate"], "baselines": ["gap_tv"]},
+        "cassi": {"strategies": ["block_k"], "baselines": ["gap_tv"]},
         "sr": {"strategies": [], "baselines": ["bicubic"]},
     },
 }

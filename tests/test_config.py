@@ -192,7 +192,7 @@ def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, ti
     [
         ("quick", "r25", "lorun", "8eea39ea83"),
         ("quick", "r25", PRETRAIN, "ea122d84fa"),
-        ("desk", "r10", "separate", "cbd083c14c"),
+        ("desk", "r10", "block_k", "cbd083c14c"),
         ("paper", "r25_learned", "octuf", "8c6654fa6f"),
         ("published", "r25_learned", "opine_net_plus", "1d98f4607c"),
         ("transfer", "r10", "lorun_transfer", "960913bca3"),
@@ -233,8 +233,8 @@ def test_lorun_spends_its_pretraining_from_the_same_budget(tiny_profile):
     assert lorun.pretraining.key == key(tiny_profile, PRETRAIN)
     assert (lorun.pretraining.first_step, lorun.pretraining.last_step) == (0, training.phase1_steps)
     assert (lorun.first_step, lorun.last_step) == (training.phase1_steps, training.steps)
-    separate = tiny_profile.experiment("cs", "r25", "separate", 0)
-    assert (separate.first_step, separate.last_step) == (0, training.steps)
+    block_k = tiny_profile.experiment("cs", "r25", "block_k", 0)
+    assert (block_k.first_step, block_k.last_step) == (0, training.steps)
 
 
 # LoRun on the base of another setting
@@ -380,20 +380,20 @@ def test_frozen_has_the_base_of_the_setting_that_the_task_names_and_there_its_ow
 # (profile, method) -> key, account_key and config_hash in the setting r25 with seed 0
 KNOWN = {
     ("quick", "block1"): ("7b1c3c1849", "8996b30a3b", "f0f14060e4"),
-    ("quick", "separate"): ("34336696c1", "70a9c243cf", "3337dd0048"),
+    ("quick", "block_k"): ("34336696c1", "70a9c243cf", "3337dd0048"),
     ("quick", "shared"): ("b546db976e", "2279e0b916", "631358358f"),
     ("quick", "shared_sigma"): ("bc02f7dd32", "40a663af8b", "097dafc83d"),
     ("quick", "lorun"): ("8eea39ea83", "8f89e15420", "04f839b0e7"),
     ("quick", "pretrain"): ("ea122d84fa", "24209f5f20", "3b83f7b92d"),
     ("quick", "lorun_random"): ("5781dad527", "82049d24ab", "aaea9658fa"),
     ("quick", "linear_mmse"): ("d8b932bbaa", "636bede3b3", "67f315347c"),
-    ("desk", "separate"): ("adce50453b", "f4131e93e2", "a3109b7524"),
+    ("desk", "block_k"): ("adce50453b", "f4131e93e2", "a3109b7524"),
     ("desk", "lorun"): ("6ef0e9e845", "5f8cb81f63", "b389c26220"),
     ("desk", "pretrain"): ("06b2da472c", "42c1c6ed16", "97784f5d18"),
-    ("tasks", "separate"): ("34336696c1", "70a9c243cf", "e4f33d98ac"),
+    ("tasks", "block_k"): ("34336696c1", "70a9c243cf", "e4f33d98ac"),
     ("tasks", "lorun_transfer"): ("44c433584b", "4428a2b79b", "96a1cb41b0"),
     ("tasks", "frozen"): ("1c67f157af", "4b68a73538", "a423999041"),
-    ("tasks", "first_estimate"): ("e3b517abcc", "85508b9c15", "d061c7fca9"),
+    ("tasks", "initial_reconstruction"): ("e3b517abcc", "85508b9c15", "d061c7fca9"),
     ("published", "ista_net"): ("c57a42d5ee", "1e14ff5759", "afb7deb638"),
 }
 

@@ -20,7 +20,7 @@ from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate_folder, load_system
 from lorun.library import AdapterLibrary, evaluate_adapters, identity
 from lorun.library.listing import listing
-from lorun.methods import System
+from lorun.system import System
 from lorun.training import train
 from lorun.unfolding import build_unfolding
 
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
 
 @pytest.fixture
 def runs(made: Path, transfer_profile: Profile, tiny_data: Path) -> Path:
-    for setting, method in (("r25", "pretrain"), ("r10", "pretrain"), ("r10", "separate"), *SETS.values()):
+    for setting, method in (("r25", "pretrain"), ("r10", "pretrain"), ("r10", "block_k"), *SETS.values()):
         train(transfer_profile.experiment("cs", setting, method, 0), runs=made / "runs", data=tiny_data, device=CPU)
     return made / "runs"
 
@@ -182,8 +182,8 @@ def test_runs_that_give_no_adapters(
     library = AdapterLibrary(tmp_path / "adapters")
     with pytest.raises(LorunError, match="nowhere: not the folder of a finished run"):
         library.add("one", tmp_path / "nowhere")
-    with pytest.raises(LorunError, match="'separate' has no adapters. Choices: lorun, lorun_transfer, lorun_random"):
-        library.add("one", folder_of("r10", "separate"))
+    with pytest.raises(LorunError, match="'block_k' has no adapters. Choices: lorun, lorun_transfer, lorun_random"):
+        library.add("one", folder_of("r10", "block_k"))
     wild = transfer_profile.experiment("cs", "r10", "lorun_random", 0)
     training = wild.training.model_copy(update={"learning_rate": 1e30, "clip_norm": None})
     wild = wild.model_copy(update={"training": training})
@@ -294,8 +294,8 @@ def test_a_set_of_other_sizes_or_for_no_adapters_is_refused(
     deeper = experiment.denoiser.model_copy(update={"levels": 3})
     network = build_unfolding(experiment.model_copy(update={"denoiser": deeper}))
     assert "tenth: made for another denoiser: only one of the two has" in refused(library, network, "tenth")
-    separate = load_system(transfer_profile.experiment("cs", "r10", "separate", 0), runs).network
-    assert "the network has no adapters to swap (sharing 'separate')" in refused(library, separate, "tenth")
+    block_k = load_system(transfer_profile.experiment("cs", "r10", "block_k", 0), runs).network
+    assert "the network has no adapters to swap (sharing 'block_k')" in refused(library, block_k, "tenth")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other"])

@@ -6,14 +6,14 @@ from tiny import PROJECT
 
 from lorun.accounting.account import account
 from lorun.config import load_profile
-from lorun.methods import build_system
 from lorun.results.published import lorun_claims
+from lorun.system import build_system
 from lorun.unfolding import build_unfolding
 
 PAPER = load_profile(PROJECT / "config/paper.yaml")
 
 
-@pytest.mark.parametrize(("method", "published"), [("separate", "block9_params_M"), ("lorun", "params_M")])
+@pytest.mark.parametrize(("method", "published"), [("block_k", "block9_params_M"), ("lorun", "params_M")])
 @pytest.mark.parametrize(("task", "setting"), [("cs", "r25"), ("sr", "x2")])
 def test_sizes_are_within_2_percent_of_the_papers(task, setting, method, published):
     experiment = PAPER.experiment(task, setting, method, 0)
@@ -22,7 +22,7 @@ def test_sizes_are_within_2_percent_of_the_papers(task, setting, method, publish
     assert experiment.stages == lorun_claims(task)["stages"]
 
 
-@pytest.mark.parametrize("method", ["separate", "lorun", "ista_net_plus"])
+@pytest.mark.parametrize("method", ["block_k", "lorun", "ista_net_plus"])
 def test_takes_a_training_step(method):
     system = build_system(PAPER.experiment("cs", "r10", method, 0))
     trained = [p for p in system.parameters() if p.requires_grad]
@@ -37,11 +37,11 @@ def test_takes_a_training_step(method):
 def test_is_accounted_without_its_memory():
     task = PAPER.tasks["cs"].accounting.model_copy(update={"latency_repeats": 0})
     records = {}
-    for method in ("separate", "lorun"):
+    for method in ("block_k", "lorun"):
         experiment = PAPER.experiment("cs", "r25", method, 0).model_copy(update={"accounting": task})
         records[method] = account(experiment, torch.device("cpu"))
-    separate, lorun = records["separate"], records["lorun"]
-    assert separate["step_total"] > 800e6
-    assert lorun["step_optimiser"] < 0.25 * separate["step_optimiser"]
-    assert lorun["inference_parameters"] < 0.4 * separate["inference_parameters"]
+    block_k, lorun = records["block_k"], records["lorun"]
+    assert block_k["step_total"] > 800e6
+    assert lorun["step_optimiser"] < 0.25 * block_k["step_optimiser"]
+    assert lorun["inference_parameters"] < 0.4 * block_k["inference_parameters"]
     assert "latency_median_ms" not in lorun

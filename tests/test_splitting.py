@@ -13,11 +13,11 @@ from lorun.accounting.account import account
 from lorun.config import BlurDownsampleConfig, CASSIConfig, SplittingConfig, load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate, load_system
-from lorun.methods import build_system
 from lorun.physics import BlockCS, build_physics
 from lorun.splitting import HalfQuadraticSplitting, noise_levels
+from lorun.system import build_system
 from lorun.training.loop import train
-from lorun.unfolding import initial_estimate
+from lorun.unfolding import initial_reconstruction
 
 CPU = torch.device("cpu")
 F64 = torch.float64
@@ -83,7 +83,7 @@ def test_the_steps_are_those_of_the_definition():
     network = splitting(0.9, **said)
     found = network(y, physics)
     levels = [40.0, (40 * 7.65) ** 0.5, 7.65]  # no lower than the noise
-    z = initial_estimate(y, physics).flatten()
+    z = initial_reconstruction(y, physics).flatten()
     for sigma in levels:
         alpha = 0.4 * (7.65 / sigma) ** 2
         z = 0.9 * torch.linalg.solve(a.T @ a + alpha * torch.eye(n), a.T @ y.flatten() + alpha * z)
@@ -115,7 +115,7 @@ def test_with_a_denoiser_that_changes_nothing_it_ends_at_the_nearest_image_that_
     physics = physics.at(*size)
     x = image(1, channels, *size)
     y = physics.A(x)
-    start = initial_estimate(y, physics)
+    start = initial_reconstruction(y, physics)
     n = x.numel()
     a = physics.A(torch.eye(n, dtype=F64).reshape(n, channels, *size)).flatten(1).T  # (m, n)
     expected = start.flatten() + torch.linalg.pinv(a) @ (y - physics.A(start)).flatten()
@@ -286,7 +286,7 @@ def test_a_saved_run_is_scored_alike_each_time(profile, done, tasks_data):
     assert all(np.isfinite(row["value"]) and row["steps"] == 10 for row in first)
     system = load_system(experiment, done)
     y = system.physics(torch.rand(1, 1, 16, 16))
-    assert not torch.equal(system.network(y, system.physics), initial_estimate(y, system.physics))
+    assert not torch.equal(system.network(y, system.physics), initial_reconstruction(y, system.physics))
 
 
 def test_a_run_that_is_made_again_has_the_same_bytes(profile, done, tasks_data, tmp_path):

@@ -8,7 +8,7 @@ from lorun.config import STRATEGIES, BlockCSConfig
 from lorun.denoisers import CNN, SpectralTransformer, UNet
 from lorun.errors import LorunError
 from lorun.physics import build_physics
-from lorun.unfolding import UnfoldingNetwork, initial_estimate
+from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
 K = 3
 
@@ -83,7 +83,7 @@ def test_equals_the_iteration_written_out(sharing, denoiser, physics, x):
         expected = physics.A_adjoint(y)
         for k in range(net.stages):
             z = expected - net.step_sizes[k] * physics.A_adjoint(physics.A(expected) - y)
-            own = net.denoisers[k if sharing == "separate" else 0]
+            own = net.denoisers[k if sharing == "block_k" else 0]
             if net.adapted:
                 own.model.set_adapter(f"stage_{k + 1}")
             expected = own(z, net.noise_levels[k]) if sharing == "shared_sigma" else own(z)
@@ -92,7 +92,7 @@ def test_equals_the_iteration_written_out(sharing, denoiser, physics, x):
 
 def test_denoisers_held_and_numbers_of_parameters():
     one = sum(p.numel() for p in UNet(1, width=4, levels=2, blocks=1).parameters())
-    held = {"block1": (1, 1), "separate": (K, K), "shared": (1, K), "lorun": (1, K), "frozen": (1, K)}
+    held = {"block1": (1, 1), "block_k": (K, K), "shared": (1, K), "lorun": (1, K), "frozen": (1, K)}
     for sharing, (copies, step_sizes) in held.items():
         kinds = network(sharing).parameter_kinds()
         assert sum(p.numel() for p in kinds["base"]) == copies * one
@@ -105,16 +105,16 @@ def test_denoisers_held_and_numbers_of_parameters():
 @every_denoiser
 def test_all_strategies_start_from_the_same_first_denoiser(denoiser):
     first = dict(network("block1", denoiser).denoisers[0].named_parameters())
-    for sharing in ("separate", "shared", "lorun_random", "frozen"):
+    for sharing in ("block_k", "shared", "lorun_random", "frozen"):
         net = network(sharing, denoiser)
         own = net.denoisers[0].base_parameters() if net.adapted else dict(net.denoisers[0].named_parameters())
         assert own.keys() == first.keys()
         assert all(torch.equal(own[name], first[name]) for name in first)
-    a, b = network("separate").denoisers[:2]
+    a, b = network("block_k").denoisers[:2]
     assert not torch.equal(a.head.weight, b.head.weight)
 
 
-@pytest.mark.parametrize("sharing", ["separate", "shared", "lorun"])
+@pytest.mark.parametrize("sharing", ["block_k", "shared", "lorun"])
 def test_stages_change_the_result(sharing, physics, x):
     """Each stage is used: changing one step size changes the estimate."""
     net = network(sharing)
@@ -141,7 +141,7 @@ def test_block1_has_one_stage():
         UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3), "block1", 2)
 
 
-@pytest.mark.parametrize("sharing", ["lorun", "separate", "frozen"])
+@pytest.mark.parametrize("sharing", ["lorun", "block_k", "frozen"])
 def test_runs_on_any_deepinv_operator(sharing):
     """Blur and inpainting come from deepinv; they have no initial estimate of their own, so A^T y is used."""
     x = torch.rand(1, 1, 16, 16)
@@ -152,7 +152,7 @@ def test_runs_on_any_deepinv_operator(sharing):
     ):
         y = operator(x)
         assert network(sharing)(y, operator).shape == x.shape
-        assert torch.equal(initial_estimate(y, operator), operator.A_adjoint(y))
+        assert torch.equal(initial_reconstruction(y, operator), operator.A_adjoint(y))
 
 
 def test_a_deepinv_reconstructor_is_called_like_ours(physics, x):
@@ -161,7 +161,7 @@ def test_a_deepinv_reconstructor_is_called_like_ours(physics, x):
 
 
 @every_denoiser
-@pytest.mark.parametrize("sharing", ["lorun", "separate", "shared_sigma"])
+@pytest.mark.parametrize("sharing", ["lorun", "block_k", "shared_sigma"])
 def test_gradient_step_keeps_full_precision_under_autocast(sharing, denoiser, physics, x):
     net = network(sharing, denoiser)
     y = physics(x)

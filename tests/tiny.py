@@ -16,7 +16,7 @@ PROFILE = {
             "settings": {"r25": {"ratio": 25}},
             "denoiser": {"name": "unet", "width": 4, "levels": 2, "blocks": 1},
             "unfolding": {"stages": 3},
-            "strategies": ["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_random", "frozen"],
+            "strategies": ["block1", "block_k", "shared", "shared_sigma", "lorun", "lorun_random", "frozen"],
             "baselines": ["linear_mmse"],
             "training": {
                 "steps": 8,
@@ -42,7 +42,7 @@ SPECTRAL_PROFILE = {
             "settings": {"snapshot": {}},
             "denoiser": {"name": "cnn", "width": 4, "depth": 2},
             "strategies": ["block1"],
-            "baselines": ["first_estimate"],
+            "baselines": ["initial_reconstruction"],
             "training": {"steps": 2, "phase1_steps": 1, "batch": 1, "patch": 12},
             "evaluation": {
                 "protocols": ["cassi_mst_uint8", "cassi_torch_psnr", "measurement_residual"],
@@ -72,7 +72,7 @@ SR_PROFILE = {
             "denoiser": {"name": "cnn", "width": 4, "depth": 2},
             "unfolding": {"stages": 2},
             "strategies": ["block1", "lorun"],
-            "baselines": ["first_estimate"],
+            "baselines": ["initial_reconstruction"],
             "training": {"steps": 4, "phase1_steps": 2, "batch": 2, "patch": 16, "validate_every": 1},
             "evaluation": {
                 "protocols": ["usrnet_rgb", "sr_y", "measurement_residual"],

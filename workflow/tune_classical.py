@@ -21,7 +21,7 @@ from lorun.data.images import load_dataset
 from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr
 from lorun.physics import Operator, build_physics
-from lorun.unfolding import initial_estimate
+from lorun.unfolding import initial_reconstruction
 
 SIDE = 256  # images are cut to this at most, pixels
 
@@ -73,7 +73,7 @@ def tried(
     name: str, physics: Operator, images: list[Tensor], grid: dict[str, list[float]]
 ) -> Iterator[tuple[str, float]]:
     """Mean PSNR of the first estimate, then for each combination of constants."""
-    yield "first estimate", mean_psnr(initial_estimate, physics, images)
+    yield "first estimate", mean_psnr(initial_reconstruction, physics, images)
     baseline: Any = import_module(f"baselines.{name}.baseline").Baseline
     for values in product(*grid.values()):
         constants = dict(zip(grid, values, strict=True))
@@ -82,8 +82,8 @@ def tried(
 
 
 def mean_psnr(reconstruct: Any, physics: Operator, images: list[Tensor]) -> float:
-    """Over channels, then images and the operator's conditions; dB."""
-    variants = [physics.under(condition) for condition in physics.conditions] or [physics]
+    """Over channels, then images and the operator's degradations; dB."""
+    variants = [physics.under(degradation) for degradation in physics.degradations] or [physics]
     return float(np.mean([np.mean(psnr_of_channels(reconstruct, each, x)) for each in variants for x in images]))
 
 

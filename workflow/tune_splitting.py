@@ -18,8 +18,8 @@ from tune_classical import SIDE, fitted_physics, mean_psnr, number, of_split
 from lorun.config import DEEP_PLUG_AND_PLAY, Experiment, Profile, SplittingConfig, load_profile
 from lorun.data.patches import in_unit_range
 from lorun.evaluation.reconstruct import load_system
-from lorun.methods import build_system
-from lorun.unfolding import initial_estimate
+from lorun.system import build_system
+from lorun.unfolding import initial_reconstruction
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     ]
     for setting in arguments.settings or task.settings:
         physics = fitted_physics(task, setting, arguments.data)
-        print(f"{setting}, first estimate: {mean_psnr(initial_estimate, physics, images):.3f} dB", flush=True)
+        print(f"{setting}, first estimate: {mean_psnr(initial_reconstruction, physics, images):.3f} dB", flush=True)
         denoisers = pretrained(profile, arguments.task, setting, arguments.runs)
         found = []
         for values in product(*grid.values()):

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.full_precision import back_projected_residual
-from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
+from lorun.plugins.full_precision import back_projected_residual
+from lorun.plugins.ista_family import cut, needs_blocks
 
 STAGES = 9
 FEATURES = 32
@@ -43,17 +43,17 @@ class Baseline(nn.Module):
         self.unrolled = nn.ModuleList(AMPStage(channels) for _ in range(STAGES))
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blocks(physics)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()
-        x = self.first_estimate(y, whole)
+        x = self.initial_reconstruction(y, whole)
         for stage in self.unrolled:
             x = stage(x, y, whole)
         return cut(x, physics)
 
-    def first_estimate(self, y: Tensor, physics: BlockCS) -> Tensor:
+    def initial_reconstruction(self, y: Tensor, physics: BlockCS) -> Tensor:
         """A matrix times the measurements of each block of each channel: (B, C*m, H', W') -> (B, C, H'*b, W'*b)."""
         batch, _, rows, columns = y.shape
         with torch.autocast(y.device.type, enabled=False):

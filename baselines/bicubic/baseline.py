@@ -3,9 +3,9 @@ what any method of super-resolution has to beat, and knows no kernel."""
 
 from torch import Tensor, nn
 
-from baselines.blurred import needs_blur
 from lorun.physics import BlurDownsample
 from lorun.physics.blur import enlarged
+from lorun.plugins.blurred import needs_blur
 
 
 class Baseline(nn.Module):
@@ -15,7 +15,7 @@ class Baseline(nn.Module):
         super().__init__()
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         reason = needs_blur(physics)
         if reason is None and isinstance(physics, BlurDownsample) and physics.scale == 1:
             return "at scale 1 there is nothing to enlarge"

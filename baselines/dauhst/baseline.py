@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.full_precision import ImageConv
-from baselines.snapshot import grown, needs_snapshot, on_detector, on_scene
 from lorun.physics import CASSI
+from lorun.plugins.full_precision import ImageConv
+from lorun.plugins.snapshot import needs_snapshot, on_detector, on_scene, pad_to_multiple
 
 STAGES = 9
 WIDTH = 28  # features at full size, and of a head
@@ -134,7 +134,7 @@ class HalfShuffleTransformer(nn.Module):
     def forward(self, x: Tensor, beta: Tensor) -> Tensor:
         height, width = x.shape[2:]
         level = beta[:, None, None, None].expand(-1, 1, height, width)
-        h = self.embedding(grown(torch.cat([x, level], dim=1), MULTIPLE))
+        h = self.embedding(pad_to_multiple(torch.cat([x, level], dim=1), MULTIPLE))
         encoded = []
         for block, halve in zip(self.encode, self.halve, strict=True):
             h = block(h)
@@ -162,16 +162,16 @@ class Baseline(nn.Module):
         self.unrolled = nn.ModuleList(HalfShuffleTransformer(channels) for _ in range(stages))
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_snapshot(physics, channels)
 
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:
-        z, alphas, betas = self.first_estimate(y, physics)
+        z, alphas, betas = self.initial_reconstruction(y, physics)
         for stage, alpha, beta in zip(self.unrolled, alphas, betas, strict=True):
             z = stage(data_step(z, y, physics, alpha), beta)
         return z
 
-    def first_estimate(self, y: Tensor, physics: CASSI) -> tuple[Tensor, Tensor, Tensor]:
+    def initial_reconstruction(self, y: Tensor, physics: CASSI) -> tuple[Tensor, Tensor, Tensor]:
         """The scene (B, C, H, W) that measurement and mask are fused to on the detector, and all alpha and beta."""
         windows_of_y = physics.shift_back(y) * (2 / physics.bands / physics.gain)
         mask = physics.aperture(*windows_of_y.shape[2:]).expand_as(windows_of_y)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.full_precision import back_projected_residual
-from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
-from lorun.unfolding import initial_estimate
+from lorun.plugins.full_precision import back_projected_residual
+from lorun.plugins.ista_family import cut, needs_blocks
+from lorun.unfolding import initial_reconstruction
 
 STAGES = 7  # the first without features of an earlier one, the last without a U-Net
 WIDTHS = (32, 48, 64, 80)  # of the U-Net, from full to an eighth of the size
@@ -197,12 +197,12 @@ class Baseline(nn.Module):
         self.last = LastStage(channels)
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blocks(physics)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()
-        x = initial_estimate(y, whole)
+        x = initial_reconstruction(y, whole)
         memory = None
         for stage in self.unrolled:
             x, memory = stage(x, memory, y, whole)

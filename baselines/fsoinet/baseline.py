@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.full_precision import ImageConv, back_projected_residual
-from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
-from lorun.unfolding import initial_estimate
+from lorun.plugins.full_precision import ImageConv, back_projected_residual
+from lorun.plugins.ista_family import cut, needs_blocks
+from lorun.unfolding import initial_reconstruction
 
 STAGES = 16
 FEATURES = 16
@@ -85,12 +85,12 @@ class Baseline(nn.Module):
         self.tail = ImageConv(FEATURES, channels, 1)
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blocks(physics)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()
-        h = self.head(initial_estimate(y, whole))  # (B, C, H'*b, W'*b) -> (B, F, H'*b, W'*b)
+        h = self.head(initial_reconstruction(y, whole))  # (B, C, H'*b, W'*b) -> (B, F, H'*b, W'*b)
         for stage in self.unrolled:
             h = stage(h, y, whole)
         return cut(self.tail(h), physics)

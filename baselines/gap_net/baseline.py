@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.snapshot import grown, needs_snapshot, projected
 from lorun.physics import CASSI
+from lorun.plugins.snapshot import needs_snapshot, pad_to_multiple, projected
 
 STAGES = 9
 WIDTHS = (32, 64, 128)  # from full to a quarter of the size
@@ -30,7 +30,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        full = self.encode_full(grown(x, MULTIPLE))
+        full = self.encode_full(pad_to_multiple(x, MULTIPLE))
         half = self.encode_half(F.max_pool2d(full, 2))
         h = self.bottom(F.max_pool2d(half, 2))
         h = self.decode_half(torch.cat([F.relu(self.enlarge_quarter(h)), half], dim=1))
@@ -50,7 +50,7 @@ class Baseline(nn.Module):
         self.unrolled = nn.ModuleList(UNet(channels) for _ in range(stages))
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_snapshot(physics, channels)
 
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:

@@ -5,8 +5,8 @@ scikit-image's (Chambolle, "An algorithm for total variation minimization and ap
 import torch
 from torch import Tensor, nn
 
-from baselines.snapshot import needs_snapshot
 from lorun.physics import CASSI
+from lorun.plugins.snapshot import needs_snapshot
 
 STRENGTH = 0.1
 """Of total variation, for values in [0, 1]."""
@@ -29,7 +29,7 @@ class Baseline(nn.Module):
         self.stages = iterations
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_snapshot(physics, channels)
 
     @torch.no_grad()

@@ -4,7 +4,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
 from lorun.physics import Operator
-from lorun.unfolding import initial_estimate
+from lorun.unfolding import initial_reconstruction
 
 
 class Baseline(nn.Module):
@@ -14,12 +14,12 @@ class Baseline(nn.Module):
         super().__init__()
 
     @classmethod
-    def declines(cls, physics: LinearPhysics, channels: int) -> str | None:
-        if not hasattr(physics, "initial_estimate"):
+    def unsupported(cls, physics: LinearPhysics, channels: int) -> str | None:
+        if not hasattr(physics, "initial_reconstruction"):
             return f"{type(physics).__name__} has no initial estimate"
         if isinstance(physics, Operator) and type(physics).fit is Operator.fit:
             return f"the initial estimate of {type(physics).__name__} is not fitted on images"
         return None
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
-        return initial_estimate(y, physics)
+        return initial_reconstruction(y, physics)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from baselines.full_precision import ImageConv, back_projected_residual
-from baselines.ista_family import cut, needs_blocks
 from lorun.physics import BlockCS
-from lorun.unfolding import initial_estimate
+from lorun.plugins.full_precision import ImageConv, back_projected_residual
+from lorun.plugins.ista_family import cut, needs_blocks
+from lorun.unfolding import initial_reconstruction
 
 STAGES = 10
 WIDTH = 32  # image and feature maps
@@ -111,12 +111,12 @@ class Baseline(nn.Module):
         self.unrolled = nn.ModuleList(OCTStage(channels, features) for _ in range(STAGES))
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blocks(physics)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()
-        x = initial_estimate(y, whole)
+        x = initial_reconstruction(y, whole)
         before, now = self.before(x), self.now(x)  # (B, C, H, W) -> (B, F, H, W)
         for stage in self.unrolled:
             x, new = stage(x, before, now, y, whole)

@@ -4,9 +4,9 @@ restore, so that blocks see each other; made for a learned binary Phi, whose adj
 
 from torch import Tensor, nn
 
-from baselines.ista_family import FEATURES, STAGES, Stage, conv3x3, cut, needs_blocks, two_convs
 from lorun.physics import BlockCS
-from lorun.unfolding import initial_estimate
+from lorun.plugins.ista_family import FEATURES, STAGES, Stage, conv3x3, cut, needs_blocks, two_convs
+from lorun.unfolding import initial_reconstruction
 
 
 class OPINEStage(Stage):
@@ -36,12 +36,12 @@ class Baseline(nn.Module):
         self.unrolled = nn.ModuleList(OPINEStage(channels) for _ in range(STAGES))
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blocks(physics)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()
-        x = initial_estimate(y, whole)
+        x = initial_reconstruction(y, whole)
         for stage in self.unrolled:
             x = stage(x, y, whole)
         return cut(x, physics)

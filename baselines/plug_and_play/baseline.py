@@ -13,7 +13,7 @@ from deepinv.optim import PnP, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from baselines.classical import ProximalReconstruction
+from lorun.plugins.classical import ProximalReconstruction
 
 FIRST = 0.05
 LAST = 0.002
@@ -45,10 +45,10 @@ class Baseline(ProximalReconstruction):
         self.denoiser = SlidingCosineDenoiser()
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         if channels not in (1, 3):
             return f"it was made and tuned for photographs of 1 or 3 channels, not {channels}"
-        return super().declines(physics, channels)
+        return super().unsupported(physics, channels)
 
     def prior(self) -> Prior:
         return PnP(self.denoiser)

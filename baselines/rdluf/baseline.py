@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.snapshot import grown, needs_snapshot, on_detector, on_scene
 from lorun.physics import CASSI
+from lorun.plugins.snapshot import needs_snapshot, on_detector, on_scene, pad_to_multiple
 
 STAGES = 9
 WIDTH = 28  # features at full size, doubled with each halving
@@ -212,7 +212,7 @@ class MixingTransformer(nn.Module):
 
     def forward(self, x: Tensor, before: Features | None) -> tuple[Tensor, Features]:
         height, width = x.shape[2:]
-        full = self.encode[0](self.embedding(grown(x, MULTIPLE)))
+        full = self.encode[0](self.embedding(pad_to_multiple(x, MULTIPLE)))
         if before is not None:
             full = self.inform_encoder[0](full, before.encoded[0], before.decoded[0])
         half = self.encode[1](self.halve[0](halved(full)))
@@ -258,7 +258,7 @@ class Baseline(nn.Module):
         self.last = Stage(channels)
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_snapshot(physics, channels)
 
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:

@@ -12,9 +12,9 @@ import torch
 from deepinv.optim.linear import conjugate_gradient
 from torch import Tensor, nn
 
-from baselines.blurred import error_variance, needs_blur
 from lorun.physics import BlurDownsample
 from lorun.physics.blur import folded
+from lorun.plugins.blurred import error_variance, needs_blur
 
 DIFFERENCE = 30.0
 """Root mean square of an image's differences, grey levels of 255: lambda is the variance of a measurement's error over
@@ -40,7 +40,7 @@ class Baseline(nn.Module):
         self.difference = difference
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blur(physics)
 
     @torch.no_grad()

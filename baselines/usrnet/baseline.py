@@ -1,7 +1,7 @@
-"""USRNet, as published: see `baselines.usrnet_family`."""
+"""USRNet, as published: see `lorun.plugins.usrnet_family`."""
 
-from baselines.usrnet_family import USRNet
 from lorun.physics import BlurDownsample
+from lorun.plugins.usrnet_family import USRNet
 
 
 class Baseline(USRNet):

@@ -12,9 +12,9 @@ from lorun.accounting.live_bytes import Peak, cuda_training_peak, inference_byte
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import first_that_fits, inference_build, predict_steps, step_build
 from lorun.config import Experiment, Recompute
-from lorun.methods import build_system
 from lorun.provenance import provenance
-from lorun.training.step import at_precision
+from lorun.step import at_precision
+from lorun.system import build_system
 
 
 def account(experiment: Experiment, device: torch.device, *, latency: bool = True) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from lorun.accounting.building import Build, image_batch, make_modules, separate
 from lorun.accounting.fake import fake_tensors
 from lorun.config import TrainingConfig
 from lorun.errors import LorunError
-from lorun.methods import System
-from lorun.training.step import Phase, make_average, make_optimizer, training_step
+from lorun.step import Phase, make_average, make_optimizer, training_step
+from lorun.system import System
 
 if TYPE_CHECKING:
     from deepinv.physics import LinearPhysics
@@ -131,7 +131,7 @@ def training_step_bytes(
     dtype: torch.dtype = torch.float32,
     fake: bool = True,
 ) -> Peak:
-    """Peak of live bytes in one step as the training loop makes it (`lorun.training.step`) on a CPU.
+    """Peak of live bytes in one step as the training loop makes it (`lorun.step`) on a CPU.
 
     ``config`` gives the loss, precision, clipping, optimiser and average; its batch and patch do not count, nor how it
     recomputes, which is the network's. An uncounted step makes the optimiser's states, then the next step is counted.

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lorun.methods import System
+from lorun.system import System
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from lorun.accounting.building import Build
 from lorun.accounting.live_bytes import Peak, counted_steps
 from lorun.config import STRATEGIES, Experiment, Recompute
 from lorun.errors import LorunError
-from lorun.methods import build_system, set_recompute, training_physics
+from lorun.system import build_system, set_recompute, training_physics
 
 OF_STAGES = [strategy for strategy in STRATEGIES if strategy != "block1"]
 """The methods of which K can be chosen."""

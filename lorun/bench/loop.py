@@ -14,8 +14,8 @@ from lorun.bench.rounds import Job, Spread, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant
 from lorun.config import load_profile
 from lorun.data.patches import PatchStream
-from lorun.methods import training_physics
-from lorun.training.step import make_optimizer, training_step
+from lorun.step import make_optimizer, training_step
+from lorun.system import training_physics
 
 #: name -> (what the loop does otherwise, threads more or less)
 ALTERNATIVES = {

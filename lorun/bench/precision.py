@@ -15,7 +15,7 @@ from lorun.config import load_profile
 from lorun.data.images import load_dataset
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import load_system, reconstruct
-from lorun.methods import System
+from lorun.system import System
 
 
 def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:

@@ -21,11 +21,11 @@ from lorun.accounting.prediction import OF_STAGES, inference_build, predict_step
 from lorun.config import Experiment, Profile
 from lorun.errors import LorunError, UnknownName
 from lorun.files import write_atomically
-from lorun.methods import build_system
 from lorun.provenance import provenance
-from lorun.training.step import at_precision
+from lorun.step import at_precision
+from lorun.system import build_system
 
-REFERENCE = "separate"
+REFERENCE = "block_k"
 _SAME = {"lorun_transfer": "lorun", "lorun_random": "lorun"}  # the same network with other values, so counted once
 _WHERE = ("commit", "dirty", "versions", "python")
 _COMPARED = ("parameters_network", "step_total", "inference_total")

@@ -18,7 +18,7 @@ from lorun.bench.variants import benchmarked
 from lorun.config import PRETRAIN, Experiment, load_profile
 from lorun.errors import LorunError
 
-METHODS = ("separate", "lorun")
+METHODS = ("block_k", "lorun")
 
 
 def measure(config: Path, data: Path, *, repeats: int) -> pd.DataFrame:

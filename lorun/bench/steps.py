@@ -17,7 +17,7 @@ from lorun.bench.rounds import Job, Spread, Times, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant, one_step, reconstruction
 from lorun.config import Experiment, load_profile
 from lorun.devices import pick_device
-from lorun.methods import training_physics
+from lorun.system import training_physics
 
 What = Literal["training step", "reconstruction"]
 
@@ -26,11 +26,11 @@ COMPARED: dict[What, tuple[str, ...]] = {
         "lorun",
         "lorun_recomputed",
         "lorun_by_peft",
-        "separate",
-        "separate_recomputed",
+        "block_k",
+        "block_k_recomputed",
         "deepinv_unfolded",
     ),
-    "reconstruction": ("lorun", "lorun_by_peft", "separate"),
+    "reconstruction": ("lorun", "lorun_by_peft", "block_k"),
 }
 
 

@@ -30,13 +30,13 @@ class Target:
 
 TARGETS = (
     Target("training step", "time", "lorun", "lorun_by_peft", 0.80),
-    Target("training step", "time", "lorun", "separate", 0.90),
-    Target("training step", "peak bytes", "lorun_recomputed", "separate", 0.18),
-    Target("training step", "time", "lorun_recomputed", "separate", 1.35),
+    Target("training step", "time", "lorun", "block_k", 0.90),
+    Target("training step", "peak bytes", "lorun_recomputed", "block_k", 0.18),
+    Target("training step", "time", "lorun_recomputed", "block_k", 1.35),
     Target("training step", "peak bytes", "lorun", "lorun_by_peft", 0.82),
-    Target("reconstruction", "time", "lorun", "separate", 1.03),
+    Target("reconstruction", "time", "lorun", "block_k", 1.03),
     Target("reconstruction", "time", "lorun", "lorun_by_peft", 0.70),
-    Target("reconstruction", "parameters held", "lorun", "separate", None),
+    Target("reconstruction", "parameters held", "lorun", "block_k", None),
     Target("training step", "time", "lorun", "deepinv_unfolded", 1.0),
     Target("training step", "peak bytes", "lorun", "deepinv_unfolded", 0.25),
     Target("training step", "time", "lorun_recomputed", "deepinv_unfolded", 1.0),

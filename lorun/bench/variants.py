@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from lorun.accounting.latency import wait_for
 from lorun.config import Experiment, LoraConfig, Profile
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import System, build_system, training_physics
-from lorun.training.step import make_optimizer, training_step
-from lorun.unfolding import UnfoldingNetwork, initial_estimate
+from lorun.step import make_optimizer, training_step
+from lorun.system import System, build_system, training_physics
+from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
 Variant = Callable[[Experiment], System]
 
@@ -28,7 +28,7 @@ def _strategy(method: str, *, recompute: bool = False, forward: str | None = Non
 
 
 class DeepinvUnfolded(nn.Module):
-    """deepinv's unfolded proximal gradient descent, with the denoisers and step sizes of a `separate` network.
+    """deepinv's unfolded proximal gradient descent, with the denoisers and step sizes of a `block_k` network.
 
     The same function as that network (a test holds them equal), computed by deepinv's own iterations.
     """
@@ -62,12 +62,12 @@ class DeepinvUnfolded(nn.Module):
         )
 
     def forward(self, y: Tensor, physics: Any) -> Tensor:
-        estimate: Tensor = self.iterations(y, physics, init=initial_estimate(y, physics))
+        estimate: Tensor = self.iterations(y, physics, init=initial_reconstruction(y, physics))
         return estimate
 
 
 def _deepinv(experiment: Experiment) -> System:
-    system = build_system(experiment.model_copy(update={"method": "separate"}))
+    system = build_system(experiment.model_copy(update={"method": "block_k"}))
     network: Any = system.network
     unfolded = DeepinvUnfolded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return System(unfolded, system.physics)
@@ -78,8 +78,8 @@ VARIANTS: dict[str, Variant] = {
     "lorun": _strategy("lorun", forward="composed"),
     "lorun_recomputed": _strategy("lorun", forward="composed", recompute=True),
     "lorun_by_peft": _strategy("lorun", forward="ordinary"),
-    "separate": _strategy("separate"),
-    "separate_recomputed": _strategy("separate", recompute=True),
+    "block_k": _strategy("block_k"),
+    "block_k_recomputed": _strategy("block_k", recompute=True),
     "deepinv_unfolded": _deepinv,
 }
 

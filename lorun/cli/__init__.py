@@ -132,7 +132,7 @@ def evaluate(
     ] = None,
     library: Library = Path("adapters"),
 ) -> None:
-    """Score a reconstruction: one row per image, condition (of super-resolution: kernel), metric and protocol.
+    """Score a reconstruction: one row per image, degradation (of super-resolution: kernel), metric and protocol.
 
     A trained run: --config, --task, --setting, --method, and --images for a folder of one's own.
 

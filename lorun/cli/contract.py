@@ -19,12 +19,12 @@ def contract(
 
     For every kind of operator that a baseline does not decline: shapes of any size, gradients to every parameter,
     determinism, saving, a training step in either precision, overfitting one patch, accounting; and its card, the
-    reasons with which it declines, and its parameters against the published ones.
+    reasons with which it unsupported, and its parameters against the published ones.
 
     Exit status 1 where something is not kept. One baseline takes seconds, all take minutes.
     """
-    from baselines import places
-    from baselines.contract import render, report
+    from lorun.plugins import places
+    from lorun.plugins.contract import render, report
 
     references = names or [*places.own_names(), *places.installed_names()]
     for reference in references:

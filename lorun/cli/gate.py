@@ -46,7 +46,7 @@ def gate(
         float | None,
         typer.Option(min=0, help="Percent that a ratio of times may rise by; without it, times are only told."),
     ] = None,
-    time_base: Annotated[str, typer.Option(help="Method that times are divided by, within each side.")] = "separate",
+    time_base: Annotated[str, typer.Option(help="Method that times are divided by, within each side.")] = "block_k",
     fresh_seeds: Annotated[
         bool,
         typer.Option(

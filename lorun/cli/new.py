@@ -29,7 +29,7 @@ def new_baseline(
 
     Then: lorun contract NAME, or lorun contract DIR/NAME.
     """
-    from baselines.scaffold import write_baseline
+    from lorun.plugins.scaffold import write_baseline
 
     reference, folder = write_baseline(name, into)
     typer.echo(f"wrote {folder}: change what is marked CHANGE in baseline.py and card.yaml, then")

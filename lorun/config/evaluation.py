@@ -13,7 +13,7 @@ class EvaluationConfig(Section):
     )
     keep: list[str] = Field(
         default_factory=list,
-        description="test images whose reconstructions are kept as PNG, those under the first of several conditions",
+        description="test images whose reconstructions are kept as PNG, those under the first of several degradations",
     )
     points: list[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
         default_factory=list,

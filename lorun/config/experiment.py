@@ -39,12 +39,12 @@ class OutsideCode(Section):
 
     reference: str = Field(description="as a profile says it: the path of a folder, or the name of an entry point")
     package: str | None = Field(description="name and version of the installed package that it is of, if it is")
-    digest: str = Field(description="hash of the code, see `baselines.places.Place.digest`")
+    digest: str = Field(description="hash of the code, see `lorun.plugins.places.Place.digest`")
 
 
 def outside_code(reference: str) -> OutsideCode | None:
-    """That of a baseline; None for one of the suite's own. Raises as `baselines.places.find`."""
-    from baselines.places import find  # baselines are built on the configuration
+    """That of a baseline; None for one of the suite's own. Raises as `lorun.plugins.places.find`."""
+    from lorun.plugins.places import find  # baselines are built on the configuration
 
     place = find(reference)
     return OutsideCode(reference=reference, package=place.package, digest=place.digest) if place.outside else None
@@ -163,7 +163,7 @@ class Experiment(Section):
 
     @property
     def baseline(self) -> str:
-        """What finds the method where it is a baseline (see `baselines.places`)."""
+        """What finds the method where it is a baseline (see `lorun.plugins.places`)."""
         return self.method if self.outside is None else self.outside.reference
 
     @property

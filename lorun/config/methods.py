@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-Strategy = Literal["block1", "separate", "shared", "shared_sigma", "lorun", "lorun_transfer", "lorun_random", "frozen"]
+Strategy = Literal["block1", "block_k", "shared", "shared_sigma", "lorun", "lorun_transfer", "lorun_random", "frozen"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
 
 TRANSFER = "lorun_transfer"

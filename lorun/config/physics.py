@@ -80,7 +80,7 @@ class BlockCSConfig(Section):
         return None
 
     @property
-    def conditions(self) -> tuple[str, ...]:
+    def degradations(self) -> tuple[str, ...]:
         """What every test image is scored under, each by itself (`lorun.physics.Operator.under`)."""
         return ()
 
@@ -116,7 +116,7 @@ class CASSIConfig(Section):
     learned: ClassVar[bool] = False
     noise_map: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
-    conditions: ClassVar[tuple[str, ...]] = ()
+    degradations: ClassVar[tuple[str, ...]] = ()
 
     @property
     def files(self) -> list[Path]:
@@ -163,7 +163,7 @@ class BlurDownsampleConfig(Section):
         description="those that every test image is scored with, by number, from 1; with kernels: file or drawn",
     )
     noise: float = Field(0.0, ge=0, le=255, description="standard deviation, grey levels of 255")
-    degradation: Literal["float", "usrnet_uint8"] = Field(
+    quantisation: Literal["float", "usrnet_uint8"] = Field(
         "float", description="usrnet_uint8 truncates the blurred image to whole grey levels, as USRNet's script does"
     )
     training: Literal["drawn", "same"] = Field(
@@ -202,7 +202,7 @@ class BlurDownsampleConfig(Section):
     channels: ClassVar[None] = None
 
     @property
-    def conditions(self) -> tuple[str, ...]:
+    def degradations(self) -> tuple[str, ...]:
         return tuple(map(str, self.scored))
 
     @property
@@ -212,7 +212,7 @@ class BlurDownsampleConfig(Section):
     @property
     def kind(self) -> str:
         kernels = self.kernels if self.kernels_file is None else self.kernels_file.stem
-        return f"{kernels}_x{self.scale}_noise{self.noise:g}" + ("" if self.degradation == "float" else "_uint8")
+        return f"{kernels}_x{self.scale}_noise{self.noise:g}" + ("" if self.quantisation == "float" else "_uint8")
 
     @property
     def heading(self) -> str:
@@ -221,8 +221,8 @@ class BlurDownsampleConfig(Section):
         )
         if kernels is None:
             origin = f"of {self.files[0].parent.name}/{self.files[0].name}" if self.files else "drawn at random"
-            kernels = f"kernels {', '.join(self.conditions)} {origin}"
-        return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, degradation {self.degradation}"
+            kernels = f"kernels {', '.join(self.degradations)} {origin}"
+        return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, quantisation {self.quantisation}"
 
     @property
     def published_as(self) -> float | str:
@@ -253,7 +253,7 @@ class DenoisingConfig(Section):
     learned: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     channels: ClassVar[None] = None
-    conditions: ClassVar[tuple[str, ...]] = ()
+    degradations: ClassVar[tuple[str, ...]] = ()
     files: ClassVar[tuple[Path, ...]] = ()
 
     @property

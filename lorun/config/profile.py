@@ -87,7 +87,7 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _baselines_are_there(self) -> Self:
-        from baselines.places import find  # baselines are built on the configuration
+        from lorun.plugins.places import find  # baselines are built on the configuration
 
         for reference in self.baselines:
             try:
@@ -166,12 +166,12 @@ class TaskConfig(Section):
 
     @property
     def methods(self) -> list[str]:
-        from baselines.places import name_of
+        from lorun.plugins.places import name_of
 
         return [*self.strategies, *map(name_of, self.baselines)]
 
     def reference_of(self, baseline: str) -> str:
-        """What finds the code of a baseline of the task, see `baselines.places`."""
+        """What finds the code of a baseline of the task, see `lorun.plugins.places`."""
         return self.baselines[self.methods.index(baseline) - len(self.strategies)]
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import baselines
-from baselines.places import name_of
+from lorun import plugins
 from lorun.config import (
     AccountingConfig,
     BlockCSConfig,
@@ -26,9 +25,10 @@ from lorun.data.checksums import md5_of_bytes, read_bytes
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import folder_rows
-from lorun.methods import build_system
 from lorun.physics import read_matrix
 from lorun.physics.block_cs import Padding
+from lorun.plugins.places import name_of
+from lorun.system import build_system
 from lorun.training.released import load_released, our_name, read_released, released_outcome
 
 COMPUTED = ("adjoint", "pseudo_inverse")
@@ -49,7 +49,7 @@ def evaluate_files(
     """Rows of a baseline on a folder of images, one per image, protocol and metric.
 
     Args:
-        method: what finds the baseline: its name, or the path of its folder (see `baselines.places`).
+        method: what finds the baseline: its name, or the path of its folder (see `lorun.plugins.places`).
         weights: released weights; None for a baseline without parameters.
         matrix: Phi, m x n with n the pixels of a block (.npy, or .mat with `phi`); None where the weights hold it.
         initial: the initial estimate: "adjoint", "pseudo_inverse", or a file with an n x m matrix (.npy, or .mat with
@@ -60,7 +60,7 @@ def evaluate_files(
         UnknownName: no such baseline or protocol.
         LorunError: a file is missing, damaged or does not fit; the network needs weights; Phi is given twice.
     """
-    baselines.card(method)
+    plugins.card(method)
     for protocol in protocols:
         get_protocol(protocol)
     physics = _physics(method, weights, matrix, initial, padding)
@@ -142,6 +142,6 @@ def _refuse_other_networks(method: str, state: Mapping[str, Tensor], weights: Pa
     for key in state:
         if not our_name(method, key).startswith(("network.", "physics.")):
             raise LorunError(f"{weights}: key `{key}` has no place in {method}: weights of another network?")
-    for name in baselines.card(method).released_names.values():
+    for name in plugins.card(method).released_names.values():
         if name.startswith("physics."):
             raise LorunError(f"{weights}: has nothing for `{name}` of {method}: weights of another network?")

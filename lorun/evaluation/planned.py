@@ -8,16 +8,16 @@ from lorun.evaluation.protocols import get_protocol
 
 
 def planned_rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
-    """One row per dataset, condition, protocol and metric, of no image and without a value."""
+    """One row per dataset, degradation, protocol and metric, of no image and without a value."""
     for dataset in experiment.data.test:
-        for condition in experiment.physics.conditions or (None,):
+        for degradation in experiment.physics.degradations or (None,):
             for protocol in experiment.evaluation.protocols:
                 for metric in get_protocol(protocol).metrics:
                     yield {
                         **experiment.labels,
                         "dataset": dataset,
                         "image": None,
-                        "condition": condition,
+                        "degradation": degradation,
                         "protocol": protocol,
                         "metric": metric,
                         "value": None,

@@ -17,9 +17,9 @@ from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
 from lorun.evaluation.planned import planned_rows
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
-from lorun.methods import System, build_system
 from lorun.physics import Operator
 from lorun.provenance import provenance
+from lorun.system import System, build_system
 from lorun.training.loop import WEIGHTS
 from lorun.training.outcome import Outcome, read_outcome
 from lorun.training.weights import load_state, load_weights
@@ -27,10 +27,10 @@ from lorun.training.weights import load_state, load_weights
 
 class Reconstruction(NamedTuple):
     """What came of an image or a measurement: estimate and truth (C, H, W), float32, on the CPU; truth is None where
-    nobody knows it, condition where the operator has none."""
+    nobody knows it, degradation where the operator has none."""
 
     name: str
-    condition: str | None
+    degradation: str | None
     estimate: Tensor
     truth: Tensor | None
     measurement: Measurement
@@ -41,11 +41,11 @@ class Reconstruction(NamedTuple):
 
 
 def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> list[dict[str, Any]]:
-    """Rows of one run on the test split of its datasets, one per image, condition, protocol and metric.
+    """Rows of one run on the test split of its datasets, one per image, degradation, protocol and metric.
 
-    A run that did not complete gives one row per dataset, condition, protocol and metric, with its status and no value.
+    A run that did not complete gives one row per dataset, degradation, protocol and metric, without a value.
     Keeps the reconstructions that the experiment names in its folder (`lorun.evaluation.kept`), those under the first
-    condition alone. A dataset of measurements without a truth is reconstructed from these, where others are measured
+    degradation alone. A dataset of measurements without a truth is reconstructed from these, where others are measured
     first.
 
     Raises:
@@ -59,12 +59,12 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
     if outcome.status != "completed":
         return [{**common, **row} for row in planned_rows(experiment)]
     system = load_system(experiment, runs).to(device)
-    first = next(iter(system.physics.conditions), None)
+    first = next(iter(system.physics.degradations), None)
     rows = []
     for name in experiment.data.test:
         for one in _reconstructions(experiment, system, data, name, device):
             rows += [{**common, "dataset": name, **row} for row in _scores(experiment, one)]
-            if one.name in experiment.evaluation.keep and one.condition == first:
+            if one.name in experiment.evaluation.keep and one.degradation == first:
                 _keep(experiment, runs / experiment.folder, name, one)
     return rows
 
@@ -100,7 +100,7 @@ def load_system(experiment: Experiment, runs: Path) -> System:
 
 @torch.no_grad()
 def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.device) -> Iterator[Reconstruction]:
-    """Measure and reconstruct each image, (C, H, W): bytes, or floats in [0, 1]; under each condition by itself.
+    """Measure and reconstruct each image, (C, H, W): bytes, or floats in [0, 1]; under each degradation by itself.
 
     An image is cropped first to what is scored of it.
 
@@ -112,10 +112,10 @@ def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.
         height, width = system.physics.scored_size(*image.shape[1:])
         bound = _operator(system, f"image {name}", height, width)
         truth = in_unit_range(torch.tensor(image[:, :height, :width]))
-        for condition in bound.conditions or (None,):
-            physics = bound if condition is None else bound.under(condition)
+        for degradation in bound.degradations or (None,):
+            physics = bound if degradation is None else bound.under(degradation)
             y = physics(truth[None].to(device))
-            yield Reconstruction(name, condition, _estimate(system, y, physics), truth, Measurement(y, physics))
+            yield Reconstruction(name, degradation, _estimate(system, y, physics), truth, Measurement(y, physics))
 
 
 @torch.no_grad()
@@ -125,11 +125,11 @@ def reconstruct_measurements(
     """Reconstruct images of so many channels from measurements, each (C', H', W'), of which there is no truth.
 
     Raises:
-        LorunError: a measurement is of a shape that the operator does not give, or it may be of several conditions.
+        LorunError: a measurement is of a shape that the operator does not give, or it may be of several degradations.
     """
-    if system.physics.conditions:
-        conditions = ", ".join(system.physics.conditions)
-        raise LorunError(f"measurements do not say under which condition they were made. Choices: {conditions}")
+    if system.physics.degradations:
+        degradations = ", ".join(system.physics.degradations)
+        raise LorunError(f"measurements do not say under which degradation they were made. Choices: {degradations}")
     for name, values in measurements.items():
         y = torch.from_numpy(values)[None].to(device)
         size = system.physics.scene_of(*values.shape[1:])
@@ -214,4 +214,10 @@ def _common(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], devi
 def _scores(experiment: Experiment, one: Reconstruction) -> Iterable[dict[str, Any]]:
     for name in experiment.evaluation.protocols:
         for metric, value in one.scores(get_protocol(name)).items():
-            yield {"image": one.name, "condition": one.condition, "protocol": name, "metric": metric, "value": value}
+            yield {
+                "image": one.name,
+                "degradation": one.degradation,
+                "protocol": name,
+                "metric": metric,
+                "value": value,
+            }

@@ -38,7 +38,7 @@ class Limits:
     bytes: float = 0.0
     flops: float = 0.0
     time: float | None = None
-    time_base: str = "separate"
+    time_base: str = "block_k"
     fresh_seeds: bool = False
 
     def equality(self, metric: str) -> float:

@@ -70,10 +70,10 @@ def _keys(rows: pd.DataFrame, unequal: set[tuple[str, ...]]) -> pd.DataFrame:
 def _in_common(rows: pd.DataFrame) -> str:
     """What the rows have in common, as far as it is one value of each column; else how many values there are."""
     parts = []
-    for column in ("dataset", "seed", "image", "condition", "protocol", "metric"):
+    for column in ("dataset", "seed", "image", "degradation", "protocol", "metric"):
         values = sorted(set(rows[column]) - {""})
         if len(values) == 1:
-            parts.append(f"{column} {values[0]}" if column in ("seed", "condition") else values[0])
+            parts.append(f"{column} {values[0]}" if column in ("seed", "degradation") else values[0])
         elif values:
             parts.append(f"{len(values)} {column}s")
     return ", ".join(parts)

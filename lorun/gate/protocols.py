@@ -8,7 +8,7 @@ from lorun.evaluation.metrics import METRICS
 from lorun.gate.findings import Finding
 from lorun.gate.limits import Limits
 
-_SCORE = ["task", "dataset", "setting", "method", "seed", "condition", "protocol", "metric"]
+_SCORE = ["task", "dataset", "setting", "method", "seed", "degradation", "protocol", "metric"]
 _LAST_DIGIT = 1e-6  # of the values in a table, as which a difference may come out above its limit
 _SAME_TRAINING = ("run", "trained_commit", "trained_device", "trained_threads")
 
@@ -28,7 +28,7 @@ def same_weights(pairs: pd.DataFrame) -> pd.Series:
 def compare_protocols(pairs: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
     """Of pairs that score the same weights (`same_weights`): scores must be equal.
 
-    The mean over the images of a method, dataset and condition to `limits.equality`; each row to ten times as much,
+    The mean over the images of a method, dataset and degradation to `limits.equality`; each row to ten times as much,
     since other kernels of the same arithmetic may flip a pixel where a protocol rounds.
     """
     still = pairs[same_weights(pairs) & pairs.metric.isin(list(METRICS))]

@@ -29,7 +29,7 @@ _RUN = ["task", "dataset", "setting", "method", "seed", "metric"]
 
 @dataclass(frozen=True)
 class RunScore:
-    """One score of one training on one dataset: means over images, conditions and protocols, of both sides."""
+    """One score of one training on one dataset: means over images, degradations and protocols, of both sides."""
 
     task: str
     dataset: str

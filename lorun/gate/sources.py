@@ -11,14 +11,14 @@ from lorun.errors import LorunError
 from lorun.revisions import UnknownRevision, files_at, git
 
 ROWS = "rows.csv"
-KEY = ("task", "dataset", "setting", "method", "seed", "image", "condition", "protocol", "metric")
+KEY = ("task", "dataset", "setting", "method", "seed", "image", "degradation", "protocol", "metric")
 """What tells one score from another."""
 RUN = ("task", "setting", "method", "seed")
 """What tells one training from another."""
 METHOD = ("task", "setting", "method")
 
 _NEEDED = {
-    ROWS: (*(name for name in KEY if name != "condition"), "value", "status"),
+    ROWS: (*(name for name in KEY if name != "degradation"), "value", "status"),
     "accounting.csv": METHOD,
     "trainings.csv": (*RUN, "unmoved", "names"),
     "timing.csv": (*METHOD, "what"),
@@ -137,8 +137,8 @@ def _table(what: str, content: bytes | None, needed: tuple[str, ...]) -> pd.Data
 
 
 def _checked(rows: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Rows with a condition, which old tables lack, and none twice."""
-    rows = rows if "condition" in rows.columns else rows.assign(condition=None)
+    """Rows with a degradation, which old tables lack, and none twice."""
+    rows = rows if "degradation" in rows.columns else rows.assign(degradation=None)
     twice = rows[rows.duplicated(list(KEY))]
     if len(twice):
         row = twice.iloc[0]

@@ -1,6 +1,6 @@
 """Tests of whether scores fell, with the noise taken from the few seeds that there are, pooled over methods.
 
-The model: the loss of method i and seed s, averaged over images and conditions, is *d_is = delta_i + e_is*, with e_is
+The model: the loss of method i and seed s, averaged over images and degradations, is *d_is = delta_i + e_is*, with e_is
 independent and normal. Images are paired, so that what an image is worth cancels. What a seed is worth does not cancel;
 it is estimated twice, and either estimate gives a test:
 

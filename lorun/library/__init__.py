@@ -31,7 +31,7 @@ from lorun.config import ADAPTED, Experiment
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import folder_rows
 from lorun.files import replace_folder, write_text
-from lorun.methods import System, build_system
+from lorun.system import System, build_system
 from lorun.training.loop import ADAPTERS, WEIGHTS
 from lorun.training.outcome import Outcome, read_outcome
 from lorun.training.weights import load_state, load_weights, read_about, save_weights

@@ -93,7 +93,7 @@ def _build_blur(config: BlurDownsampleConfig, dtype: torch.dtype) -> BlurDownsam
     else:
         kernels = [gaussian_kernel(2 * math.ceil(4 * config.width) + 1, (config.width, config.width), 0.0)]
     said = config.model_dump(exclude={"name", "kernels", "kernels_file", "scored", "width"})
-    return BlurDownsample(kernels, conditions=config.conditions, dtype=dtype, **said)
+    return BlurDownsample(kernels, degradations=config.degradations, dtype=dtype, **said)
 
 
 def _read(path: Path, key: str, shape: tuple[int, int], transmission: bool = False) -> Tensor:

@@ -25,14 +25,14 @@ class Operator(LinearPhysics):
         smallest: side of the smallest image that is scored, pixels.
         decimation: how many times a side of the image is that of its measurement; 1 where that says nothing.
         size: (height, width) of the images that it is bound to, or None.
-        conditions: names of the variants under each of which a test image is measured and scored (see `under`); none
+        degradations: names of the variants under each of which a test image is measured and scored (see `under`); none
             where there is one way of measuring.
     """
 
     smallest = 1
     decimation = 1
     size: tuple[int, int] | None = None
-    conditions: tuple[str, ...] = ()
+    degradations: tuple[str, ...] = ()
 
     def at(self, height: int, width: int) -> Self:
         """This operator for images of `height` x `width` pixels; shares everything else.
@@ -54,13 +54,13 @@ class Operator(LinearPhysics):
             object.__setattr__(bound, name, value)
         return bound
 
-    def under(self, condition: str) -> Self:
-        """This operator under one of its conditions; one network serves all of them.
+    def under(self, degradation: str) -> Self:
+        """This operator under one of its degradations; one network serves all of them.
 
         Raises:
-            UnknownName: it has no such condition.
+            UnknownName: it has no such degradation.
         """
-        raise UnknownName("condition", condition, self.conditions)
+        raise UnknownName("degradation", degradation, self.degradations)
 
     def noise_level(self, y: Tensor) -> Tensor:
         """Standard deviation of the Gaussian noise in each measurement of a batch, (B, 1, 1, 1), in the units of y."""
@@ -77,7 +77,7 @@ class Operator(LinearPhysics):
     def fit(self, patches: Patches) -> None:
         """Fit what the first estimate learns from training images, if anything."""
 
-    def initial_estimate(self, y: Tensor) -> Tensor:
+    def initial_reconstruction(self, y: Tensor) -> Tensor:
         """x_0 from a measurement."""
         estimate: Tensor = self.A_adjoint(y)
         return estimate

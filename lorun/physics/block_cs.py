@@ -33,7 +33,7 @@ class BlockCS(Operator):
         matrix: Phi, (m, n) with n a square number; a pixel's place in its block is row-major.
         learned: Phi is a trainable parameter instead of a buffer.
         padding: "needed" or "always".
-        initial: what `initial_estimate` computes: "lmmse" (needs `fit`), "adjoint", "pseudo_inverse" or "given".
+        initial: what `initial_reconstruction` computes: "lmmse" (needs `fit`), "adjoint", "pseudo_inverse" or "given".
         initialiser: the matrix (n, m) of the "given" initial estimate.
         initial_blocks: training blocks that the lmmse estimate is fitted on.
         dtype: of Phi.
@@ -127,7 +127,7 @@ class BlockCS(Operator):
         solved = unexplained / (gains.repeat(channels)[:, None, None] + 1 / gamma)
         return z + self.A_adjoint(_per_channel(solved, directions, channels))
 
-    def initial_estimate(self, y: Tensor) -> Tensor:
+    def initial_reconstruction(self, y: Tensor) -> Tensor:
         """x_0, linear in y and block by block: (B, C*m, H', W') -> (B, C, H, W).
 
         "lmmse" is R Phi^T (Phi R Phi^T)^-1 y with R the second moment of training blocks, the Q_init of

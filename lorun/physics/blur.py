@@ -18,7 +18,7 @@ from lorun.physics.base import Operator
 from lorun.physics.kernels import drawn_kernel
 
 Training = Literal["drawn", "same"]
-Degradation = Literal["float", "usrnet_uint8"]
+Quantisation = Literal["float", "usrnet_uint8"]
 Initial = Literal["tikhonov", "bicubic", "nearest", "adjoint"]
 Gradient = Literal["regularised", "plain"]
 
@@ -35,10 +35,10 @@ class BlurDownsample(Operator):
 
     Args:
         kernels: (h, w) each, of sizes that may differ.
-        conditions: what they are called; by default 1, 2, ..., or nothing where there is one.
+        degradations: what they are called; by default 1, 2, ..., or nothing where there is one.
         scale: s; 1 is deblurring.
         noise: standard deviation of the noise, in grey levels of 255.
-        degradation: "float"; or "usrnet_uint8", where what is blurred is truncated to whole grey levels before it is
+        quantisation: "float"; or "usrnet_uint8", where what is blurred is truncated to whole grey levels before it is
             decimated, as USRNet's script does (not linear: y is half a grey level too dark on average).
         training: training steps see "drawn" kernels (see `lorun.physics.kernels.drawn_kernel`), or one of the "same".
         initial: x_0. "tikhonov": A^T (A A^T + epsilon)^-1 y; "bicubic" and "nearest": y enlarged, its pixels staying
@@ -58,10 +58,10 @@ class BlurDownsample(Operator):
         self,
         kernels: Sequence[Tensor],
         *,
-        conditions: Sequence[str] | None = None,
+        degradations: Sequence[str] | None = None,
         scale: int = 1,
         noise: float = 0.0,
-        degradation: Degradation = "float",
+        quantisation: Quantisation = "float",
         training: Training = "drawn",
         initial: Initial = "tikhonov",
         gradient: Gradient = "regularised",
@@ -78,7 +78,7 @@ class BlurDownsample(Operator):
                 raise LorunError(f"a kernel has shape {tuple(kernel.shape)}; it needs rows and columns")
         self.scale = self.decimation = scale
         self.noise = noise
-        self.degradation: Degradation = degradation
+        self.quantisation: Quantisation = quantisation
         self.training_kernels: Training = training
         self.initial: Initial = initial
         self.gradient: Gradient = gradient
@@ -86,9 +86,11 @@ class BlurDownsample(Operator):
         self.noise_seed = noise_seed
         self.kernels = len(kernels)
         numbers = () if self.kernels == 1 else tuple(str(number) for number in range(1, self.kernels + 1))
-        self.conditions = tuple(conditions or numbers)
-        if self.conditions and len(self.conditions) != self.kernels:
-            raise LorunError(f"{self.kernels} kernels with {len(self.conditions)} names: {', '.join(self.conditions)}")
+        self.degradations = tuple(degradations or numbers)
+        if self.degradations and len(self.degradations) != self.kernels:
+            raise LorunError(
+                f"{self.kernels} kernels with {len(self.degradations)} names: {', '.join(self.degradations)}"
+            )
         self.chosen = 0
         self.multiple = 1 if modcrop is None else math.lcm(scale, modcrop)
         self.smallest = self.multiple
@@ -104,11 +106,11 @@ class BlurDownsample(Operator):
         kernel: Tensor = getattr(self, f"kernel_{self.chosen}")
         return kernel
 
-    def under(self, condition: str) -> Self:
+    def under(self, degradation: str) -> Self:
         """This operator with the kernel of that name."""
-        if condition not in self.conditions:
-            raise UnknownName("kernel", condition, self.conditions)
-        return self.bound(chosen=self.conditions.index(condition))
+        if degradation not in self.degradations:
+            raise UnknownName("kernel", degradation, self.degradations)
+        return self.bound(chosen=self.degradations.index(degradation))
 
     def scored_size(self, height: int, width: int) -> tuple[int, int]:
         return height - height % self.multiple, width - width % self.multiple
@@ -161,7 +163,7 @@ class BlurDownsample(Operator):
 
     def forward(self, x: Tensor, **_: object) -> Tensor:
         """Measure x, with noise if there is any."""
-        if self.degradation == "usrnet_uint8":
+        if self.quantisation == "usrnet_uint8":
             # Whole grey levels stay whole where the FFT leaves them a rounding error below.
             grey = (self.blur(x) * 255 + 1e-3).floor().clamp(0, 255) / 255
             y = grey[..., :: self.scale, :: self.scale].contiguous()
@@ -200,7 +202,7 @@ class BlurDownsample(Operator):
         # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
         return z + self.A_adjoint(self.solve(y - self.A(z), 1 / gamma))
 
-    def initial_estimate(self, y: Tensor) -> Tensor:
+    def initial_reconstruction(self, y: Tensor) -> Tensor:
         if self.initial == "adjoint":
             adjoint: Tensor = self.A_adjoint(y)
             return adjoint

@@ -183,7 +183,7 @@ class CASSI(Operator):
         electrons = torch.binomial(photons, torch.full_like(photons, self.quantum_efficiency), generator=generator)
         return electrons / levels * unit
 
-    def initial_estimate(self, y: Tensor) -> Tensor:
+    def initial_reconstruction(self, y: Tensor) -> Tensor:
         if self.initial == "shift_back":
             return self.shift_back(y) * (2 / self.bands / self.gain)
         estimate: Tensor = self.A_adjoint(y) if self.initial == "adjoint" else self.A_dagger(y)

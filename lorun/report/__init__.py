@@ -24,7 +24,7 @@ def write_report(profile: Profile, config: Path, folder: Path, *, runs: Path, da
     """
     stored = read_stored(folder)
     lines = Lines(profile, config, stored)
-    shown = sections(profile, stored.summary, stored.conditions, lines)
+    shown = sections(profile, stored.summary, stored.degradations, lines)
     crops = Crops(profile, stored.rows, folder, runs=runs, data=data)
     counted = folder.parent / "bench" / "scaling.csv"
     page = render(

@@ -113,7 +113,7 @@ class Crops:
         return {"image": image, **window, "panels": panels}
 
     def _first_seed(self, section: Section, image: str) -> list[Any]:
-        """A row for each method: the leading score of the image with its first seed, under its first condition."""
+        """A row for each method: the leading score of the image with its first seed, under its first degradation."""
         place = [section.task, section.dataset, section.setting, section.protocol, section.metrics[0].name]
         of = self._rows[(self._rows[["task", "dataset", "setting", "protocol", "metric"]] == place).all(axis=1)]
         of = of[of.image.isna() | (of.image == image)]  # what has no result has a row without an image

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-import baselines
+from lorun import plugins
 from lorun.config import NAMED, Profile
 from lorun.data.registry import read_registry
 
@@ -39,10 +39,10 @@ def licences(profile: Profile, summary: pd.DataFrame, data: Path) -> list[Licenc
     for name in summary.method.unique():
         if name in NAMED:
             continue
-        if name not in baselines.names():
+        if name not in plugins.names():
             found.append(Licence(name, "baseline", _UNKNOWN, _UNKNOWN, [], _UNKNOWN))
             continue
-        card = baselines.card(name)
+        card = plugins.card(name)
         what = f"baseline, written anew: {card.title}"
         found.append(Licence(name, what, card.licence, card.redistribution, [card.source], card.citation))
     return found

@@ -49,7 +49,7 @@ class Lines:
         return {
             "title": f"{method}: {task}, {dataset}, {setting}, {protocol}",
             "metrics": list(of.metric.unique()),
-            "conditions": bool(of.condition.notna().any()),
+            "degradations": bool(of.degradation.notna().any()),
             "runs": [self._run(key, int(str(seed)), rows) for seed, rows in of.groupby("seed", sort=False)],
             "counted": None
             if counted is None
@@ -65,7 +65,7 @@ class Lines:
         experiment = self._experiment(task, setting, method, seed)
         scores: dict[tuple[Any, Any], dict[str, Any]] = {}
         for row in rows.dropna(subset="image").itertuples():  # what has no result has a row without an image
-            scores.setdefault((row.image, plain(row.condition)), {})[str(row.metric)] = plain(row.value)
+            scores.setdefault((row.image, plain(row.degradation)), {})[str(row.metric)] = plain(row.value)
         return {
             "seed": seed,
             "status": first.status,
@@ -75,7 +75,7 @@ class Lines:
             "folder": f"runs/{task}/{setting}/{method}/seed{seed}-{first.run}",
             "note": self._note(experiment, first),
             "commands": list(self._commands(experiment, key, seed, first)),
-            "scores": [[image, condition, values] for (image, condition), values in scores.items()],
+            "scores": [[image, degradation, values] for (image, degradation), values in scores.items()],
         }
 
     def _experiment(self, task: str, setting: str, method: str, seed: int) -> Experiment | None:

@@ -8,10 +8,10 @@ import pandas as pd
 from lorun.errors import LorunError
 from lorun.results.rows import read_rows
 
-# A setting may be called 001 and a condition 3; what is not text here is a number or a truth value.
+# A setting may be called 001 and a degradation 3; what is not text here is a number or a truth value.
 _TEXT = (
     *("task", "dataset", "setting", "operator", "protocol", "method", "status", "checkpoint_policy", "metric"),
-    *("condition", "verdict", "weights", "confidence", "source", "claim", "unit", "base", "what", "device"),
+    *("degradation", "verdict", "weights", "confidence", "source", "claim", "unit", "base", "what", "device"),
     *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
     *("run", "config_hash", "commit", "data_md5", "versions", "python", "recompute", "precision", "optimizer"),
 )
@@ -23,7 +23,7 @@ class Stored:
 
     rows: pd.DataFrame
     summary: pd.DataFrame
-    conditions: pd.DataFrame
+    degradations: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
     accounting: pd.DataFrame
@@ -38,7 +38,7 @@ def read_stored(folder: Path) -> Stored:
     Raises:
         LorunError: one is missing or cannot be read.
     """
-    names = ("summary", "conditions", "claims", "comparison", "accounting", "curves", "timing")
+    names = ("summary", "degradations", "claims", "comparison", "accounting", "curves", "timing")
     if not (folder / "summary.csv").exists():
         raise LorunError(f"{folder}: no result set here (summary.csv is missing); `lorun table` writes one")
     shared = folder / "tasks.csv"

@@ -53,16 +53,16 @@ class Section:
     protocol: str
     metrics: list[Metric]
     scores: Table
-    conditions: list[Table]
+    degradations: list[Table]
 
 
-def sections(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame, lines: Lines) -> list[Section]:
+def sections(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame, lines: Lines) -> list[Section]:
     """One for each task, dataset and setting of the summary, in its order."""
     found = []
     for number, ((task, dataset, setting), of) in enumerate(summary.groupby(_PLACE, sort=False)):
         protocols = list(of.protocol.unique())
         title = f"{task}, {shown(str(dataset), bool(of.simulated.iloc[0]))}, {setting}"
-        of_section = conditions[(conditions[_PLACE] == [task, dataset, setting]).all(axis=1)]
+        of_section = degradations[(degradations[_PLACE] == [task, dataset, setting]).all(axis=1)]
         found.append(
             Section(
                 number=number,
@@ -74,7 +74,7 @@ def sections(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame, 
                 protocol=protocols[0],
                 metrics=[METRICS[name] for name in get_protocol(protocols[0]).metrics],
                 scores=_scores(f"scores-{number}", title, of, protocols, lines),
-                conditions=_conditions(f"conditions-{number}", of_section, lines),
+                degradations=_degradations(f"degradations-{number}", of_section, lines),
             )
         )
     return found
@@ -119,19 +119,19 @@ def _scores(name: str, title: str, of: pd.DataFrame, protocols: list[str], lines
     return Table(name, f"Scores and costs: {title}", columns, rows, protocols)
 
 
-def _conditions(name: str, of: pd.DataFrame, lines: Lines) -> list[Table]:
-    """A table for each protocol and metric of a section: a row per method, a column per condition."""
+def _degradations(name: str, of: pd.DataFrame, lines: Lines) -> list[Table]:
+    """A table for each protocol and metric of a section: a row per method, a column per degradation."""
     found: list[Table] = []
     for (protocol, metric), scores in of.groupby(["protocol", "metric"], sort=False):
         known = METRICS[str(metric)]
-        names = list(scores.condition.unique())
+        names = list(scores.degradation.unique())
         rows = []
         for method, row in scores.groupby("method", sort=False):
             line = lines.number(row.iloc[0])
-            values = row.set_index("condition")
-            cells = [_score(values.loc[condition], "value", "sd", known.digits, line) for condition in names]
+            values = row.set_index("degradation")
+            cells = [_score(values.loc[degradation], "value", "sd", known.digits, line) for degradation in names]
             rows.append([Cell(str(method)), *cells])
-        caption = f"{known.heading} under each condition, {protocol}"
+        caption = f"{known.heading} under each degradation, {protocol}"
         found.append(Table(f"{name}-{len(found)}", caption, ["method", *names], rows))
     return found
 
@@ -161,7 +161,7 @@ def whole_tables(stored: Stored, lines: Lines) -> dict[str, Table | None]:
     """The tables of the whole set by what they show, None for one without rows: `claims`, `comparison`, `tasks`."""
     compared, shared = stored.comparison, stored.tasks
     columns = sorted(COMPARISON, key=lambda column: column[0] in _BEHIND)
-    columns = [column for column in columns if column[0] != "condition" or compared.condition.notna().any()]
+    columns = [column for column in columns if column[0] != "degradation" or compared.degradation.notna().any()]
     found = {
         "claims": _table("claims-table", "What the paper claims of LoRun, and ours", stored.claims, CLAIMS),
         "comparison": _table("comparison-table", "Published scores beside ours", compared, columns, lines),

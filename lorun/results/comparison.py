@@ -6,21 +6,21 @@ import pandas as pd
 
 from lorun.config import Profile
 from lorun.evaluation.protocols import get_protocol
-from lorun.results.conditions import values
+from lorun.results.degradations import values
 from lorun.results.published import published_scores
 
 TOLERANCE = {"psnr": 0.01, "ssim": 0.0005}
 """How far a reproduction may be off: the last digit that papers print (dB), and five units of it (SSIM)."""
 
 COLUMNS = (
-    *("task", "dataset", "simulated", "setting", "operator", "protocol", "method", "metric", "condition"),
+    *("task", "dataset", "simulated", "setting", "operator", "protocol", "method", "metric", "degradation"),
     *("published", "ours", "delta", "tolerance", "verdict", "weights", "confidence", "source"),
 )
 
 
-def compare(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame) -> pd.DataFrame:
-    """Every published score of a method, dataset, kind of operator and setting beside ours, that of a condition beside
-    ours under this (`conditions` is from `lorun.results.conditions.by_condition`).
+def compare(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame) -> pd.DataFrame:
+    """Every published score of a method, dataset, kind of operator and setting beside ours; that of a degradation
+    beside ours under the same (`degradations` is from `lorun.results.degradations.by_degradation`).
 
     `weights` is "released" for the authors' own, "trained" for those of this suite's budget. Verdicts:
 
@@ -30,7 +30,7 @@ def compare(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame) -
     * missing: there is no score of ours.
     """
     records = []
-    under = values(conditions)
+    under = values(degradations)
     for _, row in summary.iterrows():
         task = profile.tasks[row.task]
         physics = task.physics_of(row.setting)
@@ -43,8 +43,8 @@ def compare(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame) -
                 if published is None or metric not in get_protocol(row.protocol).metrics:
                     continue
                 ours = row[metric]
-                if score.condition is not None:
-                    which = (row.task, row.dataset, row.setting, row.method, row.protocol, metric, score.condition)
+                if score.degradation is not None:
+                    which = (row.task, row.dataset, row.setting, row.method, row.protocol, metric, score.degradation)
                     ours = under.get(which)
                 ours = None if pd.isna(ours) else float(ours)
                 delta = None if ours is None else round(ours - published, 6)
@@ -53,7 +53,7 @@ def compare(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame) -
                     {
                         **{name: row[name] for name in COLUMNS if name in summary},
                         "metric": metric,
-                        "condition": score.condition,
+                        "degradation": score.degradation,
                         "published": published,
                         "ours": ours,
                         "delta": delta,

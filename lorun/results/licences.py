@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import baselines
+from lorun import plugins
 from lorun.data.checksums import read_manifest
 from lorun.data.registry import Dataset, read_registry
 
@@ -32,8 +32,8 @@ def ledger(root: Path) -> str:
         "| baseline | licence | may be passed on | authors' own | citation |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name in baselines.names():
-        card = baselines.card(name)
+    for name in plugins.names():
+        card = plugins.card(name)
         parts.append(f"| `{name}` | {card.licence} | {card.redistribution} | {card.source} | {card.citation} |")
     return "\n".join(parts) + "\n"
 

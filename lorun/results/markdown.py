@@ -37,14 +37,14 @@ def render(profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compar
     if len(claims):
         parts.append("## The paper's claims\n\n" + _table(claims, CLAIMS))
     if len(compared):
-        columns = [column for column in COMPARISON if column != _CONDITION or compared.condition.notna().any()]
+        columns = [column for column in COMPARISON if column != _DEGRADATION or compared.degradation.notna().any()]
         parts.append("## Against published scores\n\n" + _table(compared, columns) + _VERDICTS)
     parts.append(_meaning(profile, summary))
     return "\n".join(parts)
 
 
-def render_details(profile: Profile, summary: pd.DataFrame, conditions: pd.DataFrame) -> str:
-    """The page `details.md`: scores under the other protocols and under each condition, where there are any, with the
+def render_details(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame) -> str:
+    """The page `details.md`: scores under the other protocols and under each degradation, where there are any, with the
     published ones; parameters and bytes by kind."""
     parts = [f"# Results of the `{profile.profile}` profile in detail\n"]
     for title, of, one in _sections(summary):
@@ -54,8 +54,10 @@ def render_details(profile: Profile, summary: pd.DataFrame, conditions: pd.DataF
             if protocol != leading:
                 other = of[of.protocol == protocol]
                 parts.append(f"Under `{protocol}`:\n\n" + _table(other, _scores(other)))
-        section = (conditions[["task", "dataset", "setting"]] == of.iloc[0][["task", "dataset", "setting"]]).all(axis=1)
-        parts += _condition_tables(profile, conditions[section])
+        section = (degradations[["task", "dataset", "setting"]] == of.iloc[0][["task", "dataset", "setting"]]).all(
+            axis=1
+        )
+        parts += _degradation_tables(profile, degradations[section])
         main = of[of.protocol == leading]
         parts.append("Parameters:\n\n" + _table(main, PARAMETERS))
         parts.append(
@@ -73,37 +75,37 @@ def _sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[A
         yield title, of, {column: next(iter(of[column].dropna()), None) for column in of}
 
 
-def _condition_tables(profile: Profile, conditions: pd.DataFrame) -> Iterator[str]:
-    """A table per protocol and metric of one section: a line per method, a column per condition; a published line
+def _degradation_tables(profile: Profile, degradations: pd.DataFrame) -> Iterator[str]:
+    """A table per protocol and metric of one section: a line per method, a column per degradation; a published line
     below that of the method that it is of, others at the end."""
-    for (protocol, name), of in conditions.groupby(["protocol", "metric"], sort=False):
+    for (protocol, name), of in degradations.groupby(["protocol", "metric"], sort=False):
         one = of.iloc[0]
         published = _published_lines(profile, one)
         lines = []
         for method, scores in of.groupby("method", sort=False):
-            lines.append({"method": method, **dict(zip(scores.condition, scores["value"], strict=True))})
+            lines.append({"method": method, **dict(zip(scores.degradation, scores["value"], strict=True))})
             lines += published.pop(str(method), [])
         lines += [line for rest in published.values() for line in rest]
         metric = METRICS[str(name)]
         show = _decimals(metric.digits)
         columns = [
             ("method", _column("method", _text)),
-            *((condition, _column(condition, show)) for condition in of.condition.unique()),
+            *((degradation, _column(degradation, show)) for degradation in of.degradation.unique()),
         ]
-        yield f"{metric.heading} under each condition, `{protocol}`:\n\n" + _table(pd.DataFrame(lines), columns)
+        yield f"{metric.heading} under each degradation, `{protocol}`:\n\n" + _table(pd.DataFrame(lines), columns)
 
 
 def _published_lines(profile: Profile, one: pd.Series) -> dict[str, list[dict[str, Any]]]:
-    """Lines of published scores by their method, for the dataset, setting, protocol and metric of one condition's."""
+    """Lines of published scores by their method, for the dataset, setting, protocol and metric of one degradation's."""
     physics = profile.tasks[one.task].physics_of(one.setting)
     found: dict[str, list[dict[str, Any]]] = {}
     for method in published_methods(one.task, one.dataset, physics):
         lines: dict[str, dict[str, Any]] = {}
         for score in published_scores(one.task, one.dataset, method, physics):
             value = getattr(score, one.metric, None)
-            if score.condition is not None and score.protocol == one.protocol and value is not None:
+            if score.degradation is not None and score.protocol == one.protocol and value is not None:
                 line = lines.setdefault(score.source, {"method": f"{method} ({score.source})"})
-                line.setdefault(score.condition, value)
+                line.setdefault(score.degradation, value)
         found[method] = list(lines.values())
     return found
 
@@ -134,7 +136,7 @@ def _meaning(profile: Profile, summary: pd.DataFrame) -> str:
     which = f"; less is better in {_listed(lower)}" if lower else ""
     more = _RESIDUAL if METRICS["residual"] in scored else ""
     settings = [task.physics_of(setting) for task in profile.tasks.values() for setting in task.settings]
-    means = " and kernels" if any(physics.conditions for physics in settings) else ""
+    means = " and kernels" if any(physics.degradations for physics in settings) else ""
     return _MEANING.format(_listed([metric.title for metric in scored]), means, which, more)
 
 
@@ -279,7 +281,7 @@ CLAIMS: Columns = [
 ]
 
 
-_CONDITION = ("condition", _column("condition", _text))
+_DEGRADATION = ("degradation", _column("degradation", _text))
 
 COMPARISON: Columns = [
     ("method", _column("method", _text)),
@@ -288,7 +290,7 @@ COMPARISON: Columns = [
     ("operator", _column("operator", _text)),
     ("protocol", _column("protocol", _text)),
     ("metric", _column("metric", _text)),
-    _CONDITION,
+    _DEGRADATION,
     ("published", lambda row: _score(row.metric)(row.published)),
     ("ours", lambda row: _score(row.metric)(row.ours)),
     ("delta", lambda row: _score(row.metric, 1)(row.delta)),

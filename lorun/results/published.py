@@ -16,7 +16,7 @@ _CONFIDENCE = ("own", "cited", "note", "inferred")  # best first
 @dataclass(frozen=True)
 class Score:
     """A published score: PSNR in dB, SSIM (None where not reported), the protocol that it was measured with (None where
-    the source does not say), where it stands and how far it can be trusted, and the condition of the operator that it
+    the source does not say), where it stands and how far it can be trusted, and the degradation of the operator that it
     holds for (None where that has none, or for the mean over all)."""
 
     psnr: float
@@ -24,13 +24,13 @@ class Score:
     protocol: str | None
     source: str
     confidence: str
-    condition: str | None = None
+    degradation: str | None = None
 
 
 def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfig) -> list[Score]:
     """All published scores of `method` with the same dataset, kind of operator and setting, the most trusted first.
 
-    An entry without `operator` is of a task that knows one kind alone. Scores of other conditions than those of
+    An entry without `operator` is of a task that knows one kind alone. Scores of other degradations than those of
     `physics` are left out.
     """
     found = [
@@ -38,7 +38,7 @@ def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfi
         for entry in _entries(task, dataset, physics)
         if entry["method"] == method
         for score in _scores(entry, physics.published_as)
-        if score.condition is None or score.condition in physics.conditions
+        if score.degradation is None or score.degradation in physics.degradations
     ]
     return sorted(found, key=lambda score: _CONFIDENCE.index(score.confidence))
 
@@ -60,19 +60,19 @@ def _entries(task: str, dataset: str, physics: PhysicsConfig) -> Iterator[dict[s
         if (
             entry["dataset"] == dataset
             and physics.kind in ([kinds] if isinstance(kinds, str) else kinds)
-            and physics.published_as in entry["psnr" if "conditions" in entry else "psnr_ssim"]
+            and physics.published_as in entry["psnr" if "degradations" in entry else "psnr_ssim"]
         ):
             yield entry
 
 
 def _scores(entry: dict[str, Any], setting: float | str) -> Iterator[Score]:
     said = entry["protocol"], entry["source"], entry["confidence"]
-    if "conditions" not in entry:
+    if "degradations" not in entry:
         psnr, ssim = entry["psnr_ssim"][setting]
         yield Score(psnr, ssim, *said)
         return
-    for condition, psnr in zip(entry["conditions"], entry["psnr"][setting], strict=True):
-        yield Score(psnr, None, *said, str(condition))
+    for degradation, psnr in zip(entry["degradations"], entry["psnr"][setting], strict=True):
+        yield Score(psnr, None, *said, str(degradation))
 
 
 @cache

@@ -14,7 +14,7 @@ from lorun.evaluation.planned import planned_rows
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.results.comparison import compare
-from lorun.results.conditions import by_condition
+from lorun.results.degradations import by_degradation
 from lorun.results.earlier import Earlier
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION_LOG, ROWS, TRAINING_LOG, account_path
@@ -32,7 +32,7 @@ def write_result_set(
 ) -> pd.DataFrame:
     """Write all tables of `profile` into `folder` and return the summary.
 
-    rows.csv (one per image, condition, metric and protocol), summary.csv/.json/.md, details.md, conditions.csv,
+    rows.csv (one per image, degradation, metric and protocol), summary.csv/.json/.md, details.md, degradations.csv,
     claims.csv, comparison.csv (with published scores), accounting.csv, trainings.csv (what each training left as it
     began), curves.csv; tasks.csv where tasks share a base; version.json; and timing.csv, the only one that depends on
     the machine's mood.
@@ -48,9 +48,9 @@ def write_result_set(
     accounts = list(_accounts(profile, runs, partial, earlier))
     simulated = [name for name in profile.datasets() if is_simulated(data, name)]
     summary = summarise(profile, rows, accounts, simulated)
-    conditions = by_condition(profile, rows, simulated)
+    degradations = by_degradation(profile, rows, simulated)
     claimed = claims(profile, summary)
-    compared = compare(profile, summary, conditions)
+    compared = compare(profile, summary, degradations)
     shared = tasks(profile, summary)
     ended = [(e, outcome) for e in experiments if (outcome := read_outcome(runs / e.folder)) is not None]
     timing, counted = _split_timing(pd.DataFrame(accounts))
@@ -63,14 +63,14 @@ def write_result_set(
     write_table(folder / "timing.csv", pd.concat([timing, told["timing"]], ignore_index=True))
     write_table(folder / "trainings.csv", told["trainings"])
     write_table(folder / "curves.csv", told["curves"])
-    write_table(folder / "conditions.csv", conditions)
+    write_table(folder / "degradations.csv", degradations)
     write_table(folder / "claims.csv", claimed)
     write_table(folder / "comparison.csv", compared)
     if len(shared):
         write_table(folder / "tasks.csv", shared)
     write_table(folder / "summary.csv", summary)
     write_text(folder / "summary.json", json.dumps(_metrics(summary), indent=1) + "\n")
-    write_text(folder / "details.md", render_details(profile, summary, conditions))
+    write_text(folder / "details.md", render_details(profile, summary, degradations))
     write_text(folder / "summary.md", render(profile, summary, claimed, compared))
     write_version(folder, profile.profile)
     return summary

@@ -1,4 +1,4 @@
-"""The long format of scores: one row per image, condition, metric and protocol, with where it comes from."""
+"""The long format of scores: one row per image, degradation, metric and protocol, with where it comes from."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,8 +10,8 @@ from lorun.errors import LorunError
 from lorun.files import write_text
 
 COLUMNS = (
-    # what was measured; the condition is null where the operator has none
-    *("task", "dataset", "setting", "method", "seed", "image", "condition", "protocol", "metric"),
+    # what was measured; the degradation is null where the operator has none
+    *("task", "dataset", "setting", "method", "seed", "image", "degradation", "protocol", "metric"),
     # the measurement: dB for psnr; null unless the status is completed
     *("value", "status", "message"),
     # how it was trained

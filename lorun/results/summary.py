@@ -30,7 +30,7 @@ def summarise(
     """One row per (task, dataset, setting, method, protocol), in the order of the profile.
 
     The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images and the
-    operator's conditions, null where the protocol does not have it; `*_sd` is the standard deviation over seeds (null
+    operator's degradations, null where the protocol does not have it; `*_sd` is the standard deviation over seeds (null
     for one seed). `operator` is what may share a ranking; `simulated` says that the dataset is one of those. `seeds`
     counts the completed ones; `status` is the worst among them.
     """
@@ -77,7 +77,7 @@ def shown(dataset: str, simulated: bool) -> str:
 
 
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """What the paper claims of LoRun against Block-K (`separate`), beside what was measured here; and LoRun on the base
+    """What the paper claims of LoRun against Block-K (`block_k`), beside what was measured here; and LoRun on the base
     of another setting or task against LoRun, where both were measured.
 
     One row per claim, dataset and setting, for the leading metric of the first protocol: `published`, `ours`, `delta`
@@ -87,36 +87,36 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
         protocol = get_protocol(profile.tasks[str(task)].evaluation.protocols[0])
         of = of[of.protocol == protocol.name].set_index("method")
-        if not {"lorun", "separate"} <= set(of.index):
+        if not {"lorun", "block_k"} <= set(of.index):
             continue
         metric = METRICS[protocol.metrics[0]]
         on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
-        lorun, separate = of.loc["lorun"], of.loc["separate"]
+        lorun, block_k = of.loc["lorun"], of.loc["block_k"]
         said = lorun_claims(str(task))
         measured: list[tuple[str, str, float | None, Any]] = [
             (
                 "parameters, LoRun / Block-K",
                 "ratio",
                 said["params_M"] / said["block9_params_M"] if "block9_params_M" in said else None,
-                _ratio(lorun.parameters_network, separate.parameters_network),
+                _ratio(lorun.parameters_network, block_k.parameters_network),
             ),
             (
                 "peak bytes of a training step, LoRun / Block-K",
                 "ratio",
                 0.30,
-                _ratio(lorun.step_total, separate.step_total),
+                _ratio(lorun.step_total, block_k.step_total),
             ),
             (
                 "peak bytes of inference, LoRun / Block-K",
                 "ratio",
                 None,
-                _ratio(lorun.inference_total, separate.inference_total),
+                _ratio(lorun.inference_total, block_k.inference_total),
             ),
             (
                 f"{metric.title}, LoRun - Block-K ({on_par})",
                 metric.unit,
                 0.0 if metric.name == "psnr" else None,
-                _delta(lorun[metric.name], separate[metric.name]),
+                _delta(lorun[metric.name], block_k[metric.name]),
             ),
         ]
         if TRANSFER in of.index:
@@ -181,11 +181,11 @@ def _published_parameters(name: str, task: TaskConfig, method: str, account: Map
     said = lorun_claims(name)
     if method in NAMED:
         if account.get("stages") == said["stages"]:
-            millions = {"lorun": said.get("params_M"), "separate": said.get("block9_params_M")}.get(method)
+            millions = {"lorun": said.get("params_M"), "block_k": said.get("block9_params_M")}.get(method)
     else:
-        import baselines
+        from lorun import plugins
 
-        return baselines.card(task.reference_of(method)).published_network_parameters
+        return plugins.card(task.reference_of(method)).published_network_parameters
     return None if millions is None else round(millions * 1e6)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from lorun.config import FROZEN, TRANSFER, Profile
 from lorun.evaluation.protocols import get_protocol
 
-WAYS = (FROZEN, TRANSFER, "separate")
+WAYS = (FROZEN, TRANSFER, "block_k")
 """The methods that are compared: the base as it is, with adapters, and everything trained for the task."""
 
 PARTS = ("base", "adapters", "step_sizes", "added", "full")
@@ -34,7 +34,7 @@ def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
         adapted = lines.loc[TRANSFER]
         numbers = {part: adapted[f"parameters_{part}"] for part in ("base", "adapters", "step_sizes")}
         numbers["added"] = numbers["adapters"] + numbers["step_sizes"]
-        numbers["full"] = lines.loc["separate"].parameters_network
+        numbers["full"] = lines.loc["block_k"].parameters_network
         records.append(
             {
                 "task": task,

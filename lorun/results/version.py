@@ -18,7 +18,7 @@ SCHEMA = 1
 """Of what is hashed: whoever changes `_SCORED` or `_COUNTED` counts up."""
 
 _SCORED = (
-    *("task", "dataset", "setting", "method", "seed", "image", "condition", "protocol", "metric"),
+    *("task", "dataset", "setting", "method", "seed", "image", "degradation", "protocol", "metric"),
     *("value", "status", "steps", "scored_step", "checkpoint_policy"),
 )
 _COUNTED = (

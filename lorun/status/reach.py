@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from lorun.status.source import Facts, Module, digest, facts
 
-NOT_FOLLOWED = ("lorun.provenance", "lorun.training.progress", "baselines.places")
+NOT_FOLLOWED = ("lorun.provenance", "lorun.training.progress", "lorun.plugins.places")
 """Modules that tell of a computation, or where its code is: what they say is in no score."""
 
 _CONFIG = "lorun.config"

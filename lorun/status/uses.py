@@ -6,7 +6,6 @@ from typing import Any
 
 import yaml
 
-from baselines.places import find
 from lorun.config import (
     ADAPTED,
     DEEP_PLUG_AND_PLAY,
@@ -18,6 +17,7 @@ from lorun.config import (
     SpectralTransformerConfig,
     UNetConfig,
 )
+from lorun.plugins.places import find
 from lorun.revisions import Files
 from lorun.status.reach import Place, Use
 from lorun.status.source import Module, digest, modules_of

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lorun.errors import LorunError
-from lorun.methods import System
+from lorun.system import System
 from lorun.training.weights import load_checkpoint, load_state, save_checkpoint
 
 CHECKPOINT = "checkpoint.pt"

@@ -19,8 +19,9 @@ from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, in_unit_range, random_blocks
 from lorun.errors import LorunError
-from lorun.methods import System, build_system, set_recompute, training_physics
 from lorun.provenance import provenance
+from lorun.step import make_average, make_optimizer, training_step
+from lorun.system import System, build_system, set_recompute, training_physics
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.movement import fingerprints, unmoved
@@ -29,7 +30,6 @@ from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
 from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
-from lorun.training.step import make_average, make_optimizer, training_step
 from lorun.training.weights import load_state, load_weights, save_weights
 
 WEIGHTS = "weights.safetensors"

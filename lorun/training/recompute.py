@@ -6,7 +6,7 @@ import torch
 
 from lorun.config import Experiment, Recompute
 from lorun.errors import LorunError
-from lorun.training.step import at_precision
+from lorun.step import at_precision
 
 _SHARE = 0.9  # of a GPU's free memory: the rest is for what is not counted, rounding and the scratch space of kernels
 

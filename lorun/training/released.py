@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import baselines
+from lorun import plugins
 from lorun.config import Experiment
 from lorun.errors import LorunError
-from lorun.methods import System
 from lorun.provenance import provenance
+from lorun.system import System
 from lorun.training.outcome import Outcome
 from lorun.training.weights import load_checkpoint, load_weights
 
@@ -72,7 +72,7 @@ def load_released(system: System, method: str, path: Path) -> None:
 def our_name(method: str, key: str) -> str:
     """What a `System` of the baseline calls what its authors call `key`; `key` itself where the card does not say."""
     key = key.removeprefix(_PREFIX)
-    for pattern, ours in baselines.card(method).released_names.items():
+    for pattern, ours in plugins.card(method).released_names.items():
         match = re.fullmatch(pattern, key)
         if match is not None:
             return match.expand(ours)

@@ -9,8 +9,8 @@ import yaml
 from lorun.accounting.account import account
 from lorun.accounting.parameters import Parameters, count_parameters
 from lorun.config import PRETRAIN, load_profile
-from lorun.methods import build_system
 from lorun.results.summary import COUNTS
+from lorun.system import build_system
 
 K = 3
 GAMMA = 30  # percent: ranks 1 of 1, ceil(1.2) = 2 of 4, ceil(2.4) = 3 of 8 channels
@@ -100,7 +100,7 @@ def by_hand(method: str, base: int, noise_map: int, adapter: int) -> Parameters:
     return {
         "block1": Parameters(OPERATOR, base, 0, 1, 0, base + 1),
         PRETRAIN: Parameters(OPERATOR, base, 0, 1, 0, base + 1),
-        "separate": Parameters(OPERATOR, K * base, 0, K, 0, K * base + K),
+        "block_k": Parameters(OPERATOR, K * base, 0, K, 0, K * base + K),
         "shared": Parameters(OPERATOR, base, 0, K, 0, base + K),
         "shared_sigma": Parameters(OPERATOR, base + noise_map, 0, K, K, base + noise_map + K + K),
         "lorun": Parameters(OPERATOR, base, K * adapter, K, 0, K * adapter + K),
@@ -110,7 +110,7 @@ def by_hand(method: str, base: int, noise_map: int, adapter: int) -> Parameters:
     }[method]
 
 
-METHODS = ("block1", PRETRAIN, "separate", "shared", "shared_sigma", "lorun", "lorun_random", "frozen", "linear_mmse")
+METHODS = ("block1", PRETRAIN, "block_k", "shared", "shared_sigma", "lorun", "lorun_random", "frozen", "linear_mmse")
 
 
 def resolve(path, method, **changes):

@@ -8,7 +8,7 @@ from lorun.accounting import reconstruction_flops
 from lorun.accounting.prediction import inference_build
 from lorun.config import SpectralTransformerConfig, UNetConfig
 from lorun.denoisers.spectral import SpectralBlock
-from lorun.methods import build_system
+from lorun.system import build_system
 
 
 class Identity(nn.Module):

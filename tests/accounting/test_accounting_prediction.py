@@ -22,7 +22,7 @@ from lorun.accounting.prediction import (
 from lorun.accounting.report import render
 from lorun.config import STRATEGIES, TRANSFER, SpectralTransformerConfig, UNetConfig
 from lorun.errors import LorunError
-from lorun.methods import build_system
+from lorun.system import build_system
 
 CPU = torch.device("cpu")
 FLOAT = 4  # bytes
@@ -51,7 +51,7 @@ def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, optimiz
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", ["separate", "shared_sigma", "lorun"])
+@pytest.mark.parametrize("method", ["block_k", "shared_sigma", "lorun"])
 def test_predicted_bytes_of_a_transformer_are_those_of_real_tensors(tiny_profile, method, precision):
     spectral = SpectralTransformerConfig(width=4, levels=2)
     experiment = tiny(tiny_profile, method, precision=precision).model_copy(update={"denoiser": spectral})
@@ -62,7 +62,7 @@ def test_a_step_of_many_weights_and_few_pixels(tiny_profile):
     """Gradients, states and averages, hardly any activations: there is nothing to recompute."""
     wide = UNetConfig(width=32, levels=3, blocks=1)
     for training in ({}, {"weight_decay": 0.01}, {"ema": 0.9, "optimizer": "adamw"}):
-        experiment = tiny(tiny_profile, "separate", **training).model_copy(update={"denoiser": wide})
+        experiment = tiny(tiny_profile, "block_k", **training).model_copy(update={"denoiser": wide})
         predicted = predict_steps(experiment, 1, 8)
         assert predicted == predict_steps(experiment, 1, 8, fake=False)
         numbers = count_parameters(build_system(experiment))
@@ -130,7 +130,7 @@ def test_constant_growth_needs_few_counts():
     assert len(counted) <= 4
 
 
-@pytest.mark.parametrize("method", ["separate", "lorun"])
+@pytest.mark.parametrize("method", ["block_k", "lorun"])
 def test_one_more_patch_does_not_fit(tiny_profile, method):
     experiment = tiny(tiny_profile, method)
     budget = 1_000_000
@@ -140,7 +140,7 @@ def test_one_more_patch_does_not_fit(tiny_profile, method):
 
 
 def test_least_recomputation_first(tiny_profile):
-    predicted = predict_steps(tiny(tiny_profile, "separate"), 2, 16)
+    predicted = predict_steps(tiny(tiny_profile, "block_k"), 2, 16)
     assert first_that_fits(predicted, predicted["none"].total) == "none"
     assert first_that_fits(predicted, predicted["none"].total - 1) == "stage"
     assert first_that_fits(predicted, predicted["stage"].total - 1) is None
@@ -150,7 +150,7 @@ def test_least_recomputation_first(tiny_profile):
 
 
 def test_other_sizes_are_accounted(tiny_profile):
-    experiment = tiny(tiny_profile, "separate")
+    experiment = tiny(tiny_profile, "block_k")
     other = resized(experiment, batch=3, patch=24, image=32, stages=5, training={"precision": "bfloat16"})
     record = account(other, CPU, latency=False)
     assert (record["step_batch"], record["step_patch"], record["image"], record["stages"]) == (3, 24, 32, 5)
@@ -162,7 +162,7 @@ def test_other_sizes_are_accounted(tiny_profile):
 
 @pytest.mark.parametrize("method", ["block1", "linear_mmse", "pretrain"])
 def test_stages_are_for_methods_of_stages(tiny_profile, method):
-    with pytest.raises(LorunError, match=f"'{method}' has no stages to choose; separate, shared, "):
+    with pytest.raises(LorunError, match=f"'{method}' has no stages to choose; block_k, shared, "):
         resized(tiny(tiny_profile, method), stages=2)
 
 
@@ -178,7 +178,7 @@ def test_stages_are_for_methods_of_stages(tiny_profile, method):
     ],
 )
 def test_the_account_has_the_step_as_trained_and_either_way(tiny_profile, training, of):
-    record = account(tiny(tiny_profile, "separate", **training), CPU, latency=False)
+    record = account(tiny(tiny_profile, "block_k", **training), CPU, latency=False)
     assert record["step_recompute"] == {"kept": "none", "recomputed": "stage"}[of]
     names = ("total", "phase", "parameters", "gradients", "optimiser", "activations", "other")
     assert [record[f"step_{name}"] for name in names] == [record[f"{of}_{name}"] for name in names]
@@ -200,7 +200,7 @@ def test_what_changes_no_step_does_not(tiny_profile):
 
 
 def test_the_report_has_every_kind_in_megabytes(tiny_profile):
-    record = account(tiny(tiny_profile, "separate"), CPU, latency=False)
+    record = account(tiny(tiny_profile, "block_k"), CPU, latency=False)
     lines = render(record, {"none": 12, "stage": 34}).splitlines()
     assert lines[0].split("  ")[0] == "MB at the peak"
     cells = {line.split()[0]: line.split()[1:] for line in lines[1:-1]}
@@ -218,7 +218,7 @@ def test_the_report_of_what_is_not_trained(tiny_profile):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("recompute", ["none", "stage"])
-@pytest.mark.parametrize("method", ["separate", "shared", "lorun"])
+@pytest.mark.parametrize("method", ["block_k", "shared", "lorun"])
 def test_a_gpu_allocates_what_is_predicted(tiny_profile, method, recompute, precision):
     experiment = tiny(tiny_profile, method, precision=precision)
     experiment = resized(experiment.model_copy(update={"denoiser": UNetConfig(width=32, levels=3, blocks=1)}), stages=5)

@@ -202,7 +202,7 @@ def step_bytes(sharing, **settings):
 
 @pytest.mark.parametrize(("kind", "saved"), [(UNet, 0.05), (SpectralTransformer, 0.02)])
 def test_keeps_no_more_activations_than_the_full_network(kind, saved):
-    full, composed = step_bytes("separate", kind=kind), step_bytes("lorun", kind=kind)
+    full, composed = step_bytes("block_k", kind=kind), step_bytes("lorun", kind=kind)
     ordinary = step_bytes("lorun", kind=kind, composed=False)
     assert composed.activations <= full.activations < (1 - saved) * ordinary.activations
     assert composed.total < (1 - saved) * min(full.total, ordinary.total)

@@ -6,14 +6,14 @@ import torch
 from scipy.interpolate import CubicHermiteSpline
 from skimage.restoration import uft, wiener
 
-import baselines
-from baselines.blurred import error_variance
 from baselines.tikhonov.baseline import FLAT
 from baselines.tikhonov.baseline import Baseline as Tikhonov
-from baselines.usrnet_family import Constants, ResUNet
+from lorun import plugins
 from lorun.errors import LorunError
-from lorun.methods import System
 from lorun.physics import BlurDownsample
+from lorun.plugins.blurred import error_variance
+from lorun.plugins.usrnet_family import Constants, ResUNet
+from lorun.system import System
 from lorun.training.released import load_released
 
 UNTRAINED = ("bicubic", "tikhonov", "total_variation", "plug_and_play")
@@ -31,7 +31,7 @@ def operator(kernel=None, size=None, dtype=torch.float64, **said):
 
 def build(name, physics, channels=1):
     torch.manual_seed(0)
-    return baselines.build(name, physics, channels).to(physics.kernel.dtype)
+    return plugins.build(name, physics, channels).to(physics.kernel.dtype)
 
 
 def scene(height, width):
@@ -119,7 +119,7 @@ def test_tikhonov_in_single_precision_keeps_the_mean(size):
 
 def test_the_error_of_a_measurement_is_its_noise_and_what_whole_grey_levels_hide():
     assert error_variance(operator(noise=2.55)) == pytest.approx(1e-4)
-    assert error_variance(operator(noise=2.55, degradation="usrnet_uint8")) == pytest.approx(1e-4 + 1 / 12 / 255**2)
+    assert error_variance(operator(noise=2.55, quantisation="usrnet_uint8")) == pytest.approx(1e-4 + 1 / 12 / 255**2)
     assert error_variance(operator()) > 0
 
 
@@ -228,7 +228,7 @@ def test_weights_under_the_authors_names_are_read(name, tmp_path):
             theirs[f"p.m_{rest}"] = value
     assert {"h.mlp.4.bias", "p.m_head.weight", "p.m_down1.0.res.2.weight", "p.m_up3.0.weight"} <= set(theirs)
     torch.save(theirs, tmp_path / "usrnet.pth")
-    other = System(baselines.build(name, physics, 3), physics)
+    other = System(plugins.build(name, physics, 3), physics)
     load_released(other, name, tmp_path / "usrnet.pth")
     for key, value in ours.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key

@@ -5,15 +5,15 @@ import shutil
 import pytest
 import yaml
 
-import baselines
-from baselines import places
+from lorun import plugins
 from lorun.errors import LorunError
+from lorun.plugins import places
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A copy of one baseline, in a folder of baselines of its own."""
-    shutil.copytree(baselines.FOLDER / "ista_net", tmp_path / "ista_net")
+    shutil.copytree(plugins.FOLDER / "ista_net", tmp_path / "ista_net")
     monkeypatch.setattr(places, "FOLDER", tmp_path)
     return tmp_path / "ista_net"
 
@@ -29,7 +29,7 @@ def rewrite(folder, change):
 def test_a_card_that_lacks_something_is_refused_by_name(folder, key):
     rewrite(folder, lambda said: said.pop(key))
     with pytest.raises(LorunError, match=rf"ista_net/card.yaml: `{key}` is missing"):
-        baselines.card("ista_net")
+        plugins.card("ista_net")
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_a_card_that_lacks_something_is_refused_by_name(folder, key):
 def test_a_card_that_says_something_wrong_is_refused_by_name(folder, change, message):
     rewrite(folder, change)
     with pytest.raises(LorunError, match=message):
-        baselines.card("ista_net")
+        plugins.card("ista_net")
 
 
 def test_a_missing_card_and_one_that_is_not_yaml(folder):
     (folder / "card.yaml").write_text("title: [")
     with pytest.raises(LorunError, match=r"card.yaml: cannot be read as YAML"):
-        baselines.card("ista_net")
+        plugins.card("ista_net")
     (folder / "card.yaml").unlink()
     with pytest.raises(LorunError, match=r"card.yaml is missing: a baseline needs a card with title, citation"):
-        baselines.card("ista_net")
+        plugins.card("ista_net")

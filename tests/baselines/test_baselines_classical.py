@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import baselines
-from baselines.classical import squared_norm
 from baselines.plug_and_play.baseline import SlidingCosineDenoiser
+from lorun import plugins
 from lorun.data import photos
 from lorun.data.images import load_folder
 from lorun.data.patches import random_blocks
 from lorun.physics import BlockCS, gaussian_matrix
+from lorun.plugins.classical import squared_norm
 
 NAMES = ("total_variation", "plug_and_play")
 
@@ -56,14 +56,14 @@ def error(estimate: torch.Tensor, truth: torch.Tensor) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_better_than_the_first_estimate_and_consistent_with_the_measurements(name, image, physics):
     y = physics(image)
-    estimate = baselines.build(name, physics, 1)(y, physics)
-    assert error(estimate, image) < 0.9 * error(physics.initial_estimate(y), image)
+    estimate = plugins.build(name, physics, 1)(y, physics)
+    assert error(estimate, image) < 0.9 * error(physics.initial_reconstruction(y), image)
     assert error(physics.A(estimate), y) < 1e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_neither_another_image_before_nor_the_random_state_matters(name, image, physics):
-    network = baselines.build(name, physics, 1)
+    network = plugins.build(name, physics, 1)
     y = physics(image)
     torch.manual_seed(1)
     first = network(y, physics)
@@ -77,15 +77,15 @@ def test_neither_another_image_before_nor_the_random_state_matters(name, image, 
 def test_the_scale_of_phi_does_not_matter(name, image, fitted, factor):
     physics = fitted(factor)
     y = physics(image)
-    estimate = baselines.build(name, physics, 1)(y, physics)
-    assert error(estimate, image) < 0.9 * error(physics.initial_estimate(y), image)
+    estimate = plugins.build(name, physics, 1)(y, physics)
+    assert error(estimate, image) < 0.9 * error(physics.initial_reconstruction(y), image)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_colour_is_reconstructed_too(name, image, physics):
     colour = torch.cat([image, image.flip(2), image.flip(3)], dim=1)
     y = physics(colour)
-    assert error(baselines.build(name, physics, 3)(y, physics), colour) < error(physics.initial_estimate(y), colour)
+    assert error(plugins.build(name, physics, 3)(y, physics), colour) < error(physics.initial_reconstruction(y), colour)
 
 
 def test_the_norm_is_that_of_a_dense_matrix():

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from deepinv.physics import Inpainting
 
-import baselines
-from baselines import contract
-from baselines.contract import CHECKS, KINDS, Case, Subject, targets
+from lorun import plugins
 from lorun.errors import LorunError, UnknownName
+from lorun.plugins import contract
+from lorun.plugins.contract import CHECKS, KINDS, Case, Subject, targets
 
-SUBJECTS = {name: Subject(name) for name in baselines.names()}
+SUBJECTS = {name: Subject(name) for name in plugins.names()}
 OWED = [(name, check, of) for name, subject in SUBJECTS.items() for check in CHECKS for of in targets(check, subject)]
 
 
@@ -33,7 +33,15 @@ def test_there_are_baselines_for_every_kind_of_operator():
     taken = {(name, case.kind) for name, subject in SUBJECTS.items() for case in subject.taken}
     assert {("linear_mmse", "block_cs"), ("ista_net_plus", "block_cs")} <= taken
     assert {(name, "cassi") for name in ("gap_tv", "gap_net", "dauhst", "rdluf", "total_variation")} <= taken
-    blurred = ("bicubic", "tikhonov", "total_variation", "plug_and_play", "usrnet", "usrnet_tiny", "first_estimate")
+    blurred = (
+        "bicubic",
+        "tikhonov",
+        "total_variation",
+        "plug_and_play",
+        "usrnet",
+        "usrnet_tiny",
+        "initial_reconstruction",
+    )
     assert {(name, "blur_downsample") for name in blurred} <= taken
     assert {kind for _, kind in taken} == set(KINDS)
 
@@ -60,12 +68,12 @@ def test_a_physics_that_a_baseline_declines_gives_the_reason():
     with pytest.raises(
         LorunError, match="baseline linear_mmse cannot be used here: Inpainting has no initial estimate"
     ):
-        baselines.build("linear_mmse", Inpainting(img_size=(1, 8, 8), mask=0.5), 1)
+        plugins.build("linear_mmse", Inpainting(img_size=(1, 8, 8), mask=0.5), 1)
 
 
 def test_unknown_baseline_suggests_the_near_one():
     with pytest.raises(UnknownName, match="Did you mean 'ista_net_plus'"):
-        baselines.load("ista_net_pluss")
+        plugins.load("ista_net_pluss")
 
 
 # A network that keeps the contract, and ways not to.
@@ -73,7 +81,7 @@ def test_unknown_baseline_suggests_the_near_one():
 NETWORK = """\
 import torch
 from torch import nn
-from lorun.unfolding import initial_estimate
+from lorun.unfolding import initial_reconstruction
 from lorun.physics import BlockCS
 
 class Baseline(nn.Module):
@@ -82,11 +90,11 @@ class Baseline(nn.Module):
         self.net = nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, channels, 3, padding=1))
 
     @classmethod
-    def declines(cls, physics, channels):
+    def unsupported(cls, physics, channels):
         return None if isinstance(physics, BlockCS) else f"{type(physics).__name__} has no blocks"
 
     def forward(self, y, physics):
-        x = initial_estimate(y, physics)
+        x = initial_reconstruction(y, physics)
         return x + self.net(x).to(x.dtype)
 """
 RETURNED = "return x + self.net(x).to(x.dtype)"
@@ -104,7 +112,7 @@ def written(tmp_path: Path) -> Callable[..., str]:
         folder = tmp_path / "planted"
         folder.mkdir(exist_ok=True)
         (folder / "baseline.py").write_text(NETWORK.replace(old, new) if old else NETWORK)
-        card = (baselines.FOLDER / "ista_net_plus/card.yaml").read_text()
+        card = (plugins.FOLDER / "ista_net_plus/card.yaml").read_text()
         (folder / "card.yaml").write_text(card.split("released_names")[0].replace("0.34", "null"))
         return str(folder)
 
@@ -164,12 +172,12 @@ def test_a_network_that_is_made_wrong_is_found(written, line):
 @pytest.mark.parametrize(
     ("old", "new", "check", "why"),
     [
-        (TAKEN, "'not today'", "declines", "it declines every kind"),
-        (REASON, "''", "declines", "no reason in one line"),
-        (TAKEN, "None", "card", "tasks cs, `declines` lets through cassi, cs, sr"),
+        (TAKEN, "'not today'", "unsupported", "it unsupported every kind"),
+        (REASON, "''", "unsupported", "no reason in one line"),
+        (TAKEN, "None", "card", "tasks cs, `unsupported` lets through cassi, cs, sr"),
         ("class Baseline(", "class Net(", "loads", "there is no `Baseline`. Implement class Baseline"),
         ("class Baseline(nn.Module)", "class Baseline", "loads", "no subclass of torch.nn.Module"),
-        ("def declines", "def refuses", "loads", "has no class method `declines`"),
+        ("def unsupported", "def refuses", "loads", "has no class method `unsupported`"),
         ("def forward", "def reconstruct", "loads", "has no `forward`"),
         ("import torch\n", "import torch, nothing_of_the_kind\n", "loads", "cannot be imported: ModuleNotFoundError"),
         ("import torch\n", "import torch)\n", "loads", "cannot be imported: SyntaxError"),
@@ -194,7 +202,7 @@ def test_the_report_names_checks_reasons_and_what_to_implement(written):
     text = contract.render(found)
     assert [finding.check.name for finding in found.broken] == ["batches"]
     assert "1 FAILED" in text
-    assert "declines cassi-4: CASSI has no blocks" in text
+    assert "unsupported cassi-4: CASSI has no blocks" in text
     assert "implement: no mean over the batch; constants as buffers" in text
 
 

@@ -5,11 +5,11 @@ import torch
 from deepinv.models import ArtifactRemoval
 from torch import nn
 
-from baselines.ista_family import needs_blocks
-from baselines.outside import Padded, from_module, from_reconstructor, in_full_precision
 from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig
 from lorun.physics import build_physics
-from lorun.unfolding import initial_estimate
+from lorun.plugins.ista_family import needs_blocks
+from lorun.plugins.outside import Padded, from_module, from_reconstructor, in_full_precision
+from lorun.unfolding import initial_reconstruction
 
 CONFIGS = [
     BlockCSConfig(ratio=25, block=8, initial="adjoint"),
@@ -37,7 +37,7 @@ class Half(nn.Module):
 
 def test_a_module_works_on_the_first_estimate(measured):
     y, physics = measured
-    x = initial_estimate(y, physics)
+    x = initial_reconstruction(y, physics)
     assert torch.equal(from_module(lambda channels: Half())(physics, 4)(y, physics), x / 2)
     assert torch.equal(from_module(lambda channels: Half(), residual=True)(physics, 4)(y, physics), x + x / 2)
 
@@ -77,12 +77,12 @@ def test_an_operator_never_computes_in_half_precision(measured):
 
 def test_reasons_to_decline():
     physics = build_physics(CONFIGS[0])
-    blocks = from_module(lambda channels: Half(), declines=lambda physics, channels: needs_blocks(physics))
-    assert blocks.declines(physics, 1) is None
-    assert blocks.declines(build_physics(CONFIGS[2]), 1) == "it reconstructs blocks, and BlurDownsample has none"
+    blocks = from_module(lambda channels: Half(), unsupported=lambda physics, channels: needs_blocks(physics))
+    assert blocks.unsupported(physics, 1) is None
+    assert blocks.unsupported(build_physics(CONFIGS[2]), 1) == "it reconstructs blocks, and BlurDownsample has none"
     for baseline in (from_module(lambda channels: Half()), from_reconstructor(lambda physics, channels: Half())):
-        assert baseline.declines(physics, 1) is None
-        assert baseline.declines(nn.Identity(), 1) == "Identity is not linear"
+        assert baseline.unsupported(physics, 1) is None
+        assert baseline.unsupported(nn.Identity(), 1) == "Identity is not linear"
 
 
 def test_a_course_that_depends_on_values_is_said():

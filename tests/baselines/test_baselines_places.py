@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import baselines
-from baselines.places import FOLDER, find, own_names
-from baselines.scaffold import write_baseline
+from lorun import plugins
 from lorun.config import BlockCSConfig, load_profile
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import build_system
 from lorun.physics import build_physics
+from lorun.plugins.places import FOLDER, find, own_names
+from lorun.plugins.scaffold import write_baseline
 from lorun.provenance import provenance
+from lorun.system import build_system
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def build(reference: str) -> torch.nn.Module:
-    return baselines.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
+    return plugins.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
 
 
 def test_a_folder_anywhere_is_a_baseline(folder, monkeypatch):
     place = find(str(folder))
     assert (place.name, place.folder, place.package, place.outside) == ("my_net", folder, None, True)
-    assert baselines.card(str(folder)).title == "my_net"
+    assert plugins.card(str(folder)).title == "my_net"
     assert sum(p.numel() for p in build(str(folder)).parameters()) == 3 * (16 * 9 + 16 + 16 * 9 + 1 + 1)
     monkeypatch.chdir(folder)
     assert find(".").name == find("../my_net").name == "my_net"

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-import baselines
 from baselines.dauhst.baseline import Baseline as DAUHST
 from baselines.dauhst.baseline import HalfShuffleAttention, data_step, resized, whole, windows
 from baselines.rdluf.baseline import Baseline as RDLUF
-from baselines.snapshot import grown, on_detector, on_scene, projected
+from lorun import plugins
 from lorun.physics import CASSI, random_mask
+from lorun.plugins.snapshot import on_detector, on_scene, pad_to_multiple, projected
 
 TRAINED = ("gap_net", "dauhst", "rdluf")
 NAMES = ("gap_tv", *TRAINED)
@@ -32,7 +32,7 @@ def operator(**said):
 
 def build(name, physics):
     torch.manual_seed(0)
-    return baselines.build(name, physics, BANDS).double()
+    return plugins.build(name, physics, BANDS).double()
 
 
 def smooth_scene(side):
@@ -62,7 +62,7 @@ def test_bands_fall_on_the_detector_as_the_operator_shifts_them(step):
 
 def test_growing_repeats_the_last_row_and_column():
     x = cube(1, 2, 5, 8)
-    larger = grown(x, 8)
+    larger = pad_to_multiple(x, 8)
     assert larger.shape == (1, 2, 8, 8)
     assert torch.equal(larger[:, :, :5], x)
     assert torch.equal(larger[:, :, 5:], x[:, :, 4:5].expand(-1, -1, 3, -1))
@@ -97,13 +97,13 @@ def test_gap_tv_gains_on_the_first_estimate_and_explains_the_measurement():
     physics = operator().at(40, 40)
     x = smooth_scene(40)
     y = physics(x)
-    estimate = baselines.build("gap_tv", physics, BANDS)(y, physics)
-    assert error(estimate, x) < 0.1 * error(physics.initial_estimate(y), x)
+    estimate = plugins.build("gap_tv", physics, BANDS)(y, physics)
+    assert error(estimate, x) < 0.1 * error(physics.initial_reconstruction(y), x)
     assert error(physics.A(estimate), y) < 1e-3
 
 
 def test_gap_tv_smooths_band_by_band():
-    network = baselines.build("gap_tv", operator(), BANDS)
+    network = plugins.build("gap_tv", operator(), BANDS)
     v = cube(2, BANDS, 16, 16)
     alone = torch.cat([network.total_variation(v[:, b : b + 1]) for b in range(BANDS)], dim=1)
     torch.testing.assert_close(network.total_variation(v), alone)

@@ -9,7 +9,7 @@ from lorun.accounting.prediction import inference_build, predict_steps, resized
 from lorun.bench.scaling import count, sizes, stage_range, write_figure
 from lorun.config import STRATEGIES, Profile
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import build_system
+from lorun.system import build_system
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_a_row_counts_what_the_account_counts(experiment, table, method):
 def test_ratios_are_to_block_k_with_as_many_stages_and_the_same_recomputation(table):
     by = table.set_index(["method", "stages", "recompute"])
     for name in ("parameters_network", "step_total", "inference_total"):
-        ratio = by.loc[("lorun", 2, "stage"), name] / by.loc[("separate", 2, "stage"), name]
+        ratio = by.loc[("lorun", 2, "stage"), name] / by.loc[("block_k", 2, "stage"), name]
         assert by.loc[("lorun", 2, "stage"), f"{name}_to_separate"] == pytest.approx(ratio, abs=1e-4)
-        assert (table[table.method == "separate"][f"{name}_to_separate"] == 1).all()
+        assert (table[table.method == "block_k"][f"{name}_to_separate"] == 1).all()
 
 
 def test_the_sizes_are_those_of_the_profile(profile, experiment, table):

@@ -37,8 +37,8 @@ def output(name, experiment):
     [
         ("lorun_by_peft", "lorun"),
         ("lorun_recomputed", "lorun"),
-        ("separate_recomputed", "separate"),
-        ("deepinv_unfolded", "separate"),
+        ("block_k_recomputed", "block_k"),
+        ("deepinv_unfolded", "block_k"),
     ],
 )
 def test_variants_are_the_same_function_with_the_same_gradients(variant, same_as, experiment):
@@ -72,7 +72,7 @@ def test_an_unknown_variant_and_a_profile_without_lorun_are_refused(experiment, 
         build_variant("lorun_by_pft", experiment)
     profile = load_profile(tiny_profile_file)
     task, of = next(iter(profile.tasks.items()))
-    only = of.model_copy(update={"strategies": ["separate"]})
+    only = of.model_copy(update={"strategies": ["block_k"]})
     with pytest.raises(LorunError, match="no setting with `lorun`"):
         benchmarked(profile.model_copy(update={"tasks": {task: only}}))
 
@@ -80,21 +80,21 @@ def test_an_unknown_variant_and_a_profile_without_lorun_are_refused(experiment, 
 def measured(experiment, what, **seconds):
     variants = steps.COMPARED[what]
     times = {name: [seconds.get(name, 1.0)] * 3 for name in variants}
-    peaks = {name: count(experiment, "separate", "reconstruction") for name in variants}
+    peaks = {name: count(experiment, "block_k", "reconstruction") for name in variants}
     return Measured("tiny", what, experiment, times, peaks, dict.fromkeys(variants, 8), dict.fromkeys(variants, 2))
 
 
 def test_verdicts_follow_from_ratios_and_limits(experiment):
-    found = [measured(experiment, "training step", separate=2.0), measured(experiment, "reconstruction")]
+    found = [measured(experiment, "training step", block_k=2.0), measured(experiment, "reconstruction")]
     table = judge(found, on_gpu=False)
     assert len(table) == len(TARGETS) + 1
     verdict = dict(zip(table.target, table.verdict, strict=True))
     found = dict(zip(table.target, table.measured, strict=True))
-    assert found["training step, time: lorun / separate"] == 0.5
-    assert verdict["training step, time: lorun / separate"] == "pass"
+    assert found["training step, time: lorun / block_k"] == 0.5
+    assert verdict["training step, time: lorun / block_k"] == "pass"
     assert verdict["training step, time: lorun / lorun_by_peft"] == "miss"
-    assert verdict["reconstruction, parameters held: lorun / separate"] == "pass"
-    assert verdict["training step, peak bytes: lorun_recomputed / separate"] == "miss"
+    assert verdict["reconstruction, parameters held: lorun / block_k"] == "pass"
+    assert verdict["training step, peak bytes: lorun_recomputed / block_k"] == "miss"
     assert table.verdict[0] == "not measured: no GPU"
     for peft, expected in [(2.5, "pass"), (1.5, "miss")]:
         table = judge([measured(experiment, "training step", lorun_by_peft=peft)], on_gpu=True)

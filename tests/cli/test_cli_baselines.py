@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from said import Said
 
-from baselines import places
+from lorun.plugins import places
 from lorun.results.rows import read_rows
 
 
@@ -40,12 +40,12 @@ def test_a_breach_is_told_and_the_status_says_so(lorun: Callable[..., Said]) -> 
 
 
 def test_all_are_checked_without_a_name(lorun: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "own_names", lambda: ["first_estimate", "linear_mmse"])
+    monkeypatch.setattr(places, "own_names", lambda: ["initial_reconstruction", "linear_mmse"])
     monkeypatch.setattr(places, "installed_names", list)
     said = lorun("contract")
     assert said.status == 0
-    assert re.findall(r"^(\w+): \d+ passed", said.out, re.M) == ["first_estimate", "linear_mmse"]
-    assert "declines cassi-4: the initial estimate of CASSI is not fitted on images" in said.out
+    assert re.findall(r"^(\w+): \d+ passed", said.out, re.M) == ["initial_reconstruction", "linear_mmse"]
+    assert "unsupported cassi-4: the initial estimate of CASSI is not fitted on images" in said.out
 
 
 @pytest.mark.parametrize(

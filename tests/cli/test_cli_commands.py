@@ -256,7 +256,7 @@ def test_a_diverged_run_is_a_status_of_its_own_and_rows_without_values(
 
 def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
     sizes = ["--batch", 3, "--patch", 24, "--image", 16, "--stages", 4, "--precision", "bfloat16"]
-    said = lorun("account", *of("separate", data=False), *sizes, "--recompute", "stage", "--out", "a.json")
+    said = lorun("account", *of("block_k", data=False), *sizes, "--recompute", "stage", "--out", "a.json")
     assert (said.status, said.err) == (0, "")
     record = json.loads(Path("a.json").read_text())
     assert [record[name] for name in ("step_batch", "step_patch", "image", "stages")] == [3, 24, 16, 4]
@@ -268,11 +268,11 @@ def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], of: Call
 
 
 def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
-    said = lorun("account", *of("separate", data=False), "--budget", 1, "--recompute", "auto", "--no-latency")
+    said = lorun("account", *of("block_k", data=False), "--budget", 1, "--recompute", "auto", "--no-latency")
     assert (said.status, said.err) == (0, "")
     *_, none, stage = map(str, said.out.splitlines()[-1].split())
     for batch, recompute, fits in ((none, "none", True), (stage, "stage", True), (int(stage) + 1, "stage", False)):
-        lorun("account", *of("separate", data=False), "--batch", batch, "--recompute", recompute, "--out", "b.json")
+        lorun("account", *of("block_k", data=False), "--batch", batch, "--recompute", recompute, "--out", "b.json")
         assert (json.loads(Path("b.json").read_text())["step_total"] <= 1e6) == fits
     assert int(stage) > int(none) > 0
 

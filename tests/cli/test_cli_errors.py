@@ -72,7 +72,7 @@ def task(said: dict[str, Any]) -> dict[str, Any]:
         (lambda said: task(said)["training"].update(batchh=3), ["`tasks.cs.training.batchh`", "Did you mean `batch`?"]),
         (lambda said: said.update(seed=[0]), ["unknown key `seed`", "Did you mean `seeds`?"]),
         (lambda said: task(said)["physics"].update(blok=3), ["blok`", "Did you mean `block`?"]),
-        (lambda said: task(said)["strategies"].append("lorum"), ["='lorum'", "'separate'", "Did you mean 'lorun'?"]),
+        (lambda said: task(said)["strategies"].append("lorum"), ["='lorum'", "'block_k'", "Did you mean 'lorun'?"]),
         (lambda said: task(said)["settings"]["r25"].update(ratio=0), ["ratio` (=0)", "greater than 0"]),
         (lambda said: task(said)["settings"]["r25"].update(ratio=101), ["ratio` (=101)", "less than or equal to 100"]),
         (lambda said: task(said)["settings"].update(r25=None), ["`tasks.cs.settings.r25` (=None)"]),
@@ -119,7 +119,7 @@ def test_a_missing_profile_names_the_nearest(
     [
         ({"task": "sc"}, "unknown task 'sc'. Choices: cs"),
         ({"setting": "r52"}, "unknown setting 'r52'. Did you mean 'r25'? Choices: r25"),
-        ({"method": "shred"}, "unknown method 'shred'. Did you mean 'shared'? Choices: block1, separate, shared, "),
+        ({"method": "shred"}, "unknown method 'shred'. Did you mean 'shared'? Choices: block1, block_k, shared, "),
         ({"device": "gpu"}, "unknown device 'gpu'. Did you mean 'cpu'? Choices: auto, cpu, cuda"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_name_that_is_not_known(
     [
         (["--recompute", "stages"], "unknown recompute 'stages'. Did you mean 'stage'? Choices: none, stage, auto"),
         (["--precision", "half"], "unknown precision 'half'. Choices: auto, float32, bfloat16"),
-        (["--stages", 3], "'linear_mmse' has no stages to choose; separate, shared, "),
+        (["--stages", 3], "'linear_mmse' has no stages to choose; block_k, shared, "),
     ],
 )
 def test_an_account_that_cannot_be(

@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-import baselines
-from lorun import cli
+from lorun import cli, plugins
 from lorun.evaluation.protocols import get_protocol, score
-from lorun.methods import System
 from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
 from lorun.results.rows import read_rows
+from lorun.system import System
 
 M, BLOCK = 12, 8
 
@@ -54,7 +53,7 @@ def fixed(tmp_path):
     torch.manual_seed(0)
     phi, qinit = gaussian_matrix(M, BLOCK**2, 3), torch.randn(BLOCK**2, M, dtype=torch.float64) / 10
     physics = BlockCS(phi, padding="always", initial="given", initialiser=qinit)
-    system = System(baselines.build("ista_net", physics, 1), physics)
+    system = System(plugins.build("ista_net", physics, 1), physics)
     torch.save({k: v for k, v in system.state_dict().items() if k.startswith("network")}, tmp_path / "weights.pth")
     savemat(tmp_path / "phi.mat", {"phi": phi.numpy()})
     np.save(tmp_path / "qinit.npy", qinit.numpy())
@@ -90,7 +89,7 @@ def test_weights_matrix_and_folder_of_ones_own(run, folder, tmp_path):
 def test_weights_that_hold_their_matrix(run, folder, tmp_path):
     torch.manual_seed(0)
     physics = BinaryBlockCS(gaussian_matrix(M, BLOCK**2, 3), learned=True, padding="always", initial="adjoint")
-    system = System(baselines.build("opine_net_plus", physics, 1), physics)
+    system = System(plugins.build("opine_net_plus", physics, 1), physics)
     torch.save(system.state_dict(), tmp_path / "opine.pkl")
     status, _, err = run("evaluate", "--method", "opine_net_plus", "--weights", "opine.pkl", "--images", "mine")
     assert (status, err) == (0, "")

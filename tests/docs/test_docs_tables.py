@@ -16,7 +16,7 @@ from lorun.results.result_set import write_result_set
 from lorun.training.outcome import Status
 
 PAGE = PROJECT / "docs" / "tables.md"
-TABLES = ("rows", "summary", "conditions", "comparison", "claims", "accounting", "trainings", "curves", "timing")
+TABLES = ("rows", "summary", "degradations", "comparison", "claims", "accounting", "trainings", "curves", "timing")
 
 
 def first_cells(heading: str, titled: str) -> Iterator[str]:

@@ -77,7 +77,7 @@ def test_a_cube_is_scored_by_every_protocol_of_its_profile(spectral_profile, spe
 
 def test_a_capture_is_reconstructed_from_what_was_measured(spectral_profile, spectral_data, run):
     """The linear estimate of least norm explains what was measured, but for clipping."""
-    experiment, runs = run(spectral_profile(**ON_CAPTURES), "first_estimate")
+    experiment, runs = run(spectral_profile(**ON_CAPTURES), "initial_reconstruction")
     rows = pd.DataFrame(evaluate(experiment, runs=runs, data=spectral_data, device=CPU))
     assert rows.image.tolist() == ["blobs", "checks"]
     assert set(rows.dataset) == {"captures"}
@@ -133,7 +133,7 @@ def test_a_capture_that_does_not_fit_the_operator_is_refused(
 
 
 def test_a_measurement_of_another_shape_than_the_operator_gives_is_refused(spectral_profile, run):
-    experiment, runs = run(spectral_profile(), "first_estimate")
+    experiment, runs = run(spectral_profile(), "initial_reconstruction")
     two_detectors = {"checks": np.ones((2, 20, 76), np.float32)}
     message = (
         r"measurement checks has shape \(2, 20, 76\), but the operator gives \(1, 20, 76\) of 28 channels of 20 x 22"
@@ -192,7 +192,7 @@ def test_a_point_outside_is_named(spectral_profile, spectral_data, run, point):
 
 def drawn(profile, run, data, folder):
     """A result set and its figures: the summary and the figures by name."""
-    for method in ("block1", "first_estimate"):
+    for method in ("block1", "initial_reconstruction"):
         experiment, runs = run(profile, method)
         write_table(runs / experiment.folder / ROWS, to_frame(evaluate(experiment, runs=runs, data=data, device=CPU)))
     summary = write_result_set(profile, runs, folder, partial=True, data=data)  # without accounts

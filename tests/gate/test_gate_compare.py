@@ -19,7 +19,7 @@ few = settings(max_examples=10, deadline=None, suppress_health_check=[HealthChec
 KEY = st.tuples(
     st.sampled_from(["cs", "sr"]),
     st.sampled_from(["r10", "r25"]),
-    st.sampled_from(["lorun", "separate", "linear_mmse"]),
+    st.sampled_from(["lorun", "block_k", "linear_mmse"]),
     st.integers(0, 2),
     st.sampled_from(["camera", "NA"]),
     st.sampled_from([("psnr", 20.0), ("ssim", 0.7), ("sam", 9.0)]),
@@ -39,7 +39,7 @@ def result_sets(draw: st.DrawFn) -> ResultSet:
                 **dict(zip(("task", "setting", "method", "seed"), run, strict=True)),
                 "dataset": "photos",
                 "image": image,
-                "condition": None,
+                "degradation": None,
                 "protocol": "p",
                 "metric": metric,
                 "status": status,

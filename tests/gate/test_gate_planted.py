@@ -60,8 +60,8 @@ def test_a_row_dropped(quick: ResultSet, failures: Failures, random: np.random.G
     assert found.check == "rows"
     assert found.subject == f"{row.task}/{row.setting}/{row.method}"
     said = [row.dataset, f"seed {row.seed}", row.image, row.protocol, row.metric]
-    if isinstance(row.condition, str):
-        said.insert(3, f"condition {row.condition}")
+    if isinstance(row.degradation, str):
+        said.insert(3, f"degradation {row.degradation}")
     assert f"rows missing: {', '.join(said)}" in found.message
 
 

@@ -120,7 +120,7 @@ def test_initial_estimate_is_the_least_squares_map_of_the_training_blocks(matrix
     expected = blocks.mT @ y @ torch.linalg.inv(y.mT @ y)  # Q_init = X Y^T (Y Y^T)^-1 with samples in columns
     image = images(1, 1, 8, 8)
     measured = operator.A(image)
-    estimate = operator.initial_estimate(measured)
+    estimate = operator.initial_reconstruction(measured)
     torch.testing.assert_close(estimate.reshape(-1), expected @ measured.reshape(-1), rtol=1e-4, atol=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_lmmse_beats_the_adjoint_and_needs_blocks():
         operator = physics(initial=initial)
         operator.fit(lambda side, count: [smooth])
         x = smooth[:1].reshape(1, 1, 8, 8)
-        errors[initial] = (operator.initial_estimate(operator.A(x)) - x).square().mean().item()
+        errors[initial] = (operator.initial_reconstruction(operator.A(x)) - x).square().mean().item()
     assert errors["lmmse"] < 0.01 * errors["adjoint"]
     assert errors["pseudo_inverse"] == pytest.approx(errors["adjoint"])  # the same, for orthonormal rows
     with pytest.raises(LorunError, match="no training blocks"):
@@ -142,7 +142,7 @@ def test_learned_phi_gets_gradients_through_operator_and_initial_estimate():
     operator = physics(initial="lmmse", matrix="learned")
     operator.fit(lambda side, count: [images(100, 64)])
     assert [name for name, _ in operator.named_parameters()] == ["phi"]
-    operator.initial_estimate(operator.A(images(1, 1, 16, 16))).square().sum().backward()
+    operator.initial_reconstruction(operator.A(images(1, 1, 16, 16))).square().sum().backward()
     assert operator.phi.grad.abs().sum() > 0
     assert not list(physics().parameters())
 
@@ -152,7 +152,7 @@ def test_pseudo_inverse_of_a_matrix_that_is_not_orthonormal():
     operator = BlockCS(matrix, initial="pseudo_inverse", dtype=F64)
     y = operator.A(images(1, 1, 16, 16))
     torch.testing.assert_close(operator.A(operator.A_dagger(y)), y)
-    torch.testing.assert_close(operator.A_dagger(y), operator.initial_estimate(y))
+    torch.testing.assert_close(operator.A_dagger(y), operator.initial_reconstruction(y))
     blocks = torch.linalg.pinv(matrix) @ y[0, :, 0, 0]
     torch.testing.assert_close(operator.A_dagger(y)[0, 0, :8, :8].reshape(-1), blocks)
 
@@ -204,7 +204,7 @@ def test_a_given_initial_estimate_is_that_of_its_file(tmp_path):
     files = {"matrix_file": tmp_path / "phi.npy", "initial_file": tmp_path / "qinit.mat"}
     operator = physics(matrix="file", initial="given", **files)
     y = images(1, 16, 1, 1)
-    assert torch.equal(operator.initial_estimate(y).reshape(64), (qinit @ y.reshape(16, 1)).reshape(64))
+    assert torch.equal(operator.initial_reconstruction(y).reshape(64), (qinit @ y.reshape(16, 1)).reshape(64))
     with pytest.raises(LorunError, match=r"`Qinit` has shape \(64, 16\), the setting asks for \(64, 6\)"):
         physics(ratio=10, initial="given", initial_file=tmp_path / "qinit.mat")
 

@@ -112,8 +112,8 @@ def test_tikhonov_is_the_regularised_inverse(size):
     a = dense(physics, size)
     y = image(1, 1, -(-size[0] // 3), -(-size[1] // 3))
     exact = a.T @ torch.linalg.solve(a @ a.T + 1e-2 * torch.eye(len(a)), y.flatten())
-    torch.testing.assert_close(physics.initial_estimate(y).flatten(), exact, rtol=0, atol=1e-3)
-    torch.testing.assert_close(physics.back_project(y), physics.initial_estimate(y))
+    torch.testing.assert_close(physics.initial_reconstruction(y).flatten(), exact, rtol=0, atol=1e-3)
+    torch.testing.assert_close(physics.back_project(y), physics.initial_reconstruction(y))
 
 
 def test_the_field_s_sizes():
@@ -160,17 +160,17 @@ def test_the_bicubic_kernel_reduces_as_an_antialiased_bicubic_resize_does(scale)
 
 def test_conditions_choose_the_kernel():
     kernels = [image(3, 3, seed=1), image(3, 3, seed=2)]
-    physics = BlurDownsample(kernels, conditions=["one", "two"], dtype=torch.float64)
+    physics = BlurDownsample(kernels, degradations=["one", "two"], dtype=torch.float64)
     assert torch.equal(physics.kernel, kernels[0])
     assert torch.equal(physics.under("two").kernel, kernels[1])
     assert torch.equal(physics.kernel, kernels[0])
     with pytest.raises(UnknownName, match="unknown kernel 'three'"):
         physics.under("three")
-    assert BlurDownsample(kernels).conditions == ("1", "2")
-    assert BlurDownsample(kernels[:1]).conditions == ()
-    assert BlurDownsample(kernels[:1], conditions=["7"]).conditions == ("7",)
+    assert BlurDownsample(kernels).degradations == ("1", "2")
+    assert BlurDownsample(kernels[:1]).degradations == ()
+    assert BlurDownsample(kernels[:1], degradations=["7"]).degradations == ("7",)
     with pytest.raises(LorunError, match="2 kernels with 1 names: one"):
-        BlurDownsample(kernels, conditions=["one"])
+        BlurDownsample(kernels, degradations=["one"])
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_the_8_bit_degradation_is_that_of_scipy_on_bytes():
     kernel = gaussian_kernel(25, (1.6, 1.6), 0.0)
     expected = convolve(bytes_, kernel.numpy(), mode="wrap")[::2, ::2]
     x = torch.from_numpy(bytes_).double()[None, None] / 255
-    ours = operator(kernel, scale=2, degradation="usrnet_uint8")(x) * 255
+    ours = operator(kernel, scale=2, quantisation="usrnet_uint8")(x) * 255
     np.testing.assert_array_equal(ours[0, 0].round().numpy(), expected)
     exact = operator(kernel, scale=2).A(x) * 255
     assert float((exact - ours).mean()) == pytest.approx(0.5, abs=0.1)
@@ -239,7 +239,7 @@ def test_scored_kernels_may_be_drawn_by_number_and_are_no_kernels_of_training():
     config = BlurDownsampleConfig(scale=2, kernels="drawn", scored=[3, 1])
     physics = build_physics(config)
     again = build_physics(config.model_copy(update={"scored": [1]}))
-    assert physics.conditions == ("3", "1")
+    assert physics.degradations == ("3", "1")
     assert torch.equal(physics.under("1").kernel, again.kernel)
     assert not torch.equal(physics.under("3").kernel, again.kernel)
     assert config.heading.startswith("scale 2, kernels 3, 1 drawn at random")

@@ -92,7 +92,7 @@ def test_where_no_light_falls_nothing_is_divided_by_zero():
 def test_the_normalised_estimate_and_step_project_on_the_measurement():
     physics = operator().at(12, 15)
     y = physics.A(scene(2, 6, 12, 15))
-    torch.testing.assert_close(physics.A(physics.initial_estimate(y)), y)
+    torch.testing.assert_close(physics.A(physics.initial_reconstruction(y)), y)
     x = scene(2, 6, 12, 15, seed=4)
     torch.testing.assert_close(physics.A(x - physics.back_project(physics.A(x) - y)), y)
     plain = operator(gradient="plain").at(12, 15)
@@ -104,8 +104,8 @@ def test_initial_estimates(scaling):
     x = scene(1, 6, 12, 15)
     adjoint = operator(initial="adjoint", scaling=scaling)
     y = adjoint.A(x)
-    torch.testing.assert_close(adjoint.initial_estimate(y), adjoint.A_adjoint(y))
-    back = operator(initial="shift_back", scaling=scaling).initial_estimate(y)
+    torch.testing.assert_close(adjoint.initial_reconstruction(y), adjoint.A_adjoint(y))
+    back = operator(initial="shift_back", scaling=scaling).initial_reconstruction(y)
     for b in range(6):
         # On the scale of y / 28 * 2, whichever scale y has.
         expected = operator().A(x)[0, 0, :, 2 * b : 2 * b + 15] * 2 / 6

@@ -49,7 +49,7 @@ def test_is_linear_and_called_like_a_function(physics, x):
 
 
 def test_initial_estimate_has_the_shape_of_the_image(physics, x):
-    assert physics.initial_estimate(physics(x)).shape == x.shape
+    assert physics.initial_reconstruction(physics(x)).shape == x.shape
 
 
 def test_back_projection_is_linear_and_has_the_shape_of_the_image(physics, x):
@@ -110,8 +110,8 @@ def test_what_is_scored_of_an_image_lies_inside_and_is_scored_whole(config, phys
 
 
 def test_conditions_are_those_of_the_configuration(config, physics):
-    assert physics.conditions == config.conditions
-    with pytest.raises(UnknownName, match="unknown (condition|kernel) 'none'"):
+    assert physics.degradations == config.degradations
+    with pytest.raises(UnknownName, match="unknown (degradation|kernel) 'none'"):
         physics.under("none")
 
 

@@ -7,8 +7,8 @@ from tiny import PROFILE
 
 from lorun.config import DenoisingConfig, Profile
 from lorun.errors import LorunError
-from lorun.methods import build_system, set_recompute, training_physics
 from lorun.physics import build_physics
+from lorun.system import build_system, set_recompute, training_physics
 
 
 def grey_levels(y):
@@ -87,7 +87,7 @@ def known():
 
 def test_adapters_and_recomputed_stages_are_told_the_same():
     said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
-    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "separate"]}
+    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
     for method in said["strategies"]:
         system = build_system(profile.experiment("denoise", "gray", method, 0))
@@ -119,7 +119,7 @@ def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_den
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
     physics = training_physics(system, 16)
     y = physics(torch.rand(2, 1, 16, 16))
-    assert torch.equal(physics.initial_estimate(y), y)
+    assert torch.equal(physics.initial_reconstruction(y), y)
     assert torch.equal(system.network(y, physics), system.network.denoisers[0](y))
 
 

@@ -28,11 +28,11 @@ from lorun.training.outcome import CurvePoint, Outcome, write_outcome
 # Scores in another order than the methods', parameters that as texts would sort otherwise.
 METHODS = {
     "block1": (25.5, 9_000),
-    "separate": (29.25, 128_132),
+    "block_k": (29.25, 128_132),
     "lorun": (27.125, 50_380),
     "linear_mmse": (24.75, 0),
 }
-OFFSET = 7  # grey levels by which the reconstruction of separate is off
+OFFSET = 7  # grey levels by which the reconstruction of block_k is off
 MISSING = "linear_mmse"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PATIENCE = 120_000  # milliseconds: a machine that does much else takes long to read five megabytes of script
@@ -96,10 +96,10 @@ def _account(experiment: Experiment) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def project(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Three trained methods and one that is not, whose image is missing: `lorun` reconstructs exactly, `separate` is
+    """Three trained methods and one that is not, whose image is missing: `lorun` reconstructs exactly, `block_k` is
     off by the same everywhere. Not to be changed."""
     root = tmp_path_factory.mktemp("report")
-    task = {**PROFILE["tasks"]["cs"], "strategies": ["block1", "separate", "lorun"]}
+    task = {**PROFILE["tasks"]["cs"], "strategies": ["block1", "block_k", "lorun"]}
     config = root / "tiny.yaml"
     config.write_text(yaml.safe_dump({**PROFILE, "tasks": {"cs": task}}))
     profile, runs, folder = load_profile(config), root / "runs", root / "results" / "tiny"
@@ -122,7 +122,7 @@ def project(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
         )
         write_outcome(run, outcome)
         if experiment.method != MISSING:
-            pixels = {"lorun": truth, "separate": np.where(truth < 128, truth + OFFSET, truth - OFFSET)}
+            pixels = {"lorun": truth, "block_k": np.where(truth < 128, truth + OFFSET, truth - OFFSET)}
             estimate = pixels.get(experiment.method, 255 - truth).astype(np.uint8)
             path = image_path(run, "tiny", "checks")
             path.parent.mkdir(parents=True)

@@ -68,13 +68,13 @@ def colours(page, selector):
     )
 
 
-def wait_until(page, condition):
-    """Wait for a condition in the page; Playwright's own way needs `eval`, which the page's policy forbids."""
+def wait_until(page, degradation):
+    """Wait for a degradation in the page; Playwright's own way needs `eval`, which the page's policy forbids."""
     for _ in range(600):
-        if page.evaluate(condition):
+        if page.evaluate(degradation):
             return
         page.wait_for_timeout(100)
-    pytest.fail(f"never: {condition}")
+    pytest.fail(f"never: {degradation}")
 
 
 def luminance(colour):
@@ -168,7 +168,7 @@ def test_the_keyboard_sorts(visit):
     page.keyboard.press("Enter")
     expect_column(page, SHOWN, "PSNR", ["25.25", "26.00", "27.62", "29.75"])
     page.keyboard.press("Enter")
-    expect_column(page, SHOWN, "method", ["separate", "lorun", "block1", "linear_mmse"])
+    expect_column(page, SHOWN, "method", ["block_k", "lorun", "block1", "linear_mmse"])
 
 
 def test_what_is_missing_sorts_beside_numbers(visit):
@@ -228,7 +228,7 @@ def test_a_missing_image_is_a_message(visit):
     panel = page.locator("#panels figure[data-method=linear_mmse]")
     assert "not kept" in panel.locator(".absent").inner_text()
     assert panel.locator("canvas").count() == 0
-    assert set(images(page)) == {"truth", "block1", "separate", "lorun"}
+    assert set(images(page)) == {"truth", "block1", "block_k", "lorun"}
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
 
 
@@ -238,7 +238,7 @@ def test_a_damaged_image_is_a_message(visit, project, tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     page = visit(project.write(tmp_path / "report.html", runs=runs))
     assert str(path) in page.locator("#panels figure[data-method=block1] .absent").inner_text()
-    assert set(images(page)) == {"truth", "separate", "lorun"}
+    assert set(images(page)) == {"truth", "block_k", "lorun"}
 
 
 def test_without_runs_the_page_says_so_and_shows_the_strip(visit, project, tmp_path):
@@ -318,13 +318,13 @@ def test_error_maps_are_the_distance_to_the_truth(visit):
     page.get_by_label("both", exact=True).check()
     page.locator("#gain").fill("10")
     errors = images(page, "error")
-    assert set(errors) == {"block1", "separate", "lorun"}
+    assert set(errors) == {"block1", "block_k", "lorun"}
     assert all(pixel == [0, 0, 4] for pixel in errors["lorun"])  # the lowest of the ramp
-    off_by_seven = errors["separate"][0]
-    assert all(pixel == off_by_seven for pixel in errors["separate"])
+    off_by_seven = errors["block_k"][0]
+    assert all(pixel == off_by_seven for pixel in errors["block_k"])
     assert off_by_seven == [97, 20, 107]  # level 70, between the stops at 63.75 and 127.5
     page.locator("#gain").fill("20")
-    assert images(page, "error")["separate"][0] == [200, 72, 69]  # level 140
+    assert images(page, "error")["block_k"][0] == [200, 72, 69]  # level 140
     assert page.locator("#scale-top").inner_text() == "13 or more"
 
 
@@ -364,10 +364,10 @@ def test_every_control_has_a_name(visit):
 def test_curves_and_points_are_drawn(visit):
     page = visit()
     names = "(id) => document.getElementById(id).data.map((trace) => trace.name)"
-    assert set(page.evaluate(names, "curves-plot")) == {"block1", "separate", "lorun"}
+    assert set(page.evaluate(names, "curves-plot")) == {"block1", "block_k", "lorun"}
     first = "document.getElementById('costs-plot').data.filter((trace) => trace.xaxis === 'x' && trace.name)"
     parameters = page.evaluate(f"{first}.map((trace) => [trace.name, trace.x[0]])")
-    assert dict(parameters) == {"block1": 9000, "separate": 128132, "lorun": 50380}
+    assert dict(parameters) == {"block1": 9000, "block_k": 128132, "lorun": 50380}
     assert page.get_by_text("there is no bench/scaling.csv").is_visible()
 
 

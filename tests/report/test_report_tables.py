@@ -79,9 +79,9 @@ def test_a_damaged_table_is_named(project, folder):
 def test_cells_have_the_texts_of_the_summary_and_sort_by_number(project):
     stored = read_stored(project.folder)
     lines = Lines(project.profile, project.config, stored)
-    (section,) = sections(project.profile, stored.summary, stored.conditions, lines)
+    (section,) = sections(project.profile, stored.summary, stored.degradations, lines)
     named = {row[0].text: dict(zip(section.scores.columns, row, strict=True)) for row in section.scores.rows[:4]}
-    assert (named["separate"]["network"].text, named["separate"]["network"].order) == ("128 132", 128132)
+    assert (named["block_k"]["network"].text, named["block_k"]["network"].order) == ("128 132", 128132)
     assert (named["linear_mmse"]["step (MB)"].text, named["linear_mmse"]["step (MB)"].order) == ("–", "")
     assert named["lorun"]["status"].order is None
     score = named["lorun"]["PSNR (dB)"]
@@ -108,7 +108,7 @@ def test_what_did_not_run_is_a_status_in_the_overview(project, folder):
     (folder / "summary.csv").write_text(re.sub(r"(lorun,diverged,.*?,last),[0-9.]+,,[0-9.]+,", r"\1,,,,", text))
     stored = read_stored(folder)
     lines = Lines(project.profile, project.config, stored)
-    found = sections(project.profile, stored.summary, stored.conditions, lines)
+    found = sections(project.profile, stored.summary, stored.degradations, lines)
     cell = next(row[1] for row in overview(found, stored.summary, lines).rows if row[0].text == "lorun")
     assert (cell.text, cell.order, cell.kind) == ("diverged", "", "diverged")
 
@@ -118,7 +118,7 @@ def test_provenance_says_when_the_profile_has_changed_since(project, folder):
     stored = read_stored(folder)
     records = Lines(project.profile, project.config, stored).records
     notes = {record["title"].split(":")[0]: record["runs"][0]["note"] for record in records}
-    assert notes["separate"] is None
+    assert notes["block_k"] is None
     assert "has changed since" in notes["lorun"]
     assert "0000000000" in notes["lorun"]
 
@@ -153,7 +153,7 @@ def test_more_than_a_page_holds_is_named(project, monkeypatch):
     monkeypatch.setattr(crops, "LIMIT", 100)
     stored = read_stored(project.folder)
     lines = Lines(project.profile, project.config, stored)
-    found = sections(project.profile, stored.summary, stored.conditions, lines)
+    found = sections(project.profile, stored.summary, stored.degradations, lines)
     made = Crops(project.profile, stored.rows, project.folder, runs=project.runs, data=project.data).of(found)
     assert made == [{"images": [], "left_out": ["checks"]}]
 
@@ -175,7 +175,7 @@ def test_bytes_against_stages_are_those_of_the_committed_table():
     found = scaling(PROJECT / "results" / "bench" / "scaling.csv")
     methods = {(series["method"], series["recompute"]) for series in found["series"]}
     assert ("lorun", "none") in methods
-    assert ("separate", "stage") in methods
+    assert ("block_k", "stage") in methods
     assert not {"lorun_transfer", "lorun_random"} & {method for method, _ in methods}
     assert all(series["stages"] == list(range(1, 21)) for series in found["series"])
     assert "cs, r10" in found["note"]

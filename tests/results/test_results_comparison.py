@@ -10,7 +10,7 @@ import yaml
 from lorun.config import BlockCSConfig, load_profile
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.results.comparison import TOLERANCE, compare
-from lorun.results.conditions import by_condition
+from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
 from lorun.results.rows import to_frame
@@ -40,7 +40,7 @@ def set11(tiny_profile_file):
 
 
 def compared_rows(profile, rows, simulated=()):
-    return compare(profile, summarise(profile, rows, [], simulated), by_condition(profile, rows, simulated))
+    return compare(profile, summarise(profile, rows, [], simulated), by_degradation(profile, rows, simulated))
 
 
 def compared(profile, psnr, ssim, status="completed", protocol="cs_float_y"):

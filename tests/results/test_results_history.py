@@ -21,7 +21,7 @@ LORUN = {**ALL, "task": "cs", "method": "lorun"}
 
 LINES = [
     ("cs", "photos", "r25", "cs_float_y", "lorun", 26.0, 0.5, 100),
-    ("cs", "photos", "r25", "cs_float_y", "separate", 27.0, None, 400),
+    ("cs", "photos", "r25", "cs_float_y", "block_k", 27.0, None, 400),
     ("cs", "photos", "r25", "cs_round_y", "lorun", 25.9, 0.5, 100),
     ("cassi", "cubes", "sim", "cassi_dpu", "lorun", 30.0, None, 50),
 ]
@@ -89,7 +89,7 @@ def test_every_line_of_the_leading_protocol_is_a_series_unless_one_is_named(repo
     found = history([repository.folder], "psnr", ALL).table
     assert list(found[["task", "protocol", "method"]].itertuples(index=False, name=None)) == [
         ("cs", "cs_float_y", "lorun"),
-        ("cs", "cs_float_y", "separate"),
+        ("cs", "cs_float_y", "block_k"),
         ("cassi", "cassi_dpu", "lorun"),
     ]
     assert history([repository.folder], "psnr", {**ALL, "protocol": "cs_round_y"}).table["value"].tolist() == [25.9]
@@ -137,7 +137,7 @@ def test_a_table_that_was_removed_and_came_back(repository):
     [
         ("pnsr", {}, "unknown metric 'pnsr'. Did you mean 'psnr'? Choices: parameters_network, psnr, psnr_sd"),
         ("psnr", {"task": "sr"}, "unknown task 'sr'. Choices: cassi, cs"),
-        ("psnr", {"method": "lorum"}, "unknown method 'lorum'. Did you mean 'lorun'? Choices: lorun, separate"),
+        ("psnr", {"method": "lorum"}, "unknown method 'lorum'. Did you mean 'lorun'? Choices: lorun, block_k"),
     ],
 )
 def test_what_no_revision_has_is_named(repository, metric, chosen, message):

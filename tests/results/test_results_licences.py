@@ -5,7 +5,7 @@ import shutil
 import pytest
 from tiny import PROJECT
 
-import baselines
+from lorun import plugins
 from lorun.data.checksums import read_manifest
 from lorun.data.registry import read_registry
 from lorun.errors import LorunError
@@ -26,7 +26,7 @@ def test_every_dataset_weights_file_and_baseline_has_a_line():
         expected += (
             [f"`{name}/{file}`" for file in read_manifest(DATA, name)] if entry.role == "weights" else [f"`{name}`"]
         )
-    expected += [f"`{name}`" for name in baselines.names()]
+    expected += [f"`{name}`" for name in plugins.names()]
     assert sorted(names) == sorted(expected)
     assert all(cell.strip(" |") for line in lines for cell in line)
 

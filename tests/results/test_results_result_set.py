@@ -30,7 +30,7 @@ TABLES = {
     "summary.md",
     "details.md",
     "claims.csv",
-    "conditions.csv",
+    "degradations.csv",
     "comparison.csv",
     "accounting.csv",
     "trainings.csv",
@@ -109,7 +109,7 @@ def test_a_training_that_does_not_say_what_moved_is_not_taken_for_one_where_all_
     write_result_set(tiny_profile, own_runs, tmp_path / "out")
     trainings = pd.read_csv(tmp_path / "out/trainings.csv").set_index("method")
     assert pd.isna(trainings.unmoved["lorun"])
-    assert trainings.unmoved["separate"] == 0
+    assert trainings.unmoved["block_k"] == 0
 
 
 def test_the_summary_is_that_of_the_rows(tiny_profile, runs, tmp_path):
@@ -127,9 +127,9 @@ def test_every_completed_row_says_where_it_comes_from(tiny_profile, runs, tmp_pa
     write_result_set(tiny_profile, runs, tmp_path)
     rows = read_rows(tmp_path / "rows.csv")
     nowhere_in_git = {"trained_commit", "trained_dirty", "commit", "dirty"}
-    said = set(rows.columns) - nowhere_in_git - {"message", "condition"}
+    said = set(rows.columns) - nowhere_in_git - {"message", "degradation"}
     assert rows[sorted(said)].notna().all(axis=None)
-    assert rows.condition.isna().all()
+    assert rows.degradation.isna().all()
     for name in ("commit", "dirty"):
         assert (rows[name].isna() == rows[f"trained_{name}"].isna()).all()
     keys = {e.method: e.key for e in tiny_profile.experiments()}
@@ -217,14 +217,14 @@ def partial(profile, runs, folder):
 def test_in_part_a_missing_run_is_a_row_that_says_why(tiny_profile, own_runs, tmp_path):
     train_fails = undo_evaluation(tiny_profile, own_runs, "shared", train="starts\n\nerror: no base\n")
     (train_fails / "training.json").unlink()
-    undo_evaluation(tiny_profile, own_runs, "separate", train="fine\n", evaluate="Traceback\nerror: no weights\n")
+    undo_evaluation(tiny_profile, own_runs, "block_k", train="fine\n", evaluate="Traceback\nerror: no weights\n")
     shutil.rmtree(folder_of(tiny_profile, own_runs, "lorun"))
     account_path(own_runs, tiny_profile.experiment("cs", "r25", "lorun", 0)).unlink()
     summary, rows = partial(tiny_profile, own_runs, tmp_path / "out")
 
     for method, status, message in [
         ("shared", "failed", "error: no base"),
-        ("separate", "failed", "error: no weights"),
+        ("block_k", "failed", "error: no weights"),
         ("lorun", "not_run", None),
     ]:
         of = rows[rows.method == method]

@@ -17,7 +17,7 @@ ROW = {
     "method": "lorun",
     "seed": 3,
     "image": "parrots",
-    "condition": "7",
+    "degradation": "7",
     "protocol": "cs_float_y",
     "metric": "psnr",
     "value": 31.25,
@@ -77,8 +77,8 @@ def test_truth_values_come_back_as_truth_values(tmp_path, name, values):
 @pytest.mark.parametrize("text", ["001", "1e5", "NA", "null", "nan", "True", "-", "a,b", 'say "x"', "a\nb", " c "])
 def test_a_name_that_looks_like_something_else_stays_text(tmp_path, text):
     """All of one image or one run: nothing else in the column tells that it is text."""
-    (found,) = plain(round_trip([{**ROW, "image": text, "condition": text, "run": text}], tmp_path / "rows.csv"))
-    assert (found["image"], found["condition"], found["run"]) == (text, text, text)
+    (found,) = plain(round_trip([{**ROW, "image": text, "degradation": text, "run": text}], tmp_path / "rows.csv"))
+    assert (found["image"], found["degradation"], found["run"]) == (text, text, text)
 
 
 def test_a_second_trip_changes_no_byte(tmp_path):

@@ -10,7 +10,7 @@ import yaml
 from lorun.config import load_profile
 from lorun.evaluation.metrics import METRICS
 from lorun.results.comparison import compare
-from lorun.results.conditions import by_condition
+from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
 from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
@@ -26,7 +26,7 @@ def make_profile(tiny_profile_file):
     def make(seeds=(0, 1), **parts):
         said = yaml.safe_load(tiny_profile_file.read_text())
         said["seeds"] = list(seeds)
-        said["tasks"]["cs"].update(strategies=["separate", "lorun"], baselines=["linear_mmse"])
+        said["tasks"]["cs"].update(strategies=["block_k", "lorun"], baselines=["linear_mmse"])
         said["tasks"]["cs"].update(parts)
         tiny_profile_file.write_text(yaml.safe_dump(said))
         return load_profile(tiny_profile_file)
@@ -107,7 +107,7 @@ def test_a_protocol_has_its_own_metrics_and_columns(make_profile):
 
 def test_claims_are_in_the_leading_metric(make_profile):
     profile = make_profile([0], evaluation={"protocols": [RESIDUAL]})
-    rows = residuals_of("lorun", 0, [0.03]) + residuals_of("separate", 0, [0.05])
+    rows = residuals_of("lorun", 0, [0.03]) + residuals_of("block_k", 0, [0.05])
     found = claims(profile, summarised(profile, rows)).set_index("claim")
     one = found.loc["residual, LoRun - Block-K (on par or below)"]
     assert (one.ours, one.unit) == (-0.02, "ratio")
@@ -139,8 +139,8 @@ def test_the_status_is_the_worst_of_all_seeds(make_profile):
 
 def test_a_method_without_rows_or_account_still_has_its_line(make_profile):
     summary = summarised(make_profile(), rows_of("lorun", 0, [30], [0.5]))
-    assert summary.method.tolist() == ["separate", "lorun", "linear_mmse"] * 2
-    found = line(summary, "separate")
+    assert summary.method.tolist() == ["block_k", "lorun", "linear_mmse"] * 2
+    found = line(summary, "block_k")
     assert (found["status"], found["seeds"]) == ("not_run", 0)
     assert all(pd.isna(found[name]) for name in ("psnr", "ssim", "steps", "parameters_network", "step_total"))
 
@@ -153,7 +153,7 @@ def test_the_account_is_repeated(make_profile):
 
 @pytest.mark.parametrize(
     ("method", "stages", "published"),
-    [("lorun", 9, 5_230_000), ("separate", 9, 15_960_000), ("lorun", 3, None), ("separate", 3, None)],
+    [("lorun", 9, 5_230_000), ("block_k", 9, 15_960_000), ("lorun", 3, None), ("block_k", 3, None)],
 )
 def test_the_papers_sizes_stand_beside_networks_of_its_nine_stages(make_profile, method, stages, published):
     found = line(summarised(make_profile(), [], [account(method, stages=stages)]), method)
@@ -162,13 +162,13 @@ def test_the_papers_sizes_stand_beside_networks_of_its_nine_stages(make_profile,
 
 ACCOUNTS = (
     account("lorun", stages=3, parameters_network=100, step_total=30, inference_total=10),
-    account("separate", stages=3, parameters_network=400, step_total=40, inference_total=25),
+    account("block_k", stages=3, parameters_network=400, step_total=40, inference_total=25),
 )
 SCORES = [
     *rows_of("lorun", 0, [31.0], [0.9]),
-    *rows_of("separate", 0, [31.5], [0.9]),
+    *rows_of("block_k", 0, [31.5], [0.9]),
     *rows_of("lorun", 0, [1.0], [0.1], protocol=SECOND),
-    *rows_of("separate", 0, [2.0], [0.1], protocol=SECOND),
+    *rows_of("block_k", 0, [2.0], [0.1], protocol=SECOND),
 ]
 
 
@@ -193,7 +193,7 @@ def test_claims_are_ratios_of_ours_beside_the_papers(make_profile):
 
 def test_what_the_base_of_another_setting_costs_stands_beside_the_claims(make_profile):
     settings = {"r10": {"ratio": 10}, "r25": {"ratio": 25}}
-    strategies = ["separate", "lorun", "lorun_transfer"]
+    strategies = ["block_k", "lorun", "lorun_transfer"]
     profile = make_profile([0], strategies=strategies, settings=settings, base_setting="r10")
     rows = [*SCORES, *rows_of("lorun_transfer", 0, [30.75], [0.9])]
     found = claims(profile, summarised(profile, rows, ACCOUNTS))
@@ -205,7 +205,7 @@ def test_what_the_base_of_another_setting_costs_stands_beside_the_claims(make_pr
 
 def test_a_claim_about_a_run_without_result_is_null(make_profile):
     profile = make_profile([0])
-    rows = rows_of("lorun", 0, [31.0], [0.9]) + rows_of("separate", 0, status="diverged")
+    rows = rows_of("lorun", 0, [31.0], [0.9]) + rows_of("block_k", 0, status="diverged")
     found = claims(profile, summarised(profile, rows, ACCOUNTS[:1]))
     assert len(found) == 4
     assert found.ours.isna().all()
@@ -230,11 +230,11 @@ def shared(tasks_profile):
     for setting in ("r25", "gray"):
         accounts += [
             {**account("lorun_transfer", **counted, parameters_network=1304), "setting": setting},
-            {**account("separate", parameters_network=4004), "setting": setting},
+            {**account("block_k", parameters_network=4004), "setting": setting},
         ]
         rows += [{**row, "setting": setting} for row in rows_of("lorun_transfer", 0, [30.0, 31.0], [0.8, 0.9])]
     rows += rows_of("frozen", 0, [29.0], [0.7]) + rows_of("frozen", 1, [30.0], [0.7])
-    rows += rows_of("separate", 0, [32.0], [0.9])
+    rows += rows_of("block_k", 0, [32.0], [0.9])
     return summarised(tasks_profile, rows, accounts)
 
 
@@ -249,23 +249,23 @@ def test_what_a_task_adds_to_the_base_of_another_one(tasks_profile, shared):
     assert [one[f"parameters_{part}"] for part in parts] == [1000, 300, 4, 304, 4004]
     assert [one[f"bytes_{part}"] for part in parts] == [4000, 1200, 16, 1216, 16016]
     assert (one.metric, one.protocol) == ("psnr", FIRST)
-    assert (one.frozen, one.lorun_transfer, one.separate) == (29.5, 30.5, 32.0)
+    assert (one.frozen, one.lorun_transfer, one.block_k) == (29.5, 30.5, 32.0)
     assert one.frozen_sd == pytest.approx(0.707107)
     assert other.lorun_transfer == 30.5
     assert pd.isna(other.frozen)
-    assert pd.isna(other.separate)
+    assert pd.isna(other.block_k)
     assert together(table) == [{"base": "denoise/gray", "settings": 2, "shared": 4000 + 2 * 1216, "full": 2 * 16016}]
 
 
 def test_the_page_says_what_tasks_cost_that_share_a_base(tasks_profile, shared):
-    compared = compare(tasks_profile, shared, by_condition(tasks_profile, to_frame([])))
+    compared = compare(tasks_profile, shared, by_degradation(tasks_profile, to_frame([])))
     page = render(tasks_profile, shared, claims(tasks_profile, shared), compared)
     section = page.split("## One base for several tasks\n")[1].split("\n## ")[0]
     (table,) = tables(section)
     one, other = (dict(zip(table[0], cells, strict=True)) for cells in table[2:])
-    assert (one["frozen"], one["lorun_transfer"], one["separate"]) == ("29.50 ± 0.71", "30.50", "32.00")
+    assert (one["frozen"], one["lorun_transfer"], one["block_k"]) == ("29.50 ± 0.71", "30.50", "32.00")
     assert (one["bytes of the base"], one["added by adapters"], one["full network"]) == ("4 000", "1 216", "16 016")
-    assert (other["frozen"], other["separate"]) == ("–", "–")
+    assert (other["frozen"], other["block_k"]) == ("–", "–")
     assert "what 2 settings add to it take 6 432 bytes (float32), as many networks of their own 32 032" in section
 
 
@@ -298,13 +298,13 @@ def tables(page):
 
 def page_of(profile, rows, accounts=()):
     """Both pages of a result set."""
-    return pages(profile, summarised(profile, rows, accounts), by_condition(profile, to_frame(rows)))
+    return pages(profile, summarised(profile, rows, accounts), by_degradation(profile, to_frame(rows)))
 
 
-def pages(profile, summary, conditions):
-    compared = compare(profile, summary, conditions)
+def pages(profile, summary, degradations):
+    compared = compare(profile, summary, degradations)
     page = render(profile, summary, claims(profile, summary), compared)
-    return page + render_details(profile, summary, conditions)
+    return page + render_details(profile, summary, degradations)
 
 
 @pytest.mark.parametrize("accounts", [ACCOUNTS, ()], ids=["accounted", "not accounted"])
@@ -315,27 +315,27 @@ def test_every_line_of_a_markdown_table_has_the_same_cells(make_profile, account
         assert len({len(cells) for cells in table}) == 1
         assert all(re.fullmatch("-{3,}:?", cell) for cell in table[1])
         assert all(cell for cells in table for cell in cells)  # null is a dash, not a void
-    assert [cells[0] for cells in scores[2:]] == ["separate", "lorun", "linear_mmse"]
+    assert [cells[0] for cells in scores[2:]] == ["block_k", "lorun", "linear_mmse"]
     assert not re.search(r"\b(nan|None|NaN|<NA>|NA)\b", page)
 
 
 def test_the_markdown_shows_the_rounded_figures_and_dashes(make_profile):
     rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, [33, 35], [0.8, 0.8])
-    rows += rows_of("separate", 0, [31.005], [0.5]) + rows_of("separate", 1, status="diverged")
+    rows += rows_of("block_k", 0, [31.005], [0.5]) + rows_of("block_k", 1, status="diverged")
     scores, *_ = tables(
         page_of(make_profile(), rows, [account("lorun", parameters_network=12345, step_total=2_340_000)])
     )
-    separate, lorun, linear = (dict(zip(scores[0], cells, strict=True)) for cells in scores[2:])
+    block_k, lorun, linear = (dict(zip(scores[0], cells, strict=True)) for cells in scores[2:])
     assert (lorun["PSNR (dB)"], lorun["SSIM"], lorun["status"]) == ("32.50 ± 2.12", "0.7000 ± 0.1414", "completed 2/2")
     assert (lorun["network"], lorun["step (MB)"], lorun["inference (MB)"]) == ("12 345", "2.3", "–")
     assert "published" not in lorun  # there is no published value
-    assert (separate["status"], separate["network"]) == ("diverged 1/2", "–")
-    assert "±" not in separate["PSNR (dB)"]
+    assert (block_k["status"], block_k["network"]) == ("diverged 1/2", "–")
+    assert "±" not in block_k["PSNR (dB)"]
     assert (linear["PSNR (dB)"], linear["SSIM"], linear["status"]) == ("–", "–", "not_run 0/0")
 
 
 def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
-    rows = rows_of("separate", 0, status="failed") + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
+    rows = rows_of("block_k", 0, status="failed") + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
     rows[0]["checkpoint_policy"] = rows[1]["checkpoint_policy"] = None
     page = page_of(make_profile([0]), rows, [account("lorun", m=16, step_batch=2, step_patch=16, image=24)])
     assert "m = 16 per block" in page
@@ -359,14 +359,14 @@ def test_simulated_data_are_called_so_in_every_table(make_profile):
     assert not captured.simulated.any()
     for scored in (captured, summary):
         claimed = claims(profile, scored)
-        text = pages(profile, scored, by_condition(profile, to_frame(SCORES)))
+        text = pages(profile, scored, by_degradation(profile, to_frame(SCORES)))
         assert ("## cs, tiny (simulated), r25\n" in text) == scored.simulated.all()
         assert text.count("tiny (simulated)") == (2 + len(claimed) if scored.simulated.all() else 0)
 
 
 def test_who_has_which_checkpoint_policy_is_told_where_they_differ(make_profile):
-    rows = rows_of("separate", 0, [30, 31], [0.5, 0.5]) + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
+    rows = rows_of("block_k", 0, [30, 31], [0.5, 0.5]) + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
     for row in rows:
-        row["checkpoint_policy"] = "released" if row["method"] == "separate" else "last"
+        row["checkpoint_policy"] = "released" if row["method"] == "block_k" else "last"
     page = page_of(make_profile([0]), rows, [])
-    assert "checkpoint policy `released` (separate), `last` (lorun).\n" in page
+    assert "checkpoint policy `released` (block_k), `last` (lorun).\n" in page

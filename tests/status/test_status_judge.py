@@ -14,10 +14,10 @@ from lorun.status.project import Project
 from lorun.status.reach import fingerprint
 from lorun.training.loop import WEIGHTS
 
-CS = ("cs/separate", "cs/lorun", "cs/linear_mmse", "cs/ista_net_plus")
-TRAINED = (*CS, "cassi/separate", "cassi/gap_tv", "sr/bicubic")
+CS = ("cs/block_k", "cs/lorun", "cs/linear_mmse", "cs/ista_net_plus")
+TRAINED = (*CS, "cassi/block_k", "cassi/gap_tv", "sr/bicubic")
 CASSI = tuple(name for name in TRAINED if name.startswith("cassi/"))
-BUILT = ("cs/separate", "cs/lorun", "cassi/separate")
+BUILT = ("cs/block_k", "cs/lorun", "cassi/block_k")
 CODE = {"train: code", "evaluate: code"}
 
 
@@ -56,10 +56,10 @@ def test_nothing_is_stale_where_nothing_was_edited(scratch):
         ("lorun/provenance.py", '"pillow", ', ""),
         ("lorun/status/reach.py", "import copy", "import math"),
         ("lorun/splitting.py", "1 / alpha", "2 / alpha"),
-        ("baselines/contract.py", "block=8", "block=16"),
-        ("baselines/scaffold.py", "import os\n", "import os\n\nprint()\n"),
-        ("baselines/places.py", "_DIGEST_LENGTH = 12", "_DIGEST_LENGTH = 13"),
-        ("baselines/usrnet_family.py", "import torch\n", "import torch\n\nprint()\n"),
+        ("lorun/plugins/contract.py", "block=8", "block=16"),
+        ("lorun/plugins/scaffold.py", "import os\n", "import os\n\nprint()\n"),
+        ("lorun/plugins/places.py", "_DIGEST_LENGTH = 12", "_DIGEST_LENGTH = 13"),
+        ("lorun/plugins/usrnet_family.py", "import torch\n", "import torch\n\nprint()\n"),
         ("baselines/ista_net_plus/card.yaml", "title: ", "title: The "),
         ("data/registry.yaml", "role: test\n", "role: train+test\n"),
         ("requirements.lock", "numpy==2.5.5", "numpy==2.6.0"),
@@ -149,10 +149,10 @@ def test_no_row_uses_everything(profile):
             networks = {name for name in reached if name.startswith("baselines.") and name.endswith(".baseline")}
             own = f"baselines.{experiment.method}.baseline"
             # The classical ones start from that of Tikhonov where an operator blurs.
-            classical = {"baselines.tikhonov.baseline"} if "baselines.classical" in reached else set()
+            classical = {"baselines.tikhonov.baseline"} if "lorun.plugins.classical" in reached else set()
             assert networks == ({own} & modules.keys()) | classical
             assert ("lorun.splitting" in reached) == (experiment.method == "deep_plug_and_play")
-            assert not reached & {"baselines.contract", "baselines.scaffold", "baselines.places"}
+            assert not reached & {"lorun.plugins.contract", "lorun.plugins.scaffold", "lorun.plugins.places"}
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def outside(scratch, tmp_path) -> Path:
     shutil.copy(PROJECT / "baselines/bicubic/card.yaml", folder)
     (folder / "baseline.py").write_text("from .net import Baseline as Baseline\n")
     (folder / "net.py").write_text(
-        "from baselines.outside import from_module\n\nBaseline = from_module(lambda channels: None, multiple=8)\n"
+        "from lorun.plugins.outside import from_module\n\nBaseline = from_module(lambda channels: None, multiple=8)\n"
     )
     scratch.rewrite("config/scratch.yaml", lambda said: said["tasks"]["sr"].update(baselines=[str(folder)]))
     write_tables(scratch.root, "scratch", scratch.commit)
@@ -176,9 +176,9 @@ def outside(scratch, tmp_path) -> Path:
 def test_a_baseline_from_outside_is_judged_by_what_it_uses_of_the_project(scratch, outside):
     assert scratch.reasons() == {}
     scratch.edit("baselines/bicubic/baseline.py", '"bicubic", physics', '"bilinear", physics')
-    scratch.edit("baselines/outside.py", "from_reconstructor(\n", "from_reconstructor(\n    unused: int, ")
+    scratch.edit("lorun/plugins/outside.py", "from_reconstructor(\n", "from_reconstructor(\n    unused: int, ")
     assert scratch.reasons() == {}
-    scratch.edit("baselines/snapshot.py", "-width % multiple", "-height % multiple")
+    scratch.edit("lorun/plugins/snapshot.py", "-width % multiple", "-height % multiple")
     assert scratch.reasons() == everything(["sr/my_net"], CODE)
 
 
@@ -278,7 +278,7 @@ def test_a_setting_of_the_scores_asks_for_scores_alone(scratch):
 
 def test_methods_come_and_go(scratch):
     def change(said):
-        said["tasks"]["cs"].update(strategies=["separate", "shared"], baselines=["linear_mmse", "ista_net_plus"])
+        said["tasks"]["cs"].update(strategies=["block_k", "shared"], baselines=["linear_mmse", "ista_net_plus"])
 
     scratch.rewrite("config/scratch.yaml", change)
     assert scratch.reasons() == {

@@ -48,7 +48,7 @@ def test_what_is_stale_is_told_with_what_it_would_take(scratch, status):
     (line,) = re.findall(r"^scratch +cassi +rows .*$", said, flags=re.MULTILINE)
     # Two trainings, and a reconstruction of 36 ms for each of two images.
     hours = 2 * (SECONDS + 2 * 0.036) / 3600
-    expected = rf"separate gap_tv +\S+ +2 +stale +train evaluate +{hours:.2f} +0\.0 "
+    expected = rf"block_k gap_tv +\S+ +2 +stale +train evaluate +{hours:.2f} +0\.0 "
     assert re.search(expected, line), line
     assert "train: code (lorun/physics/cassi.py); evaluate: code (lorun/physics/cassi.py)" in line
     assert "runs: 5 fresh, 2 stale; accounts: 5 fresh, 2 stale; to bring it up to date: 0.06 hours" in said

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lorun.config import Experiment, Profile, load_profile
 from lorun.errors import LorunError
-from lorun.methods import build_system
+from lorun.system import build_system
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.distributed import Group, process_group
 from lorun.training.weights import load_checkpoint, save_weights
@@ -46,11 +46,11 @@ LONG_RUN, KILLED = "long/r25/shared_sigma", "killed/r25/shared_sigma"
 EXPLODES = "exploding/r25/shared"
 ODD = "odd/r25/shared"
 TRAINED = [
-    "plain/r25/separate",
+    "plain/r25/block_k",
     "plain/r25/pretrain",
     "plain/r25/lorun",
     "plain/r25/shared_sigma",
-    "plain/learned/separate",
+    "plain/learned/block_k",
     "plain/binary/opine_net_plus",
     "averaged/r25/lorun_random",
     "half/r25/shared",
@@ -276,7 +276,7 @@ def test_two_processes_give_what_one_gives(together: Together, name: str) -> Non
     # Half precision rounds the gradients of shares; inverting Phi R Phi^T amplifies any rounding.
     loose = {
         "half/r25/shared": {"loss": 1e-3, "weights": 5e-4},
-        "plain/learned/separate": {"loss": 1e-4, "weights": 2e-4},
+        "plain/learned/block_k": {"loss": 1e-4, "weights": 2e-4},
     }
     assert_alike(together.place.runs, together.alone, together.place.experiment(name), **loose.get(name, {}))
 

@@ -243,8 +243,8 @@ def test_a_base_whose_weights_cannot_be_used_is_named(run: Run, runs: Path, tiny
     elif damage == "truncated":
         weights.write_bytes(weights.read_bytes()[:-100])
     else:
-        run("separate")
-        weights.write_bytes((runs / tiny(tiny_profile, "separate").folder / "weights.safetensors").read_bytes())
+        run("block_k")
+        weights.write_bytes((runs / tiny(tiny_profile, "block_k").folder / "weights.safetensors").read_bytes())
     with pytest.raises(LorunError) as refused:
         run("lorun")
     assert str(refused.value).startswith(f"{weights}: ")
@@ -287,10 +287,10 @@ def test_lorun_transfer_takes_denoiser_and_step_size_from_the_other_setting_and_
     assert all(torch.equal(own[name], pretrained[name]) for name in own)
     assert (trained.network.step_sizes != base.network.step_sizes).all()
     assert all(p.any() for name, p in trained.network.named_parameters() if "lora_B" in name)
-    separate = load_system(transferred("r10", "separate"), runs)  # the operator of r10, fitted for r10
+    block_k = load_system(transferred("r10", "block_k"), runs)  # the operator of r10, fitted for r10
     state = trained.physics.state_dict()
     assert state["phi"].shape[0] < base.physics.phi.shape[0]
-    assert all(torch.equal(tensor, state[name]) for name, tensor in separate.physics.state_dict().items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in block_k.physics.state_dict().items())
 
 
 def test_lorun_transfer_spends_the_steps_of_its_base_too(
@@ -301,7 +301,7 @@ def test_lorun_transfer_spends_the_steps_of_its_base_too(
     assert (outcome.steps, outcome.total_steps) == (4, 8)
     both = list(batches_seen)
     batches_seen.clear()
-    transferred("r10", "separate")
+    transferred("r10", "block_k")
     assert batches_seen == both
 
 

@@ -40,7 +40,7 @@ def stage_2_takes_the_place_of_stage_3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", wrong)
 
 
-@pytest.mark.parametrize("method", ["block1", "separate", "shared_sigma", "lorun", "lorun_random", "frozen"])
+@pytest.mark.parametrize("method", ["block1", "block_k", "shared_sigma", "lorun", "lorun_random", "frozen"])
 def test_everything_moves_that_is_trained(trained: Train, method: str) -> None:
     assert trained(method).unmoved == []
 
@@ -57,7 +57,7 @@ def test_the_adapter_of_a_dead_stage_is_named(trained: Train, training: dict[str
 
 @pytest.mark.usefixtures("stage_2_takes_the_place_of_stage_3")
 def test_the_denoiser_of_a_dead_stage_is_named(trained: Train) -> None:
-    dead = trained("separate").unmoved
+    dead = trained("block_k").unmoved
     assert dead
     assert all(name.startswith("network.denoisers.2.") for name in dead)
 

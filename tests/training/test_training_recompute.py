@@ -13,8 +13,8 @@ from lorun.config import PRETRAINED, STRATEGIES, TRANSFER, BlockCSConfig, Experi
 from lorun.data.patches import PatchStream
 from lorun.denoisers import UNet
 from lorun.errors import LorunError
-from lorun.methods import set_recompute
 from lorun.physics import build_physics
+from lorun.system import set_recompute
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.recompute import choose_recompute
 from lorun.unfolding import UnfoldingNetwork
@@ -169,9 +169,9 @@ def test_a_run_may_go_on_with_another_setting(
 
 def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsys: pytest.CaptureFixture[str]) -> None:
     def choose(budget: float) -> str:
-        return choose_recompute(tiny(tiny_profile, "separate", recompute="auto", memory_budget=budget), CPU)
+        return choose_recompute(tiny(tiny_profile, "block_k", recompute="auto", memory_budget=budget), CPU)
 
-    peaks = predict_steps(tiny(tiny_profile, "separate"), 2, 16)
+    peaks = predict_steps(tiny(tiny_profile, "block_k"), 2, 16)
     none, stage = (peaks[recompute].total for recompute in ("none", "stage"))
     assert choose(none / 1e6) == "none"
     assert choose((none - 1) / 1e6) == "stage"
@@ -179,26 +179,26 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3
     assert said[1].startswith(
-        "cs/r25/separate seed 0: recompute is stage: predicted 0.3 MB with none, 0.2 MB with stage"
+        "cs/r25/block_k seed 0: recompute is stage: predicted 0.3 MB with none, 0.2 MB with stage"
     )
     with pytest.raises(LorunError) as error:
         choose((stage - 1) / 1e6)
     assert str(error.value) == (
-        "cs/r25/separate seed 0: a step on 2 patches of 16 pixels is predicted to take "
+        "cs/r25/block_k seed 0: a step on 2 patches of 16 pixels is predicted to take "
         f"{none / 1e6:.1f} MB with none, {stage / 1e6:.1f} MB with stage, the budget is {stage / 1e6:.1f} MB: "
         "lower `batch` or `patch`, or raise `memory_budget`"
     )
 
 
 def test_auto_counts_the_share_of_one_process(tiny_profile: Profile) -> None:
-    half, whole = (predict_steps(tiny(tiny_profile, "separate"), batch, 16)["none"].total for batch in (1, 2))
-    experiment = tiny(tiny_profile, "separate", recompute="auto", memory_budget=(half + whole) / 2e6)
+    half, whole = (predict_steps(tiny(tiny_profile, "block_k"), batch, 16)["none"].total for batch in (1, 2))
+    experiment = tiny(tiny_profile, "block_k", recompute="auto", memory_budget=(half + whole) / 2e6)
     assert choose_recompute(experiment, CPU, processes=2) == "none"
     assert choose_recompute(experiment, CPU) == "stage"
 
 
 def test_auto_needs_a_budget_on_a_cpu_only(tiny_profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = tiny(tiny_profile, "separate", recompute="auto", precision="float32")
+    experiment = tiny(tiny_profile, "block_k", recompute="auto", precision="float32")
     with pytest.raises(LorunError, match="`recompute: auto` needs a `memory_budget` \\(MB\\) on a CPU"):
         choose_recompute(experiment, CPU)
     needed = predict_steps(experiment, 2, 16)["none"].total
@@ -209,10 +209,10 @@ def test_auto_needs_a_budget_on_a_cpu_only(tiny_profile: Profile, monkeypatch: p
 
 def test_half_precision_needs_less(tiny_profile: Profile) -> None:
     """`auto` predicts the precision that the training computes in."""
-    full, half = (tiny(tiny_profile, "separate", precision=precision) for precision in ("float32", "bfloat16"))
+    full, half = (tiny(tiny_profile, "block_k", precision=precision) for precision in ("float32", "bfloat16"))
     budget = predict_steps(half, 2, 16)["none"].total / 1e6
     chosen = [
-        choose_recompute(tiny(tiny_profile, "separate", recompute="auto", memory_budget=budget, precision=p), CPU)
+        choose_recompute(tiny(tiny_profile, "block_k", recompute="auto", memory_budget=budget, precision=p), CPU)
         for p in ("float32", "bfloat16")
     ]
     assert predict_steps(full, 2, 16)["none"].total > 1e6 * budget

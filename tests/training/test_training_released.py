@@ -8,11 +8,11 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-import baselines
+from lorun import plugins
 from lorun.config import load_profile
 from lorun.errors import LorunError
-from lorun.methods import System
 from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.system import System
 from lorun.training import train
 from lorun.training.released import load_released, our_name, read_released
 
@@ -27,7 +27,7 @@ def system(method="ista_net"):
         physics = BinaryBlockCS(matrix, learned=True, initial="adjoint")
     else:
         physics = BlockCS(matrix, initial="adjoint")
-    return System(baselines.build(method, physics, 1), physics)
+    return System(plugins.build(method, physics, 1), physics)
 
 
 def released(method="ista_net"):

@@ -23,7 +23,7 @@ from lorun import cli
 from lorun.config import Experiment, Profile, load_profile
 from lorun.data.patches import PatchStream
 from lorun.errors import LorunError
-from lorun.methods import build_system
+from lorun.system import build_system
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.weights import load_checkpoint, save_checkpoint
 
@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 @pytest.mark.parametrize(
     ("method", "settings"),
     [
-        ("separate", {}),
+        ("block_k", {}),
         ("shared", {"ema": 0.5, "optimizer": "adamw", "weight_decay": 0.1, "warmup_steps": 3}),
         ("shared", {"checkpoint_policy": "best_validation", "learning_rate": 0.05}),
         ("lorun_random", {"checkpoint_policy": "best_validation", "ema": 0.5, "precision": "bfloat16"}),

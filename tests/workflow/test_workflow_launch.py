@@ -96,10 +96,10 @@ def snapshot(*places):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def wait_until(condition, process):
-    """Wait for `condition()`; fail when `process` ends before, or patience does."""
+def wait_until(degradation, process):
+    """Wait for `degradation()`; fail when `process` ends before, or patience does."""
     end = time.monotonic() + PATIENCE
-    while not condition():
+    while not degradation():
         assert process.poll() is None, process.log.read_text()
         assert time.monotonic() < end, process.log.read_text()
         time.sleep(0.01)
@@ -220,11 +220,11 @@ def test_another_test_set_is_scored_but_trains_nothing_again(project):
 def test_released_weights_take_the_place_of_a_training(project):
     import torch
 
-    import baselines
+    from lorun import plugins
     from lorun.physics import BlockCS, gaussian_matrix
 
     physics = BlockCS(gaussian_matrix(16, 64, 0), initial="adjoint")
-    state = {f"network.{name}": value for name, value in baselines.build("ista_net", physics, 1).state_dict().items()}
+    state = {f"network.{name}": value for name, value in plugins.build("ista_net", physics, 1).state_dict().items()}
     torch.save(state, project / "released.pkl")
     said = {"strategies": [], "baselines": ["ista_net"], "weights": {"ista_net": {"r25": "released.pkl"}}}
     write_profile(project, "released", {"extends": "tiny.yaml", "profile": "released", "tasks": {"cs": said}})

@@ -11,7 +11,7 @@ import pytest
 from sessions import run_session
 from tiny import PROJECT
 
-from baselines.places import find
+from lorun.plugins.places import find
 from lorun.results.rows import read_rows
 
 pytest.importorskip("snakemake")

@@ -10,7 +10,7 @@ const charts = (() => {
   const MB = 1e6;
   const NARROW = 640;
 
-  const KNOWN = ["block1", "separate", "shared", "shared_sigma"]; // of one look on every page
+  const KNOWN = ["block1", "block_k", "shared", "shared_sigma"]; // of one look on every page
   const methods = [...new Set([...KNOWN, ...report.sections.flatMap((section) => section.points.map((point) => point.method))])];
   const others = (name) => !isLorun(name);
 

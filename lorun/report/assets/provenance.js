@@ -23,14 +23,14 @@ const provenance = (() => {
   /** The scores of a run: a row per image, a column per metric. */
   function scores(line, run) {
     const head = element("tr", {}, element("th", { scope: "col" }, "image"));
-    if (line.conditions) head.append(element("th", { scope: "col" }, "condition"));
+    if (line.degradations) head.append(element("th", { scope: "col" }, "degradation"));
     for (const name of line.metrics) {
       head.append(element("th", { scope: "col", className: "number" }, report.metrics[name].heading));
     }
     const body = element("tbody");
-    for (const [image, condition, values] of run.scores) {
+    for (const [image, degradation, values] of run.scores) {
       const row = element("tr", {}, element("th", { scope: "row" }, image));
-      if (line.conditions) row.append(element("td", {}, condition ?? ""));
+      if (line.degradations) row.append(element("td", {}, degradation ?? ""));
       for (const name of line.metrics) {
         const value = values[name];
         const text = value === null || value === undefined ? "–" : value.toFixed(6);

@@ -10,7 +10,7 @@ from tiny import SR_PROFILE
 
 from lorun.config import BlurDownsampleConfig, load_profile
 from lorun.results.comparison import compare
-from lorun.results.conditions import by_condition
+from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
 from lorun.results.published import _published, published_methods, published_scores
 from lorun.results.rows import to_frame
@@ -20,7 +20,7 @@ TABLE_1 = {
     "kernels": "file",
     "kernels_file": Path("data/kernels12/kernels_12.mat"),
     "scored": list(range(1, 13)),
-    "degradation": "usrnet_uint8",
+    "quantisation": "usrnet_uint8",
 }
 
 
@@ -39,13 +39,13 @@ def profile(tmp_path):
     return load_profile(path)
 
 
-def rows_of(seed, values, method="first_estimate", setting="x2", protocol="usrnet_rgb", metric="psnr"):
-    """`values`: condition -> of each image."""
+def rows_of(seed, values, method="initial_reconstruction", setting="x2", protocol="usrnet_rgb", metric="psnr"):
+    """`values`: degradation -> of each image."""
     said = {"task": "sr", "setting": setting, "dataset": "cbsd68", "method": method, "seed": seed, "metric": metric}
     said |= {"protocol": protocol, "status": "completed"}
     return [
-        {**said, "condition": condition, "image": f"image{place}", "value": value}
-        for condition, of in values.items()
+        {**said, "degradation": degradation, "image": f"image{place}", "value": value}
+        for degradation, of in values.items()
         for place, value in enumerate(of)
     ]
 
@@ -53,32 +53,32 @@ def rows_of(seed, values, method="first_estimate", setting="x2", protocol="usrne
 ROWS = rows_of(0, {"2": [30, 32], "12": [20, 22]}) + rows_of(1, {"2": [33, 35], "12": [25, 25]})
 
 
-def line(frame, condition, method="first_estimate", setting="x2", protocol="usrnet_rgb", metric="psnr"):
-    said = {"condition": condition, "method": method, "setting": setting, "protocol": protocol, "metric": metric}
+def line(frame, degradation, method="initial_reconstruction", setting="x2", protocol="usrnet_rgb", metric="psnr"):
+    said = {"degradation": degradation, "method": method, "setting": setting, "protocol": protocol, "metric": metric}
     (found,) = frame[(frame[list(said)] == pd.Series(said)).all(axis=1)].to_dict("records")
     return found
 
 
 def test_means_and_spreads_are_of_one_condition(profile):
-    found = by_condition(profile, to_frame(ROWS))
-    second, last = (line(found, condition) for condition in ("2", "12"))
+    found = by_degradation(profile, to_frame(ROWS))
+    second, last = (line(found, degradation) for degradation in ("2", "12"))
     assert (second["value"], second["sd"]) == (32.5, pytest.approx(3 / math.sqrt(2), abs=1e-6))
     assert (last["value"], last["sd"]) == (23, pytest.approx(4 / math.sqrt(2), abs=1e-6))
     assert (second["seeds"], second["images"], second["operator"]) == (2, 2, "kernels_12_x2_noise0_uint8")
-    assert len(found) == 2 * 2 * 2 * 2 * 2  # settings, protocols, methods, metrics, conditions
-    assert found.condition.tolist() == ["2", "12"] * 16
+    assert len(found) == 2 * 2 * 2 * 2 * 2  # settings, protocols, methods, metrics, degradations
+    assert found.degradation.tolist() == ["2", "12"] * 16
     missing = line(found, "2", setting="x3")
     assert (missing["seeds"], missing["images"]) == (0, 0)
     assert pd.isna(missing["value"])
     summary = summarise(profile, to_frame(ROWS), [])
-    (whole,) = summary.query("method == 'first_estimate' and setting == 'x2' and protocol == 'usrnet_rgb'").to_dict(
-        "records"
-    )
+    (whole,) = summary.query(
+        "method == 'initial_reconstruction' and setting == 'x2' and protocol == 'usrnet_rgb'"
+    ).to_dict("records")
     assert (whole["psnr"], whole["images"]) == ((32.5 + 23) / 2, 2)
 
 
 def test_an_operator_without_conditions_has_no_lines(tiny_profile):
-    assert by_condition(tiny_profile, to_frame([])).empty
+    assert by_degradation(tiny_profile, to_frame([])).empty
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_an_operator_without_conditions_has_no_lines(tiny_profile):
         ("rcan", {"scale": 2}, {"1": 29.48, "12": 22.04}),
         ("ircnn", {"scale": 3, "noise": 2.55}, {}),
         ("usrnet", {"scale": 2, "noise": 2.55}, {}),
-        ("usrnet", {"scale": 2, "degradation": "float"}, {}),
+        ("usrnet", {"scale": 2, "quantisation": "float"}, {}),
     ],
 )
 def test_published_scores_are_of_a_kernel_and_a_degradation(method, changes, psnr):
     physics = BlurDownsampleConfig(**{**TABLE_1, **changes})
     scores = published_scores("sr", "cbsd68", method, physics)
-    assert [score.condition for score in scores] == (list(physics.conditions) if psnr else [])
-    assert {score.condition: score.psnr for score in scores if score.condition in psnr} == psnr
+    assert [score.degradation for score in scores] == (list(physics.degradations) if psnr else [])
+    assert {score.degradation: score.psnr for score in scores if score.degradation in psnr} == psnr
     assert {(score.ssim, score.protocol) for score in scores} <= {(None, "usrnet_rgb")}
     assert (method in published_methods("sr", "cbsd68", physics)) == bool(psnr)
     chosen = BlurDownsampleConfig(**{**TABLE_1, **changes, "scored": [12]})
@@ -110,35 +110,35 @@ def test_published_scores_are_of_a_kernel_and_a_degradation(method, changes, psn
 @pytest.fixture
 def claimed(monkeypatch):
     """The published row of USRNet, as if it were of a baseline that there is."""
-    monkeypatch.setitem(_published()["sr"][0], "method", "first_estimate")
+    monkeypatch.setitem(_published()["sr"][0], "method", "initial_reconstruction")
 
 
 def test_every_published_kernel_stands_beside_ours(profile, claimed):
-    conditions = by_condition(profile, to_frame(ROWS))
-    found = compare(profile, summarise(profile, to_frame(ROWS), []), conditions)
-    assert found[["setting", "condition"]].values.tolist() == [["x3", "2"], ["x3", "12"], ["x2", "2"], ["x2", "12"]]
+    degradations = by_degradation(profile, to_frame(ROWS))
+    found = compare(profile, summarise(profile, to_frame(ROWS), []), degradations)
+    assert found[["setting", "degradation"]].values.tolist() == [["x3", "2"], ["x3", "12"], ["x2", "2"], ["x2", "12"]]
     ours = line(found, "12")
     assert (ours["published"], ours["ours"], ours["delta"]) == (30.75, 23, -7.75)
     assert (ours["verdict"], ours["confidence"]) == ("other training", "own")
     assert set(found[found.setting == "x3"].verdict) == {"missing"}
     summary = summarise(profile, to_frame(ROWS), [])
     page = render(profile, summary, claims(profile, summary), found)
-    assert "| condition | published |" in page
+    assert "| degradation | published |" in page
 
 
 def test_the_table_has_the_paper_s_shape(profile, claimed):
-    conditions = by_condition(profile, to_frame(ROWS))
-    page = render_details(profile, summarise(profile, to_frame(ROWS), []), conditions)
+    degradations = by_degradation(profile, to_frame(ROWS))
+    page = render_details(profile, summarise(profile, to_frame(ROWS), []), degradations)
     section = page[page.index("## sr, cbsd68, x2") :]
-    table = section.split("PSNR (dB) under each condition, `usrnet_rgb`:\n\n")[1].split("\n\n")[0]
+    table = section.split("PSNR (dB) under each degradation, `usrnet_rgb`:\n\n")[1].split("\n\n")[0]
     cells = [[cell.strip() for cell in text.strip("|").split("|")] for text in table.splitlines()]
     assert [cells[0], *cells[2:]] == [
         ["method", "2", "12"],
         ["block1", "–", "–"],
-        ["first_estimate", "32.50", "23.00"],
-        ["first_estimate (USRNet, CVPR 2020, Table 1)", "30.96", "30.75"],
+        ["initial_reconstruction", "32.50", "23.00"],
+        ["initial_reconstruction (USRNet, CVPR 2020, Table 1)", "30.96", "30.75"],
         ["ircnn (USRNet, CVPR 2020, Table 1)", "30.16", "28.96"],
         ["rcan (USRNet, CVPR 2020, Table 1)", "26.76", "22.04"],
     ]
     assert section.count("(USRNet, CVPR 2020, Table 1)") == 3  # no SSIM, and nothing under sr_y
-    assert page.count("under each condition") == 2 * 2 * 2  # settings, protocols, metrics
+    assert page.count("under each degradation") == 2 * 2 * 2  # settings, protocols, metrics

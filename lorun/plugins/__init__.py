@@ -3,12 +3,12 @@
 A folder `baselines/NAME/` holds
 
 * `baseline.py` with a class `Baseline(nn.Module)`: `Baseline(physics, channels)` builds it for an operator, and
-  `model(y, physics)` returns an estimate of x. The class method `declines(physics, channels)` returns the reason why it
-  cannot be used with an operator, or None. A network without trainable parameters is scored without training.
+  `model(y, physics)` returns an estimate of x. The class method `unsupported(physics, channels)` returns the reason
+  why it cannot be used with an operator, or None. A network without trainable parameters is scored without training.
 * `card.yaml`: what `Card` asks for: title, citation, licence, published parameters, what differs from the paper, ...
 
 A trainable one goes through the same loop, patches and budget as the sharing strategies. Folders elsewhere and those of
-installed packages are baselines too (`baselines.places`).
+installed packages are baselines too (`lorun.plugins.places`).
 """
 
 import sys
@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from baselines.places import FOLDER as FOLDER
-from baselines.places import Place, find, own_names
 from lorun.config import explain
 from lorun.errors import LorunError
+from lorun.plugins.places import FOLDER as FOLDER
+from lorun.plugins.places import Place, find, own_names
 
 if TYPE_CHECKING:
     from torch import nn
 
 _ASKED = (
-    "class Baseline(nn.Module) with __init__(self, physics, channels), the class method declines(cls, physics, "
+    "class Baseline(nn.Module) with __init__(self, physics, channels), the class method unsupported(cls, physics, "
     "channels) and forward(self, y, physics)"
 )
 
@@ -121,10 +121,10 @@ def build(reference: str, physics: "nn.Module", channels: int) -> "nn.Module":
 
     Raises:
         UnknownName: there is no such baseline.
-        LorunError: its code is not what is asked of it; it declines this physics, and the reason is given.
+        LorunError: its code is not what is asked of it; it unsupported this physics, and the reason is given.
     """
     baseline = load(reference)
-    reason = baseline.declines(physics, channels)
+    reason = baseline.unsupported(physics, channels)
     if reason is not None:
         raise LorunError(f"baseline {reference} cannot be used here: {reason}")
     network: nn.Module = baseline(physics, channels)
@@ -139,8 +139,8 @@ def _lacking(baseline: Any) -> str | None:
         return "there is no `Baseline`"
     if not isinstance(baseline, type) or not issubclass(baseline, nn.Module):
         return f"`Baseline` (={baseline!r}) is no subclass of torch.nn.Module"
-    if not callable(getattr(baseline, "declines", None)):
-        return "`Baseline` has no class method `declines`"
+    if not callable(getattr(baseline, "unsupported", None)):
+        return "`Baseline` has no class method `unsupported`"
     if baseline.forward is nn.Module.forward:
         return "`Baseline` has no `forward`"
     return None

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from baselines.places import FOLDER, check_name, installed_names, own_names
 from lorun.errors import LorunError
 from lorun.files import replace_folder
+from lorun.plugins.places import FOLDER, check_name, installed_names, own_names
 
-TEMPLATE = FOLDER / "template"
+TEMPLATE = Path(__file__).parent / "template"
 
 
 def write_baseline(name: str, into: Path | None = None) -> tuple[str, Path]:

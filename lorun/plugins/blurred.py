@@ -16,5 +16,5 @@ def needs_blur(physics: object) -> str | None:
 
 def error_variance(physics: BlurDownsample) -> float:
     """Of a pixel of y, for values in [0, 1]: noise, and what whole grey levels hide, 1/12 of one squared."""
-    truncation = 1 / 12 if physics.degradation == "usrnet_uint8" else 0.0
+    truncation = 1 / 12 if physics.quantisation == "usrnet_uint8" else 0.0
     return max(physics.noise**2 + truncation, _LEAST**2) / 255**2

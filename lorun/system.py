@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import baselines
-from lorun import seeds
+from lorun import plugins, seeds
 from lorun.config import DEEP_PLUG_AND_PLAY, PRETRAIN, STRATEGIES, Experiment, Recompute
 from lorun.physics import Operator, build_physics
 
@@ -36,7 +35,7 @@ def build_system(experiment: Experiment) -> System:
 
     Raises:
         UnknownName: the method is neither a strategy nor a baseline.
-        LorunError: the baseline declines this physics.
+        LorunError: the baseline unsupported this physics.
     """
     physics = build_physics(experiment.physics)
     with torch.random.fork_rng():
@@ -51,7 +50,7 @@ def build_system(experiment: Experiment) -> System:
 
             network = build_splitting(experiment)
         else:
-            network = baselines.build(experiment.baseline, physics, experiment.data.channels)
+            network = plugins.build(experiment.baseline, physics, experiment.data.channels)
     # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights in it
     # whatever it is here, so that LoRun alone does not show the difference (results/bench/loop.csv).
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import baselines
-from baselines.places import find
+from lorun import plugins
 from lorun.accounting import inference_bytes, reconstruction_flops, training_step_bytes
 from lorun.config import BlockCSConfig, CASSIConfig, TrainingConfig
 from lorun.errors import LorunError
-from lorun.methods import System
 from lorun.physics import BlurDownsample, Operator, build_physics
-from lorun.training.step import make_optimizer, training_step
+from lorun.plugins.places import find
+from lorun.step import make_optimizer, training_step
+from lorun.system import System
 from lorun.training.weights import load_state, load_weights, save_weights
 
 
@@ -103,14 +103,14 @@ class Case:
 
     def declined(self) -> str | None:
         """Why it cannot be used with this operator, or None."""
-        reason: str | None = baselines.load(self.reference).declines(self.physics(), self.channels)
+        reason: str | None = plugins.load(self.reference).unsupported(self.physics(), self.channels)
         return reason
 
     def build(self, physics: Operator, small: bool = False, seed: int = 0) -> nn.Module:
         """A fresh network, the same for a seed; with `STAGES` where it is to be `small` and has a number of them."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            baseline = baselines.load(self.reference)
+            baseline = plugins.load(self.reference)
             fewer = {"stages": STAGES} if small and "stages" in signature(baseline.__init__).parameters else {}
             network: nn.Module = baseline(physics, self.channels, **fewer)
         return network
@@ -144,24 +144,24 @@ class Subject:
 
 
 def loads(subject: Subject) -> str | None:
-    baselines.load(subject.reference)
+    plugins.load(subject.reference)
     return None
 
 
 def card(subject: Subject) -> str | None:
-    said = set(baselines.card(subject.reference).tasks)
+    said = set(plugins.card(subject.reference).tasks)
     known = {kind.task for kind in KINDS.values()}
     taken = {KINDS[case.kind].task for case in subject.taken}
     _owed(
         said & known == taken,
-        f"card.yaml has the tasks {', '.join(sorted(said & known)) or 'none'}, `declines` lets through "
+        f"card.yaml has the tasks {', '.join(sorted(said & known)) or 'none'}, `unsupported` lets through "
         f"{', '.join(sorted(taken)) or 'none'}",
     )
     return None
 
 
-def declines(subject: Subject) -> str | None:
-    _owed(bool(subject.taken), f"it declines every kind of operator: {'; '.join(map(str, subject.cases.values()))}")
+def unsupported(subject: Subject) -> str | None:
+    _owed(bool(subject.taken), f"it unsupported every kind of operator: {'; '.join(map(str, subject.cases.values()))}")
     for case, reason in subject.cases.items():
         if reason is None:
             continue
@@ -170,20 +170,20 @@ def declines(subject: Subject) -> str | None:
             f"of {case} it says {reason!r}, which is no reason in one line",
         )
         try:
-            baselines.build(case.reference, case.physics(), case.channels)
+            plugins.build(case.reference, case.physics(), case.channels)
         except LorunError as error:
             _owed(reason in str(error), f"{case} is refused without the reason: {error}")
         else:
-            raise Breach(f"{case} is declined and built all the same: `declines` is not always of one mind")
+            raise Breach(f"{case} is declined and built all the same: `unsupported` is not always of one mind")
     return None
 
 
 def published_parameters(subject: Subject) -> str | None:
-    said = baselines.card(subject.reference)
+    said = plugins.card(subject.reference)
     if said.published_network_parameters is None or said.published_parameters_M is None:
         return "the card has no published parameters"
     make, channels = KINDS[subject.taken[0].kind].published
-    network = baselines.build(subject.reference, make(torch.float32), channels)
+    network = plugins.build(subject.reference, make(torch.float32), channels)
     ours = sum(parameter.numel() for parameter in network.parameters())
     off = abs(ours - said.published_network_parameters) / (1e6 * said.published_parameters_M)
     far = f"{ours:,} parameters for {channels} channels, published are {said.published_network_parameters:,}"
@@ -391,19 +391,19 @@ CHECKS = (
     Check(
         "loads",
         "a folder with card.yaml and baseline.py; in this a class `Baseline(nn.Module)` with `__init__(self, physics, "
-        "channels)`, a class method `declines(cls, physics, channels)` and `forward(self, y, physics)`",
+        "channels)`, a class method `unsupported(cls, physics, channels)` and `forward(self, y, physics)`",
         loads,
         "baseline",
     ),
     Check(
-        "declines",
-        "`declines` returns the reason, one line, or None; let a kind of operator through",
-        declines,
+        "unsupported",
+        "`unsupported` returns the reason, one line, or None; let a kind of operator through",
+        unsupported,
         "baseline",
     ),
     Check(
         "card",
-        "in card.yaml what `Card` of baselines/__init__.py asks for; `tasks` as `declines` has it",
+        "in card.yaml what `Card` of baselines/__init__.py asks for; `tasks` as `unsupported` has it",
         card,
         "baseline",
     ),
@@ -435,11 +435,13 @@ CHECKS = (
     ),
     Check("step_float32", "layers and a loss that stay finite, and a gradient for every weight", step_float32),
     Check(
-        "step_bfloat16", "data term and normalisation in full precision (`baselines/full_precision.py`)", step_bfloat16
+        "step_bfloat16",
+        "data term and normalisation in full precision (`lorun/plugins/full_precision.py`)",
+        step_bfloat16,
     ),
     Check(
         "half_precision",
-        "data term and the way around the layers in full precision (`baselines/full_precision.py`)",
+        "data term and the way around the layers in full precision (`lorun/plugins/full_precision.py`)",
         half_precision,
     ),
     Check(
@@ -473,7 +475,7 @@ def examine(reference: str) -> Iterator[Finding]:
         for of in targets(check, subject):
             finding = _find(check, subject if of is None else of, of, place.folder)
             yield finding
-            if check.name in ("loads", "declines") and finding.verdict == "failed":
+            if check.name in ("loads", "unsupported") and finding.verdict == "failed":
                 return
 
 
@@ -522,7 +524,7 @@ def report(reference: str) -> Report:
     began = time.monotonic()
     findings = list(examine(reference))
     declined = {}
-    if not any(finding.verdict == "failed" and finding.check.name in ("loads", "declines") for finding in findings):
+    if not any(finding.verdict == "failed" and finding.check.name in ("loads", "unsupported") for finding in findings):
         declined = {case: why for case, why in Subject(reference).cases.items() if why is not None}
     return Report(reference, findings, declined, time.monotonic() - began)
 
@@ -545,7 +547,7 @@ def render(of: Report) -> str:
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
         for row in [columns, *lines]
     ]
-    parts += [f"  declines {case}: {why}" for case, why in of.declined.items()]
+    parts += [f"  unsupported {case}: {why}" for case, why in of.declined.items()]
     for finding in of.broken:
         where = "" if finding.case is None else f" {finding.case}"
         parts += [f"  {finding.check.name}{where}: {finding.why}", f"    implement: {finding.check.remedy}"]

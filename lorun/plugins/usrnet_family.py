@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.blurred import needs_blur
 from lorun.physics import BlurDownsample
 from lorun.physics.blur import enlarged
+from lorun.plugins.blurred import needs_blur
 
 BLOCKS = 2  # residual blocks at each resolution and way
 SMALLEST = 1e-6  # of what the constants' network gives
@@ -100,7 +100,7 @@ class USRNet(nn.Module):
         self.constants = Constants(stages, hidden)
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blur(physics)
 
     def forward(self, y: Tensor, physics: BlurDownsample) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores condition by condition: what a mean over the kernels of super-resolution hides."""
+"""Scores degradation by degradation: what a mean over the kernels of super-resolution hides."""
 
 from collections.abc import Collection
 
@@ -8,16 +8,16 @@ from lorun.config import Profile
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.summary import spread, summary_lines
 
-_WHICH = ("task", "dataset", "setting", "method", "protocol", "metric", "condition")
+_WHICH = ("task", "dataset", "setting", "method", "protocol", "metric", "degradation")
 
 COLUMNS = (
-    *("task", "dataset", "simulated", "setting", "operator", "method", "protocol", "metric", "condition"),
+    *("task", "dataset", "simulated", "setting", "operator", "method", "protocol", "metric", "degradation"),
     *("value", "sd", "seeds", "images"),
 )
 
 
-def by_condition(profile: Profile, rows: pd.DataFrame, simulated: Collection[str] = ()) -> pd.DataFrame:
-    """One row per line of the summary, metric and condition of its operator; none where an operator has no conditions.
+def by_degradation(profile: Profile, rows: pd.DataFrame, simulated: Collection[str] = ()) -> pd.DataFrame:
+    """One row per line of the summary, metric and degradation of its operator; none where it has no degradations.
 
     `value` is the mean over seeds of the mean over images, `sd` the standard deviation over seeds (null for one),
     `seeds` counts the completed ones; all null or 0 where there is no result.
@@ -28,8 +28,8 @@ def by_condition(profile: Profile, rows: pd.DataFrame, simulated: Collection[str
     for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
         physics = task.physics_of(setting)
         for metric in get_protocol(protocol).metrics:
-            for condition in physics.conditions:
-                of = groups.get((task_name, dataset, setting, method, protocol, metric, condition), done.iloc[:0])
+            for degradation in physics.degradations:
+                of = groups.get((task_name, dataset, setting, method, protocol, metric, degradation), done.iloc[:0])
                 value, sd = spread(of.groupby("seed")["value"].mean())
                 records.append(
                     {
@@ -41,7 +41,7 @@ def by_condition(profile: Profile, rows: pd.DataFrame, simulated: Collection[str
                         "method": method,
                         "protocol": protocol,
                         "metric": metric,
-                        "condition": condition,
+                        "degradation": degradation,
                         "value": value,
                         "sd": sd,
                         "seeds": of.seed.nunique(),
@@ -51,7 +51,7 @@ def by_condition(profile: Profile, rows: pd.DataFrame, simulated: Collection[str
     return pd.DataFrame(records, columns=list(COLUMNS))
 
 
-def values(conditions: pd.DataFrame) -> dict[tuple[str, ...], float]:
-    """The values that there are, by task, dataset, setting, method, protocol, metric and condition."""
-    known = conditions.dropna(subset="value")
+def values(degradations: pd.DataFrame) -> dict[tuple[str, ...], float]:
+    """The values that there are, by task, dataset, setting, method, protocol, metric and degradation."""
+    known = degradations.dropna(subset="value")
     return dict(zip(known[list(_WHICH)].itertuples(index=False, name=None), known["value"], strict=True))

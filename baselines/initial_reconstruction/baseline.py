@@ -3,7 +3,7 @@
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from lorun.unfolding import initial_estimate
+from lorun.unfolding import initial_reconstruction
 
 
 class Baseline(nn.Module):
@@ -13,8 +13,8 @@ class Baseline(nn.Module):
         super().__init__()
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return None if isinstance(physics, LinearPhysics) else f"{type(physics).__name__} is not linear"
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
-        return initial_estimate(y, physics)
+        return initial_reconstruction(y, physics)

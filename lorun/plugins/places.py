@@ -20,7 +20,7 @@ from pathlib import Path
 from lorun.config.methods import NAMED, PRETRAIN
 from lorun.errors import LorunError, UnknownName
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent.parent.parent / "baselines"
 GROUP = "lorun.baselines"
 """Entry points of installed packages: the name of a baseline -> the module that is its folder, `my_package.my_net`."""
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.full_precision import back_projected_residual
 from lorun.physics import BlockCS
-from lorun.unfolding import initial_estimate
+from lorun.plugins.full_precision import back_projected_residual
+from lorun.unfolding import initial_reconstruction
 
 STAGES = 9
 FEATURES = 32
@@ -45,14 +45,14 @@ class BlockwiseISTA(nn.Module):
         self.stages = len(self.unrolled)
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return needs_blocks(physics)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         rows, columns = y.shape[2:]
         whole = physics.whole_blocks()
         y = y.permute(0, 2, 3, 1).reshape(-1, y.shape[1], 1, 1)  # (B*H'*W', C*m, 1, 1)
-        x = initial_estimate(y, whole)  # (B*H'*W', C, b, b)
+        x = initial_reconstruction(y, whole)  # (B*H'*W', C, b, b)
         for stage in self.unrolled:
             x = stage(x, y, whole)
         return cut(_joined(x, rows, columns), physics)

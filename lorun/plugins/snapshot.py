@@ -42,7 +42,7 @@ def on_scene(v: Tensor, step: int) -> Tensor:
     return scene.transpose(1, 2)
 
 
-def grown(x: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until both sides are a multiple."""
     height, width = x.shape[2:]
     return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")

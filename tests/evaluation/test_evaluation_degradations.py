@@ -1,4 +1,4 @@
-"""One network under every condition of its operator, from the training to rows, accounts, tables and figures."""
+"""One network under every degradation of its operator, from the training to rows, accounts, tables and figures."""
 
 import json
 
@@ -24,7 +24,7 @@ from lorun.training import train
 from lorun.training.outcome import read_outcome
 
 CPU = torch.device("cpu")
-METHODS = ["block1", "lorun", "first_estimate"]
+METHODS = ["block1", "lorun", "initial_reconstruction"]
 
 
 @pytest.fixture(scope="module")
@@ -56,30 +56,30 @@ def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, mo
         account_path(runs, experiment).write_text(json.dumps(account(experiment, CPU)))
         assert len(read_outcome(runs / experiment.folder).curve) == {"block1": 4, "lorun": 2}.get(experiment.method, 0)
     summary = write_result_set(profile, runs, tmp_path, data=sr_project / "data")
-    rows = pd.read_csv(tmp_path / "rows.csv", dtype={"condition": str})
-    asked = {"image": ["blobs", "checks"], "condition": ["3", "1"], "protocol": ["usrnet_rgb", "sr_y"]}
+    rows = pd.read_csv(tmp_path / "rows.csv", dtype={"degradation": str})
+    asked = {"image": ["blobs", "checks"], "degradation": ["3", "1"], "protocol": ["usrnet_rgb", "sr_y"]}
     assert {name: rows[name].unique().tolist()[:2] for name in asked} == asked
-    assert len(rows) == len(METHODS) * 2 * 2 * (2 + 2 + 1)  # images, conditions, metrics of the protocols
-    assert not rows.duplicated(["method", "image", "condition", "protocol", "metric"]).any()
+    assert len(rows) == len(METHODS) * 2 * 2 * (2 + 2 + 1)  # images, degradations, metrics of the protocols
+    assert not rows.duplicated(["method", "image", "degradation", "protocol", "metric"]).any()
     assert rows.data_md5.str.contains("blurs=").all()
 
-    conditions = pd.read_csv(tmp_path / "conditions.csv", dtype={"condition": str})
-    assert len(conditions) == len(METHODS) * 2 * 5
-    assert (conditions.images == 2).all()
-    one = "method == 'lorun' and protocol == 'sr_y' and metric == 'ssim' and condition == '1'"
-    assert conditions.query(one)["value"].item() == pytest.approx(rows.query(one)["value"].mean(), abs=1e-6)
-    means = conditions.query("metric == 'psnr'").groupby(["method", "protocol"])["value"].mean()
+    degradations = pd.read_csv(tmp_path / "degradations.csv", dtype={"degradation": str})
+    assert len(degradations) == len(METHODS) * 2 * 5
+    assert (degradations.images == 2).all()
+    one = "method == 'lorun' and protocol == 'sr_y' and metric == 'ssim' and degradation == '1'"
+    assert degradations.query(one)["value"].item() == pytest.approx(rows.query(one)["value"].mean(), abs=1e-6)
+    means = degradations.query("metric == 'psnr'").groupby(["method", "protocol"])["value"].mean()
     for _, found in summary[summary.protocol != "measurement_residual"].iterrows():
         assert found.psnr == pytest.approx(means[found.method, found.protocol], abs=1e-6)
         assert found.images == 2
 
     page = (tmp_path / "details.md").read_text()
-    assert page.count("under each condition, `sr_y`:") == 2
-    heading = page.split("PSNR (dB) under each condition, `usrnet_rgb`:")[1].splitlines()[2]
+    assert page.count("under each degradation, `sr_y`:") == 2
+    heading = page.split("PSNR (dB) under each degradation, `usrnet_rgb`:")[1].splitlines()[2]
     assert [cell.strip() for cell in heading.strip("|").split("|")] == ["method", "3", "1"]
     assert "mean over images and kernels, ±" in (tmp_path / "summary.md").read_text()
     assert (summary.flops > 0).all()
-    assert (summary[summary.method != "first_estimate"].step_total > 0).all()
+    assert (summary[summary.method != "initial_reconstruction"].step_total > 0).all()
 
     drawn = {}
     monkeypatch.setattr(figures, "_save", lambda path, figure: drawn.setdefault(path.name, figure) and path)
@@ -96,10 +96,10 @@ def test_every_image_is_cropped_and_scored_with_every_kernel(profile, sr_project
     system = load_system(experiment, runs)
     images = load_dataset(sr_project / "data", "colour", "test", 3)
     kernels = np.load(sr_project / "data/blurs/blurs.npy")
-    for (image, condition), of in rows.groupby(["image", "condition"]):
+    for (image, degradation), of in rows.groupby(["image", "degradation"]):
         truth = torch.from_numpy(images[image][:, :40, :40].copy()).float() / 255
-        physics = system.physics.at(40, 40).under(condition)
-        np.testing.assert_allclose(physics.kernel.numpy(), kernels[int(condition) - 1], rtol=1e-6)
+        physics = system.physics.at(40, 40).under(degradation)
+        np.testing.assert_allclose(physics.kernel.numpy(), kernels[int(degradation) - 1], rtol=1e-6)
         with torch.no_grad():
             estimate = system.network(physics(truth[None]), physics)[0]
         for protocol in ("usrnet_rgb", "sr_y"):
@@ -108,7 +108,7 @@ def test_every_image_is_cropped_and_scored_with_every_kernel(profile, sr_project
 
 
 def test_only_the_first_condition_is_kept(profile, sr_project, runs):
-    experiment = profile.experiment("sr", "x2", "first_estimate", 0)
+    experiment = profile.experiment("sr", "x2", "initial_reconstruction", 0)
     evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU)
     folder = runs / experiment.folder / "reconstructions" / "colour"
     assert [path.name for path in folder.iterdir()] == ["checks.png"]
@@ -127,8 +127,8 @@ def test_a_folder_of_one_s_own_is_scored_with_every_kernel(profile, runs, tmp_pa
     Image.fromarray(random.integers(0, 256, (40, 32), dtype=np.uint8)).save(tmp_path / "mine" / "gray.png")
     experiment = profile.experiment("sr", "x2", "lorun", 0)
     rows = pd.DataFrame(evaluate_folder(experiment, tmp_path / "mine", runs=runs, device=CPU))
-    assert rows.groupby(["image", "condition"]).size().to_dict() == {
-        (image, condition): 5 for image in ("colour", "gray") for condition in ("1", "3")
+    assert rows.groupby(["image", "degradation"]).size().to_dict() == {
+        (image, degradation): 5 for image in ("colour", "gray") for degradation in ("1", "3")
     }
     assert rows.value.notna().all()
     Image.fromarray(random.integers(0, 256, (7, 50, 3), dtype=np.uint8)).save(tmp_path / "mine" / "flat.png")
@@ -148,20 +148,20 @@ def test_a_run_without_result_has_its_rows_under_every_condition(profile, sr_pro
         assert set(rows.status) == {"diverged"}
     else:
         write_result_set(profile, tmp_path / "runs", tmp_path, partial=True, data=sr_project / "data")
-        rows = pd.read_csv(tmp_path / "rows.csv", dtype={"condition": str}).query("method == 'block1'")
+        rows = pd.read_csv(tmp_path / "rows.csv", dtype={"degradation": str}).query("method == 'block1'")
         assert set(rows.status) == {"not_run"}
-        conditions = pd.read_csv(tmp_path / "conditions.csv")
-        assert len(conditions) == len(METHODS) * 2 * 5
-        assert conditions["value"].isna().all()
-        assert (conditions.images == 0).all()
-    assert rows.condition.tolist() == ["3"] * 5 + ["1"] * 5
+        degradations = pd.read_csv(tmp_path / "degradations.csv")
+        assert len(degradations) == len(METHODS) * 2 * 5
+        assert degradations["value"].isna().all()
+        assert (degradations.images == 0).all()
+    assert rows.degradation.tolist() == ["3"] * 5 + ["1"] * 5
     assert rows.value.isna().all()
 
 
 def test_measurements_of_an_operator_with_conditions_are_refused(profile, runs):
     system = load_system(profile.experiment("sr", "x2", "block1", 0), runs)
     y = {"one": np.zeros((3, 8, 8), np.float32)}
-    with pytest.raises(LorunError, match=r"^measurements do not say under which condition .* Choices: 3, 1$"):
+    with pytest.raises(LorunError, match=r"^measurements do not say under which degradation .* Choices: 3, 1$"):
         next(reconstruct_measurements(system, y, 3, CPU))
 
 
@@ -183,7 +183,7 @@ def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_pa
 
 
 def test_an_account_of_images_that_are_cropped_is_refused(profile):
-    experiment = profile.experiment("sr", "x2", "first_estimate", 0)
+    experiment = profile.experiment("sr", "x2", "initial_reconstruction", 0)
     size = experiment.accounting.model_copy(update={"image": 36})
     with pytest.raises(LorunError, match="images of 36 pixels are cropped to 32 .* change `accounting.image`"):
         account(experiment.model_copy(update={"accounting": size}), CPU)

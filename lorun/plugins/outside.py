@@ -15,10 +15,10 @@ import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from baselines.snapshot import grown
-from lorun.unfolding import initial_estimate
+from lorun.plugins.snapshot import pad_to_multiple
+from lorun.unfolding import initial_reconstruction
 
-Declines = Callable[[object, int], str | None]
+Unsupported = Callable[[object, int], str | None]
 
 _OF_PHYSICS = ("A", "A_adjoint", "A_dagger", "prox_l2")
 
@@ -29,7 +29,7 @@ def needs_linear(physics: object, channels: int) -> str | None:
 
 
 def from_reconstructor(
-    make: Callable[[Any, int], nn.Module], *, declines: Declines = needs_linear, data_dependent: bool = False
+    make: Callable[[Any, int], nn.Module], *, unsupported: Unsupported = needs_linear, data_dependent: bool = False
 ) -> type[nn.Module]:
     """The class `Baseline` of what is called `model(y, physics)`, as deepinv's algorithms and networks are.
 
@@ -37,7 +37,7 @@ def from_reconstructor(
 
     Args:
         make: called with the operator and the number of channels of an image, returns a fresh model.
-        declines: called with the same, returns the reason why the model cannot be used there, or None.
+        unsupported: called with the same, returns the reason why the model cannot be used there, or None.
         data_dependent: its course depends on values, as that of an algorithm that stops when it has converged does.
     """
 
@@ -48,8 +48,8 @@ def from_reconstructor(
             self.data_dependent = data_dependent
 
         @classmethod
-        def declines(cls, physics: object, channels: int) -> str | None:
-            return declines(physics, channels)
+        def unsupported(cls, physics: object, channels: int) -> str | None:
+            return unsupported(physics, channels)
 
         def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
             estimate: Tensor = self.model(y, in_full_precision(physics))
@@ -59,7 +59,11 @@ def from_reconstructor(
 
 
 def from_module(
-    make: Callable[[int], nn.Module], *, multiple: int = 1, residual: bool = False, declines: Declines = needs_linear
+    make: Callable[[int], nn.Module],
+    *,
+    multiple: int = 1,
+    residual: bool = False,
+    unsupported: Unsupported = needs_linear,
 ) -> type[nn.Module]:
     """The class `Baseline` of a module that maps an image (B, C, H, W) to a better one, from the first estimate.
 
@@ -67,8 +71,8 @@ def from_module(
         make: called with the number of channels, returns a fresh module.
         multiple: of the sides that it takes; others are padded for it and cut again.
         residual: what it returns is added to the first estimate, in full precision.
-        declines: called with the operator and the number of channels, returns the reason why it cannot be used there,
-            or None.
+        unsupported: called with the operator and the number of channels, returns the reason why it cannot be used
+            there, or None.
     """
 
     class Baseline(nn.Module):
@@ -77,11 +81,11 @@ def from_module(
             self.module = Padded(make(channels), multiple)
 
         @classmethod
-        def declines(cls, physics: object, channels: int) -> str | None:
-            return declines(physics, channels)
+        def unsupported(cls, physics: object, channels: int) -> str | None:
+            return unsupported(physics, channels)
 
         def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
-            x = initial_estimate(y, physics)
+            x = initial_reconstruction(y, physics)
             estimate: Tensor = self.module(x)
             return x + estimate.to(x.dtype) if residual else estimate
 
@@ -99,7 +103,7 @@ class Padded(nn.Module):
     def forward(self, x: Tensor, *more: Any) -> Tensor:
         """(B, C, H, W) -> same; what else the module takes is passed on."""
         height, width = x.shape[2:]
-        estimate: Tensor = self.module(grown(x, self.multiple), *more)
+        estimate: Tensor = self.module(pad_to_multiple(x, self.multiple), *more)
         return estimate[..., :height, :width]
 
 

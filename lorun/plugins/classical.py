@@ -13,10 +13,10 @@ from deepinv.optim import HQS, L2, PGD, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from baselines.blurred import error_variance
 from baselines.tikhonov.baseline import Baseline as Tikhonov
 from lorun.physics import BlurDownsample
-from lorun.unfolding import initial_estimate
+from lorun.plugins.blurred import error_variance
+from lorun.unfolding import initial_reconstruction
 
 _POWER_ITERATIONS = 30
 
@@ -49,7 +49,7 @@ class ProximalReconstruction(nn.Module):
         self.stages = self.splittings if isinstance(physics, BlurDownsample) else self.iterations
 
     @classmethod
-    def declines(cls, physics: object, channels: int) -> str | None:
+    def unsupported(cls, physics: object, channels: int) -> str | None:
         return None if isinstance(physics, LinearPhysics) else f"{type(physics).__name__} is not linear"
 
     def prior(self) -> Prior:
@@ -61,7 +61,7 @@ class ProximalReconstruction(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             if isinstance(physics, BlurDownsample):
                 return self.split(y, physics)
-            x = initial_estimate(y, physics)
+            x = initial_reconstruction(y, physics)
             step_size = 1 / squared_norm(physics, x)
             algorithm = PGD(
                 data_fidelity=L2(),
