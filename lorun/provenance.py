@@ -6,11 +6,10 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import torch
 
-from lorun.config import Experiment
+from lorun.methods import Experiment
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
@@ -31,19 +30,11 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "commit": commit,
         "dirty": dirty,
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
-        "versions": " ".join([versions(), *_outside(experiment)]),
+        "versions": " ".join(filter(None, [versions(), experiment.spec.installed_code])),
         "python": platform.python_version(),
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
     }
-
-
-def _outside(experiment: Experiment) -> list[str]:
-    """What the commit of this code does not say: which code a baseline from elsewhere is, and where it was found."""
-    outside = experiment.outside
-    if outside is None:
-        return []
-    return [f"{experiment.method}={outside.digest}@{quote(outside.package or outside.reference)}"]
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> str:
