@@ -46,9 +46,13 @@ def build_system(experiment: Experiment) -> System:
 
             network = build_unfolding(experiment)
         elif experiment.method == DEEP_PLUG_AND_PLAY:
-            from lorun.splitting import build_splitting
+            from lorun.unfolding import build_unfolding
 
-            network = build_splitting(experiment)
+            options: Any = experiment.splitting
+            base = build_unfolding(experiment.pretraining)
+            network = plugins.build(
+                experiment.method, physics, experiment.data.channels, options.model_dump(), base=base
+            )
         else:
             network = plugins.build(experiment.baseline, physics, experiment.data.channels)
     # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights in it

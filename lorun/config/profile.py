@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.experiment import BaseConfig, Experiment, outside_code
-from lorun.config.methods import DEEP_PLUG_AND_PLAY, FROZEN, PRETRAIN, TRANSFER, Named
+from lorun.config.methods import DEEP_PLUG_AND_PLAY, FROZEN, NAMED, PRETRAIN, TRANSFER, Named
 from lorun.config.network import (
     CNNConfig,
     DenoiserConfig,
@@ -87,11 +87,12 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _baselines_are_there(self) -> Self:
-        from lorun.plugins.places import find  # baselines are built on the configuration
+        from lorun.plugins.places import check_name, find, name_of  # baselines are built on the configuration
 
         for reference in self.baselines:
             try:
                 find(reference)
+                check_name(name_of(reference), (*NAMED, PRETRAIN))
             except LorunError as error:
                 raise ValueError(f"`baselines`: {error}") from error
         return self
