@@ -1,6 +1,6 @@
-"""What the baselines for snapshot spectral imaging have in common: whom they decline, and cubes on the detector.
+"""Snapshot spectral imaging (CASSI): which operators those baselines support, the projection, and shifted bands.
 
-On the detector, band b of a scene lies b * step pixels further to the right, where it meets the other bands.
+On the detector, band b of a scene is shifted to the right by b * step pixels; the bands overlap there and add up.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from lorun.physics import CASSI
 
 
-def needs_snapshot(physics: object, channels: int) -> str | None:
+def needs_cassi(physics: object, channels: int) -> str | None:
     """The reason why a network for CASSI cannot be used with an operator, or None."""
     if not isinstance(physics, CASSI):
         return f"it reconstructs scenes from a CASSI snapshot, and {type(physics).__name__} takes none"
@@ -20,13 +20,13 @@ def needs_snapshot(physics: object, channels: int) -> str | None:
 
 
 def projected(x: Tensor, y: Tensor, physics: CASSI) -> Tensor:
-    """x + A^T (A A^T)^-1 (y - A x), the nearest scene that gives y; the same whatever the scale of A."""
+    """x + A^T (A A^T)^-1 (y - A x), the scene nearest to x that explains y; independent of the scale of A."""
     with torch.autocast(y.device.type, enabled=False):
         return x + physics.A_dagger(y - physics.A(x.to(y.dtype)))
 
 
 def on_detector(x: Tensor, step: int) -> Tensor:
-    """Every band where it falls, zeros beside it: (B, bands, H, W) -> (B, bands, H, W + step * (bands - 1))."""
+    """Shift every band, with zeros around it: (B, bands, H, W) -> (B, bands, H, W + step * (bands - 1))."""
     bands, height, width = x.shape[1:]
     wide = width + step * (bands - 1)
     # Read with `step` columns fewer than it has, a matrix has its row b begin b * step columns later.
@@ -35,14 +35,8 @@ def on_detector(x: Tensor, step: int) -> Tensor:
 
 
 def on_scene(v: Tensor, step: int) -> Tensor:
-    """Every band's window of the detector: (B, bands, H, W + step * (bands - 1)) -> (B, bands, H, W)."""
+    """Shift every band back and crop it: (B, bands, H, W + step * (bands - 1)) -> (B, bands, H, W)."""
     bands, height, wide = v.shape[1:]
     rows = F.pad(v.transpose(1, 2).flatten(2), (0, bands * step))
     scene = rows.reshape(-1, height, bands, wide + step)[..., : wide - step * (bands - 1)]
     return scene.transpose(1, 2)
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides are a multiple."""
-    height, width = x.shape[2:]
-    return F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")

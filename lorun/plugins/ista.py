@@ -1,6 +1,6 @@
-"""What ISTA-Net and its successors have in common: soft thresholding in a learned transform domain, and whole blocks.
+"""ISTA-Net and its successors: soft thresholding in a learned transform domain, stage by stage.
 
-What an image was padded with is reconstructed too, and cut off only at the end.
+Padding is reconstructed too and cropped at the end, so that all blocks are whole.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorun.physics import BlockCS
-from lorun.plugins.full_precision import back_projected_residual
+from lorun.plugins.block_cs import back_projected_residual, cut, needs_block_cs
 from lorun.unfolding import initial_reconstruction
 
 STAGES = 9
@@ -37,16 +37,14 @@ class Stage(nn.Module):
 
 
 class BlockwiseISTA(nn.Module):
-    """Stages on every block by itself: no convolution sees across a block's border."""
+    """All stages on each block separately: no convolution crosses the border of a block."""
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         super().__init__()
         self.unrolled = nn.ModuleList(stages)
         self.stages = len(self.unrolled)
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blocks(physics)
+    unsupported = staticmethod(needs_block_cs)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         rows, columns = y.shape[2:]
@@ -68,16 +66,6 @@ def conv3x3(inside: int, outside: int) -> nn.Conv2d:
 def two_convs(inside: int = FEATURES, out: int = FEATURES) -> nn.Sequential:
     """Convolution, ReLU, convolution."""
     return nn.Sequential(conv3x3(inside, FEATURES), nn.ReLU(), conv3x3(FEATURES, out))
-
-
-def needs_blocks(physics: object) -> str | None:
-    """The reason why a network that works on blocks cannot be used with an operator, or None."""
-    return None if isinstance(physics, BlockCS) else f"it reconstructs blocks, and {type(physics).__name__} has none"
-
-
-def cut(x: Tensor, physics: BlockCS) -> Tensor:
-    """Whole blocks (B, C, H'*b, W'*b), cut to the size that the operator is bound to, if it is to one."""
-    return x if physics.size is None else x[..., : physics.size[0], : physics.size[1]]
 
 
 def _joined(blocks: Tensor, rows: int, columns: int) -> Tensor:

@@ -22,7 +22,7 @@ from lorun.accounting import inference_bytes, reconstruction_flops, training_ste
 from lorun.config import BlockCSConfig, CASSIConfig, TrainingConfig
 from lorun.errors import LorunError
 from lorun.physics import BlurDownsample, Operator, build_physics
-from lorun.plugins.places import find
+from lorun.plugins import find
 from lorun.step import make_optimizer, training_step
 from lorun.system import System
 from lorun.training.weights import load_state, load_weights, save_weights

@@ -1,9 +1,10 @@
-"""What the baselines without training have in common: deepinv's proximal algorithms.
+"""Classical reconstruction without training: deepinv's proximal algorithms.
 
-In general they make gradient steps from the suite's first estimate. Blur leaves so little of many frequencies that
-gradient steps hardly find them: there the data term is solved for in closed form (half-quadratic splitting), from
-Tikhonov's estimate. Their constants were chosen on validation images: those for blocks and snapshots, and the weight of
-total variation on blur, by `workflow/tune_classical.py`; the others for blur by hand, on crops of three images.
+In general they make gradient steps from the initial reconstruction. Blur suppresses many frequencies so much that
+gradient steps hardly recover them: there the data term is minimised in closed form (half-quadratic splitting), from
+Tikhonov's estimate. The constants were chosen on validation images: those for block compressed sensing and CASSI, and
+the weight of total variation for blur, by `workflow/tune_classical.py`; the others for blur by hand, on crops of three
+images.
 """
 
 import math
@@ -13,33 +14,33 @@ from deepinv.optim import HQS, L2, PGD, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from baselines.tikhonov.baseline import Baseline as Tikhonov
 from lorun.physics import BlurDownsample
-from lorun.plugins.blurred import error_variance
+from lorun.plugins.deblurring import error_variance, tikhonov
+from lorun.plugins.wrappers import needs_linear
 from lorun.unfolding import initial_reconstruction
 
 _POWER_ITERATIONS = 30
 
 
 class ProximalReconstruction(nn.Module):
-    """A data term in turn with a proximal step of a prior; nothing is trained.
+    """Steps on the data term alternate with proximal steps of a prior; nothing is trained.
 
     In general: gradient steps on 1/2 |A x - y|^2, each but the last followed by a proximal step. The prior's strength
-    falls geometrically from `first` to `last`: measurements are free of noise, so the prior is to decide only what they
-    leave open.
+    falls geometrically from `first` to `last`: the measurements have no noise, so in the end the prior decides only
+    what they leave open.
 
-    Of blur, v being the variance of a measurement's error (`error_variance`): x = argmin |A x - y|^2 / 2v
+    For blur, with v the variance of a measurement's error (`error_variance`): x = argmin |A x - y|^2 / 2v
     + |x - z|^2 / 2s^2, then the proximal step of s^2 `weight` times the prior, or a denoiser for the level s, which
-    falls geometrically from `first_level` to `last_level`, or to sqrt(v) where that is more. So the operator's noise
-    chooses, and the constants serve any.
+    falls geometrically from `first_level` to `last_level`, or to sqrt(v) where that is larger. So the same constants
+    serve any noise level.
     """
 
-    data_dependent = True  # deepinv's algorithms look at values, so that fake tensors cannot take their course
+    data_dependent = True  # deepinv's algorithms branch on values, which fake tensors do not have
 
     first: float
     iterations: int  # gradient steps
     first_level: float
-    splittings: int  # of blur
+    splittings: int  # steps for blur
 
     def __init__(self, physics: LinearPhysics, last: float, last_level: float, weight: float = 1.0) -> None:
         super().__init__()
@@ -48,12 +49,10 @@ class ProximalReconstruction(nn.Module):
         self.weight = weight
         self.stages = self.splittings if isinstance(physics, BlurDownsample) else self.iterations
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return None if isinstance(physics, LinearPhysics) else f"{type(physics).__name__} is not linear"
+    unsupported = staticmethod(needs_linear)
 
     def prior(self) -> Prior:
-        """A fresh one for every image: deepinv's total variation starts from the result of the image before."""
+        """A fresh one for every image: deepinv's total variation would start from the previous image's result."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -66,7 +65,7 @@ class ProximalReconstruction(nn.Module):
             algorithm = PGD(
                 data_fidelity=L2(),
                 prior=self.prior(),
-                lambda_reg=[strength / step_size for strength in self.strengths],  # whatever the scale of A
+                lambda_reg=[strength / step_size for strength in self.strengths],  # independent of the scale of A
                 sigma_denoiser=self.strengths,
                 stepsize=step_size,
                 max_iter=len(self.strengths),
@@ -87,8 +86,7 @@ class ProximalReconstruction(nn.Module):
             stepsize=[level**2 / variance for level in levels],
             max_iter=self.splittings,
         )
-        start = Tikhonov(physics, y.shape[1])(y, physics)
-        estimate: Tensor = algorithm(y, physics, init=start)
+        estimate: Tensor = algorithm(y, physics, init=tikhonov(y, physics))
         return estimate
 
 
@@ -98,7 +96,7 @@ def geometric(first: float, last: float, count: int) -> list[float]:
 
 
 def squared_norm(physics: LinearPhysics, x: Tensor) -> float:
-    """The largest eigenvalue of A^T A, by power iteration from a fixed start; a hundredth above what that finds."""
+    """The largest eigenvalue of A^T A, by power iteration from a fixed start, plus 1 %."""
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(x[:1].shape, generator=generator, dtype=x.dtype).to(x.device)
     norm = 1.0

@@ -1,6 +1,6 @@
-"""USRNet in its two sizes, written anew from Zhang, Van Gool and Timofte, "Deep Unfolding Network for Image
-Super-Resolution", CVPR 2020, section 4: data steps in closed form in turn with one denoiser, and a network that gives
-both their constants from noise level and scale."""
+"""USRNet in its two sizes, after Zhang, Van Gool and Timofte, "Deep Unfolding Network for Image Super-Resolution", CVPR
+2020, section 4: data steps in closed form alternate with one denoiser; a small network predicts the constants of both
+from noise level and scale."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from lorun.physics import BlurDownsample
 from lorun.physics.blur import enlarged
-from lorun.plugins.blurred import needs_blur
+from lorun.plugins.deblurring import needs_blur
+from lorun.plugins.padding import pad_to_multiple
 
-BLOCKS = 2  # residual blocks at each resolution and way
-SMALLEST = 1e-6  # of what the constants' network gives
+BLOCKS = 2  # residual blocks per resolution, each way
+SMALLEST = 1e-6  # constant
 
 
 class ResidualBlock(nn.Module):
@@ -31,14 +32,14 @@ class ResidualBlock(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """A denoiser of four resolutions that is told the noise level: z (B, C, H, W) and beta () -> (B, C, H, W).
+    """A denoiser of four resolutions with a noise level input: z (B, C, H, W) and beta () -> (B, C, H, W).
 
     Any size: edges are repeated to a multiple of 8, then cropped.
     """
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        sides = list(pairwise(widths))  # of each halving, from the full size on
+        sides = list(pairwise(widths))  # widths before and after each halving, from the full size on
         self.multiple = 2 ** len(sides)
         self.head = conv3x3(channels + 1, widths[0])
         self.down = nn.ModuleList(
@@ -54,7 +55,7 @@ class ResUNet(nn.Module):
     def forward(self, z: Tensor, beta: Tensor) -> Tensor:
         height, width = z.shape[2:]
         h = torch.cat([z, beta.to(z.dtype).expand(len(z), 1, height, width)], dim=1)
-        h = self.head(F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate"))
+        h = self.head(pad_to_multiple(h, self.multiple))
         passed = [h]
         for down in self.down:
             passed.append(down(passed[-1]))
@@ -66,7 +67,7 @@ class ResUNet(nn.Module):
 
 
 class Constants(nn.Module):
-    """alpha of every data step and beta of every denoising, positive: noise (image units), scale -> 2 x (stages,)."""
+    """alpha of each data step and beta of each denoising, positive: noise (image units), scale -> 2 x (stages,)."""
 
     def __init__(self, stages: int, hidden: int) -> None:
         super().__init__()
@@ -80,8 +81,8 @@ class Constants(nn.Module):
 
     def forward(self, noise: float, scale: int) -> tuple[Tensor, Tensor]:
         weight: Any = self.mlp[0].weight
-        said = weight.new_tensor([noise, scale])[None, :, None, None]
-        alpha, beta = (F.softplus(self.mlp(said)) + SMALLEST).flatten().chunk(2)
+        known = weight.new_tensor([noise, scale])[None, :, None, None]
+        alpha, beta = (F.softplus(self.mlp(known)) + SMALLEST).flatten().chunk(2)
         return alpha, beta
 
 
@@ -99,9 +100,7 @@ class USRNet(nn.Module):
         self.denoiser = ResUNet(channels, widths)
         self.constants = Constants(stages, hidden)
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blur(physics)
+    unsupported = staticmethod(needs_blur)
 
     def forward(self, y: Tensor, physics: BlurDownsample) -> Tensor:
         x = enlarged(y, physics.scale, "nearest", physics.scene_of(*y.shape[2:]))
@@ -120,5 +119,5 @@ def conv3x3(inside: int, outside: int) -> nn.Conv2d:
 
 
 def blocks(width: int) -> list[ResidualBlock]:
-    """Those of one resolution on one way."""
+    """The blocks of one resolution on the way down or up."""
     return [ResidualBlock(width) for _ in range(BLOCKS)]
