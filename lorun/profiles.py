@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from lorun import plugins
 from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, TaskTraining, UnfoldingConfig
 from lorun.config.section import explain, field_names
-from lorun.denoisers import DenoiserConfig
+from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRESETS, PRETRAIN, STRATEGIES, Experiment, Preset, Released, Trained, TrainingData, Untrained
 from lorun.methods.baselines import locate
@@ -103,7 +103,6 @@ class TaskConfig(Section):
         for reference in self.baselines:
             try:
                 plugins.find(reference)
-                plugins.check_options(reference, self.options.get(plugins.name_of(reference), {}))
             except LorunError as error:
                 raise ValueError(f"`baselines`: {error}") from error
         return self
@@ -254,6 +253,12 @@ class Profile(Section):
                     f"in {setting!r} of {name}"
                 )
 
+    def check_options(self) -> None:
+        """Raise LorunError where the options of a baseline are invalid; this imports the baseline."""
+        for task in self.tasks.values():
+            for method, options in task.options.items():
+                plugins.check_options(task.reference_of(method), options)
+
     def experiments(self) -> Iterator[Experiment]:
         """Every experiment that has a row, in the order of the configuration (pretraining has none)."""
         for task_name, task in self.tasks.items():
@@ -363,9 +368,14 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
         needed = _with_bases(tasks, task)
         content = {**content, "tasks": {name: entry for name, entry in tasks.items() if name in needed}}
     try:
-        return Profile.model_validate(content)
+        profile = Profile.model_validate(content)
+        if task is None:
+            profile.check_options()
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error, field_names(Profile))}") from error
+    except LorunError as error:
+        raise LorunError(f"{path}: {error}") from error
+    return profile
 
 
 def profile_schema() -> dict[str, Any]:
