@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from lorun.config import Experiment, SplittingConfig
-from lorun.denoisers import build_denoiser
 from lorun.physics import Operator
 from lorun.unfolding import initial_reconstruction, load_denoiser
 
@@ -79,5 +78,5 @@ def build_splitting(experiment: Experiment) -> HalfQuadraticSplitting:
     """The network of an experiment of the method `deep_plug_and_play`, its denoiser not yet pretrained."""
     said: Any = experiment.splitting
     return HalfQuadraticSplitting(
-        lambda noise_map: build_denoiser(experiment.denoiser, experiment.data.channels, noise_map), said
+        lambda noise_map: experiment.denoiser.build(experiment.data.channels, noise_map), said
     )

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 from lorun.plugins.full_precision import back_projected_residual
 from lorun.plugins.ista_family import cut, needs_blocks
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 from lorun.plugins.full_precision import ImageConv, back_projected_residual
 from lorun.plugins.ista_family import cut, needs_blocks
 from lorun.unfolding import initial_reconstruction

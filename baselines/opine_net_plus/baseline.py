@@ -4,7 +4,7 @@ restore, so that blocks see each other; made for a learned binary Phi, whose adj
 
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 from lorun.plugins.ista_family import FEATURES, STAGES, Stage, conv3x3, cut, needs_blocks, two_convs
 from lorun.unfolding import initial_reconstruction
 

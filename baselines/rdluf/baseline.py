@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
+from lorun.physics.cassi import CASSI
 from lorun.plugins.snapshot import needs_snapshot, on_detector, on_scene, pad_to_multiple
 
 STAGES = 9

@@ -12,8 +12,7 @@ import torch
 from deepinv.optim.linear import conjugate_gradient
 from torch import Tensor, nn
 
-from lorun.physics import BlurDownsample
-from lorun.physics.blur import folded
+from lorun.physics.blur_downsample import BlurDownsample, folded
 from lorun.plugins.blurred import error_variance, needs_blur
 
 DIFFERENCE = 30.0

@@ -1,6 +1,6 @@
 """What the baselines for super-resolution and deblurring have in common: whom they decline, what they know of noise."""
 
-from lorun.physics import BlurDownsample
+from lorun.physics.blur_downsample import BlurDownsample
 
 _LEAST = 0.1
 """Standard deviation of a measurement's error where there is no noise, grey levels: of nothing, nothing can be

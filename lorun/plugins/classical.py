@@ -14,7 +14,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
 from baselines.tikhonov.baseline import Baseline as Tikhonov
-from lorun.physics import BlurDownsample
+from lorun.physics.blur_downsample import BlurDownsample
 from lorun.plugins.blurred import error_variance
 from lorun.unfolding import initial_reconstruction
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 
 
 def back_projected_residual(x: Tensor, y: Tensor, physics: BlockCS) -> Tensor:
