@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from lorun import plugins
 from lorun.accounting import inference_bytes, reconstruction_flops, training_step_bytes
-from lorun.config import BlockCSConfig, CASSIConfig, TrainingConfig
+from lorun.config import TrainingConfig
 from lorun.errors import LorunError
-from lorun.physics import BlurDownsample, Operator, build_physics
+from lorun.physics import Operator
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.physics.blur_downsample import BlurDownsample
+from lorun.physics.cassi import CASSIConfig
 from lorun.plugins import find
 from lorun.step import make_optimizer, training_step
 from lorun.system import System
@@ -45,15 +48,15 @@ class Kind(NamedTuple):
 
 
 def _blocks(dtype: torch.dtype) -> Operator:
-    return build_physics(BlockCSConfig(ratio=25, block=8), dtype)
+    return BlockCSConfig(ratio=25, block=8).build(dtype)
 
 
 def _snapshot(dtype: torch.dtype) -> Operator:
-    return build_physics(CASSIConfig(bands=4, mask_side=64), dtype)
+    return CASSIConfig(bands=4, mask_side=64).build(dtype)
 
 
 def _published_snapshot(dtype: torch.dtype) -> Operator:
-    return build_physics(CASSIConfig(mask_side=8), dtype)
+    return CASSIConfig(mask_side=8).build(dtype)
 
 
 def _blur(dtype: torch.dtype) -> Operator:

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lorun import plugins
 from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, TaskTraining, UnfoldingConfig
-from lorun.config.section import explain, field_names
+from lorun.config.registry import field_names
+from lorun.config.section import explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRESETS, PRETRAIN, STRATEGIES, Experiment, Preset, Released, Trained, TrainingData, Untrained
@@ -245,9 +246,9 @@ class Profile(Section):
             return
         if other.denoiser != task.denoiser:
             raise LorunError(f"{place} has the denoiser {other.denoiser!r}, {name} {task.denoiser!r}")
-        theirs = other.physics_of(reference.setting).noise_map
+        theirs = other.physics_of(reference.setting).noise_level_input
         for setting in task.settings_of(method):
-            if task.physics_of(setting).noise_map != theirs:
+            if task.physics_of(setting).noise_level_input != theirs:
                 raise LorunError(
                     f"`noise_map` is {str(theirs).lower()} in the setting {reference.setting!r} of {place}, and not so "
                     f"in {setting!r} of {name}"

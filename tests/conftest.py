@@ -13,8 +13,8 @@ from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE, SR_PROFILE
 
 from lorun.data.checksums import write_manifest
 from lorun.data.png import encode_png
+from lorun.physics._kernels import gaussian_kernel
 from lorun.physics.cassi import CASSI, random_mask
-from lorun.physics.kernels import gaussian_kernel
 from lorun.profiles import Profile, load_profile
 
 

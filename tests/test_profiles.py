@@ -70,12 +70,15 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: task.update(denoiser={"name": "spectral", "width": 1}), "width` (=1)"),
         (
             lambda task: task.update(denoiser={"name": "spectral", "depth": 1}),
-            "unknown key `tasks.cs.denoiser.spectral.",
+            "unknown key `tasks.cs.denoiser.depth`",
         ),
         (lambda task: task.pop("training"), "`training` is missing: block1"),
         (lambda task: task.update(strategies=["lorun_transfer"]), "`lorun_transfer` needs a `base`"),
         (lambda task: transfer(task, strategies=["lorun"]), "`base` names the method `lorun_transfer`"),
-        (lambda task: transfer(task, base={"lorun_transfer": {"setting": "r1"}}), "no setting 'r1' in this task: r10, r25"),
+        (
+            lambda task: transfer(task, base={"lorun_transfer": {"setting": "r1"}}),
+            "no setting 'r1' in this task: r10, r25",
+        ),
         (lambda task: transfer(task, base={"lorun_transfer": {"seting": "r1"}}), "Did you mean `setting`?"),
         (lambda task: transfer(task, settings={"r25": {"ratio": 25}}), "(='r25'); there is none"),
         (lambda task: transfer(task, only={"lorun_transfer": ["r25"]}), "(='r25'); there is none"),
@@ -198,7 +201,10 @@ def test_a_change_gives_new_keys_to_the_methods_it_touches_only(tiny_profile, ti
 
 
 COMMITTED_RUNS = [
-    (path.stem, task, method) for path in COMMITTED for task, one in load_profile(path).tasks.items() for method in one.methods
+    (path.stem, task, method)
+    for path in COMMITTED
+    for task, one in load_profile(path).tasks.items()
+    for method in one.methods
 ]
 
 
@@ -353,7 +359,10 @@ def transferred(**base):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (transferred(task="denoize", setting="gray"), "`base` of `lorun_transfer`: unknown task 'denoize'. Did you mean"),
+        (
+            transferred(task="denoize", setting="gray"),
+            "`base` of `lorun_transfer`: unknown task 'denoize'. Did you mean",
+        ),
         (transferred(task="denoise", setting="r25"), "unknown setting 'r25'"),
         (transferred(task="denoise", setting="gray", method="lorun"), "unknown method 'lorun'"),
         (transferred(task="denoise", setting="known"), "`noise_map` is true in the setting 'known' of denoise"),

@@ -11,6 +11,7 @@ from lorun.errors import LorunError
 from lorun.methods import PRESETS, Experiment, Strategy
 from lorun.system import build_system, set_recompute, training_physics
 
+
 def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
     """The network and the physics as a step on patches of `patch` pixels has them."""
 

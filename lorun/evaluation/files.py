@@ -16,8 +16,8 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import Evaluation, score_folder
 from lorun.methods import Experiment, Released, Untrained
 from lorun.methods.baselines import locate
+from lorun.physics import read_matrix
 from lorun.physics.block_cs import BlockCSConfig, Padding
-from lorun.physics.matrices import read_matrix
 from lorun.provenance import provenance
 from lorun.system import build_system
 from lorun.training.outcome import Outcome
@@ -92,7 +92,9 @@ def _physics(
     if matrix is None:
         if held is None:
             _refuse_other_networks(baseline, state, weights)
-            raise LorunError(f"{weights or baseline}: there is no sampling matrix in the weights: name it with --matrix")
+            raise LorunError(
+                f"{weights or baseline}: there is no sampling matrix in the weights: name it with --matrix"
+            )
         kind, (m, n) = held
         initial = initial or "adjoint"
     elif held is not None and held[0] == "learned_binary":  # a Phi of real numbers may stand in both

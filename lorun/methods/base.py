@@ -30,8 +30,11 @@ class Method(Section, ABC):
     name: str = Field(description="what tables call it")
 
     @abstractmethod
-    def build(self, physics: Operator, channels: int) -> nn.Module:
-        """A freshly initialised network, called as `network(y, physics)`."""
+    def build(self, physics: Operator, channels: int, noise_map: bool = False) -> nn.Module:
+        """A freshly initialised network, called as `network(y, physics)`.
+
+        `noise_map`: its denoisers get the noise level of each measurement as an input map.
+        """
 
     @property
     def installed_code(self) -> str | None:

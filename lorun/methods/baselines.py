@@ -24,9 +24,9 @@ class Plugin(Method):
     package: str | None = Field(None, description="name and version of the installed package that it is part of")
     digest: str | None = Field(None, description="hash of its code, where that is not part of this repository")
 
-    def build(self, physics: Operator, channels: int) -> nn.Module:
+    def build(self, physics: Operator, channels: int, noise_map: bool = False) -> nn.Module:
         base: Experiment | None = getattr(self, "base", None)
-        built = None if base is None else base.spec.build(base.physics.build(), channels)
+        built = None if base is None else base.build_network(base.physics.build())
         return plugins.build(self.reference, physics, channels, self.options, built)
 
     @property

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from torch import nn
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.section import Section, settings
 from lorun.config.training import TrainingConfig
 from lorun.methods.baselines import Released, Trained, Untrained
 from lorun.methods.strategies import Strategy
-from lorun.physics import PhysicsConfig
+from lorun.physics import Operator, PhysicsConfig
 
 Spec = Annotated[Strategy | Trained | Untrained | Released, Field(discriminator="kind")]
 
@@ -49,6 +50,10 @@ class Experiment(Section):
     def base(self) -> "Experiment | None":
         """The run whose weights it starts from, if any."""
         return getattr(self.spec, "base", None)
+
+    def build_network(self, physics: Operator) -> nn.Module:
+        """A freshly initialised network of the method for its operator."""
+        return self.spec.build(physics, self.channels, self.physics.noise_level_input)
 
     @property
     def stages(self) -> int | None:

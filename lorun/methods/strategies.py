@@ -14,10 +14,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
-from torch import nn
 
 from lorun.config.network import AdapterConfig, UnfoldingConfig
 from lorun.config.training import TrainingConfig
@@ -45,19 +45,16 @@ class Strategy(Method):
     training: TrainingConfig
     data: TrainingData
 
-    def build(self, physics: Operator, channels: int) -> UnfoldingNetwork:
-        def make_denoiser(noise_map: bool) -> nn.Module:
-            return self.denoiser.build(channels, noise_map)
-
+    def build(self, physics: Operator, channels: int, noise_map: bool = False) -> UnfoldingNetwork:
         return UnfoldingNetwork(
-            make_denoiser,
+            partial(self.denoiser.build, channels),
             self.stages,
             sharing=self.sharing,
             step_size=self.step_size,
             noise_level=self.noise_level,
             adapters=self.adapters,
             frozen=self.frozen,
-            noise_map=physics.noise_map,
+            noise_map=noise_map,
         )
 
 

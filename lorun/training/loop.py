@@ -23,7 +23,7 @@ from lorun.errors import LorunError
 from lorun.methods import Experiment, Strategy, Trained
 from lorun.provenance import provenance
 from lorun.step import make_average, make_optimizer, training_step
-from lorun.system import System, set_recompute, training_physics
+from lorun.system import set_recompute, training_physics
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.movement import fingerprints, unmoved
