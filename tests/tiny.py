@@ -1,6 +1,9 @@
-"""A tiny project for tests: what its dataset holds and its profile says."""
+"""A tiny project for tests: what its dataset holds and what its profile is."""
 
 from pathlib import Path
+from typing import Any
+
+from lorun.methods import Experiment
 
 PROJECT = Path(__file__).parents[1]
 
@@ -96,3 +99,14 @@ captures:
   measurements: {variable: [meas, meas_real], scale: 0.8}
   splits: {test: [checks.mat, blobs.mat]}
 """
+
+
+def with_spec(experiment: Experiment, **fields: Any) -> Experiment:
+    """An experiment with other fields of its method."""
+    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update=fields)})
+
+
+def with_training(experiment: Experiment, **fields: Any) -> Experiment:
+    """An experiment with other settings of its training."""
+    assert experiment.training is not None
+    return with_spec(experiment, training=experiment.training.model_copy(update=fields))
