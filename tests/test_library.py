@@ -12,14 +12,15 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tiny import with_spec
 from torch import Tensor
 
-from lorun.config import Profile
 from lorun.denoisers.spectral import SpectralTransformerConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate_folder, load_system
 from lorun.library import AdapterLibrary, evaluate_adapters, identity
 from lorun.library.listing import listing
+from lorun.profiles import Profile
 from lorun.system import System
 from lorun.training import train
 from lorun.unfolding import build_unfolding
@@ -91,7 +92,7 @@ def test_a_manifest_says_what_the_set_is(
     assert said["training"]["provenance"]["run"] == experiment.key
     assert said["step_sizes"] == network.step_sizes.tolist()
     assert set(said["ranks"].values()) == {1}
-    pretrained = load_system(experiment.pretraining, runs).network.denoisers[0]
+    pretrained = load_system(experiment.base, runs).network.denoisers[0]
     assert said["base"] == identity(dict(pretrained.named_parameters()))
     assert (library.folder / f"bases/{said['base']}.safetensors").exists()
     counts = {kind: 4 * sum(p.numel() for p in of) for kind, of in network.parameter_kinds().items()}
@@ -292,7 +293,7 @@ def test_a_set_of_other_sizes_or_for_no_adapters_is_refused(
     network = build_unfolding(experiment.model_copy(update={"lora": rank}))
     assert "tenth: made with rank 1 at `" in refused(library, network, "tenth")
     deeper = experiment.denoiser.model_copy(update={"levels": 3})
-    network = build_unfolding(experiment.model_copy(update={"denoiser": deeper}))
+    network = build_unfolding(with_spec(experiment, denoiser=deeper))
     assert "tenth: made for another denoiser: only one of the two has" in refused(library, network, "tenth")
     block_k = load_system(transfer_profile.experiment("cs", "r10", "block_k", 0), runs).network
     assert "the network has no adapters to swap (sharing 'block_k')" in refused(library, block_k, "tenth")

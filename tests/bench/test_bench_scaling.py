@@ -7,8 +7,9 @@ from lorun.accounting import inference_bytes
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import inference_build, predict_steps, resized
 from lorun.bench.scaling import count, sizes, stage_range, write_figure
-from lorun.config import STRATEGIES, Profile
 from lorun.errors import LorunError, UnknownName
+from lorun.methods import STRATEGIES
+from lorun.profiles import Profile
 from lorun.system import build_system
 
 

@@ -7,8 +7,8 @@ from lorun.bench import backward, loop, steps
 from lorun.bench.steps import Measured, bytes_held, count
 from lorun.bench.targets import TARGETS, judge
 from lorun.bench.variants import VARIANTS, benchmarked, build_variant, one_step, reconstruction
-from lorun.config import load_profile
 from lorun.errors import LorunError, UnknownName
+from lorun.profiles import load_profile
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def output(name, experiment):
             if "lora_" in key:
                 parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
     physics = system.physics.at(32, 32)
-    x = torch.rand(1, experiment.data.channels, 32, 32, generator=generator)
+    x = torch.rand(1, experiment.channels, 32, 32, generator=generator)
     y = system.network(physics(x), physics)
     y.square().mean().backward()
     return y.detach(), sum(p.grad.square().sum() for p in system.parameters() if p.grad is not None)

@@ -15,8 +15,8 @@ import yaml
 from sessions import kill_session, run_session
 from tiny import PROFILE, PROJECT
 
-from lorun.config import load_profile
 from lorun.data.checksums import write_manifest
+from lorun.profiles import load_profile
 from lorun.results.rows import read_rows
 
 pytest.importorskip("snakemake")
@@ -85,7 +85,7 @@ def folders(project, profile="tiny"):
     loaded = load_profile(project / "config" / f"{profile}.yaml")
     found = {e.method: project / "runs" / e.folder for e in loaded.experiments()}
     if "lorun" in found:
-        base = loaded.experiment("cs", "r25", "lorun", 0).pretraining
+        base = loaded.experiment("cs", "r25", "lorun", 0).base
         found["pretrain"] = project / "runs" / base.folder
     return found
 
