@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lorun import plugins, seeds
 from lorun.config import DEEP_PLUG_AND_PLAY, PRETRAIN, STRATEGIES, Experiment, Recompute
-from lorun.physics import Operator, build_physics
+from lorun.physics import Operator
 
 
 class System(nn.Module):
@@ -37,7 +37,7 @@ def build_system(experiment: Experiment) -> System:
         UnknownName: the method is neither a strategy nor a baseline.
         LorunError: the baseline unsupported this physics.
     """
-    physics = build_physics(experiment.physics)
+    physics = experiment.physics.build()
     with torch.random.fork_rng():
         seeds.seed_torch(experiment.seed, seeds.WEIGHTS)
         network: Any

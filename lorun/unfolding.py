@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lorun.config import ADAPTED, FROZEN, Experiment, Strategy
-from lorun.denoisers import build_denoiser
 from lorun.errors import LorunError
 
 
@@ -182,12 +181,12 @@ def build_unfolding(experiment: Experiment) -> UnfoldingNetwork:
     """The freshly initialised network of an experiment whose method is a strategy, or LoRun's pretraining."""
     sharing: Any = "block1" if experiment.method == "pretrain" else experiment.method
     return UnfoldingNetwork(
-        lambda noise_map: build_denoiser(experiment.denoiser, experiment.data.channels, noise_map),
+        lambda noise_map: experiment.denoiser.build(experiment.data.channels, noise_map),
         sharing,
         experiment.stages,
         step_size=experiment.unfolding.step_size,
         noise_level=experiment.unfolding.noise_level,
         gamma=experiment.lora.gamma,
         composed=experiment.lora.forward == "composed",
-        noise_map=experiment.physics.noise_map,
+        noise_map=experiment.physics.noise_level_input,
     )

@@ -14,8 +14,8 @@ from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE, SR_PROFILE
 from lorun.config import Profile, load_profile
 from lorun.data.checksums import write_manifest
 from lorun.data.png import encode_png
-from lorun.physics import CASSI, random_mask
-from lorun.physics.kernels import gaussian_kernel
+from lorun.physics._kernels import gaussian_kernel
+from lorun.physics.cassi import CASSI, random_mask
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,7 +66,7 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: task.update(denoiser={"name": "spectral", "width": 1}), "width` (=1)"),
         (
             lambda task: task.update(denoiser={"name": "spectral", "depth": 1}),
-            "unknown key `tasks.cs.denoiser.spectral.",
+            "unknown key `tasks.cs.denoiser.depth`",
         ),
         (lambda task: task.pop("training"), "`tasks.cs.training` is missing"),
         (

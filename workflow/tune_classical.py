@@ -20,7 +20,7 @@ from lorun.config import TaskConfig, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr
-from lorun.physics import Operator, build_physics
+from lorun.physics import Operator
 from lorun.unfolding import initial_reconstruction
 
 SIDE = 256  # images are cut to this at most, pixels
@@ -62,7 +62,7 @@ def of_split(task: TaskConfig, split: str, data: Path) -> Mapping[str, np.ndarra
 
 def fitted_physics(task: TaskConfig, setting: str, data: Path) -> Operator:
     config = task.physics_of(setting)
-    physics = build_physics(config)
+    physics = config.build()
     if config.fitted:
         training = of_split(task, "train", data)
         physics.fit(lambda side, blocks: random_blocks(training, side, blocks, 0))

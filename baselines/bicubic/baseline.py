@@ -3,8 +3,7 @@ what any method of super-resolution has to beat. It uses no knowledge of the blu
 
 from torch import Tensor, nn
 
-from lorun.physics import BlurDownsample
-from lorun.physics.blur import enlarged
+from lorun.physics.blur_downsample import BlurDownsample, enlarged
 from lorun.plugins.deblurring import needs_blur
 
 

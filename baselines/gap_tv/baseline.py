@@ -5,7 +5,7 @@ scikit-image's (Chambolle, "An algorithm for total variation minimization and ap
 import torch
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
+from lorun.physics.cassi import CASSI
 from lorun.plugins.cassi import needs_cassi
 
 STRENGTH = 0.1

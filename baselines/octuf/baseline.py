@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 from lorun.plugins.block_cs import back_projected_residual, cut, needs_block_cs
 from lorun.plugins.full_precision import ImageConv
 from lorun.unfolding import initial_reconstruction

@@ -4,7 +4,7 @@ restore, so that blocks see each other; made for a learned binary Phi, whose adj
 
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 from lorun.plugins.block_cs import cut, needs_block_cs
 from lorun.plugins.ista import FEATURES, STAGES, Stage, conv3x3, two_convs
 from lorun.unfolding import initial_reconstruction

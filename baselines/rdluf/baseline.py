@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
+from lorun.physics.cassi import CASSI
 from lorun.plugins.cassi import needs_cassi, on_detector, on_scene
 from lorun.plugins.padding import pad_to_multiple
 

@@ -3,7 +3,7 @@
 
 from torch import Tensor, nn
 
-from lorun.physics import BlurDownsample
+from lorun.physics.blur_downsample import BlurDownsample
 from lorun.plugins.deblurring import DIFFERENCE, needs_blur, tikhonov
 
 

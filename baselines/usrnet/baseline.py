@@ -1,6 +1,6 @@
 """USRNet, as published: see `lorun.plugins.usrnet`."""
 
-from lorun.physics import BlurDownsample
+from lorun.physics.blur_downsample import BlurDownsample
 from lorun.plugins.usrnet import USRNet
 
 

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.methods import ADAPTED, DEEP_PLUG_AND_PLAY, PRETRAIN, PRETRAINED
-from lorun.config.network import DenoiserConfig, LoraConfig, SplittingConfig, UnfoldingConfig
-from lorun.config.physics import PhysicsConfig
+from lorun.config.network import LoraConfig, SplittingConfig, UnfoldingConfig
 from lorun.config.section import Section
 from lorun.config.training import DataConfig, TrainingConfig
+from lorun.denoisers import DenoiserConfig
+from lorun.physics import PhysicsConfig
 
 # Of a training: what decides the bytes of a step, beside its sizes.
 _SHAPE_A_STEP = {"optimizer", "weight_decay", "clip_norm", "ema", "loss", "precision", "recompute", "memory_budget"}

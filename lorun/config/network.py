@@ -1,39 +1,10 @@
-"""Denoisers, unfolding and adapters."""
+"""Unfolding and adapters."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from lorun.config.section import Section
-
-
-class UNetConfig(Section):
-    """Residual U-Net; see `lorun.denoisers.unet`."""
-
-    name: Literal["unet"] = "unet"
-    width: int = Field(32, ge=1, description="channels at full resolution, doubled at each level")
-    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
-    blocks: int = Field(2, ge=1, description="residual blocks per level, each way")
-
-
-class CNNConfig(Section):
-    """Plain convolutional denoiser; see `lorun.denoisers.cnn`."""
-
-    name: Literal["cnn"] = "cnn"
-    width: int = Field(32, ge=1, description="channels")
-    depth: int = Field(6, ge=2, description="3x3 convolutions, first and last included")
-
-
-class SpectralTransformerConfig(Section):
-    """Transformer with attention among channels; see `lorun.denoisers.spectral`."""
-
-    name: Literal["spectral"] = "spectral"
-    width: int = Field(28, ge=2, description="channels at full resolution, doubled at each level; those of a head")
-    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
-    blocks: int = Field(1, ge=1, description="attention and feed-forward blocks per level, each way")
-
-
-DenoiserConfig = Annotated[UNetConfig | CNNConfig | SpectralTransformerConfig, Field(discriminator="name")]
 
 
 class UnfoldingConfig(Section):

@@ -10,28 +10,22 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.experiment import BaseConfig, Experiment, outside_code
 from lorun.config.methods import DEEP_PLUG_AND_PLAY, FROZEN, NAMED, PRETRAIN, TRANSFER, Named
-from lorun.config.network import (
-    CNNConfig,
-    DenoiserConfig,
-    LoraConfig,
-    SpectralTransformerConfig,
-    SplittingConfig,
-    UNetConfig,
-    UnfoldingConfig,
-)
-from lorun.config.physics import PHYSICS, PhysicsConfig
+from lorun.config.network import LoraConfig, SplittingConfig, UnfoldingConfig
+from lorun.config.registry import field_names
 from lorun.config.section import Section, explain
 from lorun.config.training import DataConfig, TrainingConfig
+from lorun.denoisers import DenoiserConfig
 from lorun.errors import LorunError, UnknownName
+from lorun.physics import OPERATORS, PhysicsConfig
 
 
 class TaskConfig(Section):
     """One inverse problem: data, physics and its settings, network, methods, budget, measures."""
 
     data: DataConfig
-    physics: dict[str, Any] = Field(description="what all settings share: `name` says which, see PHYSICS")
+    physics: dict[str, Any] = Field(description="keys that all settings share; `name` chooses the operator")
     settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
-    denoiser: DenoiserConfig = UNetConfig()
+    denoiser: DenoiserConfig = Field({"name": "unet"}, validate_default=True)
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: LoraConfig = LoraConfig()
     base_setting: str | None = Field(
@@ -159,11 +153,9 @@ class TaskConfig(Section):
         return [method for method in self.methods if setting in limited.get(method, self.settings)]
 
     def physics_of(self, setting: str) -> PhysicsConfig:
-        said = {**self.physics, **self.settings[setting]}
-        if "name" not in said:
-            raise LorunError(f"`physics.name` is missing. Choices: {', '.join(PHYSICS)}")
-        physics: PhysicsConfig = _named(PHYSICS, str(said["name"]), "physics").model_validate(said)
-        return physics
+        if "name" not in self.physics:
+            raise LorunError(f"`physics.name` is missing. Choices: {', '.join(OPERATORS.names())}")
+        return OPERATORS.get(str(self.physics["name"])).model_validate({**self.physics, **self.settings[setting]})
 
     @property
     def methods(self) -> list[str]:
@@ -205,7 +197,7 @@ class Profile(Section):
                     continue
                 if setting not in other.settings:
                     raise ValueError(f"{said} has no setting `{part}` (={setting!r}): {', '.join(other.settings)}")
-                told, wanted = other.physics_of(setting).noise_map, part == "denoiser_setting"
+                told, wanted = other.physics_of(setting).noise_level_input, part == "denoiser_setting"
                 if told != wanted:
                     raise ValueError(
                         f"{said}: the denoiser of `{part}` (={setting!r}) is{'' if told else ' not'} told the noise "
@@ -306,11 +298,8 @@ def profile_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
 
 
-def _field_names() -> list[str]:
-    models: list[type[BaseModel]] = [Profile, TaskConfig, *PHYSICS.values(), UNetConfig, CNNConfig]
-    models += [SpectralTransformerConfig, UnfoldingConfig, SplittingConfig, LoraConfig, DataConfig, TrainingConfig]
-    models += [EvaluationConfig, AccountingConfig]
-    return list({name for model in models for name in model.model_fields})
+def _field_names() -> set[str]:
+    return field_names(Profile, *OPERATORS)
 
 
 def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:

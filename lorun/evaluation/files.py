@@ -11,22 +11,21 @@ from torch import Tensor
 from lorun import plugins
 from lorun.config import (
     AccountingConfig,
-    BlockCSConfig,
     DataConfig,
     EvaluationConfig,
     Experiment,
     LoraConfig,
     TrainingConfig,
-    UNetConfig,
     UnfoldingConfig,
 )
 from lorun.config.experiment import outside_code
 from lorun.data.checksums import md5_of_bytes, read_bytes
+from lorun.denoisers.unet import UNetConfig
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import folder_rows
 from lorun.physics import read_matrix
-from lorun.physics.block_cs import Padding
+from lorun.physics.block_cs import BlockCSConfig, Padding
 from lorun.plugins.places import name_of
 from lorun.system import build_system
 from lorun.training.released import load_released, our_name, read_released, released_outcome

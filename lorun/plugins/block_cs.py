@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 
 
 def needs_block_cs(physics: object, channels: int) -> str | None:

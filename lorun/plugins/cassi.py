@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorun.physics import CASSI
+from lorun.physics.cassi import CASSI
 
 
 def needs_cassi(physics: object, channels: int) -> str | None:

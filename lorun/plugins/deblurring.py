@@ -12,8 +12,7 @@ import torch
 from deepinv.optim.linear import conjugate_gradient
 from torch import Tensor
 
-from lorun.physics import BlurDownsample
-from lorun.physics.blur import folded
+from lorun.physics.blur_downsample import BlurDownsample, folded
 
 DIFFERENCE = 30.0
 """Root mean square of an image's differences, grey levels of 255: lambda is the variance of a measurement's error over

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 from lorun.plugins.block_cs import back_projected_residual, cut, needs_block_cs
 from lorun.unfolding import initial_reconstruction
 

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import BlurDownsample
-from lorun.physics.blur import enlarged
+from lorun.physics.blur_downsample import BlurDownsample, enlarged
 from lorun.plugins.deblurring import needs_blur
 from lorun.plugins.padding import pad_to_multiple
 

@@ -6,17 +6,9 @@ from typing import Any
 
 import yaml
 
-from lorun.config import (
-    ADAPTED,
-    DEEP_PLUG_AND_PLAY,
-    PHYSICS,
-    PRETRAIN,
-    STRATEGIES,
-    CNNConfig,
-    Experiment,
-    SpectralTransformerConfig,
-    UNetConfig,
-)
+from lorun.config import ADAPTED, DEEP_PLUG_AND_PLAY, PRETRAIN, STRATEGIES, Experiment
+from lorun.denoisers import DENOISERS
+from lorun.physics import OPERATORS
 from lorun.plugins.places import find
 from lorun.revisions import Files
 from lorun.status.reach import Place, Use
@@ -28,7 +20,7 @@ FOLDERS = ("lorun", "baselines", "data", "config")
 LOCK = "requirements.lock"
 REGISTRY = "data/registry.yaml"
 
-_KINDS = [*PHYSICS.values(), UNetConfig, CNNConfig, SpectralTransformerConfig]
+_KINDS = [*OPERATORS, *DENOISERS]
 
 _READING = ("cubes", "measurements", "splits")
 """Keys of a dataset's entry of the registry that decide what is read from its files."""

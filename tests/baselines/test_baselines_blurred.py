@@ -10,7 +10,7 @@ from baselines.tikhonov.baseline import FLAT
 from baselines.tikhonov.baseline import Baseline as Tikhonov
 from lorun import plugins
 from lorun.errors import LorunError
-from lorun.physics import BlurDownsample
+from lorun.physics.blur_downsample import BlurDownsample
 from lorun.plugins.blurred import error_variance
 from lorun.plugins.usrnet_family import Constants, ResUNet
 from lorun.system import System

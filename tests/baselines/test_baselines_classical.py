@@ -11,7 +11,7 @@ from lorun import plugins
 from lorun.data import photos
 from lorun.data.images import load_folder
 from lorun.data.patches import random_blocks
-from lorun.physics import BlockCS, gaussian_matrix
+from lorun.physics.block_cs import BlockCS, gaussian_matrix
 from lorun.plugins.classical import squared_norm
 
 NAMES = ("total_variation", "plug_and_play")

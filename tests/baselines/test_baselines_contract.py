@@ -82,7 +82,7 @@ NETWORK = """\
 import torch
 from torch import nn
 from lorun.unfolding import initial_reconstruction
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 
 class Baseline(nn.Module):
     def __init__(self, physics, channels):

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lorun import plugins
-from lorun.config import BlockCSConfig, load_profile
+from lorun.config import load_profile
 from lorun.errors import LorunError, UnknownName
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.plugins.places import SUITE_FOLDER as FOLDER
 from lorun.plugins.places import find, names as own_names
 from lorun.plugins.scaffold import write_baseline
@@ -58,7 +58,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def build(reference: str) -> torch.nn.Module:
-    return plugins.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
+    return plugins.build(reference, BlockCSConfig(ratio=25, block=8).build(), 1)
 
 
 def test_a_folder_anywhere_is_a_baseline(folder, monkeypatch):

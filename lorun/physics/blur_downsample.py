@@ -7,15 +7,18 @@ Tourneret, "Fast Single Image Super-Resolution Using a New Analytical Solution f
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from lorun import seeds
 from lorun.errors import LorunError, UnknownName
-from lorun.physics.base import Operator
-from lorun.physics.kernels import drawn_kernel
+from lorun.physics._kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, read_kernels
+from lorun.physics.base import Example, Operator, OperatorConfig
 
 Training = Literal["drawn", "same"]
 Quantisation = Literal["float", "usrnet_uint8"]
@@ -40,7 +43,7 @@ class BlurDownsample(Operator):
         noise: standard deviation of the noise, in grey levels of 255.
         quantisation: "float"; or "usrnet_uint8", where what is blurred is truncated to whole grey levels before it is
             decimated, as USRNet's script does (not linear: y is half a grey level too dark on average).
-        training: training steps see "drawn" kernels (see `lorun.physics.kernels.drawn_kernel`), or one of the "same".
+        training: kernels of training steps: "drawn" at random (see `drawn_kernel`), or one of the "same".
         initial: x_0. "tikhonov": A^T (A A^T + epsilon)^-1 y; "bicubic" and "nearest": y enlarged, its pixels staying
             the top-left ones of their cells; "adjoint": A^T y.
         gradient: a stage subtracts rho A^T (A A^T + epsilon)^-1 (A x - y) ("regularised"), or rho A^T (A x - y)
@@ -228,6 +231,110 @@ class BlurDownsample(Operator):
     def _check(self, size: tuple[int, int]) -> None:
         if self.size is not None and size != self.size:
             raise LorunError(f"the operator is bound to {self.size} images, this one is {size}")
+
+
+class BlurDownsampleConfig(OperatorConfig):
+    """Super-resolution and deblurring with known kernels."""
+
+    name: Literal["blur_downsample"] = "blur_downsample"
+    scale: int = Field(ge=1, le=8, description="decimation; 1 is deblurring")
+    kernels: Literal["gaussian", "bicubic", "drawn", "file"] = Field(
+        "gaussian", description="origin of the kernels; drawn: at random, as training draws its own"
+    )
+    width: float = Field(1.6, gt=0, description="standard deviation of the Gaussian kernel, pixels")
+    kernels_file: Path | None = Field(
+        None, description="kernels, .mat with the cell array `kernels` or .npy (N, h, w), with kernels: file"
+    )
+    scored: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list,
+        description="numbers, from 1, of the kernels that test images are scored with, with kernels: file or drawn",
+    )
+    noise: float = Field(0.0, ge=0, le=255, description="standard deviation, grey levels of 255")
+    quantisation: Quantisation = Field(
+        "float", description="usrnet_uint8 truncates the blurred image to whole grey levels, as USRNet's script does"
+    )
+    training: Training = Field(
+        "drawn", description="kernels of training steps: drawn at random, or one of those that are scored"
+    )
+    initial: Initial = Field(
+        "tikhonov", description="initial reconstruction x_0: A^T (A A^T + epsilon)^-1 y, y enlarged, or A^T y"
+    )
+    gradient: Gradient = Field(
+        "regularised",
+        description="direction of a gradient step: A^T (A A^T + epsilon)^-1 r, or A^T r, with r = A x - y",
+    )
+    epsilon: float = Field(1e-2, gt=0, description="of both; the largest eigenvalue of A A^T is at most 1")
+    noise_seed: int = Field(0, ge=0, description="seed of the noise in every test image")
+    modcrop: int | None = Field(
+        8,
+        ge=1,
+        description="test images are cropped at the right and bottom to a multiple of the scale and of this, pixels; "
+        "null: not at all",
+    )
+
+    task: ClassVar[str] = "sr"
+
+    @model_validator(mode="after")
+    def _kernels_fit_together(self) -> Self:
+        if (self.kernels == "file") != (self.kernels_file is not None):
+            raise ValueError("`kernels: file` and `kernels_file` belong together: give both or neither")
+        if (self.kernels in ("file", "drawn")) != bool(self.scored):
+            raise ValueError("`scored` numbers the kernels of `kernels: file` and `kernels: drawn`: give it with these")
+        if len(set(self.scored)) < len(self.scored):
+            raise ValueError(f"`scored` (={self.scored}) names a kernel twice")
+        return self
+
+    def build(self, dtype: torch.dtype = torch.float32) -> BlurDownsample:
+        options = self.model_dump(exclude={"name", "kernels", "kernels_file", "scored", "width"})
+        return BlurDownsample(self._kernels(), degradations=self.degradations, dtype=dtype, **options)
+
+    def _kernels(self) -> list[Tensor]:
+        if self.kernels_file is not None:
+            kernels = read_kernels(self.kernels_file)
+            last = max(self.scored)
+            if last > len(kernels):
+                raise LorunError(f"{self.kernels_file}: has {len(kernels)} kernels, `scored` names number {last}")
+            return [kernels[number - 1] for number in self.scored]
+        if self.kernels == "drawn":
+            return [drawn_kernel(self.scale, seeds.generator(number, seeds.KERNELS)) for number in self.scored]
+        if self.kernels == "bicubic":
+            return [bicubic_kernel(self.scale)]
+        return [gaussian_kernel(2 * math.ceil(4 * self.width) + 1, (self.width, self.width), 0.0)]
+
+    @property
+    def kind(self) -> str:
+        kernels = self.kernels if self.kernels_file is None else self.kernels_file.stem
+        return f"{kernels}_x{self.scale}_noise{self.noise:g}" + ("" if self.quantisation == "float" else "_uint8")
+
+    @property
+    def heading(self) -> str:
+        numbers = ", ".join(self.degradations)
+        if self.kernels_file is not None:
+            kernels = f"kernels {numbers} of {self.kernels_file.parent.name}/{self.kernels_file.name}"
+        elif self.kernels == "drawn":
+            kernels = f"kernels {numbers} drawn at random"
+        elif self.kernels == "bicubic":
+            kernels = "bicubic kernel"
+        else:
+            kernels = f"Gaussian kernel of width {self.width:g}"
+        return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, quantisation {self.quantisation}"
+
+    @property
+    def published_as(self) -> float | str:
+        return f"x{self.scale}_sigma{self.noise:g}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return () if self.kernels_file is None else (self.kernels_file,)
+
+    @property
+    def degradations(self) -> tuple[str, ...]:
+        return tuple(map(str, self.scored))
+
+    @classmethod
+    def example(cls) -> Example:
+        config = cls(scale=2, kernels="drawn", scored=[1], noise=2.55)
+        return Example(config, (3, 1), (config, 3))
 
 
 def enlarged(y: Tensor, scale: int, kind: Literal["bicubic", "nearest"], size: tuple[int, int]) -> Tensor:

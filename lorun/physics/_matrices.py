@@ -1,4 +1,4 @@
-"""Reading what operators are made from: arrays in .npy and MATLAB files."""
+"""Matrices and kernels of operators, read from .npy and MATLAB files."""
 
 from pathlib import Path
 
@@ -10,7 +10,12 @@ from lorun.errors import LorunError
 
 
 def read_array(path: Path, key: str, what: str) -> np.ndarray:
-    """The array in a `.npy` file, or the variable `key` of a MATLAB `.mat` file; `what` it holds, for people.
+    """The array in a `.npy` file, or the variable `key` of a MATLAB `.mat` file.
+
+    Args:
+        path: of the file.
+        key: name of the variable.
+        what: content of the array, for error messages.
 
     Raises:
         LorunError: the file is missing, unreadable or lacks the variable.
@@ -29,12 +34,14 @@ def read_array(path: Path, key: str, what: str) -> np.ndarray:
     return np.asarray(held[key])
 
 
-def read_matrix(path: Path, key: str = "phi", *, transmission: bool = False) -> Tensor:
+def read_matrix(
+    path: Path, key: str = "phi", *, shape: tuple[int, int] | None = None, transmission: bool = False
+) -> Tensor:
     """A matrix from a `.npy` file, or the variable `key` of a MATLAB `.mat` file; float64.
 
     Raises:
-        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than a finite matrix;
-            of a transmission, values below zero, or nothing above.
+        LorunError: the file is missing, unreadable or lacks the variable; it holds no finite matrix, or one of another
+            shape; a transmission has values below zero, or none above.
     """
     matrix = read_array(path, key, "a matrix")
     if not (matrix.ndim == 2 and matrix.dtype.kind in "fiub"):
@@ -43,5 +50,7 @@ def read_matrix(path: Path, key: str = "phi", *, transmission: bool = False) -> 
         raise LorunError(f"{path}: `{key}` has values that are not finite")
     if transmission and (matrix.min() < 0 or matrix.max() <= 0):
         low, high = float(matrix.min()), float(matrix.max())
-        raise LorunError(f"{path}: `{key}` has values from {low:g} to {high:g}: light cannot be less than none")
+        raise LorunError(f"{path}: `{key}` has values from {low:g} to {high:g}: a transmission is not negative")
+    if shape is not None and matrix.shape != shape:
+        raise LorunError(f"{path}: `{key}` has shape {matrix.shape}, the setting needs {shape}")
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float64))

@@ -1,10 +1,31 @@
-"""What the residual denoisers share: the noise level as an input channel, a start close to the identity, a U-shape."""
+"""The section of a denoiser, and what residual denoisers share: noise level input, initialisation, U-shape."""
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lorun.config.section import Section
+
+
+class DenoiserSection(Section):
+    """The section of a denoiser: the keys of a profile.
+
+    A subclass has `name: Literal[...]` with the name of its module as default, and defines `build`.
+    """
+
+    name: str
+
+    @abstractmethod
+    def build(self, channels: int, noise_map: bool = False) -> nn.Module:
+        """A freshly initialised denoiser D(z) for images of `channels` channels; D(z, sigma) with a noise map."""
+
+    @classmethod
+    def example(cls) -> "DenoiserSection":
+        """A small denoiser for tests; by default the section with its defaults."""
+        return cls()  # type: ignore[call-arg]
 
 
 def with_noise_map(z: Tensor, sigma: Tensor | None, expected: bool) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lorun.errors import LorunError
-from lorun.physics.matrices import read_array
+from lorun.physics._matrices import read_array
 
 
 def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
