@@ -1,7 +1,9 @@
 """Where a number comes from: code, configuration, data, packages, machine."""
 
+import json
 import platform
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -9,21 +11,35 @@ from typing import Any
 from urllib.parse import quote
 
 import torch
+import yaml
+from pydantic import BaseModel
 
+from lorun.code import ROOT, digest, loaded_code
 from lorun.config import Experiment
+from lorun.config.section import Section
+from lorun.data.registry import DATA_ROOT
+from lorun.errors import LorunError
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
 _NOT_CODE = (":(exclude)results", ":(exclude)*.md")
 
+_CHOICES = ("lorun.physics.", "lorun.denoisers.")
+"""Packages whose modules are choices of a profile."""
+
+_READING = ("splits", "cubes", "measurements")
+"""Keys of the registry of datasets that decide which files are read, and how."""
+
 
 def provenance(experiment: Experiment, data: dict[str, str], device: torch.device) -> dict[str, Any]:
-    """What every row of a result carries: one flat mapping of strings, numbers and truth values.
+    """What every run records: one flat mapping of strings, numbers and truth values.
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
     the code differ from it (results and texts do not count). `versions` ends with the digest and the place of a
-    baseline that is not of this repository, as in "my_net=3f9a1c0b7d2e@../my_net".
+    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". The key `code` is added when the work is done, since
+    modules may be loaded late: see `code_used`.
     """
+    loaded_code()  # keeps the digests of what is loaded so far: a later edit is not what runs
     commit, dirty = revision()
     return {
         "run": experiment.key,
@@ -38,8 +54,71 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     }
 
 
+def code_used(experiment: Experiment, datasets: Iterable[str] = (), data: Path = DATA_ROOT) -> dict[str, str]:
+    """Digests of all code that the work on an experiment used: `code` in the record of a training, evaluation, account.
+
+    These are the modules that this process loaded, except operators and denoisers that only other tasks of the profile
+    name, and the rules by which the `datasets` in the folder `data` are read.
+    """
+    return loaded_code(_unused_choices(experiment)) | reading_rules(experiment, datasets, data)
+
+
+def reading_rules(
+    experiment: Experiment, datasets: Iterable[str], data: Path = DATA_ROOT, root: Path = ROOT
+) -> dict[str, str]:
+    """Digests of the entries of YAML files that decide how datasets and released weights are read, by file and key.
+
+    Raises:
+        LorunError: a file is not YAML.
+    """
+    registry = _read_mapping(data / "registry.yaml")
+    entries = {name: registry[name] for name in datasets if name in registry}
+    rules: dict[str, Any] = {
+        f"data/registry.yaml: {name}": [entry.get(key) for key in _READING] for name, entry in entries.items()
+    }
+    if experiment.weights is not None:
+        card = f"baselines/{experiment.method}/card.yaml"
+        rules[f"{card}: released_names"] = _read_mapping(root / card).get("released_names")
+    return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(path.read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+
+
+def _unused_choices(experiment: Experiment) -> set[str]:
+    """The loaded modules of operators and denoisers whose sections the experiment does not have."""
+    choices = {section.__module__ for section in _subclasses(Section) if section.__module__.startswith(_CHOICES)}
+    used: set[str] = set()
+    pending = {kind.__module__ for section in _sections(experiment) for kind in type(section).__mro__} & choices
+    while pending:  # with what these import of other choices
+        used |= pending
+        values = [value for name in pending for value in vars(sys.modules[name]).values()]
+        pending = ({getattr(value, "__module__", "") for value in values} & choices) - used
+    return choices - used
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+def _sections(section: BaseModel) -> Iterator[BaseModel]:
+    """A section and all sections within it."""
+    yield section
+    for _, value in section:
+        if isinstance(value, BaseModel):
+            yield from _sections(value)
+
+
 def _outside(experiment: Experiment) -> list[str]:
-    """What the commit of this code does not say: which code a baseline from elsewhere is, and where it was found."""
+    """The digest and the place of a baseline from elsewhere, which no commit of this code has."""
     outside = experiment.outside
     if outside is None:
         return []
