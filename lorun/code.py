@@ -8,7 +8,7 @@ import ast
 import hashlib
 import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,16 @@ _DIGEST_LENGTH = 12  # hex digits
 _digests: dict[str, str] = {}  # of the modules that this process loaded, as they were when first seen
 
 
-def loaded_code(unused: Collection[str] = ()) -> dict[str, str]:
-    """Path -> digest of every module of the project that this process loaded, except those named `unused`.
+def loaded_code() -> dict[str, str]:
+    """Path -> digest of every module of the project that this process loaded.
 
     Call it when the work begins and again when the result is recorded: a module keeps the digest of the first call, so
     that an edit in between is not taken for the code that ran.
     """
     found = {}
-    for name, module in sys.modules.copy().items():
+    for module in sys.modules.copy().values():
         path = _path_in_project(getattr(module, "__file__", None) or "")
-        if path is not None and name not in unused:
+        if path is not None:
             if path not in _digests:
                 _digests[path] = digest_of_file(ROOT / path)
             found[path] = _digests[path]

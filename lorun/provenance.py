@@ -2,8 +2,7 @@
 
 import json
 import platform
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,20 +11,15 @@ from urllib.parse import quote
 
 import torch
 import yaml
-from pydantic import BaseModel
 
 from lorun.code import ROOT, digest, loaded_code
 from lorun.config import Experiment
-from lorun.config.section import Section
 from lorun.data.registry import DATA_ROOT
 from lorun.errors import LorunError
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
 _NOT_CODE = (":(exclude)results", ":(exclude)*.md")
-
-_CHOICES = ("lorun.physics.", "lorun.denoisers.")
-"""Packages whose modules are choices of a profile."""
 
 _READING = ("splits", "cubes", "measurements")
 """Keys of the registry of datasets that decide which files are read, and how."""
@@ -57,10 +51,10 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
 def code_used(experiment: Experiment, datasets: Iterable[str] = (), data: Path = DATA_ROOT) -> dict[str, str]:
     """Digests of all code that the work on an experiment used: `code` in the record of a training, evaluation, account.
 
-    These are the modules that this process loaded, except operators and denoisers that only other tasks of the profile
-    name, and the rules by which the `datasets` in the folder `data` are read.
+    These are the modules that this process loaded, and the rules by which the `datasets` in the folder `data` and
+    released weights are read.
     """
-    return loaded_code(_unused_choices(experiment)) | reading_rules(experiment, datasets, data)
+    return loaded_code() | reading_rules(experiment, datasets, data)
 
 
 def reading_rules(
@@ -89,32 +83,6 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         return {}
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-
-
-def _unused_choices(experiment: Experiment) -> set[str]:
-    """The loaded modules of operators and denoisers whose sections the experiment does not have."""
-    choices = {section.__module__ for section in _subclasses(Section) if section.__module__.startswith(_CHOICES)}
-    used: set[str] = set()
-    pending = {kind.__module__ for section in _sections(experiment) for kind in type(section).__mro__} & choices
-    while pending:  # with what these import of other choices
-        used |= pending
-        values = [value for name in pending for value in vars(sys.modules[name]).values()]
-        pending = ({getattr(value, "__module__", "") for value in values} & choices) - used
-    return choices - used
-
-
-def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
-    for subclass in kind.__subclasses__():
-        yield subclass
-        yield from _subclasses(subclass)
-
-
-def _sections(section: BaseModel) -> Iterator[BaseModel]:
-    """A section and all sections within it."""
-    yield section
-    for _, value in section:
-        if isinstance(value, BaseModel):
-            yield from _sections(value)
 
 
 def _outside(experiment: Experiment) -> list[str]:

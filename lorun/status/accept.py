@@ -1,9 +1,7 @@
 """Recording today's code for results that came out the same again."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -41,8 +39,8 @@ def accept(project: Project, run: str, runs: Path) -> str:
     results = read_result_set(folder)
     experiment = project.profile(name).experiment(task, setting, method, seed)
     again, rows = read_evaluation(runs / experiment.folder / ROWS)
-    lines, key = results.runs.copy(), (task, setting, method, seed)
-    before = next(lines_of(lines[_is(lines, RUN, key)]), None)
+    key, lines = (task, setting, method, seed), list(lines_of(results.runs))
+    before = next((line for line in lines if tuple(line[column] for column in RUN) == key), None)
     if before is None or before["status"] in NO_RESULT:
         raise LorunError(f"--accept {run}: {folder} has no result of this run to compare with")
     if {before["run"], again["run"]} != {experiment.key} or before["config_hash"] != experiment.config_hash:
@@ -52,15 +50,16 @@ def accept(project: Project, run: str, runs: Path) -> str:
             raise LorunError(f"--accept {run}: {runs / experiment.folder} was made before code was recorded")
         if changed := project.changed(again[column], experiment):
             raise LorunError(f"--accept {run}: it was run before the last change of {', '.join(changed)}")
-    _check_equal(run, results.rows[_is(results.rows, RUN, key)], rows)
-    accepted = _is(lines, (*METHOD, *CODE), (task, setting, method, *(before[column] for column in CODE)))
-    accepted &= ~lines.status.isin(NO_RESULT)
-    code = {str(code_id(again[column])): again[column] for column in CODE}
+    _check_equal(run, results.rows.merge(pd.DataFrame([key], columns=list(RUN))), rows)
+    same = (*METHOD, "status", *CODE)
+    accepted = [all(line[column] == before[column] for column in same) for line in lines]
+    table = results.runs.copy()
     for column in CODE:
-        lines.loc[accepted, column] = code_id(again[column])
-    lines.loc[accepted, "accepted"] = seed
-    save_result_set(folder, replace(results, runs=lines, code=results.code | code))
-    return f"{folder}: {accepted.sum()} runs of {task}/{setting}/{method} accepted, the scores of seed {seed} are equal"
+        table.loc[accepted, column] = code_id(again[column])
+    table.loc[accepted, "accepted"] = seed
+    code = {str(code_id(again[column])): again[column] for column in CODE}
+    save_result_set(folder, replace(results, runs=table, code=results.code | code))
+    return f"{folder}: {sum(accepted)} runs of {task}/{setting}/{method} accepted, the scores of seed {seed} are equal"
 
 
 def _check_equal(run: str, before: pd.DataFrame, again: pd.DataFrame) -> None:
@@ -71,11 +70,3 @@ def _check_equal(run: str, before: pd.DataFrame, again: pd.DataFrame) -> None:
     if count:
         largest = "" if difference.isna().all() else f", by {difference.max():.6f} at most"
         raise LorunError(f"--accept {run}: {count} of {len(both)} scores differ{largest}")
-
-
-def _is(frame: pd.DataFrame, columns: Sequence[str], values: Sequence[Any]) -> pd.Series:
-    """Which lines have these values; null equals None."""
-    found = pd.Series(True, index=frame.index)
-    for column, value in zip(columns, values, strict=True):
-        found &= frame[column].isna() if value is None else (frame[column] == value).fillna(False)
-    return found.astype(bool)

@@ -57,7 +57,8 @@ def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:
             groups.setdefault(key, []).append(result)
     lines = []
     for (task, what, state, steps, why), group in groups.items():
-        methods, settings = (" ".join(dict.fromkeys(names)) for names in zip(*((r.method, r.setting) for r in group)))
+        methods = " ".join(dict.fromkeys(result.method for result in group))
+        settings = " ".join(dict.fromkeys(result.setting for result in group))
         lines.append([name, task, what, methods, settings, str(len(group)), state, steps, _hours(group), why])
     return lines
 
