@@ -7,15 +7,14 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import torch
 import yaml
 
 from lorun.code import ROOT, digest, loaded_code
-from lorun.config import Experiment
 from lorun.data.registry import DATA_ROOT
 from lorun.errors import LorunError
+from lorun.methods import Experiment, Released
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
@@ -41,7 +40,7 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "commit": commit,
         "dirty": dirty,
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
-        "versions": " ".join([versions(), *_outside(experiment)]),
+        "versions": " ".join(filter(None, [versions(), experiment.spec.installed_code])),
         "python": platform.python_version(),
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
@@ -70,7 +69,7 @@ def reading_rules(
     rules: dict[str, Any] = {
         f"data/registry.yaml: {name}": [entry.get(key) for key in _READING] for name, entry in entries.items()
     }
-    if experiment.weights is not None:
+    if isinstance(experiment.spec, Released):
         card = f"baselines/{experiment.method}/card.yaml"
         rules[f"{card}: released_names"] = _read_mapping(root / card).get("released_names")
     return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
@@ -83,14 +82,6 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         return {}
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-
-
-def _outside(experiment: Experiment) -> list[str]:
-    """The digest and the place of a baseline from elsewhere, which no commit of this code has."""
-    outside = experiment.outside
-    if outside is None:
-        return []
-    return [f"{experiment.method}={outside.digest}@{quote(outside.package or outside.reference)}"]
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> str:

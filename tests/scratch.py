@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from lorun.evaluation.planned import planned_rows
 
 from lorun.config import Experiment, load_profile
 from lorun.data.checksums import dataset_identity
-from lorun.evaluation.planned import planned_rows
 from lorun.results.rows import to_frame, write_table
 from lorun.results.summary import COUNTS
 from lorun.status.judge import Judged, judge

@@ -14,8 +14,8 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lorun.config import Profile, SpectralTransformerConfig
-from lorun.denoisers import build_denoiser
+from lorun.config import Profile
+from lorun.denoisers.spectral import SpectralTransformerConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate_folder, load_system
 from lorun.library import AdapterLibrary, evaluate_adapters, identity
@@ -111,7 +111,7 @@ def test_a_base_holds_what_lora_passes_over(transfer_profile: Profile, tiny_data
     manifest = library.add("quarter", tmp_path / "runs" / experiment.folder)
     trained, taken = load_system(experiment, tmp_path / "runs"), library.system("quarter")
     base = load_file(library.folder / f"bases/{manifest.base}.safetensors")
-    assert base.keys() == dict(build_denoiser(spectral, 1).named_parameters()).keys()
+    assert base.keys() == dict(spectral.build(1).named_parameters()).keys()
     assert "body.0.attention.query" in manifest.ranks
     assert (base["body.0.attention.temperature"] != 1).all()  # pretrained
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_the_stages_of_a_set_load_into_plain_peft(library: AdapterLibrary, trans
     network = library.network("tenth")
     denoiser = network.denoisers[0]
     for stage in range(network.stages):
-        base = build_denoiser(transfer_profile.tasks["cs"].denoiser, 1)
+        base = transfer_profile.tasks["cs"].denoiser.build(1)
         base.load_state_dict(denoiser.base_parameters())
         plain = PeftModel.from_pretrained(base, str(library.folder / f"sets/tenth/adapters/stage_{stage + 1}"))
         denoiser.activate(stage)

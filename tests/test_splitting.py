@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lorun.splitting import HalfQuadraticSplitting, noise_levels
 from safetensors.torch import load_file
 from torch import nn
 
 from lorun.accounting.account import account
-from lorun.config import BlurDownsampleConfig, CASSIConfig, SplittingConfig, load_profile
+from lorun.config import SplittingConfig, load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate, load_system
-from lorun.physics import BlockCS, build_physics
-from lorun.splitting import HalfQuadraticSplitting, noise_levels
+from lorun.physics.block_cs import BlockCS
+from lorun.physics.blur_downsample import BlurDownsampleConfig
+from lorun.physics.cassi import CASSIConfig
 from lorun.system import build_system
 from lorun.training.loop import train
 from lorun.unfolding import initial_reconstruction
@@ -46,7 +48,7 @@ def image(*shape, seed=0):
 
 def blur(**said):
     said = {"scale": 2, "width": 0.8, "modcrop": None, **said}
-    return build_physics(BlurDownsampleConfig(**said), F64)
+    return BlurDownsampleConfig(**said).build(F64)
 
 
 # The levels
@@ -105,7 +107,7 @@ def test_the_assumed_noise_stands_in_where_there_is_none():
         (blur(), (8, 6), 3),
         (blur(scale=1, initial="adjoint"), (7, 9), 1),
         (BlockCS(image(4, 16) - 0.5, initial="adjoint", dtype=F64), (8, 4), 1),
-        (build_physics(CASSIConfig(bands=3, mask_side=8, initial="adjoint"), F64), (6, 5), 3),
+        (CASSIConfig(bands=3, mask_side=8, initial="adjoint").build(F64), (6, 5), 3),
     ],
     ids=["super-resolution", "deblurring", "compressed sensing", "CASSI"],
 )
@@ -134,7 +136,7 @@ def test_each_image_of_a_batch_is_restored_as_it_is_alone():
 
 
 def test_shot_noise_which_has_no_one_level_is_refused():
-    physics = build_physics(CASSIConfig(bands=3, mask_side=8, noise="shot"), F64).at(6, 5)
+    physics = CASSIConfig(bands=3, mask_side=8, noise="shot").build(F64).at(6, 5)
     with pytest.raises(LorunError, match="shot noise has no one level"):
         splitting()(image(1, 1, 6, 9), physics)
 

@@ -4,10 +4,12 @@ import deepinv
 import pytest
 import torch
 
-from lorun.config import STRATEGIES, BlockCSConfig
-from lorun.denoisers import CNN, SpectralTransformer, UNet
+from lorun.config import STRATEGIES
+from lorun.denoisers.cnn import CNN
+from lorun.denoisers.spectral import SpectralTransformer
+from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
 K = 3
@@ -36,7 +38,7 @@ def move_adapters(net, scale=0.1):
 
 @pytest.fixture
 def physics():
-    return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    return BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
 
 
 @pytest.fixture

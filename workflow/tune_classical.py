@@ -7,7 +7,6 @@ in every setting of the task. Test images are never read.
 
 import argparse
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun import plugins
 from lorun.config import TaskConfig, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr
-from lorun.physics import Operator, build_physics
+from lorun.physics import Operator
 from lorun.unfolding import initial_reconstruction
 
 SIDE = 256  # images are cut to this at most, pixels
@@ -62,7 +62,7 @@ def of_split(task: TaskConfig, split: str, data: Path) -> Mapping[str, np.ndarra
 
 def fitted_physics(task: TaskConfig, setting: str, data: Path) -> Operator:
     config = task.physics_of(setting)
-    physics = build_physics(config)
+    physics = config.build()
     if config.fitted:
         training = of_split(task, "train", data)
         physics.fit(lambda side, blocks: random_blocks(training, side, blocks, 0))
@@ -74,7 +74,7 @@ def tried(
 ) -> Iterator[tuple[str, float]]:
     """Mean PSNR of the first estimate, then for each combination of constants."""
     yield "first estimate", mean_psnr(initial_reconstruction, physics, images)
-    baseline: Any = import_module(f"baselines.{name}.baseline").Baseline
+    baseline = plugins.load(name)
     for values in product(*grid.values()):
         constants = dict(zip(grid, values, strict=True))
         said = ", ".join(f"{constant} {value:g}" for constant, value in constants.items())

@@ -13,7 +13,7 @@ from deepinv.optim import PnP, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from lorun.plugins.classical import ProximalReconstruction
+from lorun.plugins.proximal import ProximalReconstruction
 
 FIRST = 0.05
 LAST = 0.002

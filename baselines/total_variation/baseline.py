@@ -8,7 +8,7 @@ Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorith
 from deepinv.optim import Prior, TVPrior
 from deepinv.physics import LinearPhysics
 
-from lorun.plugins.classical import ProximalReconstruction
+from lorun.plugins.proximal import ProximalReconstruction
 
 FIRST = 0.1
 LAST = 0.001

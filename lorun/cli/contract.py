@@ -23,12 +23,12 @@ def contract(
 
     Exit status 1 where something is not kept. One baseline takes seconds, all take minutes.
     """
-    from lorun.plugins import places
-    from lorun.plugins.contract import render, report
+    from lorun import plugins
+    from lorun.contract import render, report
 
-    references = names or [*places.own_names(), *places.installed_names()]
+    references = names or [*plugins.names(), *plugins.installed_names()]
     for reference in references:
-        places.find(reference)  # a mistyped name is told before minutes are spent on the others
+        plugins.find(reference)  # a mistyped name is told before minutes are spent on the others
     broken = []
     for reference in references:
         found = report(reference)

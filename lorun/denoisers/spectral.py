@@ -4,11 +4,14 @@ CVPR 2022): attention over C channels costs as much per pixel as a linear layer,
 Without the mask branch, which is physics; going up as in `lorun.denoisers.unet`, and skips are added, not fused.
 """
 
+from typing import Literal, Self
+
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from lorun.denoisers.residual import UShape, start_small
+from lorun.denoisers.base import DenoiserSection, UShape, start_small
 
 _EXPANSION = 4  # channels within a feed-forward, over those around it
 _SHORTEST = 1e-12  # product of two channels' lengths: below, their cosine goes to 0 instead of 0 / 0
@@ -111,6 +114,24 @@ class SpectralTransformer(UShape):
         self.decoder = nn.ModuleList(_blocks(w, width, blocks) for w in reversed(widths[:-1]))
         self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
         start_small(self.tail)
+
+
+class SpectralTransformerConfig(DenoiserSection):
+    """Transformer with attention among channels."""
+
+    name: Literal["spectral"] = "spectral"
+    width: int = Field(28, ge=2, description="channels at full resolution, doubled at each level; also those of a head")
+    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
+    blocks: int = Field(1, ge=1, description="attention and feed-forward blocks per level, each way")
+
+    def build(self, channels: int, noise_map: bool = False) -> SpectralTransformer:
+        return SpectralTransformer(
+            channels, width=self.width, levels=self.levels, blocks=self.blocks, noise_map=noise_map
+        )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(width=4, levels=3, blocks=1)
 
 
 def _blocks(width: int, width_of_head: int, count: int) -> nn.Sequential:

@@ -5,16 +5,20 @@ FSOINet and CASNet (32-blocks) use it. Their conventions differ and are named se
 """
 
 import math
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from lorun.errors import LorunError
-from lorun.physics.base import Operator, Patches
+from lorun.physics._matrices import read_matrix
+from lorun.physics.base import Example, Operator, OperatorConfig, Patches
 
+Count = Literal["floor", "ceil", "ista_net"]
 Padding = Literal["needed", "always"]
 Initial = Literal["lmmse", "adjoint", "pseudo_inverse", "given"]
 
@@ -208,6 +212,88 @@ class BinaryBlockCS(BlockCS):
     @property
     def phi(self) -> Tensor:  # type: ignore[override]
         return self.scale * _StraightSign.apply(self.latent)
+
+
+class BlockCSConfig(OperatorConfig):
+    """Block-wise compressed sensing with one matrix Phi for all blocks."""
+
+    name: Literal["block_cs"] = "block_cs"
+    ratio: float = Field(gt=0, le=100, description="measurements per pixel, percent")
+    block: int = Field(32, ge=2, le=256, description="side of a block, pixels; the field uses 32 or 33")
+    count: Count = Field("floor", description="how ratio * block**2 / 100 becomes the integer m")
+    padding: Padding = Field(
+        "needed", description="pad right and below where needed, or always (a whole block on a multiple)"
+    )
+    matrix: Literal["gaussian", "learned", "learned_binary", "file"] = Field("gaussian", description="origin of Phi")
+    matrix_seed: int = Field(0, ge=0, description="seed of the orthonormal Gaussian Phi, where learning starts too")
+    matrix_file: Path | None = Field(
+        None, description="m x block**2 matrix, .npy or .mat with the variable `phi`, with matrix: file"
+    )
+    initial: Initial = Field("lmmse", description="initial reconstruction x_0")
+    initial_blocks: int = Field(20_000, ge=1, description="training blocks that lmmse is fitted on")
+    initial_file: Path | None = Field(
+        None, description="block**2 x m matrix, .npy or .mat with the variable `Qinit`, with initial: given"
+    )
+
+    task: ClassVar[str] = "cs"
+
+    @model_validator(mode="after")
+    def _files_go_with_their_options(self) -> Self:
+        if (self.matrix == "file") != (self.matrix_file is not None):
+            raise ValueError("`matrix: file` and `matrix_file` belong together: give both or neither")
+        if (self.initial == "given") != (self.initial_file is not None):
+            raise ValueError("`initial: given` and `initial_file` belong together: give both or neither")
+        return self
+
+    def build(self, dtype: torch.dtype = torch.float32) -> BlockCS:
+        pixels = self.block**2
+        m = measurement_count(self.ratio, pixels, self.count)
+        if self.matrix_file is None:
+            matrix = gaussian_matrix(m, pixels, self.matrix_seed)
+        else:
+            matrix = read_matrix(self.matrix_file, "phi", shape=(m, pixels))
+        initialiser = None
+        if self.initial_file is not None:
+            initialiser = read_matrix(self.initial_file, "Qinit", shape=(pixels, m))
+        operator = BinaryBlockCS if self.matrix == "learned_binary" else BlockCS
+        return operator(
+            matrix,
+            learned=self.learned,
+            padding=self.padding,
+            initial=self.initial,
+            initialiser=initialiser,
+            initial_blocks=self.initial_blocks,
+            dtype=dtype,
+        )
+
+    @property
+    def kind(self) -> str:
+        return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
+
+    @property
+    def heading(self) -> str:
+        return f"ratio {self.ratio:g} %, Phi {self.kind}"
+
+    @property
+    def published_as(self) -> float | str:
+        return self.ratio
+
+    @property
+    def learned(self) -> bool:
+        return self.matrix.startswith("learned")
+
+    @property
+    def fitted(self) -> bool:
+        return self.initial == "lmmse"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.matrix_file, self.initial_file) if path is not None)
+
+    @classmethod
+    def example(cls) -> Example:
+        config = cls(ratio=25, block=8)
+        return Example(config, (1, 3), (config, 1))
 
 
 def _per_channel(blocks: Tensor, matrix: Tensor, channels: int) -> Tensor:

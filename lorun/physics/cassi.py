@@ -5,14 +5,17 @@ The single-disperser model of Wagadarikar et al., "Single disperser design for c
 to the right by b times the dispersion, and all are summed. What their papers do differently are named settings here.
 """
 
-from typing import Literal, Self
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from lorun.errors import LorunError
-from lorun.physics.base import Operator
+from lorun.physics._matrices import read_matrix
+from lorun.physics.base import Example, Operator, OperatorConfig
 
 Scaling = Literal["none", "mst"]
 Initial = Literal["normalised", "adjoint", "shift_back"]
@@ -192,6 +195,73 @@ class CASSI(Operator):
     def back_project(self, residual: Tensor) -> Tensor:
         projected: Tensor = self.A_adjoint(residual) if self.gradient == "plain" else self.A_dagger(residual)
         return projected
+
+
+class CASSIConfig(OperatorConfig):
+    """Coded aperture snapshot spectral imaging."""
+
+    name: Literal["cassi"] = "cassi"
+    bands: int = Field(28, ge=2, le=1000, description="spectral bands of a scene")
+    step: int = Field(2, ge=1, description="dispersion, pixels of shift per band")
+    mask: Literal["random", "file"] = Field("random", description="origin of the mask")
+    mask_seed: int = Field(0, ge=0, description="seed of the random mask of open and closed pixels")
+    mask_side: int = Field(256, ge=1, description="the mask is square; also the largest scene, pixels")
+    mask_file: Path | None = Field(None, description="matrix, .npy or .mat with the variable `mask`, with mask: file")
+    scaling: Scaling = Field("none", description="y is the sum over bands, or that times 2 / bands")
+    initial: Initial = Field(
+        "normalised", description="initial reconstruction x_0: A^T (A A^T)^-1 y, A^T y, or y shifted back"
+    )
+    gradient: Gradient = Field(
+        "normalised", description="direction of a gradient step: A^T (A A^T)^-1 r, or A^T r, with r = A x - y"
+    )
+    noise: Noise = Field("none", description="shot: counted electrons, see `CASSI.shot_noise`")
+    quantum_efficiency: float = Field(0.4, gt=0, le=1, description="electrons per photon, of shot noise")
+    noise_bits: int = Field(11, ge=1, le=24, description="2**noise_bits electrons are the full scale, of shot noise")
+    noise_seed: int = Field(0, ge=0, description="seed of the shot noise in every test scene")
+
+    task: ClassVar[str] = "cassi"
+
+    @model_validator(mode="after")
+    def _file_goes_with_its_option(self) -> Self:
+        if (self.mask == "file") != (self.mask_file is not None):
+            raise ValueError("`mask: file` and `mask_file` belong together: give both or neither")
+        return self
+
+    def build(self, dtype: torch.dtype = torch.float32) -> CASSI:
+        shape = (self.mask_side, self.mask_side)
+        if self.mask_file is None:
+            mask = random_mask(*shape, self.mask_seed)
+        else:
+            mask = read_matrix(self.mask_file, "mask", shape=shape, transmission=True)
+        options = self.model_dump(exclude={"name", "mask", "mask_file", "mask_seed", "mask_side"})
+        return CASSI(mask, dtype=dtype, **options)
+
+    @property
+    def kind(self) -> str:
+        noise = "" if self.noise == "none" else f"_{self.noise}"
+        return f"{'random_mask' if self.mask_file is None else 'mask'}_{self.bands}x{self.step}{noise}"
+
+    @property
+    def heading(self) -> str:
+        mask = "random mask" if self.mask_file is None else f"mask {self.mask_file.parent.name}/{self.mask_file.name}"
+        noise = "no noise" if self.noise == "none" else f"{self.noise} noise"
+        return f"{self.bands} bands, dispersion {self.step} pixels, {mask}, {noise}"
+
+    @property
+    def published_as(self) -> float | str:
+        return "sim" if self.noise == "none" else self.noise
+
+    @property
+    def channels(self) -> int | None:
+        return self.bands
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return () if self.mask_file is None else (self.mask_file,)
+
+    @classmethod
+    def example(cls) -> Example:
+        return Example(cls(bands=4, mask_side=64), (4,), (cls(mask_side=8), 28))
 
 
 def random_mask(height: int, width: int, seed: int) -> Tensor:

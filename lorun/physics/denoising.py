@@ -7,13 +7,17 @@ it is a base for other tasks. A denoiser with a `noise_map` is not blind but tol
 plug-and-play methods ask for.
 """
 
-from typing import Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from lorun.physics.base import Operator
+from lorun.physics.base import Operator, OperatorConfig
+
+NoiseLevel = Annotated[float, Field(ge=0, le=255)]
+"""Standard deviation, grey levels of 255."""
 
 
 class Denoising(Operator):
@@ -61,3 +65,44 @@ class Denoising(Operator):
         low, high = self.levels
         share = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device, dtype=images.dtype)
         return (low + (high - low) * share) / 255
+
+
+class DenoisingConfig(OperatorConfig):
+    """Gaussian noise alone."""
+
+    name: Literal["denoising"] = "denoising"
+    noise: NoiseLevel = Field(25.0, description="standard deviation at scoring, grey levels of 255")
+    noise_range: tuple[NoiseLevel, NoiseLevel] | None = Field(
+        None, description="lowest and highest of a training step, drawn for each image of a batch; null is `noise`"
+    )
+    noise_seed: int = Field(0, ge=0, description="seed of the noise in every test image")
+    noise_map: bool = Field(False, description="give the denoiser the noise level of each image, as an input map")
+
+    task: ClassVar[str] = "denoising"
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> Self:
+        if self.noise_range is not None and self.noise_range[0] > self.noise_range[1]:
+            raise ValueError(f"`noise_range` (={list(self.noise_range)}) must be [low, high]")
+        return self
+
+    def build(self, dtype: torch.dtype = torch.float32) -> Denoising:
+        return Denoising(noise=self.noise, noise_range=self.noise_range, noise_seed=self.noise_seed)
+
+    @property
+    def kind(self) -> str:
+        return f"gaussian_noise{self.noise:g}" + ("_known" if self.noise_map else "")
+
+    @property
+    def heading(self) -> str:
+        trained = "" if self.noise_range is None else ", trained over {:g} to {:g}".format(*self.noise_range)
+        known = ", known to the denoiser" if self.noise_map else ""
+        return f"Gaussian noise {self.noise:g}/255{trained}{known}"
+
+    @property
+    def published_as(self) -> float | str:
+        return f"sigma{self.noise:g}"
+
+    @property
+    def noise_level_input(self) -> bool:
+        return self.noise_map

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from lorun.config import Experiment
+from lorun.methods import Experiment
 from lorun.results.paths import account_path
 from lorun.results.store import METHOD, RUN, TIMING_COLUMNS, ResultSet
 from lorun.status.project import Project
-from lorun.training.loop import WEIGHTS
+from lorun.training.start import WEIGHTS
 
 Step = Literal["train", "evaluate", "account"]
 """What has to run again. An evaluation follows every training."""

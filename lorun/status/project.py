@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from lorun.code import current_code
-from lorun.config import Experiment, Profile, load_profile
 from lorun.data.checksums import dataset_identity
 from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.provenance import reading_rules
 
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from lorun.accounting import reconstruction_flops
 from lorun.accounting.prediction import inference_build
-from lorun.config import SpectralTransformerConfig, UNetConfig
-from lorun.denoisers.spectral import SpectralBlock
+from lorun.denoisers.spectral import SpectralBlock, SpectralTransformerConfig
+from lorun.denoisers.unet import UNetConfig
 from lorun.system import build_system
 
 

@@ -20,7 +20,9 @@ from lorun.accounting.prediction import (
     step_build,
 )
 from lorun.accounting.report import render
-from lorun.config import STRATEGIES, TRANSFER, SpectralTransformerConfig, UNetConfig
+from lorun.config import STRATEGIES, TRANSFER
+from lorun.denoisers.spectral import SpectralTransformerConfig
+from lorun.denoisers.unet import UNetConfig
 from lorun.errors import LorunError
 from lorun.system import build_system
 

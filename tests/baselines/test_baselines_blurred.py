@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from lorun.plugins.blurred import error_variance
+from lorun.plugins.usrnet_family import Constants, ResUNet
 from scipy.interpolate import CubicHermiteSpline
 from skimage.restoration import uft, wiener
 
@@ -10,9 +12,7 @@ from baselines.tikhonov.baseline import FLAT
 from baselines.tikhonov.baseline import Baseline as Tikhonov
 from lorun import plugins
 from lorun.errors import LorunError
-from lorun.physics import BlurDownsample
-from lorun.plugins.blurred import error_variance
-from lorun.plugins.usrnet_family import Constants, ResUNet
+from lorun.physics.blur_downsample import BlurDownsample
 from lorun.system import System
 from lorun.training.released import load_released
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from lorun.plugins.classical import squared_norm
 
 from baselines.plug_and_play.baseline import SlidingCosineDenoiser
 from lorun import plugins
 from lorun.data import photos
 from lorun.data.images import load_folder
 from lorun.data.patches import random_blocks
-from lorun.physics import BlockCS, gaussian_matrix
-from lorun.plugins.classical import squared_norm
+from lorun.physics.block_cs import BlockCS, gaussian_matrix
 
 NAMES = ("total_variation", "plug_and_play")
 

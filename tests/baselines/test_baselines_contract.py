@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from deepinv.physics import Inpainting
+from lorun.plugins.contract import CHECKS, KINDS, Case, Subject, targets
 
 from lorun import plugins
 from lorun.errors import LorunError, UnknownName
 from lorun.plugins import contract
-from lorun.plugins.contract import CHECKS, KINDS, Case, Subject, targets
 
 SUBJECTS = {name: Subject(name) for name in plugins.names()}
 OWED = [(name, check, of) for name, subject in SUBJECTS.items() for check in CHECKS for of in targets(check, subject)]
@@ -82,7 +82,7 @@ NETWORK = """\
 import torch
 from torch import nn
 from lorun.unfolding import initial_reconstruction
-from lorun.physics import BlockCS
+from lorun.physics.block_cs import BlockCS
 
 class Baseline(nn.Module):
     def __init__(self, physics, channels):

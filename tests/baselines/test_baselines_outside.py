@@ -3,12 +3,13 @@
 import pytest
 import torch
 from deepinv.models import ArtifactRemoval
-from torch import nn
-
-from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig
-from lorun.physics import build_physics
 from lorun.plugins.ista_family import needs_blocks
 from lorun.plugins.outside import Padded, from_module, from_reconstructor, in_full_precision
+from torch import nn
+
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.physics.blur_downsample import BlurDownsampleConfig
+from lorun.physics.cassi import CASSIConfig
 from lorun.unfolding import initial_reconstruction
 
 CONFIGS = [
@@ -21,7 +22,7 @@ CONFIGS = [
 @pytest.fixture(params=CONFIGS, ids=lambda config: config.name)
 def measured(request):
     """Measurements of an image of 16 x 24 pixels, and the operator that they are of."""
-    physics = build_physics(request.param).at(16, 24)
+    physics = request.param.build().at(16, 24)
     x = torch.rand(2, 4, 16, 24, generator=torch.Generator().manual_seed(0))
     return physics(x), physics
 
@@ -76,10 +77,10 @@ def test_an_operator_never_computes_in_half_precision(measured):
 
 
 def test_reasons_to_decline():
-    physics = build_physics(CONFIGS[0])
+    physics = CONFIGS[0].build()
     blocks = from_module(lambda channels: Half(), unsupported=lambda physics, channels: needs_blocks(physics))
     assert blocks.unsupported(physics, 1) is None
-    assert blocks.unsupported(build_physics(CONFIGS[2]), 1) == "it reconstructs blocks, and BlurDownsample has none"
+    assert blocks.unsupported(CONFIGS[2].build(), 1) == "it reconstructs blocks, and BlurDownsample has none"
     for baseline in (from_module(lambda channels: Half()), from_reconstructor(lambda physics, channels: Half())):
         assert baseline.unsupported(physics, 1) is None
         assert baseline.unsupported(nn.Identity(), 1) == "Identity is not linear"

@@ -5,13 +5,13 @@ import importlib
 import numpy as np
 import pytest
 import torch
+from lorun.plugins.snapshot import on_detector, on_scene, pad_to_multiple, projected
 
 from baselines.dauhst.baseline import Baseline as DAUHST
 from baselines.dauhst.baseline import HalfShuffleAttention, data_step, resized, whole, windows
 from baselines.rdluf.baseline import Baseline as RDLUF
 from lorun import plugins
-from lorun.physics import CASSI, random_mask
-from lorun.plugins.snapshot import on_detector, on_scene, pad_to_multiple, projected
+from lorun.physics.cassi import CASSI, random_mask
 
 TRAINED = ("gap_net", "dauhst", "rdluf")
 NAMES = ("gap_tv", *TRAINED)

@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 from lorun import cli, plugins
 from lorun.evaluation.protocols import get_protocol, score
-from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
 from lorun.results.rows import read_rows
 from lorun.system import System
 

@@ -6,8 +6,9 @@ from torch import nn
 
 from lorun.accounting.fake import fake_tensors
 from lorun.adapters import adaptable_layers
-from lorun.config import CNNConfig, SpectralTransformerConfig, UNetConfig
-from lorun.denoisers import build_denoiser
+from lorun.denoisers.cnn import CNNConfig
+from lorun.denoisers.spectral import SpectralTransformerConfig
+from lorun.denoisers.unet import UNetConfig
 
 DENOISERS = {
     "unet": UNetConfig(width=4, levels=3, blocks=1),
@@ -22,7 +23,7 @@ DENOISERS = {
 def make(request):
     def made(channels=1, noise_map=False):
         torch.manual_seed(0)
-        return build_denoiser(DENOISERS[request.param], channels, noise_map)
+        return DENOISERS[request.param].build(channels, noise_map)
 
     return made
 

@@ -13,7 +13,7 @@ from skimage import data
 from lorun.errors import LorunError
 from lorun.evaluation.metrics import PSNR_LIMIT
 from lorun.evaluation.protocols import Measurement, get_protocol, score
-from lorun.physics import CASSI, random_mask
+from lorun.physics.cassi import CASSI, random_mask
 
 NAMES = ["cassi_mst_uint8", "cassi_float_x255", "cassi_dpu", "cassi_torch_psnr"]
 WITH_SSIM = NAMES[:3]

@@ -15,7 +15,6 @@ from lorun.data.images import load_dataset
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.evaluation.reconstruct import evaluate, evaluate_folder, load_system, reconstruct_measurements
-from lorun.physics import build_physics
 from lorun.results import figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
@@ -113,7 +112,7 @@ def test_only_the_first_condition_is_kept(profile, sr_project, runs):
     folder = runs / experiment.folder / "reconstructions" / "colour"
     assert [path.name for path in folder.iterdir()] == ["checks.png"]
     truth = load_dataset(sr_project / "data", "colour", "test", 3)["checks"][:, :40, :40]
-    physics = build_physics(experiment.physics).under("3").at(40, 40)
+    physics = experiment.physics.build().under("3").at(40, 40)
     expected = load_system(experiment, runs).network(physics(torch.from_numpy(truth.copy())[None] / 255), physics)[0]
     with Image.open(folder / "checks.png") as kept:
         pixels = np.asarray(kept).transpose(2, 0, 1)
@@ -179,7 +178,7 @@ def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_pa
     said["tasks"]["sr"]["physics"]["scored"] = scored
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(said))
     with pytest.raises(LorunError, match=message):
-        build_physics(load_profile(tmp_path / "other.yaml").experiment("sr", "x2", "block1", 0).physics)
+        load_profile(tmp_path / "other.yaml").experiment("sr", "x2", "block1", 0).physics.build()
 
 
 def test_an_account_of_images_that_are_cropped_is_refused(profile):

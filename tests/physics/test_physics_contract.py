@@ -5,9 +5,11 @@ import pytest
 import torch
 from deepinv.physics import LinearPhysics
 
-from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, DenoisingConfig
 from lorun.errors import UnknownName
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.physics.blur_downsample import BlurDownsampleConfig
+from lorun.physics.cassi import CASSIConfig
+from lorun.physics.denoising import DenoisingConfig
 
 PHYSICS = {
     "block_cs": BlockCSConfig(ratio=25, block=8),
@@ -30,7 +32,7 @@ def config(request):
 
 @pytest.fixture
 def physics(config):
-    return build_physics(config, torch.float64).at(20, 26)
+    return config.build(torch.float64).at(20, 26)
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def max_eigenvalue(physics, x):
 
 
 def test_a_bound_operator_shares_all_it_holds(config):
-    physics = build_physics(config, torch.float64)
+    physics = config.build(torch.float64)
     bound = physics.at(20, 26)
     held = {tensor.data_ptr() for tensor in physics.state_dict().values()}
     assert {tensor.data_ptr() for tensor in bound.state_dict().values()} == held
@@ -88,7 +90,7 @@ def test_a_bound_operator_shares_all_it_holds(config):
 
 
 def test_an_operator_for_training_depends_on_its_generator_alone(config):
-    physics = build_physics(config, torch.float64)
+    physics = config.build(torch.float64)
     x = torch.rand(2, config.channels or 1, 16, 16, dtype=torch.float64)
     one, same = (physics.for_training(16, np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(one(x), same(x))
@@ -117,7 +119,7 @@ def test_conditions_are_those_of_the_configuration(config, physics):
 
 def test_state_survives_saving(config, physics, x):
     state = {name: tensor.clone() for name, tensor in physics.state_dict().items()}
-    other = build_physics(config, torch.float64)
+    other = config.build(torch.float64)
     with torch.no_grad():
         for tensor in other.state_dict().values():
             tensor.zero_()

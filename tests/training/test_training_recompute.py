@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lorun.accounting.prediction import predict_steps
-from lorun.config import PRETRAINED, STRATEGIES, TRANSFER, BlockCSConfig, Experiment, Profile
+from lorun.config import PRETRAINED, STRATEGIES, TRANSFER, Experiment, Profile
 from lorun.data.patches import PatchStream
-from lorun.denoisers import UNet
+from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.system import set_recompute
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.recompute import choose_recompute
@@ -51,7 +51,7 @@ def gradients(
         for parameter in network.parameter_kinds()["adapters"]:
             parameter.copy_(0.1 * torch.randn(parameter.shape))
     network.to(dtype)
-    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint")).to(dtype)
+    physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build().to(dtype)
     x = torch.rand(2, 1, 16, 24, dtype=dtype)
     assert set_recompute(network, "stage" if recompute else "none") == ("stage" if recompute else "none")
     y = physics(x)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from lorun import plugins
 from lorun.config import load_profile
 from lorun.errors import LorunError
-from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
 from lorun.system import System
 from lorun.training import train
 from lorun.training.released import load_released, our_name, read_released

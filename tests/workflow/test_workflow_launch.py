@@ -221,7 +221,7 @@ def test_released_weights_take_the_place_of_a_training(project):
     import torch
 
     from lorun import plugins
-    from lorun.physics import BlockCS, gaussian_matrix
+    from lorun.physics.block_cs import BlockCS, gaussian_matrix
 
     physics = BlockCS(gaussian_matrix(16, 64, 0), initial="adjoint")
     state = {f"network.{name}": value for name, value in plugins.build("ista_net", physics, 1).state_dict().items()}
