@@ -1,21 +1,20 @@
 """Which code of the project a process runs: a digest of every module that it loaded.
 
-Modules are named by their path below the project's root, such as `lorun/physics/cassi.py`. Code of other projects is
-not recorded: the version of a package is, and the digest of a baseline from elsewhere is part of its run's key.
+Modules are named by their path below the project's root, such as `lorun/physics/cassi.py`. Other code is recorded
+otherwise: packages by their version, a baseline from elsewhere by a digest in the run's key.
 """
 
 import ast
 import hashlib
-import os
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FOLDERS = ("lorun", "baselines")
+_FOLDERS = ("lorun/", "baselines/")
 
 # The command line and the profiles only hand over an experiment, whose configuration is compared by itself; the others
 # describe and tabulate what was computed.
@@ -29,16 +28,16 @@ _DIGEST_LENGTH = 12  # hex digits
 _digests: dict[str, str] = {}  # of the modules that this process loaded, as they were when first seen
 
 
-def loaded_code(unused: Collection[str] = ()) -> dict[str, str]:
-    """Path -> digest of every module of the project that this process loaded, except those named `unused`.
+def loaded_code() -> dict[str, str]:
+    """Path -> digest of every module of the project that this process loaded.
 
     Call it when the work begins and again when the result is recorded: a module keeps the digest of the first call, so
     that an edit in between is not taken for the code that ran.
     """
     found = {}
-    for name, module in sys.modules.copy().items():
+    for module in sys.modules.copy().values():
         path = _path_in_project(getattr(module, "__file__", None) or "")
-        if path is not None and name not in unused:
+        if path is not None:
             if path not in _digests:
                 _digests[path] = digest_of_file(ROOT / path)
             found[path] = _digests[path]
@@ -81,14 +80,11 @@ def _digest_of_file(path: Path, modified: int, size: int) -> str:
 
 @cache
 def _path_in_project(file: str) -> str | None:
-    # sys.modules has thousands of entries: only likely ones are resolved.
-    if not any(f"{os.sep}{folder}{os.sep}" in file for folder in FOLDERS):
-        return None
+    if "lorun" not in file and "baselines" not in file:
+        return None  # most of the thousands in sys.modules
     path = Path(file).resolve()
-    if not any(path.is_relative_to(ROOT / folder) for folder in FOLDERS):
-        return None
-    name = path.relative_to(ROOT).as_posix()
-    return None if name.startswith(_NOT_COMPUTING) else name
+    name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else ""
+    return name if name.startswith(_FOLDERS) and not name.startswith(_NOT_COMPUTING) else None
 
 
 def _content(node: Any) -> Any:
