@@ -1,4 +1,5 @@
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,17 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lorun.errors import LorunError
-from lorun.evaluation.metrics import PSNR_LIMIT, SSIM_WINDOW, psnr, residual, spectral_angle, ssim
+from lorun.evaluation.metrics import (
+    METRICS,
+    PSNR_LIMIT,
+    SSIM_WINDOW,
+    IqaMetric,
+    iqa,
+    psnr,
+    residual,
+    spectral_angle,
+    ssim,
+)
 from lorun.physics import CASSI, BlockCS, gaussian_matrix, random_mask
 
 REFERENCE = {
@@ -122,6 +133,41 @@ def test_more_noise_scores_lower(photo, seed, sigma, factor):
     assert psnr(more, photo) < psnr(less, photo)
     for kind in KINDS:
         assert ssim(more, photo, kind) < ssim(less, photo, kind)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> torch.Tensor:
+    return torch.from_numpy(data.astronaut()[40:201, 140:310].transpose(2, 0, 1).copy()).double() / 255  # (3, 161, 170)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", get_args(IqaMetric))
+def test_iqa_metrics_agree_with_pyiqa_and_worsen_with_noise(astronaut, name, channels):
+    import pyiqa
+
+    truth = astronaut[:channels]
+    metric = METRICS[name]
+    direct = pyiqa.create_metric(name, device="cpu")
+    assert direct.lower_better == (metric.better == "lower")
+    sign = 1 if metric.better == "higher" else -1
+    best = iqa(truth, truth, name)
+    assert best == pytest.approx(1 if metric.better == "higher" else 0, abs=1e-5)
+    scores = []
+    for sigma in (0.02, 0.05, 0.15):
+        estimate = noisy(truth, sigma)
+        scores.append(iqa(estimate, truth, name))
+        pair = (image.float().expand(3, -1, -1)[None] for image in (estimate, truth))  # NLPD and VIF need float32 here
+        assert scores[-1] == pytest.approx(direct(*pair).item(), abs=2e-4)
+    assert sign * best > sign * scores[0] > sign * scores[1] > sign * scores[2]
+
+
+@pytest.mark.parametrize("name", get_args(IqaMetric))
+def test_iqa_metrics_are_defined_for_their_smallest_image(astronaut, name):
+    side = METRICS[name].side
+    truth = astronaut[:, :side, :side]
+    values = [iqa(image, truth, name) for image in (truth, noisy(truth, 0.1))]
+    assert np.isfinite(values).all()
+    assert values[0] != values[1] or side < 3
 
 
 def cubes(seed: int, bands: int = 5, size: tuple[int, int] = (6, 7)) -> torch.Tensor:
