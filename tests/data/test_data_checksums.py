@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lorun.data.checksums import (
-    directory_md5,
+    dataset_identity,
     find_damage,
     known_datasets,
     md5_of_bytes,
@@ -24,13 +24,14 @@ def refuses(match: str) -> "pytest.RaisesExc[LorunError]":
     return pytest.raises(LorunError, match=match)
 
 
-def test_directory_md5_is_that_of_dvc_by_hand(tmp_path: Path) -> None:
+def test_the_identity_is_that_of_dvc_by_hand(tmp_path: Path) -> None:
     for name, text in (("b", "2"), ("a/ü", "1")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_text(text)
+    write_manifest(tmp_path, "own")
     one, two = md5_of_bytes(b"1"), md5_of_bytes(b"2")
     listing = f'[{{"md5": "{one}", "relpath": "a/\\u00fc"}}, {{"md5": "{two}", "relpath": "b"}}]'
-    assert directory_md5(tmp_path) == md5_of_bytes(listing.encode()) + ".dir"
+    assert dataset_identity(tmp_path, "own") == md5_of_bytes(listing.encode()) + ".dir"
 
 
 def test_a_manifest_written_anew_is_the_committed_one(root: Path) -> None:

@@ -503,10 +503,7 @@ def test_what_the_registry_says_of_cubes_is_consistent() -> None:
         manual = registry[name].manual
         if manual is not None:
             assert entry is not None
-            assert manual.expected.variable == entry.variable
-            assert manual.expected.high == (entry.divide or 1)
-            assert manual.expected.shape is not None
-            assert manual.expected.shape[2] == 28
+            assert manual.expected.size is not None
 
 
 def test_five_of_the_205_scenes_validate(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path
     assert "photos: DVC remote 'store' gives none of its files\n" in result.stdout
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: cannot restore dataset 'photos': `dvc --wait-for-lock repro dataset@photos` failed")
-    assert last.endswith("of the DVC remotes store none had it")
+    assert last.endswith("none of the DVC remotes has it (store)")
     assert "Traceback" not in result.stderr
     assert not (project / MARKER).exists()
     assert (project / "dvc.lock").read_bytes() == (PROJECT / "dvc.lock").read_bytes()
@@ -314,7 +314,7 @@ def test_upstream_remote_and_what_is_there_give_the_same_bytes(tmp_path: Path) -
     result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].endswith(
-        "takes a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
+        "or add a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
     )
 
 
