@@ -140,6 +140,7 @@ def _ratios(timing: pd.DataFrame, base: str) -> dict[tuple[str, str], float]:
         measured = timing[timing.what == what].dropna(subset=column)
         for (task, setting), group in measured.groupby(["task", "setting"]):
             medians = group.groupby("method")[column].median()
+            medians = medians[medians > 0]
             if base in medians:
                 ratios = (medians / medians[base]).drop(base)
                 found.update({(f"{task}/{setting}/{method}", what): ratio for method, ratio in ratios.items()})
