@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tabulate import tabulate
 from torch import Tensor
 
-from lorun.config import Experiment
+from lorun.methods import Experiment
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder, write_text
 from lorun.system import System, build_system

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lorun.config import Profile, load_profile
+from lorun.profiles import Profile, load_profile
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 

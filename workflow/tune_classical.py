@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lorun import plugins
-from lorun.config import TaskConfig, load_profile
+from lorun.profiles import TaskConfig, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr

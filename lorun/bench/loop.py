@@ -12,7 +12,7 @@ from torch import Tensor
 from lorun.bench.machine import where
 from lorun.bench.rounds import Job, Spread, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.data.patches import PatchStream
 from lorun.step import make_optimizer, training_step
 from lorun.system import training_physics
@@ -44,7 +44,7 @@ def prepare(config: str, alternative: str) -> Callable[[], None]:
     if alternative == "one_by_one":
         optimizer = torch.optim.Adam(optimizer.param_groups[0]["params"], lr=0.0, foreach=False, fused=False)
     physics = training_physics(system, size.patch)
-    batches = _batches(experiment.data.channels, size.patch, size.batch, ahead=alternative != "no_prefetch")
+    batches = _batches(experiment.channels, size.patch, size.batch, ahead=alternative != "no_prefetch")
 
     def step() -> None:
         training_step(system, physics, next(batches), optimizer, training)

@@ -11,7 +11,7 @@ from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.machine import where
 from lorun.bench.steps import bytes_held
 from lorun.bench.variants import benchmarked
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.data.images import load_dataset
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import load_system, reconstruct
@@ -26,7 +26,7 @@ def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
     """
     experiment = benchmarked(load_profile(config))
     protocol = get_protocol(experiment.evaluation.protocols[0])
-    side, channels = experiment.accounting.image, experiment.data.channels
+    side, channels = experiment.accounting.image, experiment.channels
     rows = []
     for precision in PRECISIONS:
 
@@ -36,7 +36,7 @@ def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
 
         peak = inference_bytes(build, (1, channels, side, side), fake=False)
         system = _held(load_system(experiment, runs), precision)
-        for dataset in experiment.data.test:
+        for dataset in experiment.test:
             images = load_dataset(data, dataset, "test", channels)
             done = reconstruct(system, images, torch.device("cpu"))
             scores = [one.scores(protocol) for one in done]

@@ -15,7 +15,8 @@ from lorun.accounting.live_bytes import Peak
 from lorun.bench.machine import where
 from lorun.bench.rounds import Job, Spread, Times, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant, one_step, reconstruction
-from lorun.config import Experiment, load_profile
+from lorun.methods import Experiment
+from lorun.profiles import load_profile
 from lorun.devices import pick_device
 from lorun.system import training_physics
 
@@ -96,7 +97,7 @@ def measure(config: Path, what: What, *, repeats: int, threads: int, device: str
 def count(experiment: Experiment, variant: str, what: What) -> Peak:
     """Live bytes when most are live."""
     size = experiment.accounting
-    channels = experiment.data.channels
+    channels = experiment.channels
 
     def for_step() -> tuple[Any, Any]:
         system = build_variant(variant, experiment)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lorun.accounting.latency import wait_for
-from lorun.config import Experiment, LoraConfig, Profile
+from lorun.config import AdapterConfig
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.errors import LorunError, UnknownName
 from lorun.step import make_optimizer, training_step
 from lorun.system import System, build_system, training_physics
@@ -108,7 +110,7 @@ def one_step(system: System, experiment: Experiment, device: torch.device) -> Ca
     """One step as the training loop makes it, on random patches of the accounting's size."""
     size = experiment.accounting
     system.to(device).train()
-    x = torch.rand(size.batch, experiment.data.channels, size.patch, size.patch).to(device)
+    x = torch.rand(size.batch, experiment.channels, size.patch, size.patch).to(device)
     physics = training_physics(system, size.patch)
     optimizer = make_optimizer(system, experiment.training, device)
     assert optimizer is not None
@@ -124,7 +126,7 @@ def reconstruction(system: System, experiment: Experiment, device: torch.device)
     """Reconstruct one random image of the accounting's size from its measurement."""
     side = experiment.accounting.image
     system.to(device).eval()
-    x = torch.rand(1, experiment.data.channels, side, side).to(device)
+    x = torch.rand(1, experiment.channels, side, side).to(device)
     physics = system.physics.at(side, side)
     with torch.no_grad():
         y = physics(x)

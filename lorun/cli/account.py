@@ -41,7 +41,7 @@ def account(
     from lorun.accounting.account import account as account_one
     from lorun.accounting.prediction import largest_batches, resized
     from lorun.accounting.report import render
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.devices import pick_device
     from lorun.files import write_text
     from lorun.results.paths import account_path
@@ -86,7 +86,7 @@ def scaling(
 ) -> None:
     """Count parameters and bytes of every strategy for each number of stages, with and without recomputation."""
     from lorun.bench.scaling import count, sizes, stage_range, write_figure
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.results.rows import write_table
 
     chosen = stage_range(stages)

@@ -44,7 +44,7 @@ def evaluate(
 
     See `lorun score` for a baseline with your own files, `lorun adapters evaluate` for the adapter store.
     """
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.devices import pick_device
     from lorun.evaluation.reconstruct import evaluate as evaluate_run
     from lorun.evaluation.reconstruct import evaluate_folder

@@ -29,7 +29,7 @@ def new_baseline(
 
     Then: lorun contract NAME, or lorun contract DIR/NAME.
     """
-    from lorun.config import NAMED, PRETRAIN
+    from lorun.methods import PRETRAIN
     from lorun.plugins.scaffold import write_baseline
 
     reference, folder = write_baseline(name, into, reserved=(*NAMED, PRETRAIN))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.files import write_text
 from lorun.report.charts import curves, points, scaling
 from lorun.report.crops import Crops

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorun.config import Profile, TaskConfig
+from lorun.profiles import Profile, TaskConfig
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements
 from lorun.data.rendering import to_pixels

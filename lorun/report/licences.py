@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorun import plugins
-from lorun.config import NAMED, Profile
+from lorun.profiles import Profile
 from lorun.data.registry import read_registry
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import PRETRAINED, Experiment, Profile
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.errors import LorunError
 from lorun.report.stored import Stored
 from lorun.results.rows import plain
@@ -101,7 +102,7 @@ class Lines:
         if experiment is not None:
             yield f".venv/bin/lorun data fetch {' '.join(experiment.datasets)}"
             if method in PRETRAINED:
-                base = experiment.pretraining
+                base = experiment.base
                 yield self._command("train", base.task, base.setting, base.method, seed)
         yield self._command("train", task, setting, method, seed)
         if pd.notna(row.commit) and row.commit != trained:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.report.lines import Lines

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.degradations import values
 from lorun.results.published import published_scores

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.summary import spread, summary_lines
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Experiment
+from lorun.methods import Experiment
 from lorun.results.rows import read_rows
 
 _NO_RESULT = ("not_run", "failed")

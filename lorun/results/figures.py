@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorun.config import Experiment, Profile
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.data.rendering import to_pixels

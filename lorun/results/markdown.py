@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.published import published_methods, published_scores

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Experiment, Profile
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
 from lorun.evaluation.planned import planned_rows

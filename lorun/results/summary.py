@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import NAMED, TRANSFER, Profile, TaskConfig
+from lorun.profiles import Profile, TaskConfig
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
 from lorun.results.published import lorun_claims

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import FROZEN, TRANSFER, Profile
+from lorun.profiles import Profile
 from lorun.evaluation.protocols import get_protocol
 
 WAYS = (FROZEN, TRANSFER, "block_k")

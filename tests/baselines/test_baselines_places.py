@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lorun import plugins
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.errors import LorunError, UnknownName
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.plugins.places import SUITE_FOLDER as FOLDER

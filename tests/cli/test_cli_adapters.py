@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lorun import cli
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.results.rows import read_rows
 from lorun.training import train
 

@@ -15,7 +15,7 @@ from said import Said
 from typer.main import get_command
 
 from lorun import __version__, cli
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.results.rows import read_rows
 
 

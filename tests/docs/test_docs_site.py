@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from tiny import PROJECT
 
-from lorun.config import PHYSICS
 from lorun.evaluation.protocols import PROTOCOLS
 
 pytest.importorskip("sphinx")

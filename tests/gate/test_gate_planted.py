@@ -13,7 +13,7 @@ from planted import SAME, trained_anew, with_rows
 from torch import Tensor
 
 from lorun.accounting.account import account
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.evaluation import protocols
 from lorun.evaluation.reconstruct import evaluate
 from lorun.gate import Finding, Limits, ResultSet, read_result_sets
@@ -124,7 +124,7 @@ def made(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Make:
         profile = tiny_profile.model_copy(update={"tasks": {"cs": tasks}})
         for experiment in profile.experiments():
             if experiment.method == "lorun":
-                train(experiment.pretraining, runs=runs, data=tiny_data, device=CPU)
+                train(experiment.base, runs=runs, data=tiny_data, device=CPU)
             train(experiment, runs=runs, data=tiny_data, device=CPU)
             rows = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
             write_table(runs / experiment.folder / ROWS, to_frame(rows))

@@ -14,7 +14,8 @@ import yaml
 from lorun.evaluation.planned import planned_rows
 from tiny import PROFILE
 
-from lorun.config import Experiment, Profile, load_profile
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
 from lorun.evaluation.kept import image_path

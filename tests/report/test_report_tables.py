@@ -10,7 +10,6 @@ from tiny import PROJECT
 from typer.testing import CliRunner
 
 from lorun.cli import app
-from lorun.config import DEEP_PLUG_AND_PLAY
 from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import scaling

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.results.comparison import TOLERANCE, compare

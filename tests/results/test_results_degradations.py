@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tiny import SR_PROFILE
 
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.physics.blur_downsample import BlurDownsampleConfig
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation

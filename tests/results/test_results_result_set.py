@@ -13,7 +13,8 @@ import yaml
 from PIL import Image
 
 from lorun.accounting.account import account
-from lorun.config import PRETRAIN, load_profile
+from lorun.methods import PRETRAIN
+from lorun.profiles import load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate
 from lorun.results.figures import write_figures
@@ -54,7 +55,7 @@ def runs(tiny_profile, tiny_data, shared_runs):
         if (folder / ROWS).exists():
             continue
         if experiment.method == "lorun":
-            train(experiment.pretraining, runs=shared_runs, data=tiny_data, device=CPU)
+            train(experiment.base, runs=shared_runs, data=tiny_data, device=CPU)
         assert train(experiment, runs=shared_runs, data=tiny_data, device=CPU).status == "completed"
         write_table(folder / ROWS, to_frame(evaluate(experiment, runs=shared_runs, data=tiny_data, device=CPU)))
         account_path(shared_runs, experiment).write_text(json.dumps(account(experiment, CPU)))

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.evaluation.metrics import METRICS
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
