@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lorun.adapter_store import AdapterStore, identity, listing
-from lorun.denoisers.spectral import SpectralTransformerConfig
-from lorun.profiles import Profile
 from lorun.denoisers import build_denoiser
+from lorun.denoisers.spectral import SpectralTransformerConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import load_system
+from lorun.profiles import Profile
 from lorun.system import System
 from lorun.training import train
 from lorun.unfolding import build_unfolding

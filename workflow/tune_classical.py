@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from lorun import plugins
-from lorun.profiles import TaskConfig, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr
 from lorun.physics import Operator
+from lorun.profiles import TaskConfig, load_profile
 from lorun.unfolding import initial_reconstruction
 
 SIDE = 256  # images are cut to this at most, pixels

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from tune_classical import SIDE, fitted_physics, mean_psnr, number, of_split
 
-from lorun.methods import Experiment
-from lorun.profiles import Profile, load_profile
 from lorun.data.patches import in_unit_range
 from lorun.evaluation.reconstruct import load_system
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
 from lorun.unfolding import initial_reconstruction
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from lorun.bench.machine import where
 from lorun.bench.rounds import Job, Spread, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant
-from lorun.profiles import load_profile
 from lorun.data.patches import PatchStream
+from lorun.profiles import load_profile
 from lorun.step import make_optimizer, training_step
 from lorun.system import training_physics
 

@@ -11,10 +11,10 @@ from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.machine import where
 from lorun.bench.steps import bytes_held
 from lorun.bench.variants import benchmarked
-from lorun.profiles import load_profile
 from lorun.data.images import load_dataset
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import load_system, reconstruct
+from lorun.profiles import load_profile
 from lorun.system import System
 
 

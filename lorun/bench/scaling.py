@@ -18,10 +18,10 @@ from lorun.accounting import inference_bytes
 from lorun.accounting.fake import fake_tensors
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import OF_STAGES, inference_build, predict_steps, resized
-from lorun.methods import Experiment
-from lorun.profiles import Profile
 from lorun.errors import LorunError, UnknownName
 from lorun.files import write_atomically
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.provenance import provenance
 from lorun.step import at_precision
 from lorun.system import build_system

@@ -15,9 +15,9 @@ from rich.progress import track
 from lorun.bench.machine import where
 from lorun.bench.rounds import Spread
 from lorun.bench.variants import benchmarked
+from lorun.errors import LorunError
 from lorun.methods import PRETRAIN, Experiment
 from lorun.profiles import load_profile
-from lorun.errors import LorunError
 
 METHODS = ("block_k", "lorun")
 

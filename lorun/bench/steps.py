@@ -15,9 +15,9 @@ from lorun.accounting.live_bytes import Peak
 from lorun.bench.machine import where
 from lorun.bench.rounds import Job, Spread, Times, ratio, take_turns
 from lorun.bench.variants import benchmarked, build_variant, one_step, reconstruction
+from lorun.devices import pick_device
 from lorun.methods import Experiment
 from lorun.profiles import load_profile
-from lorun.devices import pick_device
 from lorun.system import training_physics
 
 What = Literal["training step", "reconstruction"]

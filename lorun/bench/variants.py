@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from lorun.accounting.latency import wait_for
-from lorun.config import AdapterConfig
+from lorun.errors import LorunError, UnknownName
 from lorun.methods import Experiment
 from lorun.profiles import Profile
-from lorun.errors import LorunError, UnknownName
 from lorun.step import make_optimizer, training_step
 from lorun.system import System, build_system, training_physics
 from lorun.unfolding import UnfoldingNetwork, initial_reconstruction

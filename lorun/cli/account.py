@@ -41,12 +41,12 @@ def account(
     from lorun.accounting.account import account as account_one
     from lorun.accounting.prediction import largest_batches, resized
     from lorun.accounting.report import render
-    from lorun.profiles import load_profile
     from lorun.devices import pick_device
     from lorun.files import write_text
+    from lorun.profiles import load_profile
     from lorun.results.paths import account_path
 
-    experiment = load_profile(config).experiment(task, setting, method, seed)
+    experiment = load_profile(config, task).experiment(task, setting, method, seed)
     training: dict[str, Any] = {}
     if recompute is not None:
         training["recompute"] = one_of("recompute", recompute, ["none", "stage", "auto"])

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorun.profiles import Profile, TaskConfig
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements
 from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path
+from lorun.profiles import Profile, TaskConfig
 from lorun.report.tables import Section
 
 SIDE = 256

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from lorun import plugins
-from lorun.profiles import Profile
 from lorun.data.registry import read_registry
+from lorun.profiles import Profile
 
 
 @dataclass(frozen=True)

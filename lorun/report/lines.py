@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.profiles import Profile
-from lorun.errors import LorunError
 from lorun.report.stored import Stored
 from lorun.results.rows import plain
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.profiles import Profile
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.report.lines import Lines
 from lorun.report.stored import Stored
 from lorun.results.markdown import CLAIMS, COMPARISON, COSTS, TASKS, Columns

@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.profiles import Profile
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.degradations import values
 from lorun.results.published import published_scores
 

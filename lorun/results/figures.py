@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorun.methods import Experiment
-from lorun.profiles import Profile
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.data.rendering import to_pixels
@@ -16,6 +14,8 @@ from lorun.evaluation.kept import image_path, spectra_path
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_atomically
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.summary import shown
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.profiles import Profile
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.published import published_methods, published_scores
 from lorun.results.summary import shown
 from lorun.results.tasks import WAYS, tasks, together

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.methods import Experiment
-from lorun.profiles import Profile
 from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
 from lorun.evaluation.planned import planned_rows
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.earlier import Earlier

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.profiles import Profile, TaskConfig
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile, TaskConfig
 from lorun.results.published import lorun_claims
 
 COUNTS = (

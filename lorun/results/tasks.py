@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.profiles import Profile
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 
 WAYS = (FROZEN, TRANSFER, "block_k")
 """The methods that are compared: the base as it is, with adapters, and everything trained for the task."""

@@ -62,6 +62,7 @@ def train(
             that the processes do not divide; another process of the group has ended; a step that is predicted not to
             fit the memory budget.
     """
+    loaded_code()  # digests are those of now, whatever is edited while this trains
     group = group or Group()
     try:
         return _train(experiment, runs, data, device, group)

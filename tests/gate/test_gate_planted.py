@@ -13,10 +13,10 @@ from planted import SAME, trained_anew, with_rows
 from torch import Tensor
 
 from lorun.accounting.account import account
-from lorun.profiles import Profile
 from lorun.evaluation import protocols
 from lorun.evaluation.reconstruct import evaluate
 from lorun.gate import Finding, Limits, ResultSet, read_result_sets
+from lorun.profiles import Profile
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
 from lorun.results.rows import to_frame, write_table

@@ -14,11 +14,11 @@ import yaml
 from lorun.evaluation.planned import planned_rows
 from tiny import PROFILE
 
-from lorun.methods import Experiment
-from lorun.profiles import Profile, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
 from lorun.evaluation.kept import image_path
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.provenance import provenance
 from lorun.report import write_report
 from lorun.results.paths import ROWS, account_path

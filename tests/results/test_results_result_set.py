@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 from lorun.accounting.account import account
-from lorun.methods import PRETRAIN
-from lorun.profiles import load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate
+from lorun.methods import PRETRAIN
+from lorun.profiles import load_profile
 from lorun.results.figures import write_figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set

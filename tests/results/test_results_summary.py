@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from lorun.profiles import load_profile
 from lorun.evaluation.metrics import METRICS
+from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
