@@ -93,7 +93,7 @@ class Case:
     def measured(self, physics: Operator, side: int = 16) -> tuple[Operator, Tensor]:
         """The operator for images of that size, and the measurement of two."""
         physics = physics.at(side, side)
-        return physics, physics(self.images(side, side).to(next(physics.buffers()).dtype))
+        return physics, physics(self.images(side, side))
 
     def images(self, height: int, width: int) -> Tensor:
         """Noise, (2, C, height, width)."""
