@@ -186,7 +186,10 @@ def card(subject: Subject) -> None:
     )
     case = subject.supported[0]
     trained = bool(_trained(case.network(case.physics())))
-    require(card.trained == trained, f"`trained` is {card.trained}, but there are {'' if trained else 'no '}parameters")
+    require(
+        card.trained == trained,
+        f"`trained` is {card.trained}, but there are {'' if trained else 'no '}parameters to train",
+    )
 
 
 @check("baseline")

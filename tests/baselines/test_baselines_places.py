@@ -12,7 +12,8 @@ from lorun.config import load_profile
 from lorun.errors import LorunError, UnknownName
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.plugins.places import SUITE_FOLDER as FOLDER
-from lorun.plugins.places import find, names as own_names
+from lorun.plugins.places import find
+from lorun.plugins.places import names as own_names
 from lorun.plugins.scaffold import write_baseline
 from lorun.provenance import provenance
 from lorun.system import build_system
@@ -191,7 +192,9 @@ def test_the_suites_own_are_called_by_their_names():
 
 def test_a_folder_here_without_a_slash_is_told_how_to_say(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    with pytest.raises(LorunError, match="no baseline is called 'my_net'; for the folder of that name write './my_net'"):
+    with pytest.raises(
+        LorunError, match="no baseline is called 'my_net'; for the folder of that name write './my_net'"
+    ):
         find("my_net")
 
 
