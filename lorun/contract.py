@@ -93,7 +93,7 @@ class Case:
     def measured(self, physics: Operator, side: int = 16) -> tuple[Operator, Tensor]:
         """The operator for images of that size, and the measurement of two."""
         physics = physics.at(side, side)
-        return physics, physics(self.images(side, side).to(next(physics.buffers()).dtype))
+        return physics, physics(self.images(side, side))
 
     def images(self, height: int, width: int) -> Tensor:
         """Noise, (2, C, height, width)."""
@@ -186,7 +186,10 @@ def card(subject: Subject) -> None:
     )
     case = subject.supported[0]
     trained = bool(_trained(case.network(case.physics())))
-    require(card.trained == trained, f"`trained` is {card.trained}, but there are {'' if trained else 'no '}parameters")
+    require(
+        card.trained == trained,
+        f"`trained` is {card.trained}, but there are {'' if trained else 'no '}parameters to train",
+    )
 
 
 @check("baseline")

@@ -74,11 +74,11 @@ def tried(
 ) -> Iterator[tuple[str, float]]:
     """Mean PSNR of the first estimate, then for each combination of constants."""
     yield "first estimate", mean_psnr(initial_reconstruction, physics, images)
-    baseline = plugins.load(name)
     for values in product(*grid.values()):
         constants = dict(zip(grid, values, strict=True))
         said = ", ".join(f"{constant} {value:g}" for constant, value in constants.items())
-        yield said or "as it is", mean_psnr(baseline(physics, len(images[0]), **constants), physics, images)
+        baseline = plugins.build(name, physics, len(images[0]), **constants)
+        yield said or "as it is", mean_psnr(baseline, physics, images)
 
 
 def mean_psnr(reconstruct: Any, physics: Operator, images: list[Tensor]) -> float:

@@ -76,12 +76,14 @@ def build(
     channels: int,
     options: Mapping[str, Any] | None = None,
     base: "nn.Module | None" = None,
+    **arguments: Any,
 ) -> "nn.Module":
     """A freshly initialised baseline for an operator and images of `channels` channels.
 
     Args:
         options: for the class `Baseline.Options`, where there is one.
         base: the freshly built base network, for a baseline with `takes_base = True`.
+        arguments: further arguments of the class, such as its number of stages.
 
     Raises:
         UnknownName: there is no such baseline.
@@ -96,12 +98,10 @@ def build(
     takes_base = getattr(baseline, "takes_base", False)
     if takes_base != (base is not None):
         raise LorunError(f"baseline {reference} {'needs' if takes_base else 'does not take'} a pretrained base")
-    network: nn.Module = baseline(
-        physics,
-        channels,
-        *(() if checked is None else (checked,)),
-        **({"base": base} if takes_base else {}),
-    )
+    settings = () if checked is None else (checked,)
+    if takes_base:
+        arguments["base"] = base
+    network: nn.Module = baseline(physics, channels, *settings, **arguments)
     return network
 
 
