@@ -1,6 +1,7 @@
 """Spectral cubes: what is accepted and what exactly is refused, the 28 bands, and what is kept on disk."""
 
 import errno
+import re
 import shutil
 import signal
 import subprocess
@@ -247,7 +248,7 @@ def test_a_dataset_is_converted_once_and_opened_on_disk(root: Path, monkeypatch:
 
 def test_progress_is_shown_for_what_is_converted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load_dataset(root, "scenes", "train", 28)
-    assert capsys.readouterr().err.splitlines()[-1] == "scenes: converting: 2 of 2 files"
+    assert re.search(r"scenes: converting \S+ 2/2", capsys.readouterr().err)
     load_dataset(root, "scenes", "train", 28)
     assert capsys.readouterr().err == ""
 
@@ -431,8 +432,8 @@ MANY = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's own memory is that of Linux")
 def test_memory_does_not_grow_with_the_number_of_scenes(root: Path) -> None:
-    """40 scenes of 1.8 MB as they are kept, 72 MB in all, are converted and drawn from within 32 MB more."""
-    for number in range(3, 43):
+    """20 cached scenes of 1.8 MB, 36 MB in all, are converted and drawn from within 16 MB of memory."""
+    for number in range(3, 23):
         shared = (random_cube(28, 128, 128, seed=number) * 65535).astype(np.uint16)
         savemat(root / f"scenes/s{number}.mat", {"img": shared})
     registry = yaml.safe_load((root / "registry.yaml").read_text())
@@ -442,11 +443,11 @@ def test_memory_does_not_grow_with_the_number_of_scenes(root: Path) -> None:
         (root / f"scenes/s{number}.mat").unlink()
     (root / "registry.yaml").write_text(yaml.safe_dump(registry))
     write_manifest(root, "scenes")
-    limit = 32 * 2**20
+    limit = 16 * 2**20
     process = python(MANY, root, limit, "on disk")
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert out.split()[0] == "39"
+    assert out.split()[0] == "19"
     assert sum(path.stat().st_size for path in root.glob(".cubes/*.npy")) > 2 * limit
     process = python(MANY, root, limit, "hold")  # that the limit would be noticed
     assert "MemoryError" in process.communicate()[1]

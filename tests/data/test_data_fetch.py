@@ -251,7 +251,7 @@ def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path
     assert "no photos" in result.stdout
     assert "photos: DVC remote 'store' gives none of its files\n" in result.stdout
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("error: cannot restore dataset 'photos': `dvc --wait-for-lock repro dataset@photos` failed")
+    assert last.startswith("error: cannot restore dataset 'photos': `dvc repro dataset@photos` failed")
     assert last.endswith("none of the DVC remotes has it (store)")
     assert "Traceback" not in result.stderr
     assert not (project / MARKER).exists()
