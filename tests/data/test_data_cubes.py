@@ -454,13 +454,13 @@ def test_the_scenes_of_cave() -> None:
     if not (DATA / "cave_mini").is_dir():
         pytest.skip("data/cave_mini is not there: `lorun data fetch cave_mini`")
     scenes = {split: load_dataset(DATA, "cave_mini", split, 28) for split in ("train", "validation", "test")}
-    assert {split: {name: cube.shape for name, cube in of.items()} for split, of in scenes.items()} == {
+    assert {split: {name: cube.shape for name, cube in cubes.items()} for split, cubes in scenes.items()} == {
         "train": {"cloth_256": (28, 256, 256), "feathers_150": (28, 150, 150)},
         "validation": {"chart_150": (28, 150, 150)},
         "test": {"balloons_256": (28, 256, 256)},
     }
-    for of in scenes.values():
-        for cube in of.values():
+    for found in scenes.values():
+        for cube in found.values():
             assert 0 <= cube.min() < 0.01
             assert 0.5 < cube.max() <= 1
     batch = PatchStream(scenes["train"], 96, 4, 0, mosaic=True).batch(0)

@@ -57,31 +57,31 @@ class Upstream:
 def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    said = Upstream()
+    upstream = Upstream()
     over = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = unquote(self.path.lstrip("/"))
             asked = self.headers.get("Range")
-            said.asked.append((name, asked))
-            pending = said.faults.get(name)
+            upstream.asked.append((name, asked))
+            pending = upstream.faults.get(name)
             fault = pending.pop(0) if pending else None
             if isinstance(fault, int):
                 return self.send_error(fault)
             if fault == "silent":
                 over.wait(5)
                 return None
-            if name in said.redirects:
+            if name in upstream.redirects:
                 self.send_response(302)
-                self.send_header("Location", said.redirects[name])
+                self.send_header("Location", upstream.redirects[name])
                 return self.end_headers()
-            if name not in said.content:
+            if name not in upstream.content:
                 return self.send_error(404)
-            body = said.content[name]
+            body = upstream.content[name]
             if fault == "wrong":
                 body = b"x" * len(body)
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and said.ranges else 0
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and upstream.ranges else 0
             if start and start >= len(body):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(body)}")
@@ -117,8 +117,8 @@ def upstream(monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstream]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    said.address = f"http://127.0.0.1:{server.server_port}"
-    yield said
+    upstream.address = f"http://127.0.0.1:{server.server_port}"
+    yield upstream
     over.set()
     server.shutdown()
     server.server_close()
@@ -377,12 +377,12 @@ def test_a_killed_download_goes_on_where_it_stopped(upstream: Upstream, tmp_path
         "files = {line.split()[0]: RemoteFile(*line.split()[1:]) for line in sys.stdin}\n"
         "download(files, Path('set'), 'stand_in', timeout=60)"
     )
-    said = "".join(f"{name} {remote.url} {remote.md5}\n" for name, remote in upstream.files().items())
+    lines = "".join(f"{name} {remote.url} {remote.md5}\n" for name, remote in upstream.files().items())
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdin is not None
-    process.stdin.write(said)
+    process.stdin.write(lines)
     process.stdin.close()
     part = tmp_path / ".set.download/deep/b.png.part"
     end = time.monotonic() + 30
