@@ -21,16 +21,16 @@ def list_data(data: Data = Path("data")) -> None:
     from lorun.data.registry import read_registry
 
     registry = read_registry(data)
+    headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
     rows = []
     for name in known_datasets(data):
-        row, entry = [name, dataset_state(data, name)], registry.get(name)
+        entry, known = registry.get(name), ["-"] * (len(headers) - 2)
         if entry is not None:
             role = f"{entry.role}, simulated" if entry.simulated else entry.role
-            row += [role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
-            row.append(" ".join(entry.sources))
-        rows.append(row)
-    headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
-    typer.echo(tabulate(rows, headers, tablefmt="plain", missingval="-", disable_numparse=True))
+            known = [role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
+            known.append(" ".join(entry.sources))
+        rows.append([name, dataset_state(data, name), *known])
+    typer.echo(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
 
 
 @data_app.command("fetch")

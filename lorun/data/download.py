@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from lorun.data.checksums import md5_of_bytes, read_bytes
-from lorun.data.progress import Progress
+from lorun.data.progress import progress_bar
 from lorun.errors import LorunError
 from lorun.files import replace_folder
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 TRIES = 4
 """For each file."""
@@ -68,11 +71,11 @@ def download(
                 f"dataset {name!r}: {file} has the address {remote.url!r}; only http and https are fetched"
             )
     parts = partial_folder(folder)
-    with Progress(name, len(files)) as progress:
-        for done, (file, remote) in enumerate(files.items()):
+    with progress_bar() as bar:
+        for done, (file, remote) in enumerate(bar.track(files.items(), len(files), description=name)):
             rest = f"{done} of {len(files)} files are complete, the same command continues from there"
             try:
-                _fetch(folder / file, parts / file, remote, timeout, wait, progress)
+                _fetch(folder / file, parts / file, remote, timeout, wait, bar.console)
             except _Failed as error:
                 raise LorunError(
                     f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; {rest}"
@@ -80,7 +83,6 @@ def download(
             except OSError as error:
                 reason = error.strerror or error
                 raise LorunError(f"dataset {name!r}: cannot write {parts / file}: {reason}; {rest}") from error
-            progress.add_file()
 
     def fill(part: Path) -> None:
         for file in files:
@@ -96,7 +98,7 @@ def partial_folder(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.download"
 
 
-def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: float, progress: Progress) -> None:
+def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: float, log: "Console") -> None:
     """Put the right file in `part`: keep it, copy it from `present`, or download it."""
     part.parent.mkdir(parents=True, exist_ok=True)
     if _has_md5(part, remote.md5):
@@ -109,7 +111,7 @@ def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: 
     wrong = 0
     for attempt in range(1, TRIES + 1):
         try:
-            _continue(incomplete, remote.url, timeout, progress)
+            _continue(incomplete, remote.url, timeout)
             if not _has_md5(incomplete, remote.md5):
                 incomplete.unlink()  # wrong from the start, or wrongly continued
                 wrong += 1
@@ -119,11 +121,12 @@ def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: 
         except _Failed as error:
             if not error.again or attempt == TRIES:
                 raise
-            progress.say(f"{error}; once more ({attempt + 1} of {TRIES})")
+            message = f"{part.name}: {error}; once more ({attempt + 1} of {TRIES})"
+            log.print(message, markup=False, highlight=False)
             time.sleep(wait * 2 ** (attempt - 1))
 
 
-def _continue(incomplete: Path, url: str, timeout: float, progress: Progress) -> None:
+def _continue(incomplete: Path, url: str, timeout: float) -> None:
     """Download the missing part of a file. What was received is kept in case of any failure."""
     have = incomplete.stat().st_size if incomplete.exists() else 0
     request = Request(quote(url, safe=_UNQUOTED), headers={"Range": f"bytes={have}-"} if have else {})
@@ -144,16 +147,10 @@ def _continue(incomplete: Path, url: str, timeout: float, progress: Progress) ->
         if have and not (response.status == 206 and content_range.startswith(f"bytes {have}-")):
             have = 0  # the server sends the whole file
         with incomplete.open("ab" if have else "wb") as stream:
-            _copy(response, stream, have, timeout, progress)
-
-
-def _copy(response: HTTPResponse, stream: Any, have: int, timeout: float, progress: Progress) -> None:
-    length = response.length  # None if the server does not say
-    received = 0
-    for chunk in _chunks(response, timeout):
-        stream.write(chunk)
-        received += len(chunk)
-        progress.add_bytes(len(chunk))
+            length, before = response.length, stream.tell()  # the length is None if the server does not say
+            for chunk in _chunks(response, timeout):
+                stream.write(chunk)
+            received = stream.tell() - before
     if length is not None and received < length:
         raise _Failed(f"the connection ended after {have + received} of {have + length} bytes")
 

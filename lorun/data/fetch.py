@@ -29,14 +29,6 @@ from lorun.files import write_text
 PULLS = 3  # the first pull after a killed one often fails, the second succeeds
 
 
-class DvcError(LorunError):
-    """A dvc command failed; `output` is what it printed, if that was captured."""
-
-    def __init__(self, command: str, output: str) -> None:
-        super().__init__(f"`dvc {command}` failed")
-        self.output = output
-
-
 def make(root: Path, name: str) -> None:
     """Build or download `root`/<name> from its origin in the registry, and check it against its manifest.
 
@@ -85,9 +77,9 @@ def fetch(name: str) -> None:
         make(DATA_ROOT, name)
         return
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
-        _dvc("config", "--local", "core.no_scm", "true")
-    cache = Path(_dvc("cache", "dir").strip())
-    remotes = re.findall(r"^remote\.(.+)\.url=", _dvc("config", "--list"), re.MULTILINE)
+        _setting("config", "--local", "core.no_scm", "true")
+    cache = Path(_setting("cache", "dir").strip())
+    remotes = re.findall(r"^remote\.(.+)\.url=", _setting("config", "--list"), re.MULTILINE)
     if not remotes:
         print(f"{name}: no DVC remote is configured; asking its origin", flush=True)
     if not any(_pull(name, remote, cache) for remote in remotes):
@@ -113,11 +105,10 @@ def _pull(name: str, remote: str, cache: Path) -> bool:
     why = ""
     for _ in range(PULLS):
         _drop_wrong_copies(name, cache)
-        try:
-            _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
-        except DvcError as error:
+        pulled = _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
+        if pulled.returncode:
             _drop_wrong_copies(name, cache)
-            why = _why_not(name, cache, error.output)
+            why = _why_not(name, cache, pulled.stdout + pulled.stderr)
         damage = find_damage(DATA_ROOT, name)
         if not damage:
             shutil.rmtree(partial_folder(DATA_ROOT / name), ignore_errors=True)  # no longer needed
@@ -131,8 +122,7 @@ def _pull(name: str, remote: str, cache: Path) -> bool:
 
 def _why_not(name: str, cache: Path, output: str) -> str:
     """Why a pull failed: the last error of DVC, or the files that are missing in the cache."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no reason")
+    last = _last_line(output)
     if "Checkout failed" not in last:
         return f"cannot give it ({last})"
     files = read_manifest(DATA_ROOT, name)
@@ -148,13 +138,11 @@ def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
     stage = f"dataset@{name}"
     for command in (["repro", stage], ["repro", "--force", stage]):  # by force where dvc.lock is wrong
         _drop_wrong_copies(name, cache)
-        try:
-            _dvc("--wait-for-lock", *command, show=True)
-        except DvcError as error:
+        if _dvc("--wait-for-lock", *command, show=True).returncode:
             advice = "or add a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
             if remotes:
                 advice = f"none of the DVC remotes has it ({', '.join(remotes)})"
-            raise LorunError(f"cannot restore dataset {name!r}: {error} (see above); {advice}") from None
+            raise LorunError(f"cannot restore dataset {name!r}: `dvc {' '.join(command)}` failed (see above); {advice}")
         if not find_damage(DATA_ROOT, name):
             print(f"{name}: files restored and verified (dvc {' '.join(command)})")
             return
@@ -176,14 +164,22 @@ def _copy(cache: Path, md5: str) -> Path:
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def _dvc(*arguments: str, show: bool = False) -> str:
-    """Run dvc and return its standard output, or show it as it comes. Raises DvcError when it fails."""
+def _dvc(*arguments: str, show: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run dvc and return what it printed, or show it as it comes."""
     # The stages call `lorun`: make that the one of this environment.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     sys.stdout.flush()
-    pipe = None if show else subprocess.PIPE
     command = [sys.executable, "-m", "dvc", *arguments]
-    result = subprocess.run(command, env={**os.environ, "PATH": path}, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=not show, text=True)
+
+
+def _setting(*arguments: str) -> str:
+    result = _dvc(*arguments)
     if result.returncode:
-        raise DvcError(" ".join(arguments), "" if show else result.stdout + result.stderr)
-    return "" if show else result.stdout
+        raise LorunError(f"`dvc {' '.join(arguments)}` failed: {_last_line(result.stdout + result.stderr)}")
+    return result.stdout
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no reason")

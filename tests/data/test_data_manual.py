@@ -3,7 +3,6 @@
 import errno
 import re
 import shutil
-import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -232,19 +231,11 @@ def test_a_full_disk_leaves_what_was_there(root: Path, photos: Path, monkeypatch
     assert verify_dataset(root, "photos") == identity
 
 
-def test_progress(
-    root: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_progress_is_shown(root: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     add(root, "photos", photos)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[2::3] == ["photos: checking: 3 of 3 files", "photos: copying: 3 of 3 files"]
-    assert len(lines) == 6
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    add(root, "photos", photos)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "photos: copying" in captured.err
-    assert "3/3" in captured.err
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert re.findall(r"photos: (\w+) \S+ 3/3", shown.err) == ["checking", "copying"]
 
 
 @pytest.mark.parametrize(

@@ -218,10 +218,10 @@ from lorun.evaluation.protocols import PROTOCOLS, score
 assert "pyiqa" not in sys.modules
 
 state = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].copy()
-image = torch.full((1, 161, 161), 0.5)
 for protocol in PROTOCOLS.values():
     if protocol.needs_truth:
-        scene = image.expand(protocol.channels, -1, -1)
+        side = max(16, *(measure.side for measure in protocol.measures))
+        scene = torch.full((protocol.channels, side, side), 0.5)
         score(protocol, scene, scene, scale=1)
         score(protocol, scene, scene, scale=1)
 assert "pyiqa" in sys.modules and "transformers" not in sys.modules
