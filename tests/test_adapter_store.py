@@ -1,9 +1,9 @@
 """The adapter store: sets taken from runs, swapped on a loaded network, made active."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,49 +193,40 @@ def test_runs_without_adapters(
     assert not store.folder.exists()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from lorun.adapter_store import AdapterStore
+def killed_add(store: AdapterStore, run: Path, renames: int) -> int:
+    """Add a set in a fork of this process that is killed after so many renames; return its exit code."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    done = 0
 
-def add_and_die(folder, run, moves):
-    def replace(self, target):
-        nonlocal moves
-        moves -= 1
-        if moves < 0:
+    def replace(self: Path, target: Path) -> None:
+        nonlocal done
+        if done == renames:
             os.kill(os.getpid(), signal.SIGKILL)
+        done += 1
         os.replace(self, target)
 
-    Path.replace = replace
-    AdapterStore(folder).add("new", run)
-
-run, *folders = map(Path, sys.argv[1:])
-for moves, folder in enumerate(folders):
-    child = os.fork()
-    if child == 0:
-        add_and_die(folder, run, moves)
+    try:
+        Path.replace = replace
+        store.add("new", run)
+    finally:
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, moves
-"""
 
 
+@pytest.mark.parametrize("renames", range(6))
 def test_a_killed_add_leaves_no_partial_set(
-    store: AdapterStore, folder_of: Callable[[str, str], Path], tmp_path: Path
+    store: AdapterStore, folder_of: Callable[[str, str], Path], renames: int
 ) -> None:
     """Killed before the first rename of a file or folder, the second, ... the last."""
     before = files(store.folder)
-    killed = [AdapterStore(tmp_path / f"killed{moves}") for moves in range(6)]
-    for one in killed:
-        shutil.copytree(store.folder, one.folder)
-    command = [sys.executable, "-c", KILLED, folder_of("r25", "lorun"), *(one.folder for one in killed)]
-    subprocess.run(list(map(str, command)), check=True)
-    for one in killed:
-        assert one.names() == sorted(SETS)
-        assert {name: content for name, content in files(one.folder).items() if name in before} == before
-        one.add("new", folder_of("r25", "lorun"))
-        assert not list(one.folder.rglob("*.part"))
-        new = one.system("new").state_dict()
-        assert all(torch.equal(tensor, new[key]) for key, tensor in store.system("quarter").state_dict().items())
+    assert killed_add(store, folder_of("r25", "lorun"), renames) == -signal.SIGKILL
+    assert store.names() == sorted(SETS)
+    assert {name: content for name, content in files(store.folder).items() if name in before} == before
+    store.add("new", folder_of("r25", "lorun"))
+    assert not list(store.folder.rglob("*.part"))
+    new = store.system("new").state_dict()
+    assert all(torch.equal(tensor, new[key]) for key, tensor in store.system("quarter").state_dict().items())
 
 
 # Swapping
