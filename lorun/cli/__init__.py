@@ -9,7 +9,7 @@ import typer
 
 from lorun import __version__
 from lorun.cli.adapters import Library, adapters_app
-from lorun.cli.bench import bench
+from lorun.cli.bench import bench, scaling
 from lorun.cli.contract import contract
 from lorun.cli.data import Data, data_app
 from lorun.cli.gate import gate
@@ -36,6 +36,7 @@ app.add_typer(adapters_app, name="adapters")
 app.add_typer(config_app, name="config")
 app.add_typer(new_app, name="new")
 app.command()(bench)
+app.command()(scaling)
 app.command()(contract)
 app.command()(report)
 app.command()(status)
@@ -271,27 +272,6 @@ def account(
         f"{record['flops'] / 1e9:.2f} GFLOPs: {out}"
     )
     typer.echo(render(record, largest))
-
-
-@app.command()
-def scaling(
-    config: Config,
-    task: Annotated[str | None, typer.Option(help="Task of the profile; its first.")] = None,
-    setting: Annotated[str | None, typer.Option(help="Setting of the task; its last.")] = None,
-    stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, typer.Option(help="Table to write; the figure lies beside it.")] = Path(
-        "results/bench/scaling.csv"
-    ),
-) -> None:
-    """Count parameters and bytes of every strategy against the number of stages, with and without recomputation."""
-    from lorun.bench.scaling import count, sizes, stage_range, write_figure
-    from lorun.results.rows import write_table
-
-    chosen = stage_range(stages)
-    frame = count(sizes(load_profile(config), task, setting), chosen)
-    write_table(out, frame)
-    write_figure(frame, out.with_suffix(".png"))
-    typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")
 
 
 @app.command()
