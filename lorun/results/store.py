@@ -1,0 +1,484 @@
+"""The result store: the only module that knows the files of a result set, and that reads or writes them."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from lorun.errors import LorunError
+from lorun.files import write_text
+from lorun.revisions import UnknownRevision, files_at, git
+
+SCHEMA = 2
+"""Version of the files below. `_upgrade` brings result sets of schema 1 to it."""
+
+METHOD = ("task", "setting", "method")
+RUN = (*METHOD, "seed")
+SCORE = ("task", "dataset", "setting", "method", "seed", "image", "degradation", "protocol", "metric")
+LINE = ("task", "dataset", "setting", "protocol", "method")
+"""What identifies a line: of a method, of a run, of a score, of the summary."""
+
+RUN_COLUMNS = (
+    *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
+    *("trained_commit", "trained_dirty", "trained_device", "trained_threads", "trained_code"),
+    *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code"),
+)
+ROW_COLUMNS = (*SCORE, "value")
+
+TRAINING_COLUMNS = (*RUN, "status", "steps", "unmoved", "names")
+CURVE_COLUMNS = (*RUN, "step", "loss", "validation_psnr", "learning_rate")
+TIMING_COLUMNS = (
+    *(*METHOD, "median_ms", "min_ms", "max_ms", "repeats", "device", "threads"),
+    *("what", "seed", "seconds"),
+)
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "runs": RUN_COLUMNS,
+    "rows": ROW_COLUMNS,
+    "accounting": METHOD,
+    "trainings": TRAINING_COLUMNS,
+    "timing": (*METHOD, "what"),
+    "curves": CURVE_COLUMNS,
+    "summary": LINE,
+    "degradations": (*LINE, "metric", "degradation", "value"),
+    "claims": ("task", "dataset", "setting", "claim", "published", "ours"),
+    "comparison": (*LINE, "metric", "published", "ours", "verdict"),
+    "tasks": ("task", "dataset", "setting", "base"),
+}
+"""The tables of a result set, and columns that each must have."""
+
+_FIELDS = {"accounting": "accounts"}
+"""Attributes of a `ResultSet` that are not called as their file."""
+
+# A setting may be called 001, an image NA, and a hash may look like a number: names stay text. All other columns, those
+# of metrics for example, hold floating-point numbers.
+_TEXT = {
+    *("task", "dataset", "setting", "method", "degradation", "protocol", "metric", "operator", "base"),
+    *("run", "config_hash", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
+    *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
+    *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
+    *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
+}
+_TRUTH = {"dirty", "trained_dirty", "simulated"}
+_INTEGER = {
+    *("seed", "seeds", "seeds_planned", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
+    *("threads", "trained_threads", "stages", "m", "flops", "image"),
+}
+_INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")
+
+_DIGITS = 6  # of a score: finer than it means anything, coarse enough to hide noise of the last bit
+
+_Read = Callable[[str], bytes | None]
+"""The content of a file of a result set by its name; None if there is no such file."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """`version` counts the contents that the set has had; `scores` is the sha256 of its scores and counts."""
+
+    result_set: str
+    version: int
+    schema: int
+    scores: str
+
+    @property
+    def cited(self) -> str:
+        """How a text cites it."""
+        return f"version {self.version}, scores {self.scores[:10]}"
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """The tables of one result set. A table without a file is empty; `tasks` is then None.
+
+    name          of its folder, e.g. quick
+    where         it was read from, for messages
+    runs          a line per run: status, training, provenance (RUN_COLUMNS)
+    rows          a line per measured value (ROW_COLUMNS)
+    accounts      a line per method: parameters, bytes, FLOPs
+    trainings     a line per training: how it ended
+    timing        a line per measured time
+    curves        a line per validation during a training
+    summary, degradations, claims, comparison, tasks: computed from the above
+    code          digests of modules, {id: {module: digest}}; `runs.code` and others name the id
+    version       None if the set has none
+    """
+
+    name: str
+    where: str
+    runs: pd.DataFrame
+    rows: pd.DataFrame
+    accounts: pd.DataFrame
+    trainings: pd.DataFrame
+    timing: pd.DataFrame
+    curves: pd.DataFrame
+    summary: pd.DataFrame
+    degradations: pd.DataFrame
+    claims: pd.DataFrame
+    comparison: pd.DataFrame
+    tasks: pd.DataFrame | None
+    code: dict[str, dict[str, str]]
+    version: Version | None
+
+    def scores(self) -> pd.DataFrame:
+        """The rows, each with the columns of its run."""
+        return self.rows.merge(self.runs, on=list(RUN), how="left")
+
+    def matches_version(self) -> bool:
+        """Whether scores and counts are those that version.json was written for."""
+        digest = scores_digest(self.rows, self.runs, self.accounts)
+        return self.version is not None and (self.version.schema, self.version.scores) == (SCHEMA, digest)
+
+
+def read_result_set(source: str | Path, root: Path = Path()) -> ResultSet:
+    """The result set in a folder, or in a folder at a git revision, e.g. "main:results/quick".
+
+    Raises:
+        LorunError: there is none, or one of its tables is damaged.
+    """
+    sets = _find(str(source), root, below=False)
+    if not sets:
+        raise LorunError(f"{source}: no result set here (rows.csv is missing); `lorun table` writes one")
+    return _read_set(*sets[0])
+
+
+def read_result_sets(source: str | Path, root: Path = Path()) -> list[ResultSet]:
+    """The result sets of a folder and of its subfolders, by name.
+
+    Args:
+        source: a folder, or REV:FOLDER of a git repository; REV alone means REV:results. Also an evaluation.csv, which
+            is read as a set of one run.
+        root: what relative paths start from; a folder of the repository.
+
+    Raises:
+        LorunError: there is none, or a table is damaged.
+    """
+    path = root / source
+    if path.is_file():
+        run, rows = read_evaluation(path)
+        return [_evaluation_set(path, run, rows)]
+    sets = _find(str(source), root, below=True)
+    if not sets:
+        raise LorunError(f"{source}: no result set here or in a subfolder (rows.csv is missing)")
+    return [_read_set(*found) for found in sets]
+
+
+def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Version | None]:
+    """Only the summary and the version of a result set at a commit; None for what it did not have.
+
+    Raises:
+        LorunError: the summary is damaged.
+    """
+    place = PurePosixPath(folder.name)
+    wanted = {str(place / "summary.csv"), str(place / "version.json")}
+    files = files_at(folder.parent, commit, wanted.__contains__)
+    tables = _upgrade({"summary": _read_csv("summary.csv", files.get(str(place / "summary.csv")))})
+    summary = tables.get("summary")
+    version = _version("version.json", files.get(str(place / "version.json")))
+    return (None if summary is None else _typed("summary.csv", summary, _NEEDED["summary"])), version
+
+
+def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] | None = None) -> Version:
+    """Write all tables of a result set, its version, and pages (texts by file name) into `folder`; other files stay.
+
+    All files are written next to the folder before the first is replaced. The number of the version goes up if scores
+    or counts differ from those that are there.
+
+    Raises:
+        LorunError: a file cannot be written, or the version that is there cannot be read.
+    """
+    tables = {name: getattr(results, _FIELDS.get(name, name)) for name in _NEEDED}
+    frames = {f"{name}.csv": frame for name, frame in tables.items() if frame is not None}
+    named = {name for frame in (results.runs, results.accounts) for name in _code_named(frame)}
+    version = _next_version(folder, results)
+    files = {
+        **{name: _csv(frame) for name, frame in frames.items()},
+        "code.json": json.dumps({name: results.code[name] for name in sorted(named)}, indent=1) + "\n",
+        "version.json": json.dumps(asdict(version), indent=1) + "\n",
+        **(pages or {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as part:
+        for name, text in files.items():
+            write_text(Path(part) / name, text)
+        for name in files:
+            (Path(part) / name).replace(folder / name)
+    for name in {"conditions.csv", "tasks.csv"} - set(files):  # the former is of schema 1
+        (folder / name).unlink(missing_ok=True)
+    return version
+
+
+def write_evaluation(path: Path, run: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows of one run as CSV, and the run's line of runs.csv as JSON next to it.
+
+    The JSON has whole mappings of modules under `trained_code` and `code`. It is written first: an evaluation is there
+    once its CSV is.
+    """
+    line = {name: run.get(name) for name in RUN_COLUMNS}
+    frame = pd.DataFrame([{name: row.get(name) for name in ROW_COLUMNS} for row in rows], columns=list(ROW_COLUMNS))
+    frame["value"] = frame["value"].astype(float).round(_DIGITS)
+    write_text(path.with_suffix(".json"), json.dumps(line, indent=1) + "\n")
+    write_text(path, _csv(frame))
+
+
+def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The run and the rows that `write_evaluation` wrote.
+
+    Raises:
+        LorunError: a file is missing or damaged.
+    """
+    content = {file: file.read_bytes() if file.is_file() else None for file in (path, path.with_suffix(".json"))}
+    for file, held in content.items():
+        if held is None:
+            raise LorunError(f"{file}: no such file; `lorun evaluate` writes it")
+    frame = _read_csv(str(path), content[path])
+    assert frame is not None
+    run = _read_json(str(path.with_suffix(".json")), content[path.with_suffix(".json")])
+    if set(run) != set(RUN_COLUMNS):
+        raise LorunError(f"{path.with_suffix('.json')}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
+    return run, _typed(str(path), frame, ROW_COLUMNS, exactly=True)
+
+
+def code_id(modules: Mapping[str, str] | None) -> str | None:
+    """The name of a set of module digests in code.json; None if the modules are not known."""
+    if modules is None:
+        return None
+    return hashlib.sha256(json.dumps(dict(modules), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def scores_digest(rows: pd.DataFrame, runs: pd.DataFrame, accounts: pd.DataFrame) -> str:
+    """The sha256 of scores, statuses and counts, in no particular order.
+
+    Where and when they were made does not count: commit, machine, packages, hashes of the configuration, times.
+    """
+    counts = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
+    tables = (
+        (rows, ROW_COLUMNS),
+        (runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
+        (accounts, (*METHOD, *counts)),
+    )
+    lines = []
+    for frame, columns in tables:
+        text = _csv(frame.reindex(columns=list(columns)), header=False, float_format="%.6f")
+        lines += [*sorted(text.splitlines()), ""]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """A value of a table for JSON: null is None, numbers are Python's."""
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _find(source: str, root: Path, below: bool) -> list[tuple[str, str, _Read]]:
+    """Name, place and reader of the result sets in a folder or revision."""
+    path = root / source
+    if path.is_dir():
+        folders = [path, *sorted(path.glob("*"))] if below else [path]
+        sets = [folder for folder in folders if (folder / "rows.csv").is_file()]
+        return [(folder.resolve().name, str(folder), _reader(folder)) for folder in sets]
+    revision, _, named = source.partition(":")
+    top = PurePosixPath((named or "results").strip("/"))
+    files = _files_of_revision(source, revision, top, root)
+    places = sorted(place.parent for place in files if place.name == "rows.csv" and (below or place.parent == top))
+    return [(place.name, f"{revision}:{place}", _git_reader(files, place)) for place in places]
+
+
+def _git_reader(files: Mapping[PurePosixPath, bytes], place: PurePosixPath) -> _Read:
+    return lambda name: files.get(place / name)
+
+
+def _reader(folder: Path) -> _Read:
+    return lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None
+
+
+def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Path) -> dict[PurePosixPath, bytes]:
+    """Tables and JSON files of a revision in `top` and its subfolders."""
+
+    def wanted(path: str) -> bool:
+        place = PurePosixPath(path)
+        return place.suffix in (".csv", ".json") and top in (place.parent, place.parent.parent)
+
+    try:
+        if revision.startswith("-"):
+            raise UnknownRevision(revision)
+        repository = Path(git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n"))
+        files = files_at(repository, revision, wanted)
+    except UnknownRevision as error:
+        if isinstance(error.__cause__, OSError):
+            raise LorunError("git is not installed: name folders instead of revisions") from None
+        raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER)") from None
+    return {PurePosixPath(path): content for path, content in files.items()}
+
+
+def _read_set(name: str, where: str, read: _Read) -> ResultSet:
+    raw = {table: _read_csv(f"{where}/{table}.csv", read(f"{table}.csv")) for table in _NEEDED}
+    old = raw["rows"] is not None and "status" in raw["rows"].columns
+    if old:
+        raw["degradations"] = _read_csv(f"{where}/conditions.csv", read("conditions.csv"))
+        raw = _upgrade(raw)
+    elif raw["runs"] is None:
+        raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
+    tables: dict[str, Any] = {}
+    for table, columns in _NEEDED.items():
+        frame = raw[table]
+        if frame is None:
+            frame = pd.DataFrame(columns=list(columns), dtype=str)
+        tables[table] = _typed(f"{where}/{table}.csv", frame, columns, exactly=table in ("runs", "rows"))
+    code = _read_json(f"{where}/code.json", read("code.json")) if read("code.json") is not None else {}
+    _check(where, tables["runs"], tables["rows"], code)
+    return ResultSet(
+        name=name,
+        where=where,
+        code=code,
+        version=_version(f"{where}/version.json", read("version.json")),
+        **{_FIELDS.get(table, table): frame for table, frame in tables.items() if table != "tasks"},
+        tasks=None if raw["tasks"] is None else tables["tasks"],
+    )
+
+
+def _next_version(folder: Path, results: ResultSet) -> Version:
+    path = folder / "version.json"
+    before = _version(str(path), path.read_bytes() if path.is_file() else None)
+    digest = scores_digest(results.rows, results.runs, results.accounts)
+    if before is None:
+        return Version(results.name, 1, SCHEMA, digest)
+    known = before.scores
+    if before.schema != SCHEMA:  # hashed in another way: hash what is there anew
+        there = read_result_set(folder)
+        known = scores_digest(there.rows, there.runs, there.accounts)
+    return Version(results.name, before.version + (known != digest), SCHEMA, digest)
+
+
+def _code_named(frame: pd.DataFrame) -> set[str]:
+    """The ids of code.json that a table names."""
+    return {name for column in ("code", "trained_code") if column in frame for name in frame[column].dropna()}
+
+
+def _evaluation_set(path: Path, run: dict[str, Any], rows: pd.DataFrame) -> ResultSet:
+    code = {name: modules for modules in (run["code"], run["trained_code"]) if (name := code_id(modules)) is not None}
+    line = {**run, "code": code_id(run["code"]), "trained_code": code_id(run["trained_code"])}
+    tables = {"runs.csv": _csv(pd.DataFrame([line])), "rows.csv": _csv(rows), "code.json": json.dumps(code)}
+    return _read_set(path.stem, str(path), lambda name: tables[name].encode() if name in tables else None)
+
+
+def _read_csv(where: str, content: bytes | None) -> pd.DataFrame | None:
+    """A table as text; an empty field is null, everything else is what it says."""
+    if content is None:
+        return None
+    if not content:
+        raise LorunError(f"{where}: empty file")
+    try:
+        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
+    except pd.errors.EmptyDataError:  # a table without rows, as schema 1 wrote it
+        return pd.DataFrame()
+    except ValueError as error:
+        raise LorunError(f"{where}: not a readable table ({error})") from error
+
+
+def _read_json(where: str, content: bytes | None) -> dict[str, Any]:
+    try:
+        held = json.loads(content or b"")
+    except ValueError as error:
+        raise LorunError(f"{where}: damaged; restore it ({error})") from error
+    if not isinstance(held, dict):
+        raise LorunError(f"{where}: damaged; restore it (not a JSON object)")
+    return held
+
+
+def _version(where: str, content: bytes | None) -> Version | None:
+    if content is None:
+        return None
+    held = _read_json(where, content)
+    kinds = {"result_set": str, "version": int, "schema": int, "scores": str}
+    if {name: type(value) for name, value in held.items()} != kinds:
+        raise LorunError(f"{where}: damaged; restore it from git (its keys must be {', '.join(kinds)})")
+    return Version(**held)
+
+
+def _typed(where: str, frame: pd.DataFrame, needed: tuple[str, ...], exactly: bool = False) -> pd.DataFrame:
+    """A table of text with the type of each column.
+
+    Raises:
+        LorunError: it lacks columns, has others than it should (`exactly`), or holds text where numbers belong.
+    """
+    if frame.columns.empty and frame.empty:
+        frame = pd.DataFrame(columns=list(needed), dtype=str)
+    odd = set(needed) ^ set(frame.columns) if exactly else set(needed) - set(frame.columns)
+    if odd:
+        raise LorunError(f"{where}: wrong columns: {_listed(odd)}")
+    typed = {}
+    for name in needed if exactly else frame.columns:
+        try:
+            typed[name] = _column(name, frame[name], name in needed)
+        except (ValueError, TypeError) as error:
+            raise LorunError(f"{where}: wrong value in column {name} ({error})") from error
+    return pd.DataFrame(typed)
+
+
+def _column(name: str, text: pd.Series, key: bool) -> pd.Series:
+    if name in _TEXT or (name == "image" and key):  # the name of an image in rows.csv, its side in other tables
+        return text.astype("str")
+    if name in _TRUTH:
+        return text.map({"True": True, "False": False, "true": True, "false": False}).astype("boolean")
+    numbers = text.astype(float)
+    return numbers.astype("Int64") if name in _INTEGER or name.startswith(_INTEGER_PREFIXES) else numbers
+
+
+def _check(where: str, runs: pd.DataFrame, rows: pd.DataFrame, code: Mapping[str, Any]) -> None:
+    for table, frame, key in (("runs.csv", runs, RUN), ("rows.csv", rows, SCORE)):
+        twice = frame[frame.duplicated(list(key))]
+        if len(twice):
+            raise LorunError(f"{where}/{table}: two lines of {_named(twice.iloc[0], key)}")
+    if rows["value"].isna().any():
+        raise LorunError(f"{where}/rows.csv: no value of {_named(rows[rows['value'].isna()].iloc[0], SCORE)}")
+    known = pd.MultiIndex.from_frame(runs[list(RUN)])
+    foreign = rows[~pd.MultiIndex.from_frame(rows[list(RUN)]).isin(known)]
+    if len(foreign):
+        raise LorunError(f"{where}/rows.csv: the run {_named(foreign.iloc[0], RUN)} is not in runs.csv")
+    unknown = _code_named(runs) - set(code)
+    if unknown:
+        raise LorunError(f"{where}/code.json: no code {_listed(unknown)}, which runs.csv names")
+
+
+def _named(row: pd.Series, key: tuple[str, ...]) -> str:
+    return " ".join(str(row[name]) for name in key if pd.notna(row[name]))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _csv(frame: pd.DataFrame, **options: Any) -> str:
+    return frame.to_csv(index=False, lineterminator="\n", **options)
+
+
+_OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction"}
+_OLD_COLUMNS = {"condition": "degradation", "separate": "block_k", "separate_sd": "block_k_sd"}
+
+
+def _upgrade(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, pd.DataFrame | None]:
+    """Tables of schema 1, or of before, as schema 2: text, not yet typed.
+
+    Schema 1 repeated the run's columns on every row, had rows without a value for runs without a result, and used other
+    names of some methods and columns.
+    """
+    found: dict[str, pd.DataFrame | None] = {}
+    for name, frame in tables.items():
+        if frame is not None:
+            frame = frame.rename(columns=_OLD_COLUMNS)
+            if "method" in frame:
+                frame["method"] = frame["method"].replace(_OLD_METHODS)
+        found[name] = frame
+    rows = found.get("rows")
+    if rows is not None:
+        found["runs"] = rows.drop_duplicates(list(RUN), ignore_index=True).reindex(columns=list(RUN_COLUMNS))
+        found["rows"] = rows.dropna(subset="value", ignore_index=True).reindex(columns=list(ROW_COLUMNS))
+    return found
