@@ -51,8 +51,8 @@ def build_system(experiment: Experiment) -> System:
             network = build_splitting(experiment)
         else:
             network = plugins.build(experiment.baseline, physics, experiment.data.channels)
-    # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights in it
-    # whatever it is here, so that LoRun alone does not show the difference (results/bench/loop.csv).
+    # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights
+    # in it in any case, so that LoRun alone does not show the difference.
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
