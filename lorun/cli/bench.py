@@ -2,14 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lorun.errors import UnknownName
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KINDS = ("steps", "backward", "startup", "precision")
 
@@ -39,6 +36,7 @@ def bench(
 
     from lorun.bench import backward, precision, startup, steps
     from lorun.devices import pick_device
+    from lorun.results.store import write_table
 
     for kind in kinds or ():
         if kind not in KINDS:
@@ -53,20 +51,20 @@ def bench(
             for profile in profiles
             for what in steps.COMPARED
         ]
-        _write(out / "steps.csv", steps.table(measured, threads))
+        write_table(out / "steps.csv", steps.table(measured, threads))
         targets.append(steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
     if "backward" in chosen:
-        _write(out / "backward.csv", backward.measure(repeats, threads=1))
+        write_table(out / "backward.csv", backward.measure(repeats, threads=1))
     if "startup" in chosen:
         times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
-        _write(out / "startup.csv", times)
+        write_table(out / "startup.csv", times)
         targets.append(steps.judge_startup(times))
     if "precision" in chosen:
-        _write(out / "precision.csv", precision.measure(profiles[0], runs=Path("runs"), data=Path("data")))
+        write_table(out / "precision.csv", precision.measure(profiles[0], runs=Path("runs"), data=Path("data")))
     if targets:
         table = pd.concat(targets, ignore_index=True)
         if {"steps", "startup"} <= chosen:
-            _write(out / "targets.csv", table)
+            write_table(out / "targets.csv", table)
         typer.echo(table.to_string(index=False, na_rep=""))
     typer.echo(f"wrote {out}")
 
@@ -86,15 +84,10 @@ def scaling(
     from lorun.bench.scaling import count, stage_range, write_figure
     from lorun.bench.variants import benchmarked
     from lorun.config import load_profile
+    from lorun.results.store import write_table
 
     chosen = stage_range(stages)
     frame = count(benchmarked(load_profile(config)), chosen)
-    _write(out, frame)
+    write_table(out, frame)
     write_figure(frame, out.with_suffix(".png"))
     typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")
-
-
-def _write(path: Path, table: "pd.DataFrame") -> None:
-    from lorun.files import write_text
-
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
