@@ -11,8 +11,9 @@ import pandas as pd
 
 from lorun.bench.rounds import Prepare, Work, spread, take_turns
 from lorun.bench.variants import benchmarked, where
-from lorun.config import PRETRAIN, Experiment, load_profile
 from lorun.errors import LorunError
+from lorun.methods import PRETRAIN, Experiment
+from lorun.profiles import load_profile
 
 METHODS = ("block_k", "lorun")
 _IMPORT = "import torch"

@@ -17,8 +17,9 @@ from lorun.accounting import inference_bytes, training_step_bytes
 from lorun.accounting.live_bytes import Peak
 from lorun.bench.rounds import Work, spread, take_turns
 from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, where
-from lorun.config import Experiment, load_profile
 from lorun.devices import pick_device
+from lorun.methods import Experiment
+from lorun.profiles import load_profile
 from lorun.system import training_physics
 
 What = Literal["training step", "reconstruction"]
@@ -90,7 +91,7 @@ def _counts(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
 
 def count(experiment: Experiment, variant: str, what: What) -> Peak:
     """The peak of live bytes during a training step or a reconstruction."""
-    size, channels = experiment.accounting, experiment.data.channels
+    size, channels = experiment.accounting, experiment.channels
     side = size.patch if what == "training step" else size.image
 
     def build() -> tuple[Any, Any]:

@@ -8,9 +8,10 @@ import torch
 
 from lorun.accounting.latency import hardware_name, wait_for
 from lorun.bench.rounds import Work
-from lorun.config import Experiment, LoraConfig, Profile
 from lorun.devices import pick_device
 from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.provenance import revision, versions
 from lorun.step import make_optimizer, training_step
 from lorun.system import System, build_system, training_physics
@@ -85,7 +86,7 @@ def one_step(system: System, experiment: Experiment, device: torch.device) -> Wo
     """A step as the training loop makes it, on one batch of random patches."""
     size = experiment.accounting
     system.to(device).train()
-    x = torch.rand(size.batch, experiment.data.channels, size.patch, size.patch).to(device)
+    x = torch.rand(size.batch, experiment.channels, size.patch, size.patch).to(device)
     physics = training_physics(system, size.patch)
     optimizer = make_optimizer(system, experiment.training, device)
     assert optimizer is not None
@@ -103,7 +104,7 @@ def reconstruction(system: System, experiment: Experiment, device: torch.device)
     system.to(device).eval()
     physics = system.physics.at(side, side)
     with torch.no_grad():
-        y = physics(torch.rand(1, experiment.data.channels, side, side).to(device))
+        y = physics(torch.rand(1, experiment.channels, side, side).to(device))
 
     @torch.no_grad()
     def reconstruct() -> None:

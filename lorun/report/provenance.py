@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import PRETRAINED, Experiment, Profile
 from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.store import LINE, METHOD, ResultSet, grouped, plain, records
 
 _COUNTED = ("config_hash", "run", "commit", "dirty", "device", "threads", "python", "versions")
@@ -82,7 +83,7 @@ class Provenance:
         yield from _checkout(trained)
         if experiment is not None:
             yield f".venv/bin/lorun data fetch {' '.join(experiment.datasets)}"
-            base = experiment.pretraining if experiment.method in PRETRAINED else None
+            base = experiment.base if experiment.method in PRETRAINED else None
             if base is not None:
                 yield self._command("train", base.task, base.setting, base.method, run["seed"])
         yield self._command("train", *which)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import FROZEN, TRANSFER, Profile
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.store import make_table
 
 COMPARED = (FROZEN, TRANSFER, "block_k")

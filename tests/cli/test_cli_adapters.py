@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lorun.results.rows import read_rows
 from said import Said
 
-from lorun.config import Profile
 from lorun.evaluation.reconstruct import evaluate_folder
-from lorun.results.rows import read_rows
+from lorun.profiles import Profile
 from lorun.training import train
 
 Run = Callable[..., Said]

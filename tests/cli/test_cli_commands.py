@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
 from typer.main import get_command
 
 from lorun import __version__, cli
 from lorun.profiles import Profile
-from lorun.results.rows import read_rows
 
 
 @pytest.fixture

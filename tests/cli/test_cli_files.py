@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lorun.results.rows import read_rows
 from PIL import Image
 from scipy.io import savemat
 
 from lorun import plugins
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
-from lorun.results.rows import read_rows
 from lorun.system import System
 
 M, BLOCK = 12, 8

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lorun.results.rows import to_frame, write_table
 from planted import SAME_SEEDS, trained_anew, with_table
 from tiny import PROFILE
 from torch import Tensor
 
 from lorun.accounting.account import account
-from lorun.config import Profile, load_profile
 from lorun.evaluation import protocols
 from lorun.evaluation.reconstruct import evaluate
 from lorun.gate import Finding, Limits
+from lorun.profiles import Profile, load_profile
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import to_frame, write_table
 from lorun.results.store import ResultSet, read_result_set
 from lorun.training import train
 from lorun.unfolding import UnfoldingNetwork
@@ -122,7 +122,7 @@ def make(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
         runs = tmp_path_factory.mktemp("runs")
         for experiment in profile.experiments():
             if experiment.method == "lorun":
-                train(experiment.pretraining, runs=runs, data=tiny_data, device=CPU)
+                train(experiment.base, runs=runs, data=tiny_data, device=CPU)
             train(experiment, runs=runs, data=tiny_data, device=CPU)
             rows = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
             write_table(runs / experiment.folder / ROWS, to_frame(rows))

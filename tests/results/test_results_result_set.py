@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lorun.results.rows import read_rows, to_frame, write_table
 from PIL import Image
 
 from lorun.accounting.account import account
@@ -20,7 +21,6 @@ from lorun.profiles import load_profile
 from lorun.results.figures import write_figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.training import train
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lorun.results.rows import read_rows
 from sessions import kill_session, run_session
 from tiny import PROFILE, PROJECT
 
 from lorun.data.checksums import write_manifest
 from lorun.profiles import load_profile
-from lorun.results.rows import read_rows
 
 pytest.importorskip("snakemake")
 psutil = pytest.importorskip("psutil")  # Snakemake's own

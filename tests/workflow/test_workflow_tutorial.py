@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from lorun.results.rows import read_rows
 from pages import blocks
 from sessions import run_session
 from tiny import PROJECT
 
 from lorun.plugins.places import find
-from lorun.results.rows import read_rows
 
 pytest.importorskip("snakemake")
 
