@@ -113,7 +113,8 @@ def _differences(results: ResultSet, line: pd.Series) -> pd.Series:
     for name in ("task", "dataset", "setting", "protocol"):
         rows = rows[rows[name] == line[name]]
     means = rows.pivot_table(values="value", index="method", columns="seed").reindex(["lorun", "block_k"])
-    return (means.loc["lorun"] - means.loc["block_k"]).dropna()
+    differences: pd.Series = means.loc["lorun"] - means.loc["block_k"]
+    return differences.dropna()
 
 
 def _link(results: ResultSet) -> str:

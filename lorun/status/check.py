@@ -9,7 +9,7 @@ import pandas as pd
 
 from lorun.methods import Experiment
 from lorun.results.paths import account_path
-from lorun.results.store import METHOD, RUN, TIMING_COLUMNS, ResultSet
+from lorun.results.store import METHOD, RUN, ResultSet
 from lorun.status.project import Project
 from lorun.training.start import WEIGHTS
 
@@ -83,7 +83,7 @@ def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
         LorunError: there is no profile of this name.
     """
     profile = project.profile(results.name)
-    timing = results.timing.reindex(columns=TIMING_COLUMNS)
+    timing = results.timing
     found = []
     planned = {tuple(experiment.labels.values()): experiment for experiment in profile.experiments()}
     lines = {tuple(line[name] for name in RUN): line for line in lines_of(results.runs)}
