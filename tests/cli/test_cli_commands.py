@@ -98,7 +98,7 @@ def test_config_check_tells_the_size_of_a_profile(lorun: Callable[..., Said], ti
 def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
     said = lorun("config", "schema")
     assert said.status == 0
-    assert "phase1_steps" in yaml.safe_load(said.out)["$defs"]["TrainingConfig"]["properties"]
+    assert "phase1_steps" in yaml.safe_load(said.out)["$defs"]["TaskTraining"]["properties"]
 
 
 def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
