@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain, count
 
 import pandas as pd
 
@@ -21,19 +20,17 @@ def match_seeds(reference: ResultSet, candidate: ResultSet) -> ResultSet:
 
     Additional seeds get numbers that neither side uses.
     """
-    known = {method: sorted(runs.seed) for method, runs in reference.runs.groupby(list(METHOD))}
-    numbers: dict[tuple[object, ...], int] = {}
-    for method, runs in candidate.runs.groupby(list(METHOD)):
-        own = sorted(runs.seed)
-        free = count(max([*own, *known.get(method, [])]) + 1)
-        new = zip(own, chain(known.get(method, []), free), strict=False)
-        numbers.update({(*method, seed): number for seed, number in new})
-
-    def renumbered(frame: pd.DataFrame) -> pd.DataFrame:
-        runs = frame[list(RUN)].itertuples(index=False, name=None)
-        return frame.assign(seed=pd.array([numbers.get(run, run[-1]) for run in runs], dtype="Int64"))
-
-    runs, rows, trainings = map(renumbered, (candidate.runs, candidate.rows, candidate.trainings))
+    before, after = (
+        results.runs[list(RUN)].assign(order=results.runs.groupby(list(METHOD)).seed.rank("dense").astype(int))
+        for results in (reference, candidate)
+    )
+    numbers = after.merge(before, how="left", on=[*METHOD, "order"], suffixes=("", "_new"))
+    free = max(before.seed.max(), after.seed.max()) + numbers.order
+    numbers = numbers[list(RUN)].assign(new=numbers.seed_new.fillna(free).astype("Int64"))
+    runs, rows, trainings = (
+        table.assign(seed=table[list(RUN)].merge(numbers, how="left").new.to_numpy())
+        for table in (candidate.runs, candidate.rows, candidate.trainings)
+    )
     return replace(candidate, runs=runs, rows=rows, trainings=trainings)
 
 
