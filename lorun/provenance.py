@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -75,11 +75,14 @@ def reading_rules(
     return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    return _parse_mapping(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@cache
+def _parse_mapping(path: Path, text: str) -> Mapping[str, Any]:
     try:
-        return dict(yaml.safe_load(path.read_bytes()))
-    except FileNotFoundError:
-        return {}
+        return dict(yaml.safe_load(text) or {})
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 

@@ -109,9 +109,7 @@ def test_a_run_without_a_result_is_missing(suite: Suite, status: str) -> None:
     assert suite.reasons() == reasons("no result", "train", methods=("lorun",))
 
 
-@pytest.mark.parametrize(
-    ("table", "column", "step"), [("runs", "trained_code", "train"), ("runs", "code", "evaluate")]
-)
+@pytest.mark.parametrize(("table", "column", "step"), [("runs", "trained_code", "train"), ("runs", "code", "evaluate")])
 def test_runs_from_before_code_was_recorded_are_unknown(suite: Suite, table: str, column: str, step: str) -> None:
     suite.set_column(table, column, None, "lorun")
     assert suite.reasons() == reasons("unknown", step, methods=("lorun",))
