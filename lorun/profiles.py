@@ -19,7 +19,7 @@ from lorun.config.section import explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRESETS, PRETRAIN, STRATEGIES, Experiment, Preset, Released, Trained, TrainingData, Untrained
-from lorun.methods.baselines import locate
+from lorun.methods.baselines import Located, locate
 from lorun.methods.experiment import Channels, Spec
 from lorun.physics import OPERATORS, PhysicsConfig
 
@@ -50,7 +50,7 @@ class TaskConfig(Section):
     data: DataConfig
     physics: dict[str, Any] = Field(description="what all settings share: `name` chooses the operator")
     settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
-    denoiser: DenoiserConfig = Field(default_factory=lambda: DENOISERS.get("unet")())
+    denoiser: DenoiserConfig = Field(default_factory=lambda: DENOISERS.parse({"name": "unet"}))
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: AdapterConfig = AdapterConfig()
     strategies: list[StrategyName] = Field(default_factory=list)
@@ -82,7 +82,8 @@ class TaskConfig(Section):
             try:
                 physics = self.physics_of(setting)
             except ValidationError as error:
-                raise ValueError(f"setting `{setting}`: {explain(error, field_names(TaskConfig))}") from error
+                keys = OPERATORS.get(str(self.merged_physics(setting)["name"])).model_fields
+                raise ValueError(f"setting `{setting}`: {explain(error, keys)}") from error
             except LorunError as error:
                 raise ValueError(f"setting `{setting}`: {error}") from error
             if physics.channels not in (None, self.data.channels):
@@ -101,11 +102,10 @@ class TaskConfig(Section):
 
     @model_validator(mode="after")
     def _check_baselines(self) -> Self:
-        for reference in self.baselines:
-            try:
-                plugins.find(reference)
-            except LorunError as error:
-                raise ValueError(f"`baselines`: {error}") from error
+        try:
+            self.located  # noqa: B018 - finds every one
+        except LorunError as error:
+            raise ValueError(f"`baselines`: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -146,7 +146,7 @@ class TaskConfig(Section):
             if method in PRESETS and PRESETS[method].base == "own" and method not in self.base:
                 self._check_phase1(method)
         for method in self.methods:
-            for setting in self.methods_of(method) if not self._is_trained(method) else ():
+            for setting in self.settings_of(method) if not self._is_trained(method) else ():
                 if self.physics_of(setting).learned and method not in self.weights:
                     raise ValueError(f"`{method}` trains nothing, but the operator of setting `{setting}` is learned")
         return self
@@ -175,7 +175,7 @@ class TaskConfig(Section):
     def _is_trained(self, method: str) -> bool:
         if method in PRESETS:
             return True
-        return method not in self.weights and plugins.card(self.reference_of(method)).trained
+        return method not in self.weights and self.located[method].trained
 
     def settings_of(self, method: str) -> list[str]:
         """The settings that a method runs in."""
@@ -192,20 +192,29 @@ class TaskConfig(Section):
 
     def physics_of(self, setting: str) -> PhysicsConfig:
         """The operator of a setting."""
-        merged = {**self.physics, **self.settings[setting]}
+        merged = self.merged_physics(setting)
         if "name" not in merged:
             raise LorunError(f"`physics.name` is missing. Choices: {', '.join(OPERATORS.names())}")
         physics: PhysicsConfig = OPERATORS.get(str(merged["name"])).model_validate(merged)
         return physics
+
+    def merged_physics(self, setting: str) -> dict[str, Any]:
+        """What a setting says of its operator, not checked yet."""
+        return {**self.physics, **self.settings[setting]}
 
     @cached_property
     def methods(self) -> list[str]:
         """Strategies and baselines, by name."""
         return [*self.strategies, *map(plugins.name_of, self.baselines)]
 
+    @cached_property
+    def located(self) -> dict[str, Located]:
+        """Where each baseline is, by name."""
+        return {found.name: found for found in map(locate, self.baselines)}
+
     def reference_of(self, baseline: str) -> str:
         """What finds the code of a baseline of the task, see `lorun.plugins`."""
-        return self.baselines[self.methods.index(baseline) - len(self.strategies)]
+        return self.located[baseline].reference
 
 
 class Profile(Section):
@@ -317,7 +326,7 @@ class Profile(Section):
             base = self._base(name, setting, method, seed)
             training, data = _trained(task, method, preset)
             return preset.specify(task.denoiser, task.unfolding, task.lora, base, training, data)
-        place = {**locate(task.reference_of(method)), "options": task.options.get(method, {})}
+        place = {**task.located[method].fields, "options": task.options.get(method, {})}
         if method in task.weights:
             return Released(**place, weights=task.weights[method][setting])
         if not task._is_trained(method):
@@ -338,7 +347,9 @@ class Profile(Section):
 def _trained(task: TaskConfig, method: str, preset: Preset | None = None) -> tuple[Any, TrainingData]:
     """The training of a method, and its data. Phase 1 is part of the steps of what starts from a base."""
     data, training = task.data, task.training
-    assert training is not None and data.train is not None and data.validation is not None
+    assert training is not None
+    assert data.train is not None
+    assert data.validation is not None
     first_step, last_step = 0, training.steps
     if preset is not None and preset.pretrains:
         last_step = training.phase1_steps or 0

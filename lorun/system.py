@@ -52,7 +52,7 @@ def training_physics(system: System, patch: int, seed: int = 0, step: int = 0) -
 
 
 def set_recompute(network: Any, recompute: Recompute) -> Recompute:
-    """Set what the network recomputes, if it has stages to recompute (an attribute `recompute`); return what it does."""
+    """Set what the network recomputes, if it has such a choice (an attribute `recompute`); return what it does."""
     if not hasattr(network, "recompute"):
         return "none"
     network.recompute = recompute == "stage"

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from lorun import plugins
-from lorun.config import TaskConfig, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.patches import in_unit_range, random_blocks
 from lorun.evaluation.metrics import psnr
 from lorun.physics import Operator
+from lorun.profiles import TaskConfig, load_profile
 from lorun.unfolding import initial_reconstruction
 
 SIDE = 256  # images are cut to this at most, pixels
@@ -74,11 +74,11 @@ def tried(
 ) -> Iterator[tuple[str, float]]:
     """Mean PSNR of the first estimate, then for each combination of constants."""
     yield "first estimate", mean_psnr(initial_reconstruction, physics, images)
-    baseline = plugins.load(name)
     for values in product(*grid.values()):
         constants = dict(zip(grid, values, strict=True))
         said = ", ".join(f"{constant} {value:g}" for constant, value in constants.items())
-        yield said or "as it is", mean_psnr(baseline(physics, len(images[0]), **constants), physics, images)
+        baseline = plugins.build(name, physics, len(images[0]), **constants)
+        yield said or "as it is", mean_psnr(baseline, physics, images)
 
 
 def mean_psnr(reconstruct: Any, physics: Operator, images: list[Tensor]) -> float:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from tune_classical import SIDE, fitted_physics, mean_psnr, number, of_split
 
-from lorun.config import DEEP_PLUG_AND_PLAY, Experiment, Profile, SplittingConfig, load_profile
 from lorun.data.patches import in_unit_range
 from lorun.evaluation.reconstruct import load_system
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
 from lorun.unfolding import initial_reconstruction
 
@@ -58,7 +59,7 @@ def main() -> None:
 def pretrained(profile: Profile, task: str, setting: str, runs: Path) -> list[tuple[Experiment, dict[str, Tensor]]]:
     """Of every seed: its experiment, and the state of the trained network whose denoiser that takes."""
     experiments = [profile.experiment(task, setting, DEEP_PLUG_AND_PLAY, seed) for seed in profile.seeds]
-    return [(one, load_system(one.pretraining, runs).network.state_dict()) for one in experiments]
+    return [(one, load_system(one.base, runs).network.state_dict()) for one in experiments]
 
 
 def network(pretrained: tuple[Experiment, dict[str, Tensor]], said: SplittingConfig) -> Any:

@@ -38,7 +38,9 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     # An algorithm that stops when it has converged needs real values.
     fake = not getattr(system.network, "data_dependent", False)
     training = at_precision(experiment.training or TrainingConfig(steps=1), torch.device("cpu"))
-    steps = predict_steps(experiment, training, sizes.batch, sizes.patch, fake=fake) if parameters.trainable else {}
+    steps = {}
+    if parameters.trainable:
+        steps = predict_steps(experiment, sizes.batch, sizes.patch, training=training, fake=fake)
     recompute = _as_trained(training, steps) if steps else None
     record: dict[str, Any] = {
         "task": experiment.task,

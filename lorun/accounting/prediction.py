@@ -43,18 +43,21 @@ def inference_build(experiment: Experiment) -> Build:
 
 
 def predict_steps(
-    experiment: Experiment, training: TrainingConfig, batch: int, patch: int, *, fake: bool = True
+    experiment: Experiment, batch: int, patch: int, *, training: TrainingConfig | None = None, fake: bool = True
 ) -> dict[Recompute, Peak]:
     """Peak of a training step on `batch` patches of `patch` pixels, by what is recomputed, least first.
 
-    `stage` is there where the network has stages to recompute. What holds memory beside a step (weights kept by the
+    `training` replaces that of the experiment. `stage` is there where the network has stages to recompute.
+    What holds memory beside a step (weights kept by the
     policy best_validation, a validation image) does not count. On a GPU the precision `auto` counts as on a CPU.
 
     Raises:
         LorunError: nothing is trainable.
     """
     shape = (batch, experiment.channels, patch, patch)
-    with counted_steps(step_build(experiment, patch), shape, training, fake=fake) as (network, count):
+    how = training or experiment.training
+    assert how is not None
+    with counted_steps(step_build(experiment, patch), shape, how, fake=fake) as (network, count):
         peaks: dict[Recompute, Peak] = {"none": count()}
         if set_recompute(network, "stage") == "stage":
             peaks["stage"] = count()
@@ -93,11 +96,9 @@ def _between(fits: tuple[int, int], too_large: tuple[int, int], budget: float) -
     return min(max(fits[0] + int(share * (too_large[0] - fits[0])), fits[0] + 1), too_large[0] - 1)
 
 
-def largest_batches(
-    experiment: Experiment, training: TrainingConfig, patch: int, budget: float
-) -> dict[Recompute, int]:
+def largest_batches(experiment: Experiment, patch: int, budget: float) -> dict[Recompute, int]:
     """The largest batch of patches whose step fits `budget` bytes, by what is recomputed."""
-    predict = cache(partial(predict_steps, experiment, training, patch=patch))
+    predict = cache(partial(predict_steps, experiment, patch=patch))
 
     def largest(recompute: Recompute) -> int:
         return largest_batch(lambda batch: predict(batch)[recompute].total, budget)

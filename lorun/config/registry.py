@@ -2,7 +2,7 @@
 
 import pkgutil
 from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from importlib import import_module
 from operator import or_
 from typing import Annotated, Any, Generic, TypeVar, get_args
@@ -42,6 +42,7 @@ class Registry(Generic[Base]):
         modules = pkgutil.iter_modules(import_module(self.package).__path__)
         return sorted(one.name for one in modules if one.name != "base" and not one.name.startswith("_"))
 
+    @cache  # noqa: B019 - registries live as long as the process
     def get(self, name: str) -> type[Base]:
         """The section of that name.
 

@@ -58,7 +58,7 @@ def score_files(
     physics = _physics(baseline, weights, matrix, initial, padding)
     if weights is None and card.trained:
         raise LorunError(f"{baseline} has parameters: name a file of its weights with --weights")
-    place = locate(baseline)
+    place = locate(baseline).fields
     experiment = Experiment(
         task=physics.task,
         setting=f"{physics.ratio:.4g}%",
@@ -92,9 +92,7 @@ def _physics(
     if matrix is None:
         if held is None:
             _refuse_other_networks(baseline, state, weights)
-            raise LorunError(
-                f"{weights or baseline}: there is no sampling matrix in the weights: name it with --matrix"
-            )
+            raise LorunError(f"{weights or baseline}: no sampling matrix in the weights: name it with --matrix")
         kind, (m, n) = held
         initial = initial or "adjoint"
     elif held is not None and held[0] == "learned_binary":  # a Phi of real numbers may stand in both

@@ -1,7 +1,7 @@
 """Baselines: networks and algorithms from plug-in folders, see `lorun.plugins`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from pydantic import Field
@@ -65,8 +65,19 @@ class Released(Plugin):
     weights: Path = Field(description="file of released weights")
 
 
-def locate(reference: str) -> dict[str, Any]:
-    """The fields of a `Plugin` that say where it is. Raises as `lorun.plugins.find`."""
+class Located(NamedTuple):
+    """Where a baseline is; `fields` are those of `Plugin`."""
+
+    name: str
+    reference: str
+    trained: bool
+    fields: dict[str, Any]
+
+
+def locate(reference: str) -> Located:
+    """Find a baseline and read its card. Raises as `lorun.plugins.find` and `lorun.plugins.card`."""
     place = plugins.find(reference)
-    found: dict[str, Any] = {"name": place.name, "reference": reference}
-    return {**found, "package": place.package, "digest": place.digest} if place.outside else found
+    fields: dict[str, Any] = {"name": place.name, "reference": reference}
+    if place.outside:
+        fields |= {"package": place.package, "digest": place.digest}
+    return Located(place.name, reference, plugins.read_card(place.folder / "card.yaml").trained, fields)

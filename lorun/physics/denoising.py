@@ -50,6 +50,10 @@ class Denoising(Operator):
     def A_adjoint(self, y: Tensor, **_: object) -> Tensor:
         return y
 
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor | float, **_: object) -> Tensor:
+        """argmin over x of gamma |x - y|^2 + |x - z|^2."""
+        return (z + gamma * y) / (1 + gamma)
+
     def forward(self, x: Tensor, **_: object) -> Tensor:
         """Measure x: add noise, to each image of the batch at a level from the range."""
         generator = torch.Generator(x.device).manual_seed(self.noise_seed)

@@ -4,7 +4,6 @@ Every folder is imported by its path, as a package of its own: its modules impor
 (`from .layers import Stage`), and two folders of the same name do not meet.
 """
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from lorun.code import digest
 from lorun.config.section import Section, explain
 from lorun.errors import LorunError
 from lorun.plugins.places import Place, find
@@ -76,12 +76,14 @@ def build(
     channels: int,
     options: Mapping[str, Any] | None = None,
     base: "nn.Module | None" = None,
+    **arguments: Any,
 ) -> "nn.Module":
     """A freshly initialised baseline for an operator and images of `channels` channels.
 
     Args:
         options: for the class `Baseline.Options`, where there is one.
         base: the freshly built base network, for a baseline with `takes_base = True`.
+        arguments: further arguments of the class, such as its number of stages.
 
     Raises:
         UnknownName: there is no such baseline.
@@ -96,12 +98,10 @@ def build(
     takes_base = getattr(baseline, "takes_base", False)
     if takes_base != (base is not None):
         raise LorunError(f"baseline {reference} {'needs' if takes_base else 'does not take'} a pretrained base")
-    network: nn.Module = baseline(
-        physics,
-        channels,
-        *(() if checked is None else (checked,)),
-        **({"base": base} if takes_base else {}),
-    )
+    settings = () if checked is None else (checked,)
+    if takes_base:
+        arguments["base"] = base
+    network: nn.Module = baseline(physics, channels, *settings, **arguments)
     return network
 
 
@@ -127,8 +127,7 @@ def _problem(baseline: Any) -> str | None:
 
 def _register(place: Place) -> str:
     """Make a folder importable as a package; the package's name, which changes with the folder's path and code."""
-    key = hashlib.sha256(f"{place.folder} {place.digest}".encode()).hexdigest()[:12]
-    name = f"{PREFIX}{place.name}_{key}"
+    name = f"{PREFIX}{place.name}_{digest(f'{place.folder} {place.digest}'.encode())}"
     if name not in sys.modules:
         package = ModuleType(name)
         package.__path__ = [str(place.folder)]

@@ -9,29 +9,25 @@ A *reference* names a baseline. It is one of:
 An installation from a wheel has no folder `baselines/`: only entry points and paths are found then.
 """
 
-import ast
-import hashlib
 import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
+from lorun.code import ROOT, digest, digest_of_file
 from lorun.errors import LorunError, UnknownName
 
-SUITE_FOLDER = Path(__file__).resolve().parents[2] / "baselines"
+SUITE_FOLDER = ROOT / "baselines"
 """The suite's own baselines."""
 
 GROUP = "lorun.baselines"
 """Entry points: name of the baseline -> the module that is its folder, such as `my_package.nets.my_net`."""
 
 FILES = ("baseline.py", "card.yaml")
-
-_DIGEST_LENGTH = 12  # hex digits
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,11 @@ class Place:
     def digest(self) -> str:
         """Hash of the files in `code` except cards, Markdown and hidden files; in Python files, comments, docstrings
         and layout do not count."""
-        found = hashlib.sha256()
+        lines = []
         for path in sorted(_code_files(self.code)):
-            status = path.stat()
-            content = _digest_of_file(path, status.st_mtime_ns, status.st_size)
-            found.update(f"{path.relative_to(self.code).as_posix()} {content}\n".encode())
-        return found.hexdigest()[:_DIGEST_LENGTH]
+            content = digest_of_file(path) if path.suffix == ".py" else digest(path.read_bytes())
+            lines.append(f"{path.relative_to(self.code).as_posix()} {content}\n")
+        return digest("".join(lines).encode())
 
 
 def names() -> list[str]:
@@ -188,27 +183,3 @@ def _code_files(folder: Path) -> Iterator[Path]:
             yield from _code_files(path)
         else:
             yield path
-
-
-@cache
-def _digest_of_file(path: Path, modified: int, size: int) -> str:
-    """Read again whenever the time of change or the size differs."""
-    content = path.read_bytes()
-    if path.suffix == ".py":
-        with suppress(SyntaxError, ValueError):  # then every byte counts; importing the file reports the error
-            content = _without_docstrings(ast.parse(content)).encode()
-    return hashlib.sha256(content).hexdigest()
-
-
-def _without_docstrings(tree: ast.Module) -> str:
-    """Python code without comments and docstrings, in one layout."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

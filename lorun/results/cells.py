@@ -30,10 +30,10 @@ class Table:
     headings: list[str]
     rows: list[list[Cell]]
 
-    def markdown(self) -> str:
-        """The table in Markdown: first column to the left, all others to the right."""
+    def markdown(self, right: bool = True) -> str:
+        """The table in Markdown, all columns but the first aligned to the `right`."""
         texts = [[cell.text for cell in row] for row in self.rows]
-        align = ["left"] + ["right"] * (len(self.headings) - 1)
+        align = ["left"] + ["right" if right else "left"] * (len(self.headings) - 1)
         return tabulate(texts, self.headings, "pipe", disable_numparse=True, colalign=align) + "\n"
 
 

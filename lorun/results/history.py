@@ -1,115 +1,104 @@
 """A score over the commits of its result set, read from git."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from tabulate import tabulate  # type: ignore[import-untyped]
 
 from lorun.errors import LorunError, UnknownName
-from lorun.files import write_atomically
-from lorun.results.version import FILE as VERSION
-from lorun.revisions import commits_of, files_at
+from lorun.results.cells import NONE
+from lorun.results.figures import save
+from lorun.results.store import LINE, read_summary, records
+from lorun.revisions import commits_of
 
-WHICH = ("task", "dataset", "setting", "protocol", "method")
-"""What tells one series from another; all revisions of a summary have them."""
+SERIES = ("result_set", *LINE)
+"""What identifies a series of values."""
 
-TABLE = "summary.csv"
-
-COLUMNS = ("result_set", "commit", "date", "subject", "version", *WHICH, "metric", "value", "sd")
+COLUMNS = (*SERIES, "commit", "date", "subject", "version", "metric", "value", "sd")
 
 
 @dataclass
 class History:
-    """`table` has a row per commit and series, oldest first, with the columns COLUMNS; `unread` says what could not be
-    read, and why."""
+    """`table` has a row per commit and series, oldest first (`COLUMNS`); `unread` says what could not be read."""
 
     table: pd.DataFrame
     unread: list[str] = field(default_factory=list)
 
 
 def history(folders: Sequence[Path], metric: str, chosen: Mapping[str, str | None]) -> History:
-    """The values of a column of summary.csv at every commit that changed the table, for the lines that are chosen.
+    """The values of a column of summary.csv at every commit that changed it.
 
-    `chosen` has a value, or None for all, by the names in WHICH; no protocol means the one that leads a table. A line
-    that is gone has null from there on. Revisions may have had other columns: what one lacks is told in `unread`.
+    `chosen` selects lines by `LINE`; None selects all, but for the protocol: it selects the leading one. A line that
+    is gone has null from then on. `unread` lists commits without such a column.
 
     Raises:
-        LorunError: a folder has no history; no revision has such a column, or such a line; the choices are named.
+        LorunError: a folder has no history, or no commit has such a column or line.
     """
-    found, unread = [], []
+    tables, unread = [], []
     for folder in folders:
-        for commit, date, subject in commits_of(folder.parent, str(folder.name)):
-            table, version = _tables(folder, commit)
+        for commit, date, subject in commits_of(folder.parent, folder.name):
             where = f"{folder} at {commit[:9]} ({date[:10]})"
-            if table is None:
-                continue
             try:
-                frame = _read(table)
+                summary, version = read_summary(folder, commit)
             except LorunError as error:
                 unread.append(f"{where}: {error}")
                 continue
-            about = {"result_set": folder.name, "commit": commit, "date": date, "subject": subject, "version": version}
-            found.append((where, about, frame))
-    if not found:
-        names = ", ".join(map(str, folders))
-        raise LorunError(f"{names}: no {TABLE} in the history of git" + "".join(f"; {one}" for one in unread))
-    numbers = {str(name) for _, _, frame in found for name in frame if _is_number(frame[name])} - {*WHICH, "seeds"}
-    if metric not in numbers:
-        raise UnknownName("metric", metric, sorted(numbers))
-    _check_choices(found, chosen)
-    records: list[dict[str, Any]] = []
-    seen: dict[tuple[str, ...], None] = {}
-    for where, about, frame in found:
-        if metric not in frame:
+            if summary is not None:
+                number = None if version is None else version.version
+                about: dict[str, Any] = {"result_set": folder.name, "commit": commit, "date": date, "subject": subject}
+                tables.append((where, {**about, "version": number, "metric": metric}, summary))
+    if not tables:
+        raise LorunError("; ".join([f"{', '.join(map(str, folders))}: no summary.csv in the history of git", *unread]))
+    _check(metric, chosen, pd.concat([table for _, _, table in tables]))
+    values: list[dict[str, Any]] = []
+    series: dict[tuple[str, ...], None] = {}
+    for where, about, table in tables:
+        if metric not in table:
             unread.append(f"{where}: has no column {metric!r}")
             continue
-        scores = {
-            (about["result_set"], *line[list(WHICH)]): {"value": line[metric], "sd": line.get(f"{metric}_sd")}
-            for _, line in _lines(frame, chosen).iterrows()
+        name = about["result_set"]
+        lines = {
+            (name, *(line[column] for column in LINE)): {"value": line[metric], "sd": line.get(f"{metric}_sd")}
+            for line in _selected(table, chosen).to_dict("records")
         }
-        seen |= dict.fromkeys(scores)
-        for series in [series for series in seen if series[0] == about["result_set"]]:
-            score = scores.get(series, {"value": None, "sd": None})
-            records.append({**about, "metric": metric, **dict(zip(WHICH, series[1:], strict=True)), **score})
-    return History(_of_changes(pd.DataFrame(records, columns=list(COLUMNS))), unread)
+        series |= dict.fromkeys(lines)
+        for key in [key for key in series if key[0] == name]:
+            score = lines.get(key, {"value": None, "sd": None})
+            values.append({**about, **dict(zip(SERIES, key, strict=True)), **score})
+    return History(_changes(pd.DataFrame(values, columns=list(COLUMNS))), unread)
 
 
 def render(found: History) -> str:
-    """A paragraph per series: when it had which value, and by how much that differs from the one before."""
-    if found.table.empty:
-        return "\n".join(["no values", *found.unread])
-    text = []
-    for which, of in found.table.groupby(["result_set", *WHICH, "metric"], sort=False):
-        *names, metric = which
-        text.append(f"{'/'.join(map(str, names))}: {metric}")
-        before = None
-        for _, row in of.iterrows():
-            value = "–" if pd.isna(row.value) else f"{row.value:.10g}"
-            sd = "" if pd.isna(row.sd) else f" ± {row.sd:.6g}"
-            delta = "" if before is None or pd.isna(row.value) else f"{row.value - before:+.6g}"
-            version = "" if pd.isna(row.version) else f"version {int(row.version)}"
-            line = f"  {row.date[:10]}  {row.commit[:9]}  {value + sd:24} {delta:12} {version:12} {row.subject}"
-            text.append(line.rstrip())
-            before = None if pd.isna(row.value) else row.value
-    return "\n".join([*text, *(f"not read: {one}" for one in found.unread)])
+    """A table per series: date, commit, value, difference from the commit before, version, subject."""
+    parts = []
+    for (*names, metric), lines in found.table.groupby([*SERIES, "metric"], sort=False):
+        rows = [
+            [
+                line["date"][:10],
+                line["commit"][:9],
+                NONE if pd.isna(line["value"]) else f"{line['value']:.10g}",
+                "" if pd.isna(line["sd"]) else f"± {line['sd']:.6g}",
+                "" if pd.isna(difference) else f"{difference:+.6g}",
+                "" if pd.isna(line["version"]) else f"version {line['version']:.0f}",
+                line["subject"],
+            ]
+            for line, difference in zip(lines.to_dict("records"), lines["value"].astype(float).diff(), strict=True)
+        ]
+        table = tabulate(rows, tablefmt="plain", disable_numparse=True)
+        parts += [f"{'/'.join(map(str, names))}: {metric}", *(f"  {line}" for line in table.splitlines())]
+    return "\n".join([*(parts or ["no values"]), *(f"not read: {entry}" for entry in found.unread)])
 
 
 def as_records(found: History) -> dict[str, Any]:
-    """All of it for JSON; what is not known is null."""
-    table = found.table.astype(object)
-    return {"rows": table.where(table.notna(), None).to_dict("records"), "unread": found.unread}
+    """For JSON; null where a value is not known."""
+    return {"rows": records(found.table), "unread": found.unread}
 
 
 def write_plot(found: History, path: Path) -> None:
-    """Draw every series over the commits, as PNG.
-
-    Raises:
-        LorunError: there is nothing to draw.
-    """
+    """Draw every series over the commits, as PNG. Raises LorunError if there is no value."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -119,74 +108,47 @@ def write_plot(found: History, path: Path) -> None:
     if known.empty:
         raise LorunError(f"{path}: no value to draw")
     in_order = known.assign(moment=pd.to_datetime(known.date, utc=True)).sort_values("moment", kind="stable")
-    commits = list(dict.fromkeys(zip(in_order.date.str[:10], in_order.commit.str[:9], strict=True)))
-    place = {commit: number for number, (_, commit) in enumerate(commits)}
-    varying = [name for name in ("result_set", *WHICH) if known[name].nunique() > 1] or ["method"]
+    commits = list(in_order.commit.unique())
+    dates = in_order.drop_duplicates("commit").date.str[:10]
+    varying = [name for name in SERIES if known[name].nunique() > 1] or ["method"]
     figure, axes = plt.subplots(figsize=(1.2 * max(len(commits), 4) + 3, 4.4), layout="constrained")
-    for which, of in known.groupby(varying, sort=False):
-        error = pd.to_numeric(of.sd).fillna(0.0)
-        at = [place[commit[:9]] for commit in of.commit]
-        axes.errorbar(at, of.value, yerr=error, marker="o", capsize=3, label=" / ".join(map(str, which)))
-    axes.set_xticks(range(len(commits)), [f"{date}\n{commit}" for date, commit in commits], fontsize=7, rotation=30)
+    for names, lines in known.groupby(varying, sort=False):
+        places = [commits.index(commit) for commit in lines.commit]
+        error = lines.sd.astype(float).fillna(0.0)
+        axes.errorbar(places, lines["value"], yerr=error, marker="o", capsize=3, label=" / ".join(map(str, names)))
+    labels = [f"{date}\n{commit[:9]}" for date, commit in zip(dates, commits, strict=True)]
+    axes.set_xticks(range(len(commits)), labels, fontsize=7, rotation=30)
     axes.set_ylabel(known.metric.iloc[0])
-    fixed = [str(known[name].iloc[0]) for name in ("result_set", *WHICH) if name not in varying]
-    axes.set_title(", ".join(fixed), fontsize=9)
+    axes.set_title(", ".join(str(known[name].iloc[0]) for name in SERIES if name not in varying), fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    # No version in the file: the same figure gives the same bytes.
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=150, metadata={"Software": None}))
-    plt.close(figure)
+    save(path, figure)
 
 
-def _tables(folder: Path, commit: str) -> tuple[bytes | None, int | None]:
-    """The summary of a commit, and its version where it has one."""
-    names = {f"{folder.name}/{name}": name for name in (TABLE, VERSION)}
-    found = {names[path]: content for path, content in files_at(folder.parent, commit, names.__contains__).items()}
-    try:
-        version = int(json.loads(found[VERSION])["version"])
-    except (KeyError, ValueError, TypeError):
-        version = None
-    return found.get(TABLE), version
-
-
-def _read(content: bytes) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(BytesIO(content))
-    except ValueError as error:
-        raise LorunError(f"{TABLE} is not a readable table ({error})") from error
-    missing = [name for name in WHICH if name not in frame]
-    if missing:
-        raise LorunError(f"{TABLE} has no column {', '.join(missing)}")
-    return frame.astype(dict.fromkeys(WHICH, str))
-
-
-def _is_number(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column))
-
-
-def _check_choices(found: Sequence[tuple[str, Any, pd.DataFrame]], chosen: Mapping[str, str | None]) -> None:
+def _check(metric: str, chosen: Mapping[str, str | None], table: pd.DataFrame) -> None:
+    numbers = [str(name) for name in table.select_dtypes("number") if name not in ("seeds", *LINE)]
+    if metric not in numbers:
+        raise UnknownName("metric", metric, sorted(numbers))
     for name, value in chosen.items():
-        known = sorted({str(one) for _, _, frame in found for one in frame[name]})
-        if value is not None and value not in known:
-            raise UnknownName(name, value, known)
+        if value is not None and value not in set(table[name]):
+            raise UnknownName(name, value, sorted(table[name].unique()))
 
 
-def _lines(frame: pd.DataFrame, chosen: Mapping[str, str | None]) -> pd.DataFrame:
+def _selected(table: pd.DataFrame, chosen: Mapping[str, str | None]) -> pd.DataFrame:
     for name, value in chosen.items():
         if value is not None:
-            frame = frame[frame[name] == value]
+            table = table[table[name] == value]
     if chosen.get("protocol") is None:
-        leading = frame.groupby(["task", "dataset", "setting"], sort=False).protocol.transform("first")
-        frame = frame[frame.protocol == leading]
-    return frame
+        leading = table.groupby(["task", "dataset", "setting"], sort=False).protocol.transform("first")
+        table = table[table.protocol == leading]
+    return table
 
 
-def _of_changes(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the commits at which a series stayed what it was."""
-    series = table.groupby(["result_set", *WHICH], sort=False)
-    kept = pd.Series(True, index=table.index)
+def _changes(table: pd.DataFrame) -> pd.DataFrame:
+    """Without commits at which a series stayed as it was."""
+    series = table.groupby(list(SERIES), sort=False)
+    same = series.cumcount() > 0
     for name in ("value", "sd", "version"):
         before = series[name].shift()
-        same = (table[name] == before) | (table[name].isna() & before.isna())
-        kept = same if name == "value" else kept & same
-    return table[~kept | (series.cumcount() == 0)].reset_index(drop=True)
+        same &= (table[name] == before) | (table[name].isna() & before.isna())
+    return table[~same].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What papers and repositories report, with its source; never mixed across operators or protocols."""
+"""Scores that papers and repositories report, with their sources."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,20 @@ import yaml
 
 from lorun.physics import PhysicsConfig
 
-_CONFIDENCE = ("own", "cited", "note", "inferred")  # best first
+_CONFIDENCE = ("own", "cited", "note")  # best first
 
 
 @dataclass(frozen=True)
 class Score:
-    """A published score: PSNR in dB, SSIM (None where not reported), the protocol that it was measured with (None where
-    the source does not say), where it stands and how far it can be trusted, and the degradation of the operator that it
-    holds for (None where that has none, or for the mean over all)."""
+    """A published score.
+
+    psnr         in dB
+    ssim         None if not reported
+    protocol     that it was measured with, None if the source does not say
+    source       where it stands
+    confidence   how far it can be trusted
+    degradation  of the operator that it holds for; None for the mean, or without degradations
+    """
 
     psnr: float
     ssim: float | None
@@ -28,10 +34,10 @@ class Score:
 
 
 def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfig) -> list[Score]:
-    """All published scores of `method` with the same dataset, kind of operator and setting, the most trusted first.
+    """All published scores of `method` for the same dataset, kind of operator and setting, the most trusted first.
 
-    An entry without `operator` is of a task that knows one kind alone. Scores of other degradations than those of
-    `physics` are left out.
+    An entry without `operator` belongs to a task with one kind of operator. Only scores of degradations that `physics`
+    has.
     """
     found = [
         score
@@ -44,14 +50,21 @@ def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfi
 
 
 def published_methods(task: str, dataset: str, physics: PhysicsConfig) -> list[str]:
-    """The methods that there are such scores of, in the order of the file."""
+    """The methods with such scores, in the order of the file."""
     return list(dict.fromkeys(entry["method"] for entry in _entries(task, dataset, physics)))
 
 
 def lorun_claims(task: str) -> dict[str, Any]:
-    """What the LoRun paper reports for a task: `params_M`, `block9_params_M` (millions) and more, and `stages`."""
-    said = _published()["lorun"]
-    return {**said.get(task, {}), "stages": said["stages"]}
+    """What the LoRun paper reports for a task.
+
+    `stages`; `params_M` and `block9_params_M` (millions) with their `parameter_ratio`; `step_memory_ratio`, LoRun /
+    Block-K; `psnr_difference`, LoRun - Block-K in dB. Keys that the paper has no number for are absent.
+    """
+    paper = _published()["lorun"]
+    found = {**paper["all"], **paper.get(task, {})}
+    if "block9_params_M" in found:
+        found["parameter_ratio"] = found["params_M"] / found["block9_params_M"]
+    return found
 
 
 def _entries(task: str, dataset: str, physics: PhysicsConfig) -> Iterator[dict[str, Any]]:
@@ -66,16 +79,17 @@ def _entries(task: str, dataset: str, physics: PhysicsConfig) -> Iterator[dict[s
 
 
 def _scores(entry: dict[str, Any], setting: float | str) -> Iterator[Score]:
-    said = entry["protocol"], entry["source"], entry["confidence"]
+    source = entry["protocol"], entry["source"], entry["confidence"]
     if "degradations" not in entry:
         psnr, ssim = entry["psnr_ssim"][setting]
-        yield Score(psnr, ssim, *said)
+        yield Score(psnr, ssim, *source)
         return
     for degradation, psnr in zip(entry["degradations"], entry["psnr"][setting], strict=True):
-        yield Score(psnr, None, *said, str(degradation))
+        yield Score(psnr, None, *source, str(degradation))
 
 
 @cache
 def _published() -> dict[str, Any]:
-    said: dict[str, Any] = yaml.safe_load(files("lorun.results").joinpath("published.yaml").read_text(encoding="utf-8"))
-    return said
+    text = files("lorun.results").joinpath("published.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content

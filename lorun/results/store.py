@@ -31,27 +31,31 @@ RUN_COLUMNS = (
 )
 ROW_COLUMNS = (*SCORE, "value")
 
-TRAINING_COLUMNS = (*RUN, "status", "steps", "unmoved", "names")
-CURVE_COLUMNS = (*RUN, "step", "loss", "validation_psnr", "learning_rate")
-TIMING_COLUMNS = (
-    *(*METHOD, "median_ms", "min_ms", "max_ms", "repeats", "device", "threads"),
-    *("what", "seed", "seconds"),
-)
+_PLACE = ("task", "dataset", "simulated", "setting")
 
-_NEEDED: Mapping[str, tuple[str, ...]] = {
+COLUMNS: Mapping[str, tuple[str, ...]] = {
     "runs": RUN_COLUMNS,
     "rows": ROW_COLUMNS,
     "accounting": METHOD,
-    "trainings": TRAINING_COLUMNS,
-    "timing": (*METHOD, "what"),
-    "curves": CURVE_COLUMNS,
+    "trainings": (*RUN, "status", "steps", "unmoved", "names"),
+    "timing": (*RUN, "what", "median_ms", "min_ms", "max_ms", "repeats", "seconds", "device", "threads"),
+    "curves": (*RUN, "step", "loss", "validation_psnr", "learning_rate"),
     "summary": LINE,
-    "degradations": (*LINE, "metric", "degradation", "value"),
-    "claims": ("task", "dataset", "setting", "claim", "published", "ours"),
-    "comparison": (*LINE, "metric", "published", "ours", "verdict"),
+    "degradations": (
+        *(*_PLACE, "operator", "method", "protocol", "metric", "degradation"),
+        *("value", "sd", "seeds", "images"),
+    ),
+    "claims": (*_PLACE, "stages", "claim", "unit", "published", "ours", "delta"),
+    "comparison": (
+        *(*_PLACE, "operator", "protocol", "method", "metric", "degradation"),
+        *("published", "ours", "delta", "tolerance", "verdict", "weights", "confidence", "source"),
+    ),
     "tasks": ("task", "dataset", "setting", "base"),
 }
-"""The tables of a result set, and columns that each must have."""
+"""The tables of a result set and their columns."""
+
+_OPEN = ("accounting", "summary", "tasks")
+"""Tables that have further columns."""
 
 _FIELDS = {"accounting": "accounts"}
 """Attributes of a `ResultSet` that are not called as their file."""
@@ -178,10 +182,10 @@ def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Versio
     place = PurePosixPath(folder.name)
     wanted = {str(place / "summary.csv"), str(place / "version.json")}
     files = files_at(folder.parent, commit, wanted.__contains__)
-    tables = _upgrade({"summary": _read_csv("summary.csv", files.get(str(place / "summary.csv")))})
+    tables = _upgrade({"summary": _read_csv("summary.csv", files.get(str(place / "summary.csv")))}, "")
     summary = tables.get("summary")
     version = _version("version.json", files.get(str(place / "version.json")))
-    return (None if summary is None else _typed("summary.csv", summary, _NEEDED["summary"])), version
+    return (None if summary is None else _typed("summary.csv", summary, COLUMNS["summary"])), version
 
 
 def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] | None = None) -> Version:
@@ -193,7 +197,7 @@ def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] |
     Raises:
         LorunError: a file cannot be written, or the version that is there cannot be read.
     """
-    tables = {name: getattr(results, _FIELDS.get(name, name)) for name in _NEEDED}
+    tables = {name: getattr(results, _FIELDS.get(name, name)) for name in COLUMNS}
     frames = {f"{name}.csv": frame for name, frame in tables.items() if frame is not None}
     named = {name for frame in (results.runs, results.accounts) for name in _code_named(frame)}
     version = _next_version(folder, results)
@@ -224,7 +228,7 @@ def write_evaluation(path: Path, run: Mapping[str, Any], rows: Iterable[Mapping[
     frame = pd.DataFrame([{name: row.get(name) for name in ROW_COLUMNS} for row in rows], columns=list(ROW_COLUMNS))
     frame["value"] = frame["value"].astype(float).round(_DIGITS)
     write_text(path.with_suffix(".json"), json.dumps(line, indent=1) + "\n")
-    write_text(path, _csv(frame))
+    write_table(path, frame)
 
 
 def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -268,6 +272,35 @@ def scores_digest(rows: pd.DataFrame, runs: pd.DataFrame, accounts: pd.DataFrame
         text = _csv(frame.reindex(columns=list(columns)), header=False, float_format="%.6f")
         lines += [*sorted(text.splitlines()), ""]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def make_table(name: str, lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The table `name` of a result set from its lines, typed as if it had been read."""
+    columns, lines = COLUMNS[name], list(lines)
+    exactly = name not in _OPEN
+    frame = pd.DataFrame(lines, columns=list(columns) if exactly or not lines else None)
+    return _typed(name, frame, columns, exactly)
+
+
+def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable[Mapping[str, Any]]) -> ResultSet:
+    """A result set from the lines of some of its tables; the others are empty."""
+    tables: dict[str, Any] = {table: make_table(table, lines.get(table, ())) for table in COLUMNS}
+    return _result_set(name, name, tables, code, None)
+
+
+def grouped(frame: pd.DataFrame, by: Iterable[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
+    """The lines of a table by the values in these columns, in order of appearance."""
+    return dict(list(frame.groupby(list(by), sort=False)))
+
+
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write any table as CSV, atomically; null is an empty field."""
+    write_text(path, _csv(frame))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The lines of a table for JSON, see `plain`."""
+    return [{str(name): plain(value) for name, value in line.items()} for line in frame.to_dict("records")]
 
 
 def plain(value: Any) -> Any:
@@ -319,29 +352,31 @@ def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Pat
 
 
 def _read_set(name: str, where: str, read: _Read) -> ResultSet:
-    raw = {table: _read_csv(f"{where}/{table}.csv", read(f"{table}.csv")) for table in _NEEDED}
+    raw = {table: _read_csv(f"{where}/{table}.csv", read(f"{table}.csv")) for table in COLUMNS}
     old = raw["rows"] is not None and "status" in raw["rows"].columns
     if old:
         raw["degradations"] = _read_csv(f"{where}/conditions.csv", read("conditions.csv"))
-        raw = _upgrade(raw)
+        raw = _upgrade(raw, f"{where}/rows.csv")
     elif raw["runs"] is None:
         raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
     tables: dict[str, Any] = {}
-    for table, columns in _NEEDED.items():
+    for table, columns in COLUMNS.items():
         frame = raw[table]
         if frame is None:
             frame = pd.DataFrame(columns=list(columns), dtype=str)
-        tables[table] = _typed(f"{where}/{table}.csv", frame, columns, exactly=table in ("runs", "rows"))
+        tables[table] = _typed(f"{where}/{table}.csv", frame, columns, exactly=table not in _OPEN)
     code = _read_json(f"{where}/code.json", read("code.json")) if read("code.json") is not None else {}
     _check(where, tables["runs"], tables["rows"], code)
-    return ResultSet(
-        name=name,
-        where=where,
-        code=code,
-        version=_version(f"{where}/version.json", read("version.json")),
-        **{_FIELDS.get(table, table): frame for table, frame in tables.items() if table != "tasks"},
-        tasks=None if raw["tasks"] is None else tables["tasks"],
-    )
+    if raw["tasks"] is None:
+        tables["tasks"] = None
+    return _result_set(name, where, tables, code, _version(f"{where}/version.json", read("version.json")))
+
+
+def _result_set(
+    name: str, where: str, tables: dict[str, Any], code: dict[str, dict[str, str]], version: Version | None
+) -> ResultSet:
+    fields = {_FIELDS.get(table, table): frame for table, frame in tables.items()}
+    return ResultSet(name=name, where=where, code=code, version=version, **fields)
 
 
 def _next_version(folder: Path, results: ResultSet) -> Version:
@@ -423,12 +458,12 @@ def _typed(where: str, frame: pd.DataFrame, needed: tuple[str, ...], exactly: bo
     return pd.DataFrame(typed)
 
 
-def _column(name: str, text: pd.Series, key: bool) -> pd.Series:
+def _column(name: str, values: pd.Series, key: bool) -> pd.Series:
     if name in _TEXT or (name == "image" and key):  # the name of an image in rows.csv, its side in other tables
-        return text.astype("str")
+        return values.astype("str")
     if name in _TRUTH:
-        return text.map({"True": True, "False": False, "true": True, "false": False}).astype("boolean")
-    numbers = text.astype(float)
+        return values.map({"True": True, "False": False, True: True, False: False}).astype("boolean")
+    numbers = values.astype(object).where(values.notna(), float("nan")).astype(float)
     return numbers.astype("Int64") if name in _INTEGER or name.startswith(_INTEGER_PREFIXES) else numbers
 
 
@@ -464,8 +499,8 @@ _OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction
 _OLD_COLUMNS = {"condition": "degradation", "separate": "block_k", "separate_sd": "block_k_sd"}
 
 
-def _upgrade(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, pd.DataFrame | None]:
-    """Tables of schema 1, or of before, as schema 2: text, not yet typed.
+def _upgrade(tables: Mapping[str, pd.DataFrame | None], where: str) -> dict[str, pd.DataFrame | None]:
+    """Tables of schema 1, or of before, as schema 2: text, not yet typed. `where` names rows.csv.
 
     Schema 1 repeated the run's columns on every row, had rows without a value for runs without a result, and used other
     names of some methods and columns.
@@ -476,9 +511,14 @@ def _upgrade(tables: Mapping[str, pd.DataFrame | None]) -> dict[str, pd.DataFram
             frame = frame.rename(columns=_OLD_COLUMNS)
             if "method" in frame:
                 frame["method"] = frame["method"].replace(_OLD_METHODS)
+            if name not in (*_OPEN, "rows"):
+                frame = frame.reindex(columns=[*frame, *(column for column in COLUMNS[name] if column not in frame)])
         found[name] = frame
     rows = found.get("rows")
     if rows is not None:
+        odd = {*SCORE, "value"} - {"degradation"} - {*rows.columns}
+        if odd:
+            raise LorunError(f"{where}: wrong columns: {_listed(odd)}")
         found["runs"] = rows.drop_duplicates(list(RUN), ignore_index=True).reindex(columns=list(RUN_COLUMNS))
         found["rows"] = rows.dropna(subset="value", ignore_index=True).reindex(columns=list(ROW_COLUMNS))
     return found

@@ -1,14 +1,15 @@
-"""Summary tables: a row per dataset, setting, method and protocol: scores, spread over seeds, counts."""
+"""The summary, a line per dataset, setting, protocol and method; and the claims of the LoRun paper beside it."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from lorun.config import NAMED, TRANSFER, Profile, TaskConfig
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile, TaskConfig
 from lorun.results.published import lorun_claims
+from lorun.results.store import METHOD, ResultSet, grouped, make_table
 
 COUNTS = (
     *("stages", "m"),
@@ -18,28 +19,29 @@ COUNTS = (
     *(f"step_{kind}" for kind in ("parameters", "gradients", "optimiser", "activations", "other")),
     *("image", "inference_total", "inference_parameters", "inference_activations", "flops"),
 )
-"""Fields of an account that a summary repeats: bytes unless named otherwise; FLOPs are 2 x multiply-adds."""
+"""Fields of an account that the summary repeats: bytes unless named otherwise; FLOPs are 2 x multiply-adds."""
 
-_NAMES = ("step_precision", "step_recompute", "step_phase")
-"""Those that are no numbers."""
+PARAMETERS = "parameters, LoRun / Block-K"
+STEP_MEMORY = "peak memory of a training step, LoRun / Block-K"
+INFERENCE_MEMORY = "peak memory of inference, LoRun / Block-K"
+"""Claims that are ratios."""
 
 
-def summarise(
-    profile: Profile, rows: pd.DataFrame, accounts: Sequence[Mapping[str, Any]], simulated: Collection[str] = ()
-) -> pd.DataFrame:
-    """One row per (task, dataset, setting, method, protocol), in the order of the profile.
+def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> pd.DataFrame:
+    """One row per (task, dataset, setting, protocol, method), in the order of the profile.
 
-    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images and the
-    operator's degradations, null where the protocol does not have it; `*_sd` is the standard deviation over seeds (null
-    for one seed). `operator` is what may share a ranking; `simulated` says that the dataset is one of those. `seeds`
-    counts the completed ones; `status` is the worst among them.
+    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images and
+    degradations, null if the protocol does not have it; `*_sd` is the standard deviation over seeds (null for one).
+    Only operators of the same kind (`operator`) can be ranked. `simulated` names the datasets that are. `seeds` counts
+    completed runs; `status` is the worst of all.
     """
-    counted = {(a["task"], a["setting"], a["method"]): a for a in accounts}
-    groups = dict(list(rows.groupby(["task", "setting", "dataset", "protocol", "method"], sort=False)))
-    nothing = rows.iloc[:0]
+    accounts = {tuple(line[name] for name in METHOD): line for line in results.accounts.to_dict("records")}
+    runs, rows = grouped(results.runs, METHOD), grouped(results.rows, (*METHOD, "dataset", "protocol"))
+    no_runs, no_rows = results.runs.iloc[:0], results.rows.iloc[:0]
     records = []
     for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
-        account = counted.get((task_name, setting, method), {})
+        key = (task_name, setting, method)
+        account: Mapping[Any, Any] = accounts.get(key, {})
         records.append(
             {
                 "task": task_name,
@@ -49,20 +51,16 @@ def summarise(
                 "operator": task.physics_of(setting).kind,
                 "protocol": protocol,
                 "method": method,
-                **_scores(groups.get((task_name, setting, dataset, protocol, method), nothing)),
+                **_scores(runs.get(key, no_runs), rows.get((*key, dataset, protocol), no_rows)),
                 "parameters_published": _published_parameters(task_name, task, method, account),
                 **{name: account.get(name) for name in COUNTS},
             }
         )
-    frame = pd.DataFrame(records)
-    for column in ("steps", "seeds", "seeds_planned", "images", "parameters_published", *COUNTS):
-        if column not in _NAMES:
-            frame[column] = frame[column].astype("Int64")
-    return frame
+    return make_table("summary", records)
 
 
 def summary_lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, str]]:
-    """What there is a line of the summary for: task, setting, dataset, protocol, method."""
+    """The lines of the summary: task, its configuration, setting, dataset, protocol, method."""
     for task_name, task in profile.tasks.items():
         for setting in task.settings:
             for dataset in task.data.test:
@@ -72,121 +70,99 @@ def summary_lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str,
 
 
 def shown(dataset: str, simulated: bool) -> str:
-    """A dataset as tables and figures call it: nobody shall take simulated scenes for captured ones."""
+    """A dataset as tables and figures call it, so that simulated scenes are not taken for captured ones."""
     return f"{dataset} (simulated)" if simulated else dataset
 
 
+def spread(values: pd.Series) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1) of a value per seed; None if there are too few."""
+    mean = round(float(values.mean()), 6) if len(values) else None
+    return mean, round(float(values.std(ddof=1)), 6) if len(values) > 1 else None
+
+
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """What the paper claims of LoRun against Block-K (`block_k`), beside what was measured here; and LoRun on the base
-    of another setting or task against LoRun, where both were measured.
+    """What the paper claims of LoRun against Block-K beside what we measured; and LoRun on the base of another setting
+    or task against LoRun.
 
     One row per claim, dataset and setting, for the leading metric of the first protocol: `published`, `ours`, `delta`
-    (ours - published), null where one of the two methods has no figure. The paper speaks of PSNR alone.
+    (ours - published), null if one of the two methods has no value. The paper speaks of PSNR only.
     """
     records = []
-    for (task, dataset, setting), of in summary.groupby(["task", "dataset", "setting"], sort=False):
+    for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
         protocol = get_protocol(profile.tasks[str(task)].evaluation.protocols[0])
-        of = of[of.protocol == protocol.name].set_index("method")
-        if not {"lorun", "block_k"} <= set(of.index):
+        methods = lines[lines.protocol == protocol.name].set_index("method")
+        if not {"lorun", "block_k"} <= set(methods.index):
             continue
         metric = METRICS[protocol.metrics[0]]
+        lorun, block_k = methods.loc["lorun"], methods.loc["block_k"]
+        paper = lorun_claims(str(task))
+        found: list[tuple[str, str, float | None, float | None]] = [
+            (claim, "ratio", paper.get(key), _ratio(lorun[column], block_k[column]))
+            for claim, key, column in (
+                (PARAMETERS, "parameter_ratio", "parameters_network"),
+                (STEP_MEMORY, "step_memory_ratio", "step_total"),
+                (INFERENCE_MEMORY, "inference_memory_ratio", "inference_total"),
+            )
+        ]
         on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
-        lorun, block_k = of.loc["lorun"], of.loc["block_k"]
-        said = lorun_claims(str(task))
-        measured: list[tuple[str, str, float | None, Any]] = [
-            (
-                "parameters, LoRun / Block-K",
-                "ratio",
-                said["params_M"] / said["block9_params_M"] if "block9_params_M" in said else None,
-                _ratio(lorun.parameters_network, block_k.parameters_network),
-            ),
-            (
-                "peak bytes of a training step, LoRun / Block-K",
-                "ratio",
-                0.30,
-                _ratio(lorun.step_total, block_k.step_total),
-            ),
-            (
-                "peak bytes of inference, LoRun / Block-K",
-                "ratio",
-                None,
-                _ratio(lorun.inference_total, block_k.inference_total),
-            ),
+        found.append(
             (
                 f"{metric.title}, LoRun - Block-K ({on_par})",
                 metric.unit,
-                0.0 if metric.name == "psnr" else None,
+                paper.get(f"{metric.name}_difference"),
                 _delta(lorun[metric.name], block_k[metric.name]),
-            ),
-        ]
-        if TRANSFER in of.index:
-            other = of.loc[TRANSFER]
-            cost = _delta(other[metric.name], lorun[metric.name])
-            where = "setting" if profile.tasks[str(task)].base_task is None else "task"
-            measured.append((f"{metric.title}, LoRun on another {where}'s base - LoRun", metric.unit, None, cost))
-        for claim, unit, published, ours in measured:
-            records.append(
-                {
-                    "task": task,
-                    "dataset": dataset,
-                    "simulated": lorun.simulated,
-                    "setting": setting,
-                    "stages": lorun.stages,
-                    "claim": claim,
-                    "unit": unit,
-                    "published": published,
-                    "ours": ours,
-                    "delta": _delta(ours, published),
-                }
             )
-    return pd.DataFrame(
-        records,
-        columns=["task", "dataset", "simulated", "setting", "stages", "claim", "unit", "published", "ours", "delta"],
-    )
+        )
+        if TRANSFER in methods.index:
+            difference = _delta(methods.loc[TRANSFER][metric.name], lorun[metric.name])
+            base = "setting" if profile.tasks[str(task)].base_task is None else "task"
+            found.append((f"{metric.title}, LoRun on another {base}'s base - LoRun", metric.unit, None, difference))
+        where = {"task": task, "dataset": dataset, "simulated": lorun.simulated, "setting": setting}
+        records += [
+            {
+                **where,
+                "stages": lorun.stages,
+                "claim": claim,
+                "unit": unit,
+                "published": published,
+                "ours": ours,
+                "delta": _delta(ours, published),
+            }
+            for claim, unit, published, ours in found
+        ]
+    return make_table("claims", records)
 
 
-def _scores(of: pd.DataFrame) -> dict[str, Any]:
-    """Means and spreads of the rows of one line of the summary."""
-    done = of[of.status == "completed"]
-    by_seed = done.groupby(["metric", "seed"])["value"].mean()
+def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
+    """Means and spreads of one line of the summary, and how its runs ended."""
+    by_seed = rows.groupby(["metric", "seed"])["value"].mean()
+    scored = set(rows["seed"])
+    statuses = [
+        "not_run" if run.status == "completed" and run.seed not in scored else run.status for run in runs.itertuples()
+    ]
+    order = ("failed", "not_run", "diverged", "out_of_memory", "completed")  # the worst first
     found: dict[str, Any] = {
-        "status": _worst(of.drop_duplicates("seed").status.tolist()),
-        "seeds": done.seed.nunique(),
-        "seeds_planned": of.seed.nunique(),
-        "images": done.image.nunique(),
-        "steps": of.steps.max() if len(of) else None,
-        "checkpoint_policy": " ".join(sorted(of.checkpoint_policy.dropna().unique())) or None,
+        "status": min(statuses, key=order.index, default="not_run"),
+        "seeds": len(scored),
+        "seeds_planned": len(runs),
+        "images": rows["image"].nunique(),
+        "steps": runs["steps"].max(),
+        "checkpoint_policy": " ".join(sorted(runs["checkpoint_policy"].dropna().unique())) or None,
     }
     for metric in METRICS:
         found[metric], found[f"{metric}_sd"] = spread(by_seed.get(metric, pd.Series(dtype=float)))
     return found
 
 
-def spread(values: pd.Series) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of the values of so many seeds, as tables have them; None where there is none."""
-    mean = round(float(values.mean()), 6) if len(values) else None
-    return mean, round(float(values.std(ddof=1)), 6) if len(values) > 1 else None
-
-
-def _worst(statuses: list[str]) -> str:
-    for status in ("failed", "not_run", "diverged", "out_of_memory"):
-        if status in statuses:
-            return status
-    return "completed" if statuses else "not_run"
-
-
-def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[str, Any]) -> int | None:
-    """Parameters that the source of `method` reports, where it speaks of as many stages; without the operator."""
-    millions = None
-    said = lorun_claims(name)
-    if method in NAMED:
-        if account.get("stages") == said["stages"]:
-            millions = {"lorun": said.get("params_M"), "block_k": said.get("block9_params_M")}.get(method)
-    else:
+def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[Any, Any]) -> int | None:
+    """Parameters without the operator that the source of `method` reports, for the same number of stages."""
+    if method not in NAMED:
         from lorun import plugins
 
         return plugins.card(task.reference_of(method)).published_network_parameters
-    return None if millions is None else round(millions * 1e6)
+    paper = lorun_claims(name)
+    millions = {"lorun": paper.get("params_M"), "block_k": paper.get("block9_params_M")}.get(method)
+    return None if millions is None or account.get("stages") != paper["stages"] else round(millions * 1e6)
 
 
 def _delta(ours: Any, published: Any) -> float | None:

@@ -1,17 +1,17 @@
 """The training loop, the same for every method that is trained."""
 
 import copy
-import fcntl
 import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from lorun.code import loaded_code
@@ -62,6 +62,7 @@ def train(
             that the processes do not divide; another process of the group has ended; a step that is predicted not to
             fit the memory budget.
     """
+    loaded_code()  # digests are those of now, whatever is edited while this trains
     group = group or Group()
     try:
         return _train(experiment, runs, data, device, group)
@@ -296,33 +297,31 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def _only_one(folder: Path, name: str, group: Group) -> Iterator[None]:
-    """Hold the run's lock, which ends with the process however it ends; wait for another process that holds it.
+    """Hold the run's lock, which ends with the process however it ends; wait while another process holds it.
 
-    Of a group, the main process holds it; the others hear of every attempt, since no answer soon means no main process.
+    In a group the main process holds it. It tells the others about every attempt, or they would take it for dead.
     """
-    lock: Any
-    with _open_lock(folder) if group.main else nullcontext() as lock:
-        waits = False
-        while not group.from_main(lambda: _take(lock)):
-            if group.main and not waits:
-                print(f"{name}: another process is training this run; waiting for it", flush=True)
-            waits = True
-            time.sleep(_LOOK_AGAIN)
+    lock = FileLock(folder / ".lock")
+    waits = False
+    while not group.from_main(lambda: _take(lock)):
+        if group.main and not waits:
+            print(f"{name}: another process is training this run; waiting for it", flush=True)
+        waits = True
+        time.sleep(_LOOK_AGAIN)
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def _open_lock(folder: Path) -> IO[str]:
+def _take(lock: FileLock) -> bool:
+    """Try to take the lock; return whether that worked."""
+    folder = Path(lock.lock_file).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return (folder / ".lock").open("w")
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-def _take(lock: IO[str]) -> bool:
-    """Take the lock unless another process has it; whether it was taken."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True

@@ -27,7 +27,7 @@ def choose_recompute(experiment: Experiment, device: torch.device, processes: in
         return training.recompute
     budget = _budget(experiment, training.memory_budget, device)
     batch = training.batch // processes
-    predicted = predict_steps(experiment, at_precision(training, device), batch, training.patch)
+    predicted = predict_steps(experiment, batch, training.patch, training=at_precision(training, device))
     peaks = ", ".join(f"{peak.total / 1e6:.1f} MB with {recompute}" for recompute, peak in predicted.items())
     chosen = first_that_fits(predicted, budget)
     if chosen is None:

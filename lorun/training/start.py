@@ -1,4 +1,4 @@
-"""What a run starts from: a fitted operator, a pretrained base, released weights. All there is where nothing is trained."""
+"""What a run starts from: a fitted operator, a pretrained base, released weights; a run without training is no more."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from lorun import plugins
-from lorun.config import BlockCSConfig, load_profile
 from lorun.errors import LorunError, UnknownName
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.plugins.places import SUITE_FOLDER as FOLDER
 from lorun.plugins.places import find
 from lorun.plugins.places import names as own_names
 from lorun.plugins.scaffold import write_baseline
+from lorun.profiles import load_profile
 from lorun.provenance import provenance
 from lorun.system import build_system
 
@@ -59,7 +59,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def build(reference: str) -> torch.nn.Module:
-    return plugins.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
+    return plugins.build(reference, BlockCSConfig(ratio=25, block=8).build(), 1)
 
 
 def test_a_folder_anywhere_is_a_baseline(folder, monkeypatch):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny import PROFILE
 
-from lorun.config import Profile
 from lorun.errors import LorunError
 from lorun.physics.denoising import DenoisingConfig
+from lorun.profiles import Profile
 from lorun.system import build_system, set_recompute, training_physics
 
 

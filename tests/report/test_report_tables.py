@@ -6,20 +6,19 @@ import shutil
 
 import pandas as pd
 import pytest
+from lorun.report.lines import Lines
+from lorun.report.stored import read_stored
+from lorun.results.rows import read_rows, write_table
 from tiny import PROJECT
 from typer.testing import CliRunner
 
 from lorun.cli import app
-from lorun.config import DEEP_PLUG_AND_PLAY
 from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import scaling
 from lorun.report.crops import Crops
 from lorun.report.licences import licences
-from lorun.report.lines import Lines
-from lorun.report.stored import read_stored
 from lorun.report.tables import overview, sections, whole_tables
-from lorun.results.rows import read_rows, write_table
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 import pytest
 import torch
 from deepinv.models import ArtifactRemoval
-from lorun.plugins.ista_family import needs_blocks
-from lorun.plugins.outside import Padded, from_module, from_reconstructor, in_full_precision
 from torch import nn
 
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.physics.blur_downsample import BlurDownsampleConfig
 from lorun.physics.cassi import CASSIConfig
+from lorun.plugins.block_cs import needs_block_cs
+from lorun.plugins.full_precision import in_full_precision
+from lorun.plugins.padding import Padded
+from lorun.plugins.wrappers import from_module, from_reconstructor
 from lorun.unfolding import initial_reconstruction
 
 CONFIGS = [
@@ -76,9 +78,9 @@ def test_an_operator_never_computes_in_half_precision(measured):
     assert "A" not in vars(physics)  # the operator itself is what it was
 
 
-def test_reasons_to_decline():
+def test_unsupported_operators():
     physics = CONFIGS[0].build()
-    blocks = from_module(lambda channels: Half(), unsupported=lambda physics, channels: needs_blocks(physics))
+    blocks = from_module(lambda channels: Half(), unsupported=needs_block_cs)
     assert blocks.unsupported(physics, 1) is None
     assert blocks.unsupported(CONFIGS[2].build(), 1) == "it reconstructs blocks, and BlurDownsample has none"
     for baseline in (from_module(lambda channels: Half()), from_reconstructor(lambda physics, channels: Half())):
@@ -86,7 +88,7 @@ def test_reasons_to_decline():
         assert baseline.unsupported(nn.Identity(), 1) == "Identity is not linear"
 
 
-def test_a_course_that_depends_on_values_is_said():
+def test_a_reconstructor_may_depend_on_values():
     made = from_reconstructor(lambda physics, channels: Half(), data_dependent=True)(None, 1)
     assert made.data_dependent
     assert not from_reconstructor(lambda physics, channels: Half())(None, 1).data_dependent

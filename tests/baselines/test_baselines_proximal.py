@@ -1,18 +1,17 @@
-"""The baselines that nothing is trained for: what they gain, and what they may not depend on."""
+"""The classical baselines: what they gain, and what they may not depend on."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from lorun.plugins.classical import squared_norm
 
-from baselines.plug_and_play.baseline import SlidingCosineDenoiser
 from lorun import plugins
 from lorun.data import photos
 from lorun.data.images import load_folder
 from lorun.data.patches import random_blocks
 from lorun.physics.block_cs import BlockCS, gaussian_matrix
+from lorun.plugins.proximal import squared_norm
 
 NAMES = ("total_variation", "plug_and_play")
 
@@ -97,7 +96,7 @@ def test_the_norm_is_that_of_a_dense_matrix():
 
 
 def test_the_cosine_denoiser_keeps_what_is_above_its_threshold_and_averages_the_rest_away():
-    denoise = SlidingCosineDenoiser()
+    denoise = plugins.build("plug_and_play", BlockCS(torch.rand(16, 64)), 1).denoiser
     x = torch.rand(2, 3, 19, 24)
     torch.testing.assert_close(denoise(x, 0.0), x)
     flat = torch.full((1, 1, 16, 16), 0.4)

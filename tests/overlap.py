@@ -57,10 +57,10 @@ def find_overlaps(test: Mapping[str, np.ndarray], training: Mapping[str, np.ndar
     for mirrored in (False, True):
         tests = {name: _prepared(image) for name, image in test.items()}
         trainings = {name: _prepared(image[..., ::-1] if mirrored else image) for name, image in training.items()}
-        for of, other, agreement in _shared_patches(tests, trainings):
-            _keep(found, Overlap(of, other, mirrored, agreement[0], *agreement[2:]))
-        for of, other, agreement in _shared_patches(trainings, tests):  # a training image may be the crop
-            _keep(found, Overlap(other, of, mirrored, agreement[1], *agreement[2:]))
+        for name, other, agreement in _shared_patches(tests, trainings):
+            _keep(found, Overlap(name, other, mirrored, agreement[0], *agreement[2:]))
+        for name, other, agreement in _shared_patches(trainings, tests):  # a training image may be the crop
+            _keep(found, Overlap(other, name, mirrored, agreement[1], *agreement[2:]))
     return sorted(found.values())
 
 
@@ -88,7 +88,7 @@ def _prepared(image: np.ndarray) -> Tensor:
 def _shared_patches(images: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> Iterator[tuple[str, str, Agreement]]:
     """Patches of `images` that are in `others`: the names of both, and how they agree."""
     places = {name: _structured_places(image) for name, image in images.items()}
-    owners = [(name, place) for name, of in places.items() for place in of]
+    owners = [(name, place) for name, corners in places.items() for place in corners]
     patches = [_reduced(_cut(images[name], place)) for name, place in owners]
     if not patches:
         return

@@ -3,16 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from lorun.plugins.blurred import error_variance
-from lorun.plugins.usrnet_family import Constants, ResUNet
 from scipy.interpolate import CubicHermiteSpline
 from skimage.restoration import uft, wiener
 
-from baselines.tikhonov.baseline import FLAT
-from baselines.tikhonov.baseline import Baseline as Tikhonov
 from lorun import plugins
 from lorun.errors import LorunError
 from lorun.physics.blur_downsample import BlurDownsample
+from lorun.plugins.deblurring import FLAT, error_variance, tikhonov
+from lorun.plugins.usrnet import Constants, ResUNet
 from lorun.system import System
 from lorun.training.released import load_released
 
@@ -23,9 +21,9 @@ def image(*shape, seed=0):
     return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def operator(kernel=None, size=None, dtype=torch.float64, **said):
+def operator(kernel=None, size=None, dtype=torch.float64, **options):
     kernel = image(5, 3, seed=7) if kernel is None else kernel
-    physics = BlurDownsample([kernel / kernel.sum()], dtype=dtype, **said)
+    physics = BlurDownsample([kernel / kernel.sum()], dtype=dtype, **options)
     return physics if size is None else physics.at(*size)
 
 
@@ -55,7 +53,7 @@ def hermite(values, scale):
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("initial", ["tikhonov", "nearest"])
-def test_bicubic_is_scipy_s_hermite_spline_whatever_the_first_estimate_is(scale, initial):
+def test_bicubic_is_scipy_s_hermite_spline_for_any_initial_reconstruction(scale, initial):
     y = image(1, 2, 6, 7)
     physics = operator(scale=scale, initial=initial)
     ours = build("bicubic", physics, 2)(y, physics)
@@ -71,7 +69,7 @@ def test_bicubic_ends_where_the_image_does():
     assert torch.equal(network(y, physics), network(y, whole)[..., :16, :17])
 
 
-def test_bicubic_declines_what_is_not_decimated():
+def test_bicubic_does_not_support_scale_1():
     with pytest.raises(LorunError, match="bicubic cannot be used here: at scale 1 there is nothing to enlarge"):
         build("bicubic", operator(scale=1))
 
@@ -104,7 +102,7 @@ def test_tikhonov_is_the_solution_of_its_normal_equations(scale, size, tolerance
     strength = error_variance(physics) / (25 / 255) ** 2
     penalty = strength * (d.T @ d + FLAT * torch.eye(n, dtype=torch.float64))
     exact = torch.linalg.solve(a.T @ a + penalty, a.T @ y.flatten())
-    found = Tikhonov(physics, 1, difference=25.0)(y, physics).flatten()
+    found = tikhonov(y, physics, difference=25.0).flatten()
     torch.testing.assert_close(found, exact, rtol=0, atol=tolerance)
 
 
@@ -117,7 +115,7 @@ def test_tikhonov_in_single_precision_keeps_the_mean(size):
     )
 
 
-def test_the_error_of_a_measurement_is_its_noise_and_what_whole_grey_levels_hide():
+def test_the_error_of_a_measurement_is_its_noise_and_rounding():
     assert error_variance(operator(noise=2.55)) == pytest.approx(1e-4)
     assert error_variance(operator(noise=2.55, quantisation="usrnet_uint8")) == pytest.approx(1e-4 + 1 / 12 / 255**2)
     assert error_variance(operator()) > 0

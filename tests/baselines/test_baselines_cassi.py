@@ -1,21 +1,21 @@
 """The baselines for CASSI: cubes on the detector, scalings, windows of the mask, and what the networks are made of."""
 
-import importlib
+import sys
 
 import numpy as np
 import pytest
 import torch
-from lorun.plugins.snapshot import on_detector, on_scene, pad_to_multiple, projected
 
-from baselines.dauhst.baseline import Baseline as DAUHST
-from baselines.dauhst.baseline import HalfShuffleAttention, data_step, resized, whole, windows
-from baselines.rdluf.baseline import Baseline as RDLUF
 from lorun import plugins
 from lorun.physics.cassi import CASSI, random_mask
+from lorun.plugins.cassi import on_detector, on_scene, projected
+from lorun.plugins.padding import pad_to_multiple
 
 TRAINED = ("gap_net", "dauhst", "rdluf")
 NAMES = ("gap_tv", *TRAINED)
 BANDS = 4
+
+dauhst = sys.modules[plugins.load("dauhst").__module__]
 
 
 def cube(*shape, seed=0):
@@ -26,8 +26,8 @@ def mask(side=40):
     return 0.1 + 0.9 * cube(side, side, seed=9)
 
 
-def operator(**said):
-    return CASSI(mask(), bands=BANDS, dtype=torch.float64, **said)
+def operator(**options):
+    return CASSI(mask(), bands=BANDS, dtype=torch.float64, **options)
 
 
 def build(name, physics):
@@ -111,7 +111,7 @@ def test_gap_tv_smooths_band_by_band():
 
 @pytest.mark.parametrize(("stages", "published"), [(2, 1.40), (3, 2.08), (5, 3.44), (9, 6.15)])
 def test_dauhst_has_the_published_parameters_at_every_published_number_of_stages(stages, published):
-    network = DAUHST(CASSI(random_mask(8, 8, 0)), 28, stages)
+    network = plugins.build("dauhst", CASSI(random_mask(8, 8, 0)), 28, stages=stages)
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == published
 
 
@@ -120,20 +120,20 @@ def test_the_data_step_of_dauhst_solves_its_least_squares_problem(scaling):
     physics = operator(scaling=scaling).at(6, 7)
     y, z = physics.A(cube(2, BANDS, 6, 7)), cube(2, BANDS, 6, 7, seed=1)
     alpha = torch.tensor([0.3, 2.0], dtype=torch.float64)
-    x = data_step(z, y, physics, alpha)
+    x = dauhst.data_step(z, y, physics, alpha)
     gradient = physics.A_adjoint(physics.A(x) - y) / physics.gain**2 + alpha[:, None, None, None] * (x - z)
     assert gradient.abs().max() < 1e-10
 
 
 def test_windows_are_put_together_again():
     h = cube(2, 16, 24, 5)
-    assert torch.equal(windows(h)[1, 4], h[1, 8:16, 8:16].reshape(64, 5))
-    assert torch.equal(whole(windows(h), (2, 3)), h)
+    assert torch.equal(dauhst.windows(h)[1, 4], h[1, 8:16, 8:16].reshape(64, 5))
+    assert torch.equal(dauhst.whole(dauhst.windows(h), (2, 3)), h)
 
 
 def test_half_of_the_heads_attend_within_windows_and_half_across_them():
     torch.manual_seed(0)
-    attention = HalfShuffleAttention(2).double()
+    attention = dauhst.HalfShuffleAttention(2).double()
     with torch.no_grad():
         attention.out.weight.copy_(torch.eye(56))
     h = cube(1, 16, 24, 56).requires_grad_()
@@ -156,21 +156,24 @@ def pairs(height, width):
 
 def test_positions_of_windows_are_interpolated_along_the_sides_of_the_grid():
     known = pairs(4, 6)
-    assert resized(known, (4, 6), (4, 6)) is known
-    enlarged = resized(known, (4, 6), (8, 9)).reshape(8, 9, 8, 9)
+    assert dauhst.resized(known, (4, 6), (4, 6)) is known
+    enlarged = dauhst.resized(known, (4, 6), (8, 9)).reshape(8, 9, 8, 9)
     inside = (slice(1, -1),) * 4  # where there are known places on both sides
     torch.testing.assert_close(enlarged[inside], pairs(8, 9).reshape(8, 9, 8, 9)[inside])
 
 
 def test_a_smaller_grid_of_windows_reads_all_known_positions():
     known = pairs(16, 20).requires_grad_()
-    resized(known, (16, 20), (2, 2)).sum().backward()
+    dauhst.resized(known, (16, 20), (2, 2)).sum().backward()
     assert (known.grad > 0).all()
 
 
 def test_rdluf_shares_the_weights_of_all_stages_but_the_first_and_the_last():
     physics = CASSI(random_mask(8, 8, 0))
-    counts = {stages: sum(p.numel() for p in RDLUF(physics, 28, stages).parameters()) for stages in (3, 9)}
+    counts = {
+        stages: sum(p.numel() for p in plugins.build("rdluf", physics, 28, stages=stages).parameters())
+        for stages in (3, 9)
+    }
     assert counts[3] == counts[9]
     assert counts[9] + 45_808 == 1_893_501  # what the first stage would have if there were one before it
 
@@ -187,6 +190,6 @@ def test_rdluf_s_body_is_as_many_stages_as_there_are_between():
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_nothing_of_the_operator_is_kept_with_the_network(name):
-    network = importlib.import_module(f"baselines.{name}.baseline").Baseline(operator(), BANDS)
+    network = plugins.build(name, operator(), BANDS)
     assert not list(network.buffers())
     assert set(network.state_dict()) == {parameter for parameter, _ in network.named_parameters()}
