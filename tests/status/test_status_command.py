@@ -107,8 +107,8 @@ def test_packages_that_are_installed_in_another_version_are_noted(suite: Suite, 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["results/other"], r"results/other: no result set here .*"),
-        (["--accept", "other/cs/r25/lorun/0"], r"results/other: no result set here .*"),
+        (["results/other"], r"results/other: neither a folder nor a git revision .*"),
+        (["--accept", "other/cs/r25/lorun/0"], r"results/other: neither a folder nor a git revision .*"),
         (["results/copy"], r"results/copy: there is no profile config/copy.yaml"),
     ],
 )
