@@ -41,7 +41,7 @@ STEPS, RATE, REMAINING_LOSS = 20, 2e-4, 0.9
 TOLERANCE = 0.02
 """Relative error of published parameter counts, and of an estimate in half precision."""
 
-_TRAINING = TrainingConfig(steps=2, phase1_steps=1)
+_TRAINING = TrainingConfig(steps=2)
 
 
 class Failure(Exception):
@@ -82,13 +82,9 @@ class Case:
         choose = small and "stages" in inspect.signature(baseline.__init__).parameters
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return plugins.build(
-                self.reference,
-                physics,
-                self.channels,
-                base=_base(self.channels) if getattr(baseline, "takes_base", False) else None,
-                **({"stages": STAGES} if choose else {}),
-            )
+            base = _base(self.channels) if getattr(baseline, "takes_base", False) else None
+            fewer: dict[str, Any] = {"stages": STAGES} if choose else {}
+            return plugins.build(self.reference, physics, self.channels, base=base, **fewer)
 
     def measured(self, physics: Operator, side: int = 16) -> tuple[Operator, Tensor]:
         """The operator for images of that size, and the measurement of two."""
@@ -132,7 +128,8 @@ class Check(NamedTuple):
             return [None]
         if self.scope == "channels":
             return [*subject.supported]
-        return [*{case.operator: case for case in reversed(subject.supported)}.values()][::-1]
+        first = {case.operator: case for case in reversed(subject.supported)}
+        return [*reversed(first.values())]
 
 
 CHECKS: list[Check] = []
@@ -371,7 +368,7 @@ def accounting(case: Case) -> None:
 def _base(channels: int) -> UnfoldingNetwork:
     """A small network to stand for the pretrained base."""
     denoiser = CNNConfig.example()
-    return UnfoldingNetwork(partial(denoiser.build, channels), "block1", stages=1, noise_map=True)
+    return UnfoldingNetwork(partial(denoiser.build, channels), stages=1, noise_map=True)
 
 
 def _system(network: nn.Module, physics: Operator) -> Any:

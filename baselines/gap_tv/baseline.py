@@ -12,7 +12,7 @@ STRENGTH = 0.1
 """Of total variation, for values in [0, 1]."""
 
 ITERATIONS = 120
-"""Both were chosen on training and validation scenes of CAVE, see `workflow/tune_classical.py`; 160 iterations gain
+"""Both were chosen on training and validation scenes of CAVE, see `workflow/tune_options.py`; 160 iterations gain
 0.02 dB."""
 
 INNER = 5  # steps of each proximal step, which starts anew

@@ -13,7 +13,7 @@ from lorun.plugins.proximal import ProximalReconstruction
 FIRST = 0.1
 LAST = 0.001
 """lambda over |A|^2 in the first and in the last step, for values in [0, 1]; LAST was chosen on validation images, see
-`workflow/tune_classical.py`."""
+`workflow/tune_options.py`."""
 
 ITERATIONS = 60
 INNER = 10  # steps of each proximal step, which starts where the one before ended

@@ -73,7 +73,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
             network.to(device), physics, image, repeats=sizes.latency_repeats, device=device
         )
         record |= {f"latency_{name}": value for name, value in asdict(measured).items()}
-    return record | provenance(experiment, {}, device) | {"config_hash": experiment.account_key, "code": loaded_code()}
+    return record | provenance(experiment, {}, device) | {"account_key": experiment.account_key, "code": loaded_code()}
 
 
 def _as_trained(training: TrainingConfig, steps: dict[Recompute, Peak]) -> Recompute:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from lorun.bench.rounds import Prepare, Work, spread, take_turns
-from lorun.bench.variants import benchmarked, where
+from lorun.bench.variants import benchmarked, training_of, where
 from lorun.errors import LorunError
 from lorun.methods import PRETRAIN, Experiment
 from lorun.profiles import load_profile
@@ -43,7 +43,7 @@ def measure(config: Path, data: Path, *, repeats: int) -> pd.DataFrame:
             **spread("seconds", seconds[name], 3),
             "extra_seconds": None if name == _IMPORT else extra[name],
             "repeats": repeats,
-            **where(sizes.training.cpu_threads),
+            **where(training_of(sizes).cpu_threads),
         }
         for name in jobs
     )

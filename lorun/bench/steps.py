@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from lorun.accounting import inference_bytes, training_step_bytes
 from lorun.accounting.live_bytes import Peak
 from lorun.bench.rounds import Work, spread, take_turns
-from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, where
+from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, training_of, where
 from lorun.devices import pick_device
 from lorun.methods import Experiment
 from lorun.profiles import load_profile
@@ -101,7 +101,7 @@ def count(experiment: Experiment, variant: str, what: What) -> Peak:
 
     fake = variant != "deepinv_unfolded"  # deepinv branches on values, which fake tensors do not have
     if what == "training step":
-        return training_step_bytes(build, (size.batch, channels, side, side), experiment.training, fake=fake)
+        return training_step_bytes(build, (size.batch, channels, side, side), training_of(experiment), fake=fake)
     return inference_bytes(build, (1, channels, side, side), fake=fake)
 
 

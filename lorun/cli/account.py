@@ -1,4 +1,4 @@
-"""`lorun account` and `lorun scaling`: parameters, memory and FLOPs, without training."""
+"""`lorun account`: parameters, memory and FLOPs, without training."""
 
 import json
 from pathlib import Path
@@ -73,24 +73,3 @@ def account(
         f"{record['flops'] / 1e9:.2f} GFLOPs: {out}"
     )
     typer.echo(render(record, largest))
-
-
-def scaling(
-    config: Config,
-    task: Annotated[str | None, typer.Option(help="Task of the profile; default: its first.")] = None,
-    setting: Annotated[str | None, typer.Option(help="Setting of the task; default: its last.")] = None,
-    stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, typer.Option(help="Table to write; the figure is written next to it.")] = Path(
-        "results/bench/scaling.csv"
-    ),
-) -> None:
-    """Count parameters and bytes of every strategy for each number of stages, with and without recomputation."""
-    from lorun.bench.scaling import count, sizes, stage_range, write_figure
-    from lorun.profiles import load_profile
-    from lorun.results.rows import write_table
-
-    chosen = stage_range(stages)
-    frame = count(sizes(load_profile(config), task, setting), chosen)
-    write_table(out, frame)
-    write_figure(frame, out.with_suffix(".png"))
-    typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")

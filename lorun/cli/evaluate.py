@@ -51,12 +51,12 @@ def evaluate(
     from lorun.evaluation.reconstruct import evaluate as evaluate_run
     from lorun.evaluation.reconstruct import evaluate_folder
     from lorun.profiles import load_profile
-    from lorun.results.paths import ROWS
+    from lorun.results.paths import EVALUATION
 
     experiment = load_profile(config, task).experiment(task, setting, method, seed)
     if images is None:
         scored = evaluate_run(experiment, runs=runs, data=data, device=pick_device(device))
-        write_scores(scored, out or runs / experiment.folder / ROWS)
+        write_scores(scored, out or runs / experiment.folder / EVALUATION)
     else:
         scored = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
         write_scores(scored, out or table_of(images))

@@ -45,7 +45,7 @@ def with_noise_map(z: Tensor, sigma: Tensor | None, expected: bool) -> Tensor:
 
 @torch.no_grad()
 def start_small(last: nn.Module) -> None:
-    """Scale the initial weights of the layer that gives the residual, so that K untrained stages change little."""
+    """Scale down the initial weights of the last layer, so that K untrained stages change their input little."""
     for parameter in last.parameters():
         parameter.mul_(0.1)
 
@@ -53,13 +53,13 @@ def start_small(last: nn.Module) -> None:
 class UShape(nn.Module):
     """z + u(z), u going down to coarser resolutions and up again: (B, C, H, W) -> same shape, any size.
 
-    Edges are replicated to a multiple of `multiple`, then cropped; skips are added. A subclass makes the parts.
+    Edges are replicated to a multiple of `multiple`, then cropped; skips are added. A subclass defines the parts.
     """
 
     noise_map: bool
     multiple: int
     head: nn.Module
-    encoder: Any  # from the full resolution on, as `down`; `up` and `decoder` from the coarsest
+    encoder: Any  # `encoder` and `down` begin at the full resolution, `up` and `decoder` at the coarsest
     down: Any
     body: nn.Module
     up: Any

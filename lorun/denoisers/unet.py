@@ -1,6 +1,6 @@
 """A U-Net denoiser of the residual, after DRUNet (Zhang et al., TPAMI 2021), without transposed convolutions.
 
-peft's LoRA cannot adapt `ConvTranspose2d`, so going up is a 1x1 convolution followed by a pixel shuffle.
+peft's LoRA cannot adapt `ConvTranspose2d`, so upsampling is a 1x1 convolution followed by a pixel shuffle.
 """
 
 from typing import Literal, Self

@@ -1,4 +1,4 @@
-"""Blur kernels: read from files, or drawn at random, to train networks that have to work with any."""
+"""Blur kernels: read from files, computed, or drawn at random for training."""
 
 import math
 from pathlib import Path
@@ -15,11 +15,11 @@ def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
     """The kernels in a MATLAB file's cell array `key`, or in a .npy file (N, h, w); float64, each divided by its sum.
 
     Raises:
-        LorunError: the file is missing, unreadable, lacks the variable, or holds something else than finite matrices
-            with a positive sum; the first wrong one is named.
+        LorunError: the file is missing, unreadable or lacks the variable, or a kernel is no finite matrix with a
+            positive sum.
     """
     held = read_array(path, key, "kernels")
-    # A cell array, one kernel alone, or a stack of them.
+    # A cell array, a single kernel, or a stack of kernels.
     kernels = held.ravel() if held.dtype == object else held[None] if held.ndim == 2 else held
     return [_kernel(path, number, cell) for number, cell in enumerate(kernels, start=1)]
 
@@ -44,7 +44,7 @@ def gaussian_kernel(side: int, widths: tuple[float, float], angle: float) -> Ten
 
 
 def motion_kernel(side: int, random: np.random.Generator) -> Tensor:
-    """The trace of a camera that shakes: a random walk with inertia, a pixel wide, centred; sums to 1.
+    """The trace of camera shake: a random walk with inertia, a pixel wide, centred; sums to 1.
 
     After Boracchi and Foi, "Modeling the performance of image restoration from motion blur" (IEEE TIP 2012),
     simplified: the velocity is an autoregressive process and there are no sudden jumps.
@@ -71,8 +71,8 @@ def motion_kernel(side: int, random: np.random.Generator) -> Tensor:
 def bicubic_kernel(scale: int) -> Tensor:
     """The kernel whose blur, decimated at top-left pixels, is MATLAB's antialiased bicubic reduction inside the image.
 
-    Cubic convolution with a = -0.5 (Keys, 1981), `scale` times as wide, around the middle of a scale x scale cell: so
-    it is not centred on a pixel for even scales. Borders wrap around, where MATLAB mirrors.
+    Cubic convolution with a = -0.5 (Keys, 1981), `scale` times as wide, around the middle of a scale x scale cell,
+    which for even scales is no pixel. Borders wrap around, where MATLAB mirrors.
     """
     reach = 2 * scale + scale // 2
     at = torch.arange(-reach, reach + 1, dtype=torch.float64)
@@ -85,9 +85,9 @@ def bicubic_kernel(scale: int) -> Tensor:
 
 
 def drawn_kernel(scale: int, random: np.random.Generator, side: int = 25) -> Tensor:
-    """A kernel to train with, of the kinds that USRNet trains with: a Gaussian, isotropic or not, or a motion.
+    """A random kernel for training, as USRNet trains: isotropic Gaussian, anisotropic Gaussian or motion, a third each.
 
-    A third each. Standard deviations are uniform from 0.3 to 0.6 + 0.6 * scale pixels, angles uniform.
+    Standard deviations are uniform from 0.3 to 0.6 + 0.6 * scale pixels, angles uniform.
     """
     kind = int(random.integers(3))
     if kind == 2:

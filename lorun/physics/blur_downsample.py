@@ -31,30 +31,30 @@ class BlurDownsample(Operator):
 
     x: (B, C, H, W), any size. y: (B, C, ceil(H / scale), ceil(W / scale)). Channels are measured one by one.
 
-    A kernel's origin is its element (height // 2, width // 2), whatever its shape; one that is larger than the image
-    wraps around. Everything is computed by FFT, in the precision of x.
+    The origin of a kernel is its element (height // 2, width // 2); a kernel larger than the image wraps around.
+    Everything is computed by FFT, in the precision of x.
 
-    It measures with the first of its kernels, until `under` chooses another.
+    It measures with its first kernel; `under` chooses one by name.
 
     Args:
         kernels: (h, w) each, of sizes that may differ.
-        degradations: what they are called; by default 1, 2, ..., or nothing where there is one.
+        degradations: names of the kernels; by default 1, 2, ..., or none for a single kernel.
         scale: s; 1 is deblurring.
         noise: standard deviation of the noise, in grey levels of 255.
-        quantisation: "float"; or "usrnet_uint8", where what is blurred is truncated to whole grey levels before it is
+        quantisation: "float"; or "usrnet_uint8", which truncates the blurred image to whole grey levels before it is
             decimated, as USRNet's script does (not linear: y is half a grey level too dark on average).
         training: kernels of training steps: "drawn" at random (see `drawn_kernel`), or one of the "same".
-        initial: x_0. "tikhonov": A^T (A A^T + epsilon)^-1 y; "bicubic" and "nearest": y enlarged, its pixels staying
+        initial: x_0. "tikhonov": A^T (A A^T + epsilon)^-1 y; "bicubic" and "nearest": y enlarged, its pixels being
             the top-left ones of their cells; "adjoint": A^T y.
         gradient: a stage subtracts rho A^T (A A^T + epsilon)^-1 (A x - y) ("regularised"), or rho A^T (A x - y)
             ("plain": stable up to 2, since no frequency is amplified by a kernel of positive values that sums to 1).
-        epsilon: the gain of A squared is at most 1; this is what counts as little of it.
+        epsilon: regularisation of (A A^T)^-1; the largest eigenvalue of A A^T is at most 1.
         noise_seed: of the noise of every image that is scored; training steps draw their own.
         modcrop: images that are scored are cropped to a multiple of the scale and of this; None crops nothing.
         dtype: of the kernels.
 
     Raises:
-        LorunError: no kernel, or one that is no matrix, another number of names, or a scale below 1.
+        LorunError: there is no kernel, one is no matrix, the names are not as many, or the scale is below 1.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class BlurDownsample(Operator):
         modcrop: int | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        super().__init__(max_iter=200, tol=1e-7)  # of conjugate gradients, where there is no closed form
+        super().__init__(max_iter=200, tol=1e-7)  # conjugate gradients, for sizes without a closed form
         if not kernels or scale < 1:
             raise LorunError(f"{len(kernels)} kernels and a scale of {scale}: at least one of each is needed")
         for kernel in kernels:
@@ -103,7 +103,7 @@ class BlurDownsample(Operator):
 
     @property
     def kernel(self) -> Tensor:
-        """The one that is measured with now."""
+        """The kernel in use."""
         if self.drawn is not None:
             return self.drawn
         kernel: Tensor = getattr(self, f"kernel_{self.chosen}")
@@ -167,7 +167,7 @@ class BlurDownsample(Operator):
     def forward(self, x: Tensor, **_: object) -> Tensor:
         """Measure x, with noise if there is any."""
         if self.quantisation == "usrnet_uint8":
-            # Whole grey levels stay whole where the FFT leaves them a rounding error below.
+            # The FFT may leave a whole grey level a rounding error too low: 1e-3 keeps it from being truncated.
             grey = (self.blur(x) * 255 + 1e-3).floor().clamp(0, 255) / 255
             y = grey[..., :: self.scale, :: self.scale].contiguous()
         else:
@@ -181,8 +181,8 @@ class BlurDownsample(Operator):
     def solve(self, residual: Tensor, epsilon: float | Tensor) -> Tensor:
         """(A A^T + epsilon)^-1 r, for images whose sides are multiples of the scale.
 
-        A A^T is a circular convolution then: its transform is the mean of |transfer|^2 over the frequencies that
-        decimation makes one.
+        A A^T is then a circular convolution: its transform is the mean of |transfer|^2 over the frequencies that alias
+        in decimation.
         """
         rows, columns = residual.shape[2:]
         full = self.transfer(rows * self.scale, columns * self.scale)
@@ -193,16 +193,16 @@ class BlurDownsample(Operator):
     def noise_level(self, y: Tensor) -> Tensor:
         return y.new_full((len(y), 1, 1, 1), self.noise / 255)
 
-    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **said: Any) -> Tensor:
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **options: Any) -> Tensor:
         """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
 
-        In closed form where the sides of the image are multiples of the scale, else by deepinv's conjugate gradients,
-        whose settings `said` are.
+        In closed form where the sides of the image are multiples of the scale, else by deepinv's conjugate gradients
+        with these options.
         """
         if z.shape[2] % self.scale or z.shape[3] % self.scale:
-            iterated: Tensor = super().prox_l2(z, y, gamma, **said)
+            iterated: Tensor = super().prox_l2(z, y, gamma, **options)
             return iterated
-        # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
+        # From the residual: for a large gamma, float32 loses the digits of z in z + gamma A^T y.
         return z + self.A_adjoint(self.solve(y - self.A(z), 1 / gamma))
 
     def initial_reconstruction(self, y: Tensor) -> Tensor:
@@ -338,7 +338,7 @@ class BlurDownsampleConfig(OperatorConfig):
 
 
 def enlarged(y: Tensor, scale: int, kind: Literal["bicubic", "nearest"], size: tuple[int, int]) -> Tensor:
-    """y enlarged `scale` times to `size`, its pixels staying where decimation took them from: at the top left of cells.
+    """y enlarged `scale` times to `size`, its pixels at the top left of their cells, where decimation takes them.
 
     Bicubic is Keys' cubic convolution (a = -0.5) with repeated borders.
     """
@@ -351,7 +351,7 @@ def enlarged(y: Tensor, scale: int, kind: Literal["bicubic", "nearest"], size: t
 
 
 def _cubic(y: Tensor, scale: int, length: int) -> Tensor:
-    """Along the last axis."""
+    """Cubic convolution along the last axis."""
     at = torch.arange(length, device=y.device)
     left, part = at // scale, (at % scale).to(y.dtype) / scale
     total = torch.zeros_like(y[..., :1]).expand(*y.shape[:-1], length)
@@ -364,7 +364,7 @@ def _cubic(y: Tensor, scale: int, length: int) -> Tensor:
 
 
 def folded(power: Tensor, scale: int, rows: int, columns: int) -> Tensor:
-    """The mean of a real image's power over the frequencies that decimation makes one.
+    """The mean of a real image's power over the frequencies that alias in decimation.
 
     From the transform's half of an image of rows * scale x columns * scale pixels to that of one of rows x columns:
     (H, W // 2 + 1) -> (rows, columns // 2 + 1).
@@ -374,6 +374,6 @@ def folded(power: Tensor, scale: int, rows: int, columns: int) -> Tensor:
 
 
 def _whole(half: Tensor, columns: int) -> Tensor:
-    """All columns of the transform's power of a real image from the first half of them: (H, W // 2 + 1) -> (H, W)."""
+    """The power spectrum of a real image from its first half of columns: (H, W // 2 + 1) -> (H, W)."""
     rest = half[:, 1 : (columns + 1) // 2].flip(1)  # of column W - k at row -h
     return torch.cat([half, torch.roll(rest.flip(0), 1, 0)], dim=1)

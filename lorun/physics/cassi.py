@@ -2,7 +2,7 @@
 
 The single-disperser model of Wagadarikar et al., "Single disperser design for coded aperture snapshot spectral imaging"
 (Applied Optics 2008), as TSA-Net, MST and the unfolding networks simulate it: band b is multiplied by the mask, shifted
-to the right by b times the dispersion, and all are summed. What their papers do differently are named settings here.
+to the right by b times the dispersion, and all are summed. Where their papers differ, there is an option here.
 """
 
 from pathlib import Path
@@ -32,8 +32,8 @@ class CASSI(Operator):
     over bands of the squared shifted mask (`row_norms`).
 
     Bound with `at(height, width)` it sees the scene through the top left of the mask; `for_training` through a window
-    of the mask at a random place, so that a network trained on patches meets all of it. Unbound, it takes scenes of
-    any size up to the mask's, at the top left.
+    of the mask at a random place, so that a network trained on patches sees all of it. Unbound, it takes scenes of any
+    size up to that of the mask, at the top left.
 
     Args:
         mask: (H, W), the largest scene; transmission, not negative.
@@ -45,11 +45,11 @@ class CASSI(Operator):
             "shift_back": 2 / bands times y shifted back for each band, whatever the mask (the input of MST).
         gradient: a stage subtracts rho A^T (A A^T)^-1 (A x - y) ("normalised": 1 projects on the measurement, as GAP
             does), or rho A^T (A x - y) ("plain": at most 2 / largest row norm is stable).
-        noise: "shot": see `shot_noise`; the first realisation of `noise_seed` for every scene that is scored, another
-            one at every training step.
+        noise: "shot": see `shot_noise`; the same realisation for every scene that is scored, a new one in every
+            training step.
         quantum_efficiency: of "shot", in (0, 1].
         noise_bits: of "shot": 2**noise_bits electrons are the full scale.
-        noise_seed: of "shot".
+        noise_seed: of "shot", for scenes that are scored.
         dtype: of the mask.
 
     Raises:
@@ -106,13 +106,13 @@ class CASSI(Operator):
         return height, width - self.dispersion
 
     def aperture(self, height: int, width: int) -> Tensor:
-        """The part of the mask that a scene of that size is seen through: (height, width)."""
+        """The part of the mask in front of a scene of that size: (height, width)."""
         if self.size is not None and (height, width) != self.size:
             raise LorunError(f"the operator is bound to {self.size} scenes, this one is {(height, width)}")
         top, left = self.corner
         window: Tensor = self.mask[top : top + height, left : left + width]
         if window.shape != (height, width):
-            self.at(height, width)  # tells what is wrong
+            self.at(height, width)  # raises
         return window
 
     def shift(self, x: Tensor) -> Tensor:
@@ -149,13 +149,13 @@ class CASSI(Operator):
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: object) -> Tensor:
         """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2, in closed form (the HQS step of DAUHST and others)."""
         norms = self.row_norms(y.shape[2], y.shape[3] - self.dispersion)
-        # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
+        # From the residual: for a large gamma, float32 loses the digits of z in z + gamma A^T y.
         return z + self.A_adjoint((y - self.A(z)) / (1 / gamma + norms))
 
     def row_norms(self, height: int, width: int) -> Tensor:
         """The diagonal of A A^T for scenes of that size, (1, 1, height, width + dispersion).
 
-        Where no light falls it is 0, and 1 is put in its place before anything is divided by it.
+        It is a divisor: zeros, where no light falls, are replaced by 1.
         """
         squared = (self.gain * self.aperture(height, width)) ** 2
         norms = self.shift(squared.expand(1, self.bands, -1, -1))
@@ -167,13 +167,17 @@ class CASSI(Operator):
         return self.shot_noise(y) if self.noise == "shot" else y
 
     def noise_level(self, y: Tensor) -> Tensor:
-        """None without noise. Raises LorunError for shot noise, whose level is that of each pixel."""
+        """0 without noise.
+
+        Raises:
+            LorunError: shot noise, whose level differs from pixel to pixel.
+        """
         if self.noise == "shot":
-            raise LorunError("shot noise has no one level: a method that asks for it needs an operator without")
+            raise LorunError("shot noise has no single level: this method needs an operator without shot noise")
         return super().noise_level(y)
 
     def shot_noise(self, y: Tensor) -> Tensor:
-        """A measurement that counts electrons: n ~ Binomial(floor(L f / q), q), y' = n / L in the units of y.
+        """The measurement in counted electrons: n ~ Binomial(floor(L f / q), q), y' = n / L in the units of y.
 
         f is the sum over bands times 2 / bands; q the quantum efficiency; L = 2**noise_bits. The mean is y (but for the
         floor), the variance of f about (1 - q) f / L: the model of TSA-Net (Meng, Ma and Yuan, ECCV 2020) for real

@@ -2,9 +2,9 @@
 
 Its one-stage network is a blind denoiser D(y), since x_0 = y leaves the gradient step nothing to correct. Trained over
 a range of noise levels, as DnCNN-B was (Zhang, Zuo, Chen, Meng and Zhang, "Beyond a Gaussian Denoiser", IEEE TIP 2017),
-it is a base for other tasks. A denoiser with a `noise_map` is not blind but told the level of each image, as FFDNet is
-(Zhang, Zuo and Zhang, "FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising", IEEE TIP 2018): what
-plug-and-play methods ask for.
+it is a base for other tasks. With `noise_map` the denoiser gets the level of each image as an input, as FFDNet does
+(Zhang, Zuo and Zhang, "FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising", IEEE TIP 2018), for
+plug-and-play methods.
 """
 
 from typing import Annotated, ClassVar, Literal, Self
@@ -27,9 +27,9 @@ class Denoising(Operator):
 
     Args:
         noise: standard deviation of n for images that are scored, in grey levels of 255.
-        noise_range: lowest and highest standard deviation in training steps, where each image of a batch has a level of
-            its own, drawn uniformly; None trains at `noise`.
-        noise_seed: of the noise of every image that is scored; training steps draw their own.
+        noise_range: lowest and highest standard deviation in training steps, drawn uniformly for each image of a batch;
+            None trains at `noise`.
+        noise_seed: of the noise in images that are scored; training steps draw their own.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Denoising(Operator):
         return x + level * noise
 
     def noise_level(self, y: Tensor) -> Tensor:
-        """That of each image of a batch, which `forward` draws first."""
+        """The levels that `forward` draws, which come first in its random stream."""
         return self._draw_levels(y, torch.Generator(y.device).manual_seed(self.noise_seed))
 
     def _draw_levels(self, images: Tensor, generator: torch.Generator) -> Tensor:

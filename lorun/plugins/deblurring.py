@@ -16,7 +16,7 @@ from lorun.physics.blur_downsample import BlurDownsample, folded
 
 DIFFERENCE = 30.0
 """Root mean square of an image's differences, grey levels of 255: lambda is the variance of a measurement's error over
-its square. Chosen on validation images, for every scale and noise, by `workflow/tune_classical.py`."""
+its square. Chosen on validation images, for every scale and noise, by `workflow/tune_options.py`."""
 
 FLAT = 1e-4
 """delta: small, so that the mean of the image is hardly penalised, and positive, so that the solution is unique."""

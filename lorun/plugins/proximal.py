@@ -3,7 +3,7 @@
 In general they make gradient steps from the initial reconstruction. Blur suppresses many frequencies so much that
 gradient steps hardly recover them: there the data term is minimised in closed form (half-quadratic splitting), from
 Tikhonov's estimate. The constants were chosen on validation images: those for block compressed sensing and CASSI, and
-the weight of total variation for blur, by `workflow/tune_classical.py`; the others for blur by hand, on crops of three
+the weight of total variation for blur, by `workflow/tune_options.py`; the others for blur by hand, on crops of three
 images.
 """
 

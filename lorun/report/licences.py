@@ -6,6 +6,7 @@ from typing import Any
 
 from lorun import plugins
 from lorun.data.registry import read_registry
+from lorun.methods import PRESETS
 from lorun.profiles import Profile
 
 _UNKNOWN = "not registered"
@@ -27,7 +28,7 @@ def licences(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[
             card = plugins.card(name)
             what = f"baseline, our implementation: {card.title}"
             rows.append(_row(name, what, card.licence, card.redistribution, card.citation, [card.source]))
-        elif name not in NAMED:
+        elif name not in PRESETS:
             rows.append(_row(name, "baseline"))
     return rows
 

@@ -109,7 +109,7 @@ def _strip(
     import matplotlib.pyplot as plt
 
     dataset = lines.dataset.iloc[0]
-    channels = 1 if experiments[0].data.channels == 1 else 3  # cubes are kept in the colours that they would have
+    channels = 1 if experiments[0].channels == 1 else 3  # cubes are kept in the colours that they would have
     panels: list[tuple[str, Pixels | None]] = []
     for experiment in experiments:
         path = image_path(runs / experiment.folder, dataset, image)

@@ -198,7 +198,7 @@ def step_bytes(sharing, **settings):
     def build():
         return network(sharing, **settings), BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
 
-    return training_step_bytes(build, (4, 1, 32, 32), TrainingConfig(steps=2, phase1_steps=1))
+    return training_step_bytes(build, (4, 1, 32, 32), TrainingConfig(steps=2))
 
 
 @pytest.mark.parametrize(("kind", "saved"), [(UNet, 0.05), (SpectralTransformer, 0.02)])

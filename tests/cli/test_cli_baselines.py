@@ -10,6 +10,7 @@ from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
 
+from lorun import plugins
 from lorun.plugins import places
 
 

@@ -167,9 +167,9 @@ def test_measurements_of_an_operator_with_conditions_are_refused(profile, runs):
 @pytest.mark.parametrize(
     ("scored", "message"),
     [
-        ([1, 4], r"blurs\.npy: holds 3 kernels, `scored` names the number 4"),
+        ([1, 4], r"blurs\.npy: has 3 kernels, `scored` names number 4"),
         ([1, 1], "names a kernel twice"),
-        ([], "`scored` says which of the kernels of a file"),
+        ([], "`scored` numbers the kernels of"),
     ],
 )
 def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_path, scored, message):

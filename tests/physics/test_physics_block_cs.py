@@ -211,9 +211,9 @@ def test_a_given_initial_estimate_is_that_of_its_file(tmp_path):
 def test_an_initialiser_goes_with_the_given_estimate_alone():
     phi = gaussian_matrix(16, 64, 0)
     for settings_ in ({"initial": "given"}, {"initial": "adjoint", "initialiser": torch.zeros(64, 16)}):
-        with pytest.raises(LorunError, match="goes with the initial estimate 'given'"):
+        with pytest.raises(LorunError, match="`initial: given` and an initialiser belong together"):
             BlockCS(phi, **settings_)
-    with pytest.raises(LorunError, match=r"the initialiser has shape \(16, 64\), Phi asks for \(64, 16\)"):
+    with pytest.raises(LorunError, match=r"the initialiser has shape \(16, 64\), Phi needs \(64, 16\)"):
         BlockCS(phi, initial="given", initialiser=torch.zeros(16, 64))
 
 

@@ -182,8 +182,8 @@ def test_bytes_against_stages_are_those_of_the_committed_table():
 
 
 def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
-    methods = pd.DataFrame({"method": ["lorun", DEEP_PLUG_AND_PLAY, "linear_mmse", "gone"]})
+    methods = pd.DataFrame({"method": ["lorun", "lorun_transfer", "linear_mmse", "gone"]})
     found = {one.name: one.licence for one in licences(project.profile, methods, project.data)}
-    assert {"lorun", DEEP_PLUG_AND_PLAY}.isdisjoint(found)
+    assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"
