@@ -45,9 +45,12 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     }
 
 
-def code_used(experiment: Experiment, datasets: Iterable[str]) -> dict[str, str]:
-    """Digests of the modules that this process loaded, and of the rules by which it read datasets and weights."""
-    return loaded_code() | reading_rules(experiment, datasets)
+def code_used(experiment: Experiment, datasets: Iterable[str], base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Digests of the modules that this process loaded, and of the rules by which it read datasets and weights.
+
+    `base` is what the training of the base recorded; where it differs, it is the older.
+    """
+    return loaded_code() | reading_rules(experiment, datasets) | dict(base or {})
 
 
 def reading_rules(experiment: Experiment, datasets: Iterable[str], root: Path = ROOT) -> dict[str, str]:

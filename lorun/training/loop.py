@@ -180,7 +180,7 @@ class _Training:
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             unmoved=unmoved(self.state.scored, self.began) if status == "completed" else None,
             provenance=self.provenance,
-            code=code_used(self.experiment, self.experiment.trained_on),
+            code=code_used(self.experiment, self.experiment.trained_on, None if self.base is None else self.base.code),
             curve=[CurvePoint(**point) for point in self.state.curve],
         )
         if self.group.in_step:

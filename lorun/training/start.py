@@ -90,7 +90,7 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
         **found,
         total_steps=0 if outcome is None else outcome.total_steps,
         provenance=provenance(experiment, md5s, torch.device("cpu")),
-        code=code_used(experiment, experiment.trained_on),
+        code=code_used(experiment, experiment.trained_on, None if outcome is None else outcome.code),
     )
     write_outcome(folder, outcome)
     return outcome
