@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from lorun.config import Experiment, Profile
 from lorun.evaluation.kept import image_path, write_image
 from lorun.evaluation.protocols import get_protocol
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.paths import EVALUATION, account_path
 from lorun.results.store import RUN, ResultSet, code_id, new_result_set, write_evaluation
 from lorun.training.outcome import CurvePoint, Outcome, write_outcome
@@ -88,7 +89,8 @@ def write_account(experiment: Experiment, runs: Path, count: int) -> None:
     account |= {"step_total": 1000 * count, "step_phase": "backward", "image": 24, "inference_total": 500, "flops": 7}
     account |= {"latency_median_ms": 1.25, "latency_min_ms": 1.0, "latency_max_ms": 2.0, "latency_repeats": 1}
     account |= {"latency_device": "some CPU", "latency_threads": 1}
-    account |= {"run": experiment.key, "config_hash": experiment.config_hash, **PROVENANCE, "code": CODE}
+    account |= {"run": experiment.key, "config_hash": experiment.config_hash, "account_key": experiment.account_key}
+    account |= {**PROVENANCE, "code": CODE}
     path = account_path(runs, experiment)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(account))

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from made_up import results_of
 
-from lorun.config import load_profile
 from lorun.evaluation.metrics import METRICS
+from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
