@@ -45,8 +45,8 @@ def write_runs(profile: Profile, runs: Path, *images: str) -> Path:
         write_scores(experiment, runs, images, 20.0 + place)
         write_account(experiment, runs, 100 + place)
         for image in set(images) & set(experiment.evaluation.keep):
-            for dataset in experiment.data.test:
-                pixels = torch.rand(experiment.data.channels, 40, 40, generator=torch.Generator().manual_seed(place))
+            for dataset in experiment.test:
+                pixels = torch.rand(experiment.channels, 40, 40, generator=torch.Generator().manual_seed(place))
                 write_image(image_path(runs / experiment.folder, dataset, image), pixels)
     return runs
 
@@ -73,7 +73,7 @@ def write_scores(experiment: Experiment, runs: Path, images: Iterable[str], valu
             "metric": metric,
             "value": value + place / 3,
         }
-        for dataset in experiment.data.test
+        for dataset in experiment.test
         for place, image in enumerate(images)
         for degradation in experiment.physics.degradations or (None,)
         for protocol in experiment.evaluation.protocols

@@ -45,7 +45,7 @@ RUN = {
     "trained_dirty": None,
     "trained_device": "cpu",
     "trained_threads": 1,
-    "trained_code": None,
+    "trained_code": None, "accepted": None,
     "code": None,
     **PROVENANCE,
 }
