@@ -86,7 +86,7 @@ class _Collected:
             training = present.timing["what"] == "training"
             self._present = {
                 "runs": grouped(present.runs[has_result], (*RUN, "run", "config_hash")),
-                "accounting": grouped(present.accounts, (*METHOD, "run", "config_hash")),
+                "accounting": grouped(present.accounts, METHOD),
                 "latency": grouped(present.timing[~training], METHOD),
                 "timing": grouped(present.timing[training], RUN),
                 **{name: grouped(getattr(present, name), RUN) for name in ("rows", "trainings", "curves")},
@@ -135,7 +135,7 @@ class _Collected:
     def _add_account(self, experiment: Experiment) -> None:
         path = account_path(self._runs, experiment)
         method = tuple(experiment.labels[name] for name in METHOD)
-        kept = self._kept("accounting", (*method, experiment.key, experiment.config_hash))
+        kept = [line for line in self._kept("accounting", method) if _is_account(line, experiment)]
         if path.exists():
             account = json.loads(path.read_text(encoding="utf-8"))
             latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
@@ -161,6 +161,12 @@ class _Collected:
         if name is not None and modules is not None:
             self._code[name] = modules
         return name
+
+
+def _is_account(line: dict[str, Any], experiment: Experiment) -> bool:
+    if line.get("account_key") is not None:
+        return bool(line["account_key"] == experiment.account_key)
+    return (line["run"], line["config_hash"]) == (experiment.key, experiment.config_hash)  # made before account_key
 
 
 def _without_result(experiment: Experiment, folder: Path, outcome: Outcome | None) -> dict[str, Any]:
