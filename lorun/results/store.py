@@ -285,6 +285,7 @@ def make_table(name: str, lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable[Mapping[str, Any]]) -> ResultSet:
     """A result set from the lines of some of its tables; the others are empty."""
     tables: dict[str, Any] = {table: make_table(table, lines.get(table, ())) for table in COLUMNS}
+    tables["tasks"] = tables["tasks"] if "tasks" in lines else None
     return _result_set(name, name, tables, code, None)
 
 

@@ -12,7 +12,7 @@ from lorun.files import write_text
 from lorun.results.cells import Table, cell
 from lorun.results.published import lorun_claims
 from lorun.results.store import ResultSet, read_result_set
-from lorun.results.summary import PARAMETERS, STEP_MEMORY
+from lorun.results.summary import PARAMETERS, STEP_MEMORY, shown
 
 SETS = ("paper", "desk", "quick")
 """The result sets that are read, the closest to the paper's sizes first."""
@@ -35,11 +35,11 @@ def verdict_table(results: Path) -> str:
     if not sets:
         raise LorunError(f"{results}: none of the result sets {', '.join(SETS)} is here")
     rows = [
-        _ratios("Parameters, LoRun / Block-K", PARAMETERS, "parameter_ratio", sets[0]),
-        _ratios("Peak memory of a training step, LoRun / Block-K", STEP_MEMORY, "step_memory_ratio", sets[0]),
-        *(_psnr(task, one) for task in TASKS for one in sets if task in set(_leading(one).task)),
+        _ratios("Fewer parameters: LoRun / Block-K", PARAMETERS, "parameter_ratio", sets[0]),
+        _ratios("Less memory for a training step: LoRun / Block-K", STEP_MEMORY, "step_memory_ratio", sets[0]),
+        *(_psnr(task, results) for task in TASKS for results in sets if task in set(_leading(results).task)),
     ]
-    headings = ["Claim", "Paper", "Measured here", "Where"]
+    headings = ["Claim of the paper", "Paper", "Measured here", "Where"]
     return Table(headings, [[cell(text) for text in row] for row in rows]).markdown(right=False)
 
 
@@ -64,7 +64,7 @@ def _ratios(title: str, claim: str, key: str, results: ResultSet) -> Sequence[st
     claims = results.claims[results.claims.claim == claim].dropna(subset="ours").drop_duplicates("task")
     ours = {task: value for task, value in zip(claims.task, claims.ours, strict=True) if task in TASKS}
     paper = {task: lorun_claims(task)[key] for task in ours if key in lorun_claims(task)}
-    return title, _per_task(paper), _per_task(ours), f"{_link(results)}, counted"
+    return title, _per_task(paper), _per_task(ours), f"{_link(results)}: counted"
 
 
 def _per_task(values: dict[str, float]) -> str:
@@ -76,23 +76,24 @@ def _per_task(values: dict[str, float]) -> str:
 
 
 def _psnr(task: str, results: ResultSet) -> Sequence[str]:
-    """A row of the difference in PSNR for a task in a result set."""
+    """A row of the difference in PSNR for a task in a result set: of one test set, or from the worst to the best."""
     lines = _leading(results)
     lines = lines[lines.task == task]
-    scored = [(line, found) for _, line in lines.iterrows() if len(found := _differences(results, line))]
-    means = [found.mean() for _, found in scored]
-    if not scored:
-        measured = "not trained yet"
-        places = "; ".join(lines.dataset.unique())
-    else:
-        spread = f" ± {scored[0][1].std():.2f}" if len(scored) == 1 and len(scored[0][1]) > 1 else ""
-        measured = f"{means[0]:+.2f}{spread} dB" if len(scored) == 1 else f"{min(means):+.2f} to {max(means):+.2f} dB"
-        seeds = max(len(found) for _, found in scored)
+    found = [(line, differences) for _, line in lines.iterrows() if len(differences := _differences(results, line))]
+    if found:
+        means, seeds = [differences.mean() for _, differences in found], max(len(values) for _, values in found)
+        if len(means) > 1:
+            measured = f"{min(means):+.2f} to {max(means):+.2f} dB"
+        else:
+            measured = f"{means[0]:+.2f}" + (f" ± {found[0][1].std():.2f}" if seeds > 1 else "") + " dB"
         measured += f" ({seeds} seed{'s' if seeds > 1 else ''})"
-        places = "; ".join(f"{line.dataset} {line.setting}" for line, _ in scored)
-    claim = f"PSNR on par or above, {TASKS[task]}, LoRun - Block-K"
+    else:
+        measured = "not trained yet"
+    shown_lines = [line for line, _ in found] or [line for _, line in lines.iterrows()][:1]
+    places = ", ".join(f"{shown(line.dataset, line.simulated)} {line.setting}" for line in shown_lines)
+    claim = f"PSNR on par or above, {TASKS[task]}: LoRun - Block-K"
     paper = f"≥ {lorun_claims(task)['psnr_difference']:g} dB"
-    return claim, paper, measured, f"{_link(results)}, K = {lines.stages.iloc[0]}: {places}"
+    return claim, paper, measured, f"{_link(results)}: K = {lines.stages.iloc[0]}, {places}"
 
 
 def _leading(results: ResultSet) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def _leading(results: ResultSet) -> pd.DataFrame:
     place = ["task", "dataset", "setting"]
     summary = results.summary
     lines = summary[summary.protocol == summary.groupby(place, sort=False).protocol.transform("first")]
-    lines = lines[[("psnr" in get_protocol(name).metrics) for name in lines.protocol]]
+    lines = lines[["psnr" in get_protocol(name).metrics for name in lines.protocol]]
     block_k = lines[lines.method == "block_k"][place]
     return lines[lines.method == "lorun"].merge(block_k, on=place)
 
@@ -112,8 +113,8 @@ def _differences(results: ResultSet, line: pd.Series) -> pd.Series:
     rows = rows[(rows.metric == "psnr") & rows.method.isin(["lorun", "block_k"])]
     for name in ("task", "dataset", "setting", "protocol"):
         rows = rows[rows[name] == line[name]]
-    means = rows.pivot_table(values="value", index="method", columns="seed").reindex(["lorun", "block_k"])
-    return (means.loc["lorun"] - means.loc["block_k"]).dropna()
+    means = rows.pivot_table(values="value", index="seed", columns="method").reindex(columns=["lorun", "block_k"])
+    return (means["lorun"] - means["block_k"]).dropna()
 
 
 def _link(results: ResultSet) -> str:

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from lorun.results.rows import read_rows
 from pages import Block, blocks, pages
 from reader import README_READS, README_SAYS, Reader
 from tiny import PROJECT
-
-from lorun.results.rows import read_rows
 
 START = "docs/start.md"
 TUTORIAL = "docs/baselines.md"

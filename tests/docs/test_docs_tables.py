@@ -1,4 +1,4 @@
-"""The page on tables names every column that there is, of every table, and nothing else."""
+"""The page on tables explains every column of every table, and no others."""
 
 import re
 from collections.abc import Iterator
@@ -6,66 +6,57 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from reader import Reader
 from tiny import PROJECT
 
 from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS
-from lorun.results import comparison, markdown
+from lorun.results.comparison import verdict
+from lorun.results.markdown import COSTS
 from lorun.results.result_set import write_result_set
+from lorun.results.store import COLUMNS, read_result_set
 from lorun.training.outcome import Status
 
 PAGE = PROJECT / "docs" / "tables.md"
-TABLES = ("rows", "summary", "degradations", "comparison", "claims", "accounting", "trainings", "curves", "timing")
 
 
-def first_cells(heading: str, titled: str) -> Iterator[str]:
-    """The code in the first column of the tables titled so, below a heading of the page."""
-    section = re.split(r"(?m)^## ", PAGE.read_text(encoding="utf-8"))
-    [text] = [part for part in section if part.startswith(f"{heading}\n")]
-    title = None
+def first_cells(section: str, heading: str) -> Iterator[str]:
+    """The code in the first column of the tables with this first heading, in a section of the page."""
+    sections = re.split(r"(?m)^## ", PAGE.read_text(encoding="utf-8"))
+    [text] = [part for part in sections if part.startswith(f"{section}\n")]
+    current = None
     for line in text.splitlines():
         cell = line.split("|")[1].strip() if line.startswith("|") else None
-        if title == titled and cell is not None:
+        if current == heading and cell is not None:
             yield from re.findall(r"`([^`]+)`", cell)
-        title = cell if title is None or cell is None else title
+        current = cell if current is None or cell is None else current
 
 
-def columns(path: Path) -> list[str]:
-    return path.read_text().splitlines()[0].split(",")
+@pytest.fixture
+def columns(tasks_profile: Profile, tasks_data: Path, tmp_path: Path) -> dict[str, list[str]]:
+    """The columns of every table, by its name; those of an account from a committed one."""
+    write_result_set(tasks_profile, tmp_path / "runs", tmp_path / "out", partial=True, data=tasks_data)
+    found = {path.stem: path.read_text().split("\n")[0].split(",") for path in (tmp_path / "out").glob("*.csv")}
+    accounts = read_result_set(PROJECT / "results/quick").accounts
+    return {**found, "accounting": [*dict.fromkeys([*accounts.columns, "code"])]}
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_every_column_is_explained(table: str, started: Reader) -> None:
-    explained = list(first_cells(f"`{table}.csv`", "column"))
-    assert len(set(explained)) == len(explained)
-    assert set(explained) == set(columns(started.root / "results" / "quick" / f"{table}.csv"))
-
-
-def test_every_column_of_tasks_that_share_a_base_is_explained(
-    tasks_profile: Profile, tasks_data: Path, tmp_path: Path
-) -> None:
-    write_result_set(tasks_profile, tmp_path / "runs", tmp_path, partial=True, data=tasks_data)
-    assert set(first_cells("`tasks.csv`", "column")) == set(columns(tmp_path / "tasks.csv"))
-
-
-def test_there_is_no_other_table(started: Reader) -> None:
-    there = {path.stem for path in (started.root / "results" / "quick").glob("*.csv")}
-    assert there == set(TABLES)
+def test_every_column_of_every_table_is_explained(columns: dict[str, list[str]]) -> None:
+    assert set(columns) == set(COLUMNS)
     headings = re.findall(r"(?m)^## `(\w+)\.csv`$", PAGE.read_text(encoding="utf-8"))
-    assert sorted(headings) == sorted({*TABLES, "tasks"})
+    assert sorted(headings) == sorted(COLUMNS)
+    for table, names in columns.items():
+        explained = list(first_cells(f"`{table}.csv`", "column"))
+        assert sorted(explained) == sorted(names), table
 
 
 def test_every_heading_of_the_summary_is_explained() -> None:
-    explained = set(first_cells("`summary.md`", "heading"))
     metrics = {metric.heading for metric in METRICS.values()}
-    assert explained == {*metrics, "status", *(title for title, _ in markdown.COSTS)}
+    assert set(first_cells("`summary.md`", "heading")) == {*metrics, "status", *(heading for heading, _ in COSTS)}
 
 
 def test_every_verdict_is_explained() -> None:
-    said = [(None, "trained", "p"), (1.0, "trained", None), (1.0, "trained", "p"), (0.0, "released", "p")]
-    said.append((1.0, "released", "p"))
-    verdicts = {comparison._verdict(delta, 0.1, weights, protocol) for delta, weights, protocol in said}
+    cases = [(None, "trained", "p"), (1.0, "trained", None), (1.0, "trained", "p"), (0.0, "released", "p")]
+    verdicts = {verdict(delta, 0.1, weights, protocol) for delta, weights, protocol in [*cases, (1.0, "released", "p")]}
     assert set(first_cells("`comparison.csv`", "verdict")) == verdicts
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
+from made_up import results_of
 
 from lorun.config import BlockCSConfig, load_profile
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
@@ -13,8 +14,8 @@ from lorun.results.comparison import TOLERANCE, compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
-from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
+from lorun.results.tasks import tasks
 
 OWN = "jianzhangcs/ISTA-Net-PyTorch released weights, evaluated with its own script"
 MATCHING = {"ratio": 25, "block": 33, "matrix": "gaussian"}
@@ -40,14 +41,15 @@ def set11(tiny_profile_file):
 
 
 def compared_rows(profile, rows, simulated=()):
-    return compare(profile, summarise(profile, rows, [], simulated), by_degradation(profile, rows, simulated))
+    results = results_of(rows)
+    return compare(profile, summarise(profile, results, simulated), by_degradation(profile, results, simulated))
 
 
 def compared(profile, psnr, ssim, status="completed", protocol="cs_float_y"):
     said = {"task": "cs", "setting": "r25", "dataset": "set11", "method": "ista_net_plus", "seed": 0}
     said |= {"protocol": protocol, "status": status, "image": "a" if psnr else None}
     rows = [{**said, "metric": "psnr", "value": psnr}, {**said, "metric": "ssim", "value": ssim}]
-    return compared_rows(profile, to_frame(rows))
+    return compared_rows(profile, rows)
 
 
 RELEASED = {"ista_net_plus": {"r25": "weights.pkl"}}
@@ -99,7 +101,7 @@ def test_a_failed_run_is_missing(set11):
 
 
 def test_without_published_scores_the_table_is_empty_and_has_its_columns(tiny_profile):
-    found = compared_rows(tiny_profile, to_frame([]))
+    found = compared_rows(tiny_profile, [])
     assert found.empty
     assert {"published", "ours", "delta", "tolerance", "verdict"} <= set(found.columns)
 
@@ -107,8 +109,8 @@ def test_without_published_scores_the_table_is_empty_and_has_its_columns(tiny_pr
 def test_the_page_shows_them(set11):
     profile = set11(RELEASED)
     found = compared(profile, 32.4493, 0.9231)
-    summary = summarise(profile, to_frame([]), [])
-    page = render(profile, summary, claims(profile, summary), found)
+    summary = summarise(profile, results_of([]))
+    page = render(profile, summary, claims(profile, summary), found, tasks(profile, summary))
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
     (cells,) = [cells for cells in lines if {"psnr", "reproduced"} <= set(cells)]
     assert cells[6:11] == ["32.44", "32.45", "0.009", "0.01", "reproduced"]
@@ -160,13 +162,12 @@ def test_an_entry_that_names_no_operator_holds_for_the_only_kind_of_its_task(kin
 
 def test_a_simulated_dataset_is_called_so(set11):
     profile = set11(RELEASED)
-    rows = to_frame([])
-    found = compared_rows(profile, rows, simulated=["set11"])
+    found = compared_rows(profile, [], simulated=["set11"])
     assert found.simulated.all()
-    summary = summarise(profile, rows, [])
-    assert not compared_rows(profile, rows).simulated.any()
-    page = render(profile, summary, claims(profile, summary), found)
-    assert "| set11 (simulated) |" in page
+    summary = summarise(profile, results_of([]))
+    assert not compared_rows(profile, []).simulated.any()
+    page = render(profile, summary, claims(profile, summary), found, tasks(profile, summary))
+    assert " set11 (simulated) |" in page
 
 
 def test_every_published_score_names_a_protocol_of_ours_or_none():

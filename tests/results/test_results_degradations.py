@@ -1,11 +1,13 @@
 """Scores under each kernel of super-resolution: means and spreads, beside what is published, and their Markdown."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from made_up import results_of
 from tiny import SR_PROFILE
 
 from lorun.config import BlurDownsampleConfig, load_profile
@@ -13,8 +15,8 @@ from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
 from lorun.results.published import _published, published_methods, published_scores
-from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
+from lorun.results.tasks import tasks
 
 TABLE_1 = {
     "kernels": "file",
@@ -59,8 +61,8 @@ def line(frame, degradation, method="initial_reconstruction", setting="x2", prot
     return found
 
 
-def test_means_and_spreads_are_of_one_condition(profile):
-    found = by_degradation(profile, to_frame(ROWS))
+def test_means_and_spreads_are_of_one_degradation(profile):
+    found = by_degradation(profile, results_of(ROWS))
     second, last = (line(found, degradation) for degradation in ("2", "12"))
     assert (second["value"], second["sd"]) == (32.5, pytest.approx(3 / math.sqrt(2), abs=1e-6))
     assert (last["value"], last["sd"]) == (23, pytest.approx(4 / math.sqrt(2), abs=1e-6))
@@ -70,15 +72,15 @@ def test_means_and_spreads_are_of_one_condition(profile):
     missing = line(found, "2", setting="x3")
     assert (missing["seeds"], missing["images"]) == (0, 0)
     assert pd.isna(missing["value"])
-    summary = summarise(profile, to_frame(ROWS), [])
+    summary = summarise(profile, results_of(ROWS))
     (whole,) = summary.query(
         "method == 'initial_reconstruction' and setting == 'x2' and protocol == 'usrnet_rgb'"
     ).to_dict("records")
     assert (whole["psnr"], whole["images"]) == ((32.5 + 23) / 2, 2)
 
 
-def test_an_operator_without_conditions_has_no_lines(tiny_profile):
-    assert by_degradation(tiny_profile, to_frame([])).empty
+def test_an_operator_without_degradations_has_no_lines(tiny_profile):
+    assert by_degradation(tiny_profile, results_of([])).empty
 
 
 @pytest.mark.parametrize(
@@ -113,22 +115,22 @@ def claimed(monkeypatch):
     monkeypatch.setitem(_published()["sr"][0], "method", "initial_reconstruction")
 
 
-def test_every_published_kernel_stands_beside_ours(profile, claimed):
-    degradations = by_degradation(profile, to_frame(ROWS))
-    found = compare(profile, summarise(profile, to_frame(ROWS), []), degradations)
+def test_every_published_kernel_is_compared_with_ours(profile, claimed):
+    degradations = by_degradation(profile, results_of(ROWS))
+    found = compare(profile, summarise(profile, results_of(ROWS)), degradations)
     assert found[["setting", "degradation"]].values.tolist() == [["x3", "2"], ["x3", "12"], ["x2", "2"], ["x2", "12"]]
     ours = line(found, "12")
     assert (ours["published"], ours["ours"], ours["delta"]) == (30.75, 23, -7.75)
     assert (ours["verdict"], ours["confidence"]) == ("other training", "own")
     assert set(found[found.setting == "x3"].verdict) == {"missing"}
-    summary = summarise(profile, to_frame(ROWS), [])
-    page = render(profile, summary, claims(profile, summary), found)
-    assert "| degradation | published |" in page
+    summary = summarise(profile, results_of(ROWS))
+    page = render(profile, summary, claims(profile, summary), found, tasks(profile, summary))
+    assert re.search(r"\| +degradation \| +published \|", page)
 
 
 def test_the_table_has_the_paper_s_shape(profile, claimed):
-    degradations = by_degradation(profile, to_frame(ROWS))
-    page = render_details(profile, summarise(profile, to_frame(ROWS), []), degradations)
+    degradations = by_degradation(profile, results_of(ROWS))
+    page = render_details(profile, summarise(profile, results_of(ROWS)), degradations)
     section = page[page.index("## sr, cbsd68, x2") :]
     table = section.split("PSNR (dB) under each degradation, `usrnet_rgb`:\n\n")[1].split("\n\n")[0]
     cells = [[cell.strip() for cell in text.strip("|").split("|")] for text in table.splitlines()]

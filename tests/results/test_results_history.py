@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_up import git
 from PIL import Image
-from scratch import git
 from tiny import PROJECT
 
 from lorun import cli
 from lorun.errors import LorunError
-from lorun.results.history import WHICH, history, render, write_plot
+from lorun.results.history import history, render, write_plot
+from lorun.results.store import LINE
 
-ALL = dict.fromkeys(WHICH)
+ALL = dict.fromkeys(LINE)
 LORUN = {**ALL, "task": "cs", "method": "lorun"}
 
 LINES = [
@@ -25,6 +26,7 @@ LINES = [
     ("cs", "photos", "r25", "cs_round_y", "lorun", 25.9, 0.5, 100),
     ("cassi", "cubes", "sim", "cassi_dpu", "lorun", 30.0, None, 50),
 ]
+VERSION = {"result_set": "quick", "schema": 1, "scores": ""}
 COLUMNS = ["task", "dataset", "setting", "protocol", "method", "psnr", "psnr_sd", "parameters_network"]
 
 
@@ -41,7 +43,7 @@ class Repository:
         text = table if isinstance(table, str) else table.to_csv(index=False)
         (self.folder / "summary.csv").write_text(text)
         if version is not None:
-            (self.folder / "version.json").write_text(json.dumps({"version": version}))
+            (self.folder / "version.json").write_text(json.dumps({**VERSION, "version": version}))
         git(self.root, "add", "--all")
         git(self.root, "commit", "--quiet", "--message", subject)
         return git(self.root, "rev-parse", "HEAD")
@@ -60,7 +62,7 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path / "project")
 
 
-def test_a_value_is_told_at_the_commits_that_changed_it(repository):
+def test_a_value_is_listed_at_the_commits_that_changed_it(repository):
     first = repository.commit("First", table())
     repository.commit("A line that is not asked for", table().assign(psnr=[26.0, 28.0, 25.9, 30.0]))
     third = repository.commit("Third", table(psnr=26.25), version=2)
@@ -107,8 +109,8 @@ def test_revisions_with_other_columns_are_read_as_far_as_they_go(repository):
     network = history([repository.folder], "parameters_network", LORUN)
     assert network.table["value"].tolist() == [100]
     told = [one.split(": ", 1)[1] for one in network.unread]
-    assert told[0] == "summary.csv has no column method"
-    assert told[1].startswith("summary.csv is not a readable table")
+    assert told[0] == "summary.csv: wrong columns: method"
+    assert told[1].startswith("summary.csv: empty file")
     assert told[2] == "has no column 'parameters_network'"
     assert [one.split(" at ")[1][:9] for one in network.unread] == [broken[:9], empty[:9], old[:9]]
     assert render(network).count("not read: ") == 3
@@ -137,7 +139,7 @@ def test_a_table_that_was_removed_and_came_back(repository):
     [
         ("pnsr", {}, "unknown metric 'pnsr'. Did you mean 'psnr'? Choices: parameters_network, psnr, psnr_sd"),
         ("psnr", {"task": "sr"}, "unknown task 'sr'. Choices: cassi, cs"),
-        ("psnr", {"method": "lorum"}, "unknown method 'lorum'. Did you mean 'lorun'? Choices: lorun, block_k"),
+        ("psnr", {"method": "lorum"}, "unknown method 'lorum'. Did you mean 'lorun'? Choices: block_k, lorun"),
     ],
 )
 def test_what_no_revision_has_is_named(repository, metric, chosen, message):

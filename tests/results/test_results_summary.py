@@ -6,13 +6,13 @@ import re
 import pandas as pd
 import pytest
 import yaml
+from made_up import results_of
 
 from lorun.config import load_profile
 from lorun.evaluation.metrics import METRICS
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
-from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
 from lorun.results.tasks import tasks, together
 
@@ -47,7 +47,7 @@ def rows_of(method, seed, psnr=(), ssim=(), status="completed", protocol=FIRST, 
 
 
 def summarised(profile, rows, accounts=()):
-    return summarise(profile, to_frame(rows), list(accounts))
+    return summarise(profile, results_of(rows, accounts))
 
 
 def line(summary, method, protocol=FIRST):
@@ -101,7 +101,7 @@ def test_a_protocol_has_its_own_metrics_and_columns(make_profile):
     assert scores[0][1:4] == ["PSNR (dB)", "SSIM", "status"]
     assert other[3][:2] == ["lorun", "0.0300 ± 0.0141"]
     assert "* PSNR, SSIM and residual: mean over seeds" in page
-    assert "; less is better in residual.\n* residual: ||A x - y|| / ||y||, what" in page
+    assert "; lower is better for residual.\n* residual: ||A x - y|| / ||y||, the part" in page
     assert "residual" not in page_of(make_profile(evaluation={"protocols": [FIRST]}), rows[:8])
 
 
@@ -122,7 +122,7 @@ def test_one_seed_has_no_spread(make_profile):
 
 
 @pytest.mark.parametrize("status", ["diverged", "out_of_memory", "failed", "not_run"])
-def test_a_seed_without_result_is_told_and_left_out_of_the_mean(make_profile, status):
+def test_a_seed_without_result_is_counted_and_left_out_of_the_mean(make_profile, status):
     rows = rows_of("lorun", 0, [30, 32], [0.5, 0.7]) + rows_of("lorun", 1, status=status)
     found = line(summarised(make_profile(), rows), "lorun")
     assert (found["status"], found["seeds"], found["seeds_planned"]) == (status, 1, 2)
@@ -180,9 +180,9 @@ def test_claims_are_ratios_of_ours_beside_the_papers(make_profile):
     assert parameters.ours == 100 / 400
     assert parameters.published == pytest.approx(5.23 / 15.96)
     assert parameters.delta == pytest.approx(0.25 - 5.23 / 15.96, abs=1e-6)
-    step = found.loc["peak bytes of a training step, LoRun / Block-K"]
+    step = found.loc["peak memory of a training step, LoRun / Block-K"]
     assert (step.ours, step.published, step.delta) == (30 / 40, 0.30, pytest.approx(0.45))
-    inference = found.loc["peak bytes of inference, LoRun / Block-K"]
+    inference = found.loc["peak memory of inference, LoRun / Block-K"]
     assert inference.ours == 10 / 25
     assert pd.isna(inference.published)
     assert pd.isna(inference.delta)
@@ -191,7 +191,7 @@ def test_claims_are_ratios_of_ours_beside_the_papers(make_profile):
     assert set(found.stages) == {3}
 
 
-def test_what_the_base_of_another_setting_costs_stands_beside_the_claims(make_profile):
+def test_what_the_base_of_another_setting_costs_is_listed_with_the_claims(make_profile):
     settings = {"r10": {"ratio": 10}, "r25": {"ratio": 25}}
     strategies = ["block_k", "lorun", "lorun_transfer"]
     profile = make_profile([0], strategies=strategies, settings=settings, base_setting="r10")
@@ -258,15 +258,16 @@ def test_what_a_task_adds_to_the_base_of_another_one(tasks_profile, shared):
 
 
 def test_the_page_says_what_tasks_cost_that_share_a_base(tasks_profile, shared):
-    compared = compare(tasks_profile, shared, by_degradation(tasks_profile, to_frame([])))
-    page = render(tasks_profile, shared, claims(tasks_profile, shared), compared)
+    compared = compare(tasks_profile, shared, by_degradation(tasks_profile, results_of([])))
+    table = tasks(tasks_profile, shared)
+    page = render(tasks_profile, shared, claims(tasks_profile, shared), compared, table)
     section = page.split("## One base for several tasks\n")[1].split("\n## ")[0]
     (table,) = tables(section)
     one, other = (dict(zip(table[0], cells, strict=True)) for cells in table[2:])
     assert (one["frozen"], one["lorun_transfer"], one["block_k"]) == ("29.50 ± 0.71", "30.50", "32.00")
     assert (one["bytes of the base"], one["added by adapters"], one["full network"]) == ("4 000", "1 216", "16 016")
     assert (other["frozen"], other["block_k"]) == ("–", "–")
-    assert "what 2 settings add to it take 6 432 bytes (float32), as many networks of their own 32 032" in section
+    assert "what 2 settings add to it take 6 432 bytes (float32); as many networks of their own take 32 032" in section
 
 
 def test_without_an_account_the_bytes_are_unknown_not_nothing(tasks_profile):
@@ -298,12 +299,12 @@ def tables(page):
 
 def page_of(profile, rows, accounts=()):
     """Both pages of a result set."""
-    return pages(profile, summarised(profile, rows, accounts), by_degradation(profile, to_frame(rows)))
+    return pages(profile, summarised(profile, rows, accounts), by_degradation(profile, results_of(rows)))
 
 
 def pages(profile, summary, degradations):
     compared = compare(profile, summary, degradations)
-    page = render(profile, summary, claims(profile, summary), compared)
+    page = render(profile, summary, claims(profile, summary), compared, tasks(profile, summary))
     return page + render_details(profile, summary, degradations)
 
 
@@ -313,7 +314,7 @@ def test_every_line_of_a_markdown_table_has_the_same_cells(make_profile, account
     scores, claimed, other_protocol, parameters, by_kind = tables(page)
     for table in (scores, claimed, other_protocol, parameters, by_kind):
         assert len({len(cells) for cells in table}) == 1
-        assert all(re.fullmatch("-{3,}:?", cell) for cell in table[1])
+        assert all(re.fullmatch(":?-{2,}:?", cell) for cell in table[1])
         assert all(cell for cells in table for cell in cells)  # null is a dash, not a void
     assert [cells[0] for cells in scores[2:]] == ["block_k", "lorun", "linear_mmse"]
     assert not re.search(r"\b(nan|None|NaN|<NA>|NA)\b", page)
@@ -334,7 +335,7 @@ def test_the_markdown_shows_the_rounded_figures_and_dashes(make_profile):
     assert (linear["PSNR (dB)"], linear["SSIM"], linear["status"]) == ("–", "–", "not_run 0/0")
 
 
-def test_what_methods_share_is_told_even_if_the_first_one_failed(make_profile):
+def test_what_methods_share_is_shown_even_if_the_first_one_failed(make_profile):
     rows = rows_of("block_k", 0, status="failed") + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
     rows[0]["checkpoint_policy"] = rows[1]["checkpoint_policy"] = None
     page = page_of(make_profile([0]), rows, [account("lorun", m=16, step_batch=2, step_patch=16, image=24)])
@@ -354,17 +355,17 @@ def test_the_operator_is_named_and_its_count_of_measurements_where_it_has_one(ma
 
 def test_simulated_data_are_called_so_in_every_table(make_profile):
     profile = make_profile([0])
-    captured, summary = (summarise(profile, to_frame(SCORES), [], simulated=names) for names in ([], ["tiny"]))
+    captured, summary = (summarise(profile, results_of(SCORES), names) for names in ([], ["tiny"]))
     assert summary.simulated.all()
     assert not captured.simulated.any()
     for scored in (captured, summary):
         claimed = claims(profile, scored)
-        text = pages(profile, scored, by_degradation(profile, to_frame(SCORES)))
+        text = pages(profile, scored, by_degradation(profile, results_of(SCORES)))
         assert ("## cs, tiny (simulated), r25\n" in text) == scored.simulated.all()
         assert text.count("tiny (simulated)") == (2 + len(claimed) if scored.simulated.all() else 0)
 
 
-def test_who_has_which_checkpoint_policy_is_told_where_they_differ(make_profile):
+def test_different_checkpoint_policies_are_listed_with_their_methods(make_profile):
     rows = rows_of("block_k", 0, [30, 31], [0.5, 0.5]) + rows_of("lorun", 0, [30, 31], [0.5, 0.5])
     for row in rows:
         row["checkpoint_policy"] = "released" if row["method"] == "block_k" else "last"

@@ -1,0 +1,331 @@
+"""The result store: what is written is read back, typed and checked; older sets are upgraded."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up import CODE, PROVENANCE, git, results_of
+from tiny import PROJECT
+
+from lorun.errors import LorunError
+from lorun.results.store import (
+    ROW_COLUMNS,
+    RUN_COLUMNS,
+    SCHEMA,
+    ResultSet,
+    code_id,
+    new_result_set,
+    read_evaluation,
+    read_result_set,
+    read_result_sets,
+    read_summary,
+    records,
+    save_result_set,
+    scores_digest,
+    write_evaluation,
+)
+
+PLACE = {"task": "cs", "setting": "001", "method": "lorun", "seed": 3}
+RUN = {
+    **PLACE,
+    "run": "0123456789",
+    "config_hash": "12345e6789",
+    "status": "completed",
+    "message": None,
+    "steps": 600,
+    "scored_step": 300,
+    "checkpoint_policy": "last",
+    "trained_commit": None,
+    "trained_dirty": None,
+    "trained_device": "cpu",
+    "trained_threads": 1,
+    "trained_code": None,
+    "code": None,
+    **PROVENANCE,
+}
+ROW = {**PLACE, "dataset": "set11", "image": "NA", "degradation": "7", "protocol": "cs_float_y", "metric": "psnr"}
+ROW["value"] = 31.25
+ACCOUNT = {"task": "cs", "setting": "001", "method": "lorun", "image": 256, "parameters_network": 7, "step_total": None}
+
+
+def make(rows=(ROW,), runs=(RUN,), code=None, **lines) -> ResultSet:
+    return new_result_set("made", code or {}, runs=runs, rows=rows, accounting=[ACCOUNT], **lines)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_result_set(tmp_path / "made", make())
+    return tmp_path / "made"
+
+
+def same(first: ResultSet, second: ResultSet) -> None:
+    for name in ("runs", "rows", "accounts", "trainings", "timing", "curves", "summary", "degradations", "claims"):
+        pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
+
+
+# Writing and reading
+
+
+def test_what_is_written_is_read_back_with_its_types(folder: Path) -> None:
+    found = read_result_set(folder)
+    same(found, make())
+    assert (found.name, found.tasks) == ("made", None)
+    assert records(found.rows) == [{name: ROW[name] for name in ROW_COLUMNS}]
+    assert records(found.runs) == [{name: RUN[name] for name in RUN_COLUMNS}]
+    assert found.accounts["image"].tolist() == [256]  # a side here, a name in rows.csv
+    assert str(found.runs["steps"].dtype) == "Int64"
+    assert found.scores()[["image", "status", "run"]].values.tolist() == [["NA", "completed", "0123456789"]]
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters='"'), min_size=1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    image=st.sampled_from(["001", "NA", "nan", "None", "1e5", "True"]) | TEXT,
+    value=st.floats(-1e6, 1e6),
+    steps=st.none() | st.integers(0, 10**12),
+    dirty=st.none() | st.booleans(),
+    message=st.none() | TEXT,
+)
+def test_an_evaluation_is_read_back(tmp_path_factory, image, value, steps, dirty, message) -> None:
+    path = tmp_path_factory.mktemp("evaluation") / "evaluation.csv"
+    write_evaluation(path, {**RUN, "steps": steps, "dirty": dirty, "message": message}, [{**ROW, "image": image}])
+    write_evaluation(path, {**RUN, "steps": steps}, [{**ROW, "image": image, "value": value}])
+    run, rows = read_evaluation(path)
+    assert (run["steps"], run["setting"], run["code"]) == (steps, "001", None)
+    assert rows["image"].tolist() == [image]
+    assert math.isclose(rows["value"][0], value, abs_tol=5.1e-7)
+
+
+def test_an_evaluation_is_a_result_set_of_one_run(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.csv"
+    write_evaluation(path, {**RUN, "code": CODE}, [ROW])
+    (found,) = read_result_sets(path)
+    assert found.scores()["status"].tolist() == ["completed"]
+    assert found.code == {code_id(CODE): CODE}
+    path.with_suffix(".json").unlink()
+    with pytest.raises(LorunError, match=r"evaluation\.json: no such file"):
+        read_evaluation(path)
+
+
+def test_only_code_that_is_named_is_kept_and_it_must_be_there(folder: Path) -> None:
+    code = {"a" * 12: CODE, "b" * 12: {}}
+    save_result_set(folder, make(runs=[{**RUN, "code": "a" * 12}], code=code))
+    assert read_result_set(folder).code == {"a" * 12: CODE}
+    (folder / "code.json").write_text("{}")
+    with pytest.raises(LorunError, match=r"code\.json: no code a{12}, which runs\.csv names"):
+        read_result_set(folder)
+
+
+def test_other_files_stay_and_files_of_no_use_go(folder: Path) -> None:
+    (folder / "strip.png").write_text("drawn")
+    (folder / "conditions.csv").write_text("old")
+    save_result_set(folder, make(), {"summary.md": "# Page\n"})
+    assert (folder / "strip.png").exists()
+    assert (folder / "summary.md").read_text() == "# Page\n"
+    assert not (folder / "conditions.csv").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["made"]
+
+
+# Errors
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "message"),
+    [
+        ("rows.csv", "31.25", "", "rows.csv: no value of cs set11 001 lorun 3 NA 7"),
+        ("rows.csv", "31.25", "much", "rows.csv: wrong value in column value"),
+        ("runs.csv", ",600,", ",6.5,", "runs.csv: wrong value in column steps"),
+        ("rows.csv", "image", "picture", "rows.csv: wrong columns: image, picture"),
+        ("rows.csv", "lorun", "lorum", "rows.csv: the run cs 001 lorum 3 is not in runs.csv"),
+        ("curves.csv", "loss", "los", "curves.csv: wrong columns: los, loss"),
+        ("accounting.csv", "setting", "sitting", "accounting.csv: wrong columns: setting"),
+        ("version.json", '"version": 1', '"version": "1"', "version.json: damaged; restore it from git"),
+        ("version.json", "{", "[", "version.json: damaged; restore it"),
+    ],
+)
+def test_damage_is_one_line_that_names_the_table(folder: Path, table: str, old: str, new: str, message: str) -> None:
+    edit(folder / table, old, new)
+    with pytest.raises(LorunError) as error:
+        read_result_set(folder)
+    assert str(error.value).startswith(f"{folder}/{message}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("table", ["rows.csv", "runs.csv"])
+def test_a_line_twice_is_refused(folder: Path, table: str) -> None:
+    text = (folder / table).read_text()
+    (folder / table).write_text(text + text.splitlines(keepends=True)[-1])
+    with pytest.raises(LorunError, match=rf"{table}: two lines of cs .*lorun 3"):
+        read_result_set(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xff", b'a,"b\n1,2\n3,"4\n'])
+def test_a_file_that_is_no_table_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "rows.csv").write_bytes(content)
+    with pytest.raises(LorunError, match=r"rows\.csv: (empty file|not a readable table|wrong columns)"):
+        read_result_set(folder)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere", "nowhere: neither a folder nor a git revision"),
+        ("--output=x", "neither a folder nor a git revision"),
+        ("HEAD:nowhere", "HEAD:nowhere: no result set here or in a subfolder"),
+    ],
+)
+def test_what_is_not_there_is_named(source: str, message: str) -> None:
+    with pytest.raises(LorunError, match=message):
+        read_result_sets(source, PROJECT)
+
+
+def test_missing_files_are_named(folder: Path) -> None:
+    (folder / "runs.csv").unlink()
+    with pytest.raises(LorunError, match=r"runs\.csv: missing"):
+        read_result_set(folder)
+    (folder / "rows.csv").unlink()
+    with pytest.raises(LorunError, match=r"no result set here \(rows\.csv is missing\); `lorun table` writes one"):
+        read_result_set(folder)
+
+
+# Revisions and older sets
+
+OLD_ROWS = """\
+task,dataset,setting,method,seed,image,condition,protocol,metric,value,status,message,steps,run,config_hash,commit,dirty
+cs,set11,001,separate,0,a,,cs_float_y,psnr,30.5,completed,,8,00e1,01,abc,False
+cs,set11,001,separate,0,b,,cs_float_y,psnr,31.123456,completed,,8,00e1,01,abc,False
+sr,set5,x2,first_estimate,0,,,usrnet_rgb,psnr,,diverged,loss is nan,4,00e2,02,abc,True
+"""
+OLD = {
+    "rows.csv": OLD_ROWS,
+    "accounting.csv": "\n",
+    "conditions.csv": "task,dataset,setting,method,protocol,metric,condition,value\nsr,s,x2,separate,p,psnr,7,30\n",
+    "tasks.csv": "task,dataset,setting,base,separate,separate_sd\ncs,set11,001,a/b,30.5,\n",
+    "summary.csv": "task,dataset,setting,protocol,method,psnr\ncs,set11,001,cs_float_y,separate,30.5\n",
+    "version.json": '{"result_set": "old", "version": 4, "schema": 1, "scores": "abc"}',
+}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A git repository whose first commit has a result set of schema 1, results/old."""
+    root = tmp_path / "repository"
+    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(root))
+    (root / "results/old").mkdir(parents=True)
+    for name, text in OLD.items():
+        (root / "results/old" / name).write_text(text)
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Old")
+    return root
+
+
+def test_a_set_of_schema_1_is_upgraded(repository: Path) -> None:
+    found = read_result_set(repository / "results/old")
+    assert found.rows["value"].tolist() == [30.5, 31.123456]
+    assert found.rows["method"].unique().tolist() == ["block_k"]
+    runs = found.runs.set_index("method")
+    assert runs["status"].to_dict() == {"block_k": "completed", "initial_reconstruction": "diverged"}
+    assert runs["run"].tolist() == ["00e1", "00e2"]
+    assert runs["dirty"].tolist() == [False, True]
+    assert runs[["code", "trained_code", "trained_commit"]].isna().all(axis=None)
+    assert found.degradations["degradation"].tolist() == ["7"]
+    assert found.tasks is not None
+    assert found.tasks["block_k"].tolist() == [30.5]
+    assert found.accounts.empty
+    assert found.trainings.empty
+
+
+def test_a_revision_is_read_as_its_folder_was(repository: Path) -> None:
+    before = read_result_set(repository / "results/old")
+    save_result_set(repository / "results/old", before)
+    shutil.copytree(repository / "results/old", repository / "results/another")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "New")
+    for source in ("HEAD~1:results/old", "HEAD:results/old"):
+        same(read_result_set(source, repository), before)
+    assert [(one.name, one.where) for one in read_result_sets("HEAD", repository / "results")] == [
+        ("another", "HEAD:results/another"),
+        ("old", "HEAD:results/old"),
+    ]
+    assert [one.name for one in read_result_sets("results", repository)] == ["another", "old"]
+    summary, version = read_summary(repository / "results/old", "HEAD~1")
+    assert summary is not None
+    assert version is not None
+    assert (summary["method"].tolist(), summary["psnr"].tolist(), version.version) == (["block_k"], [30.5], 4)
+    assert read_summary(repository / "results/another", "HEAD~1") == (None, None)
+
+
+# Versions
+
+
+def test_the_number_counts_contents(folder: Path) -> None:
+    first = read_result_set(folder)
+    assert first.version is not None
+    assert (first.version.version, first.version.schema, first.matches_version()) == (1, SCHEMA, True)
+    assert save_result_set(folder, make()) == first.version
+    edit(folder / "rows.csv", "31.25", "12.5")
+    assert not read_result_set(folder).matches_version()
+    second = save_result_set(folder, read_result_set(folder))
+    assert second.version == 2
+    assert second.cited == f"version 2, scores {second.scores[:10]}"
+    assert read_result_set(folder).matches_version()
+
+
+def test_upgrading_keeps_the_number(repository: Path) -> None:
+    folder = repository / "results/old"
+    assert save_result_set(folder, read_result_set(folder)).version == 4
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "counts"),
+    [
+        ("rows", "value", 12.5, True),
+        ("runs", "status", "diverged", True),
+        ("accounts", "parameters_network", 8, True),
+        ("runs", "commit", "0" * 40, False),
+        ("runs", "run", "9", False),
+        ("accounts", "image", 7, False),
+    ],
+)
+def test_a_version_is_of_scores_and_counts_and_not_of_their_origin(table, column, value, counts) -> None:
+    before = make()
+    frame = getattr(before, table).assign(**{column: value})
+    after = replace(before, **{table: frame})
+    digests = [scores_digest(one.rows, one.runs, one.accounts) for one in (before, after)]
+    assert (digests[0] != digests[1]) is counts
+
+
+def test_the_order_of_rows_does_not_count() -> None:
+    rows = [{**ROW, "image": name} for name in "ab"]
+    digests = [
+        scores_digest(one.rows, one.runs, one.accounts) for one in (make(rows), make(rows[::-1]), make(rows[:1]))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("path", sorted(PROJECT.glob("results/*/rows.csv")), ids=lambda path: path.parent.name)
+def test_committed_result_sets_are_the_version_that_they_say(path: Path) -> None:
+    found = read_result_set(path.parent)
+    assert found.version is not None
+    assert json.loads((path.parent / "version.json").read_text())["result_set"] == path.parent.name
+    assert found.matches_version() or found.version.schema < SCHEMA
+
+
+def test_rows_without_a_value_count_for_their_run_only() -> None:
+    lines = [{**RUN, **ROW}, {**RUN, **ROW, "seed": 4, "status": "failed", "value": None}]
+    found = results_of(lines)
+    assert (len(found.runs), len(found.rows)) == (2, 1)
