@@ -45,7 +45,8 @@ RUN = {
     "trained_dirty": None,
     "trained_device": "cpu",
     "trained_threads": 1,
-    "trained_code": None, "accepted": None,
+    "trained_code": None,
+    "accepted": None,
     "code": None,
     **PROVENANCE,
 }
