@@ -1,4 +1,4 @@
-"""Half-quadratic splitting with a pretrained denoiser that is told the noise level; nothing is trained."""
+"""deep_plug_and_play as a method of a profile: its base, its key, its training and its account."""
 
 import json
 
@@ -7,141 +7,16 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch import nn
 
 from lorun.accounting.account import account
-from lorun.config import SplittingConfig, load_profile
+from lorun.config import load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate, load_system
-from lorun.physics.block_cs import BlockCS
-from lorun.physics.blur_downsample import BlurDownsampleConfig
-from lorun.physics.cassi import CASSIConfig
-from lorun.splitting import HalfQuadraticSplitting, noise_levels
 from lorun.system import build_system
 from lorun.training.loop import train
 from lorun.unfolding import initial_reconstruction
 
 CPU = torch.device("cpu")
-F64 = torch.float64
-
-
-class Told(nn.Module):
-    """z itself, or z times a number; remembers the levels that it was told."""
-
-    def __init__(self, gain=1.0):
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(gain, dtype=F64))
-        self.levels = []
-
-    def forward(self, z, sigma):
-        self.levels.append(sigma)
-        return self.gain * z
-
-
-def splitting(gain=1.0, **said):
-    return HalfQuadraticSplitting(lambda noise_map: Told(gain), SplittingConfig(**said))
-
-
-def image(*shape, seed=0):
-    return torch.rand(shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
-
-
-def blur(**said):
-    said = {"scale": 2, "width": 0.8, "modcrop": None, **said}
-    return BlurDownsampleConfig(**said).build(F64)
-
-
-# The levels
-
-
-def test_levels_fall_geometrically_from_the_first_to_the_last():
-    said = SplittingConfig(iterations=5, first=48, last=3)
-    levels = noise_levels(said, torch.zeros(1, 1, 1, 1, dtype=F64))
-    assert [255 * level.item() for level in levels] == pytest.approx([48, 24, 12, 6, 3])
-
-
-def test_they_end_at_the_noise_of_each_measurement_where_that_is_above():
-    said = SplittingConfig(iterations=3, first=48, last=3)
-    noise = torch.tensor([1.0, 12.0, 60.0], dtype=F64).view(3, 1, 1, 1) / 255
-    levels = torch.stack([255 * level.flatten() for level in noise_levels(said, noise)])  # (step, image)
-    expected = torch.tensor([[48, 48, 60], [12, 24, 60], [3, 12, 60]], dtype=F64)
-    torch.testing.assert_close(levels, expected)
-
-
-def test_one_step_is_told_the_first_level():
-    levels = noise_levels(SplittingConfig(iterations=1, first=48, last=3), torch.zeros(1))
-    assert [255 * level.item() for level in levels] == pytest.approx([48])
-
-
-# The steps
-
-
-def test_the_steps_are_those_of_the_definition():
-    said = {"iterations": 3, "weight": 0.4, "first": 40.0, "last": 5.0, "least_noise": 0.5}
-    physics = blur(noise=7.65).at(8, 6)
-    n = 48
-    a = physics.A(torch.eye(n, dtype=F64).reshape(n, 1, 8, 6)).flatten(1).T  # (m, n)
-    y = image(1, 1, 4, 3)
-    network = splitting(0.9, **said)
-    found = network(y, physics)
-    levels = [40.0, (40 * 7.65) ** 0.5, 7.65]  # no lower than the noise
-    z = initial_reconstruction(y, physics).flatten()
-    for sigma in levels:
-        alpha = 0.4 * (7.65 / sigma) ** 2
-        z = 0.9 * torch.linalg.solve(a.T @ a + alpha * torch.eye(n), a.T @ y.flatten() + alpha * z)
-    torch.testing.assert_close(found.flatten(), z)
-    assert [255 * level.item() for level in network.denoisers[0].levels] == pytest.approx(levels)
-
-
-def test_the_assumed_noise_stands_in_where_there_is_none():
-    network = splitting(0.9, iterations=2, last=4.0, least_noise=0.3)
-    quiet, noisy = blur().at(8, 8), blur(noise=0.3).at(8, 8)
-    y = image(1, 1, 4, 4)
-    assert torch.equal(network(y, quiet), network(y, noisy))
-    assert not torch.equal(network(y, quiet), network(y, blur(noise=8).at(8, 8)))
-
-
-@pytest.mark.parametrize(
-    ("physics", "size", "channels"),
-    [
-        (blur(), (8, 6), 3),
-        (blur(scale=1, initial="adjoint"), (7, 9), 1),
-        (BlockCS(image(4, 16) - 0.5, initial="adjoint", dtype=F64), (8, 4), 1),
-        (CASSIConfig(bands=3, mask_side=8, initial="adjoint").build(F64), (6, 5), 3),
-    ],
-    ids=["super-resolution", "deblurring", "compressed sensing", "CASSI"],
-)
-def test_with_a_denoiser_that_changes_nothing_it_ends_at_the_nearest_image_that_explains_the_measurement(
-    physics, size, channels
-):
-    physics = physics.at(*size)
-    x = image(1, channels, *size)
-    y = physics.A(x)
-    start = initial_reconstruction(y, physics)
-    n = x.numel()
-    a = physics.A(torch.eye(n, dtype=F64).reshape(n, channels, *size)).flatten(1).T  # (m, n)
-    expected = start.flatten() + torch.linalg.pinv(a) @ (y - physics.A(start)).flatten()
-    found = splitting(iterations=40, weight=1e-3)(y, physics)
-    torch.testing.assert_close(found.flatten(), expected, rtol=0, atol=1e-5)
-    assert (start.flatten() - expected).abs().max() > 1e-2
-
-
-def test_each_image_of_a_batch_is_restored_as_it_is_alone():
-    physics = blur(noise=5).at(8, 8)
-    y = image(3, 1, 4, 4)
-    network = splitting(0.9)
-    together = network(y, physics)
-    for one in range(3):
-        torch.testing.assert_close(together[one : one + 1], network(y[one : one + 1], physics))
-
-
-def test_shot_noise_which_has_no_one_level_is_refused():
-    physics = CASSIConfig(bands=3, mask_side=8, noise="shot").build(F64).at(6, 5)
-    with pytest.raises(LorunError, match="shot noise has no one level"):
-        splitting()(image(1, 1, 6, 9), physics)
-
-
-# As a method of a profile
 
 
 @pytest.fixture
