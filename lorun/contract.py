@@ -8,7 +8,7 @@ with the reason.
 import inspect
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -79,16 +79,13 @@ class Case:
     def network(self, physics: Operator, small: bool = False, seed: int = 0) -> nn.Module:
         """A fresh network, the same for the same seed; a small one has `STAGES`, if their number can be chosen."""
         baseline = plugins.load(self.reference)
-        choose = small and "stages" in inspect.signature(baseline.__init__).parameters
+        arguments: dict[str, Any] = {}
+        if small and "stages" in inspect.signature(baseline.__init__).parameters:
+            arguments["stages"] = STAGES
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return plugins.build(
-                self.reference,
-                physics,
-                self.channels,
-                base=_base(self.channels) if getattr(baseline, "takes_base", False) else None,
-                **({"stages": STAGES} if choose else {}),
-            )
+            base = _base(self.channels) if getattr(baseline, "takes_base", False) else None
+            return plugins.build(self.reference, physics, self.channels, base=base, **arguments)
 
     def measured(self, physics: Operator, side: int = 16) -> tuple[Operator, Tensor]:
         """The operator for images of that size, and the measurement of two."""
@@ -126,12 +123,12 @@ class Check(NamedTuple):
     scope: Scope
     run: Callable[[Any], None]
 
-    def targets(self, subject: Subject) -> list[Case | None]:
+    def targets(self, subject: Subject) -> Sequence[Case | None]:
         """The cases that the check runs on; None stands for the baseline itself."""
         if self.scope == "baseline":
             return [None]
         if self.scope == "channels":
-            return [*subject.supported]
+            return subject.supported
         return [*{case.operator: case for case in reversed(subject.supported)}.values()][::-1]
 
 
@@ -377,7 +374,7 @@ def _base(channels: int) -> UnfoldingNetwork:
 
 
 def _system(network: nn.Module, physics: Operator) -> Any:
-    """Like `lorun.system.build_system`."""
+    """In the memory layout of a training, which a `view` may not survive."""
     system: Any = System(network, physics)
     return system.to(memory_format=torch.channels_last)
 

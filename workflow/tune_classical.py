@@ -75,7 +75,7 @@ def tried(
     """Mean PSNR of the first estimate, then for each combination of constants."""
     yield "first estimate", mean_psnr(initial_reconstruction, physics, images)
     for values in product(*grid.values()):
-        constants = dict(zip(grid, values, strict=True))
+        constants: dict[str, Any] = dict(zip(grid, values, strict=True))
         said = ", ".join(f"{constant} {value:g}" for constant, value in constants.items())
         baseline = plugins.build(name, physics, len(images[0]), **constants)
         yield said or "as it is", mean_psnr(baseline, physics, images)
