@@ -87,7 +87,7 @@ def scaling(
     """Count parameters and bytes of every strategy for each number of stages, with and without recomputation."""
     from lorun.bench.scaling import count, sizes, stage_range, write_figure
     from lorun.config import load_profile
-    from lorun.results.rows import write_table
+    from lorun.results.store import write_table
 
     chosen = stage_range(stages)
     frame = count(sizes(load_profile(config), task, setting), chosen)

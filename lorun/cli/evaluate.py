@@ -48,12 +48,12 @@ def evaluate(
     from lorun.devices import pick_device
     from lorun.evaluation.reconstruct import evaluate as evaluate_run
     from lorun.evaluation.reconstruct import evaluate_folder
-    from lorun.results.paths import ROWS
+    from lorun.results.paths import EVALUATION
 
     experiment = load_profile(config).experiment(task, setting, method, seed)
     if images is None:
         rows = evaluate_run(experiment, runs=runs, data=data, device=pick_device(device))
-        write_scores(rows, out or runs / experiment.folder / ROWS)
+        write_scores(rows, out or runs / experiment.folder / EVALUATION)
     else:
         rows = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
         write_scores(rows, out or table_of(images))
@@ -101,15 +101,17 @@ def table_of(images: Path) -> Path:
 
 
 def write_scores(rows: list[dict[str, Any]], out: Path) -> None:
-    """Write rows as a table and print their means."""
-    from lorun.results.rows import to_frame, write_table
+    """Write the rows of one run as a table and print their means."""
+    import pandas as pd
 
-    frame = to_frame(rows)
-    write_table(out, frame)
+    from lorun.results.store import write_evaluation
+
+    frame = pd.DataFrame(rows)
+    measured = frame[frame.value.notna()]
+    write_evaluation(out, rows[0], measured.to_dict("records"))
     run = f"{frame.task[0]}/{frame.setting[0]}/{frame.method[0]} seed {frame.seed[0]}"
-    if frame.value.isna().all():
+    if measured.empty:
         typer.echo(f"{run}: {frame.status[0]}, nothing to score: {out}")
-        return
-    for dataset, group in frame.groupby("dataset", sort=False):
+    for dataset, group in measured.groupby("dataset", sort=False):
         means = group.groupby(group.protocol + " " + group.metric, sort=False)["value"].mean()
         typer.echo(f"{run}: {dataset}: {', '.join(f'{name} {value:.4f}' for name, value in means.items())}: {out}")

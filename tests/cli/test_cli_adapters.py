@@ -10,7 +10,7 @@ from said import Said
 
 from lorun.config import Profile
 from lorun.evaluation.reconstruct import evaluate_folder
-from lorun.results.rows import read_rows
+from lorun.results.store import read_evaluation
 from lorun.training import train
 
 Run = Callable[..., Said]
@@ -67,7 +67,7 @@ def test_add_list_activate_and_score(
         experiment = transfer_profile.experiment("cs", setting, "lorun_random", 0)
         expected = evaluate_folder(experiment, images, runs=trained, device=CPU)
         values = pytest.approx([row["value"] for row in expected], abs=1e-6)
-        assert list(read_rows(Path(f"{name}.csv")).value) == values
+        assert list(read_evaluation(Path(f"{name}.csv"))[1].value) == values
 
 
 def test_the_store_may_be_any_folder(lorun: Run, folders: dict[str, Path], tiny_data: Path) -> None:
