@@ -106,12 +106,12 @@ def write_scores(rows: list[dict[str, Any]], out: Path) -> None:
 
     from lorun.results.store import write_evaluation
 
-    frame = pd.DataFrame(rows)
-    measured = frame[frame.value.notna()]
-    write_evaluation(out, rows[0], measured.to_dict("records"))
-    run = f"{frame.task[0]}/{frame.setting[0]}/{frame.method[0]} seed {frame.seed[0]}"
-    if measured.empty:
-        typer.echo(f"{run}: {frame.status[0]}, nothing to score: {out}")
-    for dataset, group in measured.groupby("dataset", sort=False):
+    first, measured = rows[0], [row for row in rows if row["value"] is not None]
+    write_evaluation(out, first, measured)
+    run = f"{first['task']}/{first['setting']}/{first['method']} seed {first['seed']}"
+    if not measured:
+        typer.echo(f"{run}: {first['status']}, nothing to score: {out}")
+        return
+    for dataset, group in pd.DataFrame(measured).groupby("dataset", sort=False):
         means = group.groupby(group.protocol + " " + group.metric, sort=False)["value"].mean()
         typer.echo(f"{run}: {dataset}: {', '.join(f'{name} {value:.4f}' for name, value in means.items())}: {out}")

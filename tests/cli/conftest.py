@@ -53,9 +53,9 @@ def options(tiny_profile_file: Path, tiny_data: Path) -> Callable[..., list[obje
     def options(command: str, **changes: object) -> list[object]:
         chosen = {"config": tiny_profile_file, "task": "cs", "setting": "r25", "method": "linear_mmse", "device": "cpu"}
         chosen |= {"data": tiny_data} | changes
-        return [
-            command,
-            *(word for name, value in chosen.items() if value is not None for word in (f"--{name}", value)),
-        ]
+        words: list[object] = [command]
+        for name, value in chosen.items():
+            words += [] if value is None else [f"--{name}", value]
+        return words
 
     return options

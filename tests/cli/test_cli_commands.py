@@ -33,7 +33,7 @@ def commands() -> Iterator[tuple[list[str], list[str]]]:
 
 
 @pytest.mark.parametrize(("words", "options"), [pytest.param(*one, id=" ".join(one[0]) or "-") for one in commands()])
-def test_help_tells_every_option(lorun: Callable[..., Said], words: list[str], options: list[str]) -> None:
+def test_help_lists_every_option(lorun: Callable[..., Said], words: list[str], options: list[str]) -> None:
     result = lorun(*words, "--help")
     assert result.status == 0
     assert result.err == ""
@@ -41,9 +41,9 @@ def test_help_tells_every_option(lorun: Callable[..., Said], words: list[str], o
     assert lorun(*words, "-h").out == result.out
 
 
-def test_the_commands_there_are() -> None:
+def test_the_commands() -> None:
     assert {" ".join(words) for words, _ in commands()} >= {
-        *("train", "evaluate", "account", "scaling", "table", "show", "list"),
+        *("train", "evaluate", "score", "account", "scaling", "table", "show", "list", "adapters evaluate"),
         *("config check", "config schema", "data list", "data verify"),
     }
 
@@ -79,7 +79,7 @@ def test_a_seed_is_a_whole_number_from_nought(
 # Profiles and datasets
 
 
-def test_config_check_tells_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+def test_config_check_prints_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
     result = lorun("config", "check", tiny_profile_file)
     assert result == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 8 experiments\n", "")
 
@@ -90,7 +90,7 @@ def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
     assert "phase1_steps" in yaml.safe_load(result.out)["$defs"]["TrainingConfig"]["properties"]
 
 
-def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
+def test_data_list_shows_the_state(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
     header, line = lorun("data", "list", "--data", tiny_data).out.splitlines()
     assert header.split()[:3] == ["name", "state", "role"]
     assert line.split() == ["tiny", "present", *"------"]
@@ -120,10 +120,10 @@ def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Said], tiny
     result = lorun("data", "verify", "--data", root)
     assert result.status == 1
     assert result.out.startswith("c: intact, ")
-    told = result.err.splitlines()
-    assert [line.split(": ")[0] for line in told] == ["a", "b", "error"]
-    assert told[0].endswith("blobs.png is missing: run `lorun data fetch a` to restore it")
-    assert told[-1] == "error: 2 of 3 datasets are not intact"
+    lines = result.err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["a", "b", "error"]
+    assert lines[0].endswith("blobs.png is missing: run `lorun data fetch a` to restore it")
+    assert lines[-1] == "error: 2 of 3 datasets are not intact"
 
 
 # A run
@@ -225,7 +225,7 @@ def test_scores_of_a_folder_are_named_after_it(
     assert len(rows) == 4
 
 
-def test_a_diverged_run_is_a_status_of_its_own_and_rows_without_values(
+def test_a_diverged_run_has_an_exit_status_of_its_own_and_no_rows(
     lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile_file: Path
 ) -> None:
     result = yaml.safe_load(tiny_profile_file.read_text())
@@ -258,22 +258,12 @@ def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], options:
 
 
 def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
-    result = lorun(
-        *options("account", method="block_k", data=None), "--budget", 1, "--recompute", "auto", "--no-latency"
-    )
+    command = [*options("account", method="block_k", data=None), "--no-latency"]
+    result = lorun(*command, "--budget", 1, "--recompute", "auto")
     assert (result.status, result.err) == (0, "")
-    *_, none, stage = map(str, result.out.splitlines()[-1].split())
+    *_, none, stage = result.out.splitlines()[-1].split()
     for batch, recompute, fits in ((none, "none", True), (stage, "stage", True), (int(stage) + 1, "stage", False)):
-        lorun(
-            *options("account", method="block_k", data=None),
-            "--no-latency",
-            "--batch",
-            batch,
-            "--recompute",
-            recompute,
-            "--out",
-            "b.json",
-        )
+        lorun(*command, "--batch", batch, "--recompute", recompute, "--out", "b.json")
         assert (json.loads(Path("b.json").read_text())["step_total"] <= 1e6) == fits
     assert int(stage) > int(none) > 0
 
@@ -285,7 +275,7 @@ def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Pat
     assert len(pd.read_csv("out/scaling.csv")) == 14
 
 
-def test_the_whole_way_by_hand(
+def test_from_training_to_tables(
     lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile_file: Path
 ) -> None:
     """Train, evaluate and account two methods, then tabulate and show them."""
