@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 from said import Said
+from tiny import PROJECT
 from typer.main import get_command
 
 from lorun import __version__, cli
@@ -295,3 +296,13 @@ def test_from_training_to_tables(
     assert len(read_result_set("results/tiny").rows) == 16
     assert not [path for path in Path("results/tiny").iterdir() if path.name.startswith(".")]
     assert os.listdir("results") == ["tiny"]
+
+
+def test_the_verdict_table_is_written_between_its_markers(lorun: Callable[..., Said]) -> None:
+    page = Path("page.md")
+    page.write_text("before\n<!-- verdict -->\n<!-- /verdict -->\nafter\n")
+    for state in ("updated", "up to date"):
+        assert lorun("verdict", page, "--results", PROJECT / "results") == (0, f"page.md: {state}\n", "")
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert any("Block-K" in line for line in lines)
