@@ -26,12 +26,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tabulate import tabulate
 from torch import Tensor
 
-from lorun.config import Experiment
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder, write_text
+from lorun.methods import Experiment
 from lorun.system import System, build_system
-from lorun.training.loop import ADAPTERS, WEIGHTS
+from lorun.training.loop import ADAPTERS
 from lorun.training.outcome import Outcome, read_outcome
+from lorun.training.start import WEIGHTS
 from lorun.training.weights import load_state, load_weights, read_about, save_weights
 from lorun.unfolding import UnfoldingNetwork
 

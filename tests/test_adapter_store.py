@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lorun.adapter_store import AdapterStore, identity, listing
-from lorun.config import Profile, SpectralTransformerConfig
 from lorun.denoisers import build_denoiser
+from lorun.denoisers.spectral import SpectralTransformerConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import load_system
+from lorun.profiles import Profile
 from lorun.system import System
 from lorun.training import train
 from lorun.unfolding import build_unfolding
@@ -87,7 +88,7 @@ def test_a_manifest_describes_the_set(
     assert manifest["training"]["provenance"]["run"] == experiment.key
     assert manifest["step_sizes"] == network.step_sizes.tolist()
     assert set(manifest["ranks"].values()) == {1}
-    pretrained = load_system(experiment.pretraining, runs).network.denoisers[0]
+    pretrained = load_system(experiment.base, runs).network.denoisers[0]
     assert manifest["base"] == identity(dict(pretrained.named_parameters()))
     assert (store.folder / f"bases/{manifest['base']}.safetensors").exists()
     counts = {kind: 4 * sum(p.numel() for p in group) for kind, group in network.parameter_kinds().items()}

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lorun.config import Profile, load_profile
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
+from lorun.profiles import Profile, load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130  # the exit status that a shell gives after Ctrl-C

@@ -1,5 +1,6 @@
-"""Benchmarks: time and bytes of what this suite does, as ratios, against the targets that it set itself.
+"""Benchmarks: time and memory of LoRun and of its alternatives, and the targets that LoRun should meet.
 
-Times come from a process per variant, taken in turn round after round, so that a noisy machine is noisy for all of them
-alike; they are given as medians and quartiles. Bytes are counted, not measured (`lorun.accounting`).
+Times are compared as ratios within a round: each round runs every variant once, each in a process of its own, so that a
+slow moment of the machine affects all of them. Tables give medians and quartiles. Bytes are counted, not measured
+(`lorun.accounting`).
 """

@@ -1,7 +1,10 @@
-"""The two ways back through one adapted layer, over widths and ranks: what `low_rank_pays` is founded on."""
+"""The two ways to compute gradients of an adapted layer, over widths and ranks (`backward.csv`).
+
+`lorun.adapters.composed.low_rank_pays` chooses between them by these measurements.
+"""
 
 import math
-from collections.abc import Callable
+from itertools import product
 from time import perf_counter
 
 import pandas as pd
@@ -9,29 +12,27 @@ import torch
 from rich.progress import track
 
 from lorun.adapters import composed
-from lorun.bench.machine import where
-from lorun.bench.rounds import Spread, ratio
+from lorun.bench.rounds import Work, spread
+from lorun.bench.variants import where
 
 WIDTHS = {16: 64, 24: 64, 32: 32, 64: 16, 96: 16, 128: 16, 256: 8}
-"""channels -> side of the image, pixels: as in a U-Net, about as much work at each."""
+"""Channels, and the side of the image in pixels: as in a U-Net, with about the same work at each width."""
 
 KERNELS = (3, 1)
 GAMMAS = (5, 10, 19, 30, 50)
 _BATCH = 16
-_CACHE = 24_000_000  # floats that no cache holds: in a step, inputs have long left it when the backward pass comes
+_CACHE = 24_000_000  # floats, more than any cache holds: in training, the inputs have left the cache by then
 
 
 def measure(repeats: int, threads: int) -> pd.DataFrame:
-    """A row per kernel, width and rank: seconds of the gradients of A and B, the low-rank and the full way in turns."""
+    """A row per kernel, width and rank: seconds of the gradients of A and B, computed in low rank and in full."""
     torch.set_num_threads(threads)
-    cases = [(kernel, channels, gamma) for kernel in KERNELS for channels in WIDTHS for gamma in GAMMAS]
     rows = []
-    for kernel, channels, gamma in track(cases, description="backward", transient=True):
+    for kernel, channels, gamma in track(list(product(KERNELS, WIDTHS, GAMMAS)), description="backward"):
         rank = math.ceil(channels * gamma / 100)
         geometry = composed.Geometry((1, 1), (kernel // 2, kernel // 2))
-        ways, layer = _ways(kernel, channels, rank, geometry)
+        layer, ways = _layer(kernel, channels, rank, geometry)
         seconds = _take_turns(ways, repeats)
-        relative = ratio(seconds["low_rank"], seconds["full"])
         rows.append(
             {
                 "kernel": kernel,
@@ -40,21 +41,21 @@ def measure(repeats: int, threads: int) -> pd.DataFrame:
                 "batch": _BATCH,
                 "gamma": gamma,
                 "rank": rank,
-                "low_rank_seconds": round(Spread.of(seconds["low_rank"]).median, 6),
-                "full_seconds": round(Spread.of(seconds["full"]).median, 6),
-                "low_rank_to_full": round(relative.median, 3),
-                "q25": round(relative.low, 3),
-                "q75": round(relative.high, 3),
+                "low_rank_seconds": round(seconds.low_rank.median(), 6),
+                "full_seconds": round(seconds.full.median(), 6),
+                **spread("low_rank_to_full", seconds.low_rank / seconds.full, 3),
                 "chosen": "low_rank" if composed.low_rank_pays(layer.weight, rank, geometry) else "full",
-                **where(threads, "cpu"),
+                **where(threads),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _ways(
+def _layer(
     kernel: int, channels: int, rank: int, geometry: composed.Geometry
-) -> tuple[dict[str, Callable[[], object]], composed.Factors]:
+) -> tuple[composed.Factors, dict[str, Work]]:
+    """An adapted layer, and both ways to compute its gradients."""
+
     def tensor(*shape: int) -> torch.Tensor:
         return torch.randn(shape).to(memory_format=torch.channels_last)
 
@@ -62,20 +63,21 @@ def _ways(
     x, g = tensor(_BATCH, channels, side, side), tensor(_BATCH, channels, side, side)
     w, a = tensor(channels, channels, kernel, kernel), tensor(rank, channels, kernel, kernel)
     layer = composed.Factors(w, a, tensor(channels, rank, 1, 1), 1.0)
-    return {
+    return layer, {
         "low_rank": lambda: composed.low_rank_gradients(g, x, layer, geometry),
         "full": lambda: composed.full_gradients(composed.weight_gradient(g, x, w, *geometry), layer),
-    }, layer
+    }
 
 
-def _take_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def _take_turns(ways: dict[str, Work], repeats: int) -> pd.DataFrame:
     cache = torch.zeros(_CACHE)
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(repeats + 1):
+    rounds = []
+    for _ in range(repeats + 1):
+        seconds = {}
         for way, work in ways.items():
             cache.add_(1)
             begin = perf_counter()
             work()
-            if turn:  # the first warms up
-                seconds[way].append(perf_counter() - begin)
-    return seconds
+            seconds[way] = perf_counter() - begin
+        rounds.append(seconds)
+    return pd.DataFrame(rounds[1:])  # the first round warms up

@@ -1,93 +1,69 @@
-"""Time pieces of work against each other: a process for each, taken in turn, round after round."""
+"""Time several jobs in rounds: each job in a process of its own, one job at a time."""
 
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from functools import partial
+from multiprocessing import get_context
+from time import perf_counter
+from typing import Any
 
-import numpy as np
+import pandas as pd
 from rich.progress import track
 
 from lorun.errors import LorunError
 
-
-@dataclass(frozen=True)
-class Job:
-    """`prepare` ("module:function") is called with `arguments` in a process of its own and returns the work."""
-
-    prepare: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    threads: int = 1
-    warm_up: int = 2
+Work = Callable[[], object]
+Prepare = Callable[[], Work]
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles."""
+def take_turns(jobs: Mapping[str, Prepare], repeats: int, title: str, warm_up: int = 2) -> pd.DataFrame:
+    """Seconds of the jobs: a column per job, a row per round. Shows progress under `title`.
 
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Self:
-        low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
-        return cls(middle, low, high)
-
-
-Times = Mapping[str, list[float]]
-"""Seconds of each job, round by round."""
-
-
-def take_turns(jobs: Mapping[str, Job], repeats: int, what: str) -> Times:
-    """Do each job once per round, `repeats` rounds, one job at a time; show progress as `what`.
+    Each job is called once in its own process, so it must be picklable; it returns the work that is timed.
 
     Raises:
-        LorunError: a job's process failed; says which and why.
+        LorunError: a job failed; the message names it and the reason.
     """
-    workers: dict[str, subprocess.Popen[str]] = {}
+    spawn = get_context("spawn")  # a forked process would share the threads and the GPU of this one
+    with ExitStack() as stack:
+        workers = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in jobs}
+        for name, job in jobs.items():  # one at a time, because preparing takes the most memory
+            _call(name, workers[name], partial(_prepare, job, warm_up))
+        rounds = track(range(repeats), description=title, disable=not sys.stderr.isatty())
+        rows = [{name: _call(name, worker, _time) for name, worker in workers.items()} for _ in rounds]
+    return pd.DataFrame(rows, columns=list(jobs))
+
+
+def spread(name: str, values: "pd.Series[float]", digits: int, prefix: str = "") -> dict[str, float | None]:
+    """Columns of a table: the median as `name`, and the quartiles as `q25` and `q75`, None for a single value."""
+    low, median, high = (round(float(value), digits) for value in values.quantile([0.25, 0.5, 0.75]))
+    several = len(values) > 1
+    return {name: median, f"{prefix}q25": low if several else None, f"{prefix}q75": high if several else None}
+
+
+_work: Work  # in the process of a job
+
+
+def _prepare(job: Prepare, warm_up: int) -> None:
+    global _work
+    _work = job()
+    for _ in range(warm_up):
+        _work()
+
+
+def _time() -> float:
+    begin = perf_counter()
+    _work()
+    return perf_counter() - begin
+
+
+def _call(name: str, worker: ProcessPoolExecutor, function: Callable[[], Any]) -> Any:
     try:
-        for name, job in jobs.items():  # one after the other: all of them at once would not fit into memory
-            workers[name] = _start(job)
-            _answer(name, workers[name])
-        seconds: dict[str, list[float]] = {name: [] for name in jobs}
-        for _ in track(range(repeats), description=what, disable=not sys.stderr.isatty()):
-            for name, worker in workers.items():
-                assert worker.stdin is not None
-                worker.stdin.write("go\n")
-                worker.stdin.flush()
-                seconds[name].append(float(_answer(name, worker)))
-        return seconds
-    finally:
-        for worker in workers.values():
-            worker.kill()
-            worker.communicate()
-
-
-def ratio(of: Sequence[float], to: Sequence[float]) -> Spread:
-    """The ratios of the rounds: what was slow for both does not count."""
-    return Spread.of([a / b for a, b in zip(of, to, strict=True)])
-
-
-def _start(job: Job) -> subprocess.Popen[str]:
-    said = {"prepare": job.prepare, "arguments": job.arguments, "warm_up": job.warm_up}
-    threads = {name: str(job.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "lorun.bench.worker", json.dumps(said)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | threads,
-        text=True,
-    )
-
-
-def _answer(name: str, worker: subprocess.Popen[str]) -> str:
-    assert worker.stdout is not None
-    line = worker.stdout.readline().strip()
-    if not line or line.startswith("error"):
-        reason = line.removeprefix("error ") or f"its process ended with status {worker.wait()}"
-        raise LorunError(f"benchmark of {name}: {reason}")
-    return line
+        return worker.submit(function).result()
+    except BrokenProcessPool:
+        raise LorunError(f"benchmark of {name}: its process died") from None
+    except Exception as error:
+        raise LorunError(f"benchmark of {name}: {type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -1,7 +1,10 @@
-"""Training steps and reconstructions of every variant: seconds, live bytes, parameters held (`steps.csv`)."""
+"""Training steps and reconstructions of every variant: seconds and bytes (`steps.csv`), and targets (`targets.csv`)."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from math import nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,147 +15,194 @@ from torch.utils._pytree import tree_leaves
 
 from lorun.accounting import inference_bytes, training_step_bytes
 from lorun.accounting.live_bytes import Peak
-from lorun.bench.machine import where
-from lorun.bench.rounds import Job, Spread, Times, ratio, take_turns
-from lorun.bench.variants import benchmarked, build_variant, one_step, reconstruction
-from lorun.config import Experiment, load_profile
+from lorun.bench.rounds import Work, spread, take_turns
+from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, training_of, where
 from lorun.devices import pick_device
+from lorun.methods import Experiment
+from lorun.profiles import load_profile
 from lorun.system import training_physics
 
 What = Literal["training step", "reconstruction"]
+Quantity = Literal["time", "peak bytes", "parameters held"]
 
 COMPARED: dict[What, tuple[str, ...]] = {
-    "training step": (
-        "lorun",
-        "lorun_recomputed",
-        "lorun_by_peft",
-        "block_k",
-        "block_k_recomputed",
-        "deepinv_unfolded",
-    ),
+    "training step": tuple(VARIANTS),
     "reconstruction": ("lorun", "lorun_by_peft", "block_k"),
 }
+
+_COLUMNS = {"peak bytes": "peak_bytes", "parameters held": "network_bytes_held"}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found of the variants of one piece of work at the sizes of one profile."""
+    """The variants of one kind of work, at the sizes of one profile.
+
+    seconds  a column per variant, a row per round
+    counts   a row per variant: peak_bytes, peak_activations, network_bytes_held, parameters
+    """
 
     profile: str
     what: What
     experiment: Experiment
-    times: Times
-    peaks: dict[str, Peak]
-    held: dict[str, int]
-    parameters: dict[str, int]
+    seconds: pd.DataFrame
+    counts: pd.DataFrame
 
-    def time_ratio(self, of: str, to: str) -> Spread:
-        return ratio(self.times[of], self.times[to])
-
-    def bytes_ratio(self, of: str, to: str) -> float:
-        return self.peaks[of].total / self.peaks[to].total
-
-    def held_ratio(self, of: str, to: str) -> float:
-        return self.held[of] / self.held[to]
-
-    def parameter_ratio(self, of: str, to: str) -> float:
-        return self.parameters[of] / self.parameters[to]
+    def ratio(self, quantity: Quantity, variant: str, reference: str) -> pd.Series:
+        """The ratio of two variants: one value per round for times, a single value for bytes."""
+        if quantity == "time":
+            return self.seconds[variant] / self.seconds[reference]
+        counts = self.counts[_COLUMNS[quantity]]
+        return pd.Series([counts[variant] / counts[reference]])
 
 
-def prepare(config: str, variant: str, what: What, device: str) -> Callable[[], None]:
-    """What a worker repeats."""
+def prepare(config: Path, variant: str, what: What, threads: int) -> Work:
+    """The work of a variant, for the process that repeats it."""
     torch.manual_seed(0)
+    torch.set_num_threads(threads)
     experiment = benchmarked(load_profile(config))
     make = one_step if what == "training step" else reconstruction
-    return make(build_variant(variant, experiment), experiment, pick_device(device))
+    return make(VARIANTS[variant](experiment), experiment, pick_device("auto"))
 
 
-def measure(config: Path, what: What, *, repeats: int, threads: int, device: str) -> Measured:
-    """Time and count all variants of `what` at the sizes of a profile.
+def measure(config: Path, what: What, *, repeats: int, threads: int) -> Measured:
+    """Time and count all variants at the sizes of a profile, on the GPU if there is one.
 
     Raises:
-        LorunError: the profile has no task with LoRun; a variant failed.
+        LorunError: the profile has no setting with LoRun; a variant failed.
     """
     experiment = benchmarked(load_profile(config))
-    jobs = {
-        variant: Job(
-            f"{__name__}:prepare",
-            {"config": str(config), "variant": variant, "what": what, "device": device},
-            threads,
-        )
-        for variant in COMPARED[what]
+    jobs = {name: partial(prepare, config, name, what, threads) for name in COMPARED[what]}
+    seconds = take_turns(jobs, repeats, f"{config.stem}: {what}")
+    counts = pd.DataFrame({name: _counts(experiment, name, what) for name in jobs}).T
+    return Measured(config.stem, what, experiment, seconds, counts)
+
+
+def _counts(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
+    peak = count(experiment, variant, what)
+    system = VARIANTS[variant](experiment)
+    reconstruction(system, experiment, torch.device("cpu"))()  # a network may keep tensors after its first call
+    return {
+        "peak_bytes": peak.total,
+        "peak_activations": peak.activations,
+        "network_bytes_held": bytes_held(system.network),
+        "parameters": sum(parameter.numel() for parameter in system.network.parameters()),
     }
-    times = take_turns(jobs, repeats, f"{config.stem}: {what}")
-    peaks = {variant: count(experiment, variant, what) for variant in COMPARED[what]}
-    held, parameters = {}, {}
-    for variant in COMPARED[what]:
-        system = build_variant(variant, experiment)
-        reconstruction(system, experiment, torch.device("cpu"))()  # which may leave something behind
-        held[variant] = bytes_held(system.network)
-        parameters[variant] = sum(parameter.numel() for parameter in system.network.parameters())
-    return Measured(config.stem, what, experiment, times, peaks, held, parameters)
 
 
 def count(experiment: Experiment, variant: str, what: What) -> Peak:
-    """Live bytes when most are live."""
-    size = experiment.accounting
-    channels = experiment.data.channels
+    """The peak of live bytes during a training step or a reconstruction."""
+    size, channels = experiment.accounting, experiment.channels
+    side = size.patch if what == "training step" else size.image
 
-    def for_step() -> tuple[Any, Any]:
-        system = build_variant(variant, experiment)
-        return system.network, training_physics(system, size.patch)
+    def build() -> tuple[Any, Any]:
+        system = VARIANTS[variant](experiment)
+        physics = training_physics(system, side) if what == "training step" else system.physics.at(side, side)
+        return system.network, physics
 
-    def for_image() -> tuple[Any, Any]:
-        system = build_variant(variant, experiment)
-        return system.network, system.physics.at(size.image, size.image)
-
-    fake = not getattr(build_variant(variant, experiment).network, "data_dependent", False)
+    fake = variant != "deepinv_unfolded"  # deepinv branches on values, which fake tensors do not have
     if what == "training step":
-        shape = (size.batch, channels, size.patch, size.patch)
-        return training_step_bytes(for_step, shape, experiment.training, fake=fake)
-    return inference_bytes(for_image, (1, channels, size.image, size.image), fake=fake)
+        return training_step_bytes(build, (size.batch, channels, side, side), training_of(experiment), fake=fake)
+    return inference_bytes(build, (1, channels, side, side), fake=fake)
 
 
 def bytes_held(network: nn.Module) -> int:
-    """What a network holds between reconstructions: every tensor that hangs on one of its modules, once.
+    """Bytes that a network holds between reconstructions: all tensors in attributes of its modules.
 
-    Not only parameters and buffers: a merged copy of a weight, kept as a plain attribute, counts too.
+    This includes tensors that are neither parameters nor buffers, e.g. a merged copy of a weight.
     """
-    found: dict[int, int] = {}
+    storages: dict[int, int] = {}
     for module in network.modules():
-        held = {key: value for key, value in vars(module).items() if key != "_modules"}
-        for tensor in tree_leaves(held):
+        for tensor in tree_leaves({name: value for name, value in vars(module).items() if name != "_modules"}):
             if isinstance(tensor, Tensor):
-                found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-    return sum(found.values())
+                storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(storages.values())
 
 
-def table(measured: list[Measured], threads: int, device: str) -> pd.DataFrame:
-    """A row per variant: seconds, and their ratio to those of `lorun` in the same round; bytes counted."""
+def table(measured: Iterable[Measured], threads: int) -> pd.DataFrame:
+    """A row per variant: seconds, their ratio to those of `lorun` in the same round, and bytes."""
     rows = []
     for one in measured:
-        size = one.experiment.accounting
-        for variant, seconds in one.times.items():
-            time, relative, peak = Spread.of(seconds), one.time_ratio(variant, "lorun"), one.peaks[variant]
+        size, is_step = one.experiment.accounting, one.what == "training step"
+        for variant, seconds in one.seconds.items():
             rows.append(
                 {
                     "profile": one.profile,
                     "what": one.what,
                     "variant": variant,
                     "stages": one.experiment.stages,
-                    "batch": size.batch if one.what == "training step" else 1,
-                    "side": size.patch if one.what == "training step" else size.image,
-                    "seconds": round(time.median, 5),
-                    "seconds_q25": round(time.low, 5),
-                    "seconds_q75": round(time.high, 5),
+                    "batch": size.batch if is_step else 1,
+                    "side": size.patch if is_step else size.image,
+                    **spread("seconds", seconds, 5, "seconds_"),
                     "repeats": len(seconds),
-                    "time_to_lorun": round(relative.median, 4),
-                    "time_to_lorun_q25": round(relative.low, 4),
-                    "time_to_lorun_q75": round(relative.high, 4),
-                    "peak_bytes": peak.total,
-                    "peak_activations": peak.activations,
-                    "network_bytes_held": one.held[variant],
-                    **where(threads, device),
+                    **spread("time_to_lorun", one.ratio("time", str(variant), "lorun"), 4, "time_to_lorun_"),
+                    **one.counts.loc[str(variant)].drop("parameters"),
+                    **where(threads, "auto"),
                 }
             )
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit on the ratio of `variant` to `reference`; a limit of None is the ratio of their parameter counts."""
+
+    what: What
+    quantity: Quantity
+    variant: str
+    reference: str
+    limit: float | None
+    on_gpu: bool = False
+
+    @property
+    def name(self) -> str:
+        gpu = " on a GPU in bfloat16" if self.on_gpu else ""
+        return f"{self.what}{gpu}, {self.quantity}: {self.variant} / {self.reference}"
+
+
+TARGETS = (
+    Target("training step", "time", "lorun", "lorun_by_peft", 0.50, on_gpu=True),
+    Target("training step", "time", "lorun", "lorun_by_peft", 0.80),
+    Target("training step", "time", "lorun", "block_k", 0.90),
+    Target("training step", "peak bytes", "lorun_recomputed", "block_k", 0.18),
+    Target("training step", "time", "lorun_recomputed", "block_k", 1.35),
+    Target("training step", "peak bytes", "lorun", "lorun_by_peft", 0.82),
+    Target("training step", "time", "lorun", "deepinv_unfolded", 1.0),
+    Target("training step", "peak bytes", "lorun", "deepinv_unfolded", 0.25),
+    Target("training step", "time", "lorun_recomputed", "deepinv_unfolded", 1.0),
+    Target("training step", "peak bytes", "lorun_recomputed", "deepinv_unfolded", 0.25),
+    Target("reconstruction", "time", "lorun", "block_k", 1.03),
+    Target("reconstruction", "time", "lorun", "lorun_by_peft", 0.70),
+    Target("reconstruction", "parameters held", "lorun", "block_k", None),
+)
+
+
+def judge(measured: Iterable[Measured], on_gpu: bool) -> pd.DataFrame:
+    """A row per target and profile: the median ratio, its quartiles for times, the limit, and pass or miss.
+
+    The target for a GPU is listed as not measured without one.
+    """
+    rows = []
+    for one, target in product(measured, TARGETS):
+        if target.what == one.what:
+            ratio = one.ratio(target.quantity, target.variant, target.reference)
+            if target.on_gpu and not on_gpu:
+                ratio = pd.Series([nan])
+            parameters = one.counts.parameters
+            limit = target.limit or parameters[target.variant] / parameters[target.reference]
+            rows.append(_row(one.profile, target.name, ratio, limit))
+    return pd.DataFrame(rows)
+
+
+def judge_startup(startup: pd.DataFrame) -> pd.DataFrame:
+    """The target of start-up: at most 2 seconds to the first step beyond 1.5 imports of torch."""
+    name = "start-up of {}: seconds beyond 1.5 x import of torch"
+    rows = startup.dropna(subset="extra_seconds").to_dict("records")
+    return pd.DataFrame(
+        [_row(row["profile"], name.format(row["what"]), pd.Series([row["extra_seconds"]]), 2.0) for row in rows]
+    )
+
+
+def _row(profile: str, target: str, values: pd.Series, limit: float) -> dict[str, Any]:
+    measured = spread("measured", values, 4)
+    verdict = "not measured: no GPU" if values.isna().all() else "pass" if values.median() <= limit else "miss"
+    return {"profile": profile, "target": target, **measured, "limit": round(limit, 4), "verdict": verdict}

@@ -1,133 +1,127 @@
-"""What is compared: the same unfolding network, computed in different ways, and its counterparts."""
+"""What the benchmarks compare: LoRun and Block-K, each computed in several ways."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from lorun.accounting.latency import wait_for
-from lorun.config import Experiment, LoraConfig, Profile
-from lorun.errors import LorunError, UnknownName
+from lorun.accounting.latency import hardware_name, wait_for
+from lorun.bench.rounds import Work
+from lorun.config import TrainingConfig, UnfoldingConfig
+from lorun.devices import pick_device
+from lorun.errors import LorunError
+from lorun.methods import PRESETS, Experiment, Strategy
+from lorun.profiles import Profile
+from lorun.provenance import revision, versions
 from lorun.step import make_optimizer, training_step
 from lorun.system import System, build_system, training_physics
-from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
-
-Variant = Callable[[Experiment], System]
-
-
-def _strategy(method: str, *, recompute: bool = False, forward: str | None = None) -> Variant:
-    def build(experiment: Experiment) -> System:
-        lora = experiment.lora if forward is None else LoraConfig(gamma=experiment.lora.gamma, forward=forward)
-        system = build_system(experiment.model_copy(update={"method": method, "lora": lora}))
-        network: Any = system.network
-        network.recompute = recompute
-        return system
-
-    return build
-
-
-class DeepinvUnfolded(nn.Module):
-    """deepinv's unfolded proximal gradient descent, with the denoisers and step sizes of a `block_k` network.
-
-    The same function as that network (a test holds them equal), computed by deepinv's own iterations.
-    """
-
-    data_dependent = True  # deepinv's iterations look at values
-
-    def __init__(self, network: UnfoldingNetwork) -> None:
-        super().__init__()
-        from deepinv.optim import L2, PGD, PnP
-
-        class Denoiser(nn.Module):
-            def __init__(self, denoiser: nn.Module) -> None:
-                super().__init__()
-                self.denoiser = denoiser
-
-            def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
-                output: Tensor = self.denoiser(z)
-                return output
-
-        stages = network.stages
-        self.stages = stages
-        self.iterations = PGD(
-            data_fidelity=L2(),
-            prior=[PnP(denoiser=Denoiser(denoiser)) for denoiser in network.denoisers],
-            stepsize=network.step_sizes.tolist(),
-            lambda_reg=1.0,
-            sigma_denoiser=0.0,
-            max_iter=stages,
-            unfold=True,
-            trainable_params=["stepsize"],
-        )
-
-    def forward(self, y: Tensor, physics: Any) -> Tensor:
-        estimate: Tensor = self.iterations(y, physics, init=initial_reconstruction(y, physics))
-        return estimate
-
-
-def _deepinv(experiment: Experiment) -> System:
-    system = build_system(experiment.model_copy(update={"method": "block_k"}))
-    network: Any = system.network
-    unfolded = DeepinvUnfolded(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return System(unfolded, system.physics)
-
-
-#: name -> how it is built from an experiment of any strategy
-VARIANTS: dict[str, Variant] = {
-    "lorun": _strategy("lorun", forward="composed"),
-    "lorun_recomputed": _strategy("lorun", forward="composed", recompute=True),
-    "lorun_by_peft": _strategy("lorun", forward="ordinary"),
-    "block_k": _strategy("block_k"),
-    "block_k_recomputed": _strategy("block_k", recompute=True),
-    "deepinv_unfolded": _deepinv,
-}
-
-
-def build_variant(name: str, experiment: Experiment) -> System:
-    """The system of a variant, freshly initialised. Raises UnknownName."""
-    if name not in VARIANTS:
-        raise UnknownName("variant", name, VARIANTS)
-    return VARIANTS[name](experiment)
+from lorun.unfolding import initial_reconstruction
 
 
 def benchmarked(profile: Profile) -> Experiment:
-    """The experiment whose sizes are measured: LoRun in the last setting of the first task whose operator is fixed.
+    """The experiment that sets the sizes: LoRun in the last setting of the first task whose operator is not learned.
 
     Raises:
         LorunError: there is none.
     """
-    task, of = next(iter(profile.tasks.items()))
-    settings = [name for name in of.settings if "lorun" in of.methods_of(name) and not of.physics_of(name).learned]
+    name, task = next(iter(profile.tasks.items()))
+    fixed = [setting for setting in task.settings if not task.physics_of(setting).learned]
+    settings = [setting for setting in fixed if "lorun" in task.methods_of(setting)]
     if not settings:
-        raise LorunError(f"profile {profile.profile!r}: the task {task!r} has no setting with `lorun` to measure")
-    return profile.experiment(task, settings[-1], "lorun", profile.seeds[0])
+        raise LorunError(f"profile {profile.profile!r}: the task {name!r} has no setting with `lorun` to measure")
+    return profile.experiment(name, settings[-1], "lorun", profile.seeds[0])
 
 
-def one_step(system: System, experiment: Experiment, device: torch.device) -> Callable[[], None]:
-    """One step as the training loop makes it, on random patches of the accounting's size."""
+def where(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """Columns that end every table: machine, code and packages."""
+    commit, dirty = revision()
+    machine = {"device": hardware_name(pick_device(device)), "threads": threads}
+    return machine | {"commit": commit, "dirty": dirty, "versions": versions(("torch", "peft", "deepinv"))}
+
+
+def with_strategy(experiment: Experiment, strategy: str) -> Experiment:
+    """An experiment of LoRun with another sharing strategy, freshly initialised; the sizes stay."""
+    lorun = experiment.spec
+    assert isinstance(lorun, Strategy)
+    assert lorun.adapters is not None
+    unfolding = UnfoldingConfig(stages=lorun.stages, step_size=lorun.step_size)
+    preset = PRESETS[strategy]
+    spec = preset.specify(lorun.denoiser, unfolding, lorun.adapters, None, lorun.training, lorun.data)
+    return experiment.model_copy(update={"spec": spec})
+
+
+def training_of(experiment: Experiment) -> TrainingConfig:
+    """How an experiment of LoRun is trained."""
+    assert experiment.training is not None
+    return experiment.training
+
+
+def _system(strategy: str, experiment: Experiment, by_peft: bool = False, recompute: bool = False) -> System:
+    experiment = with_strategy(experiment, strategy)
+    if by_peft:
+        spec: Any = experiment.spec
+        adapters = spec.adapters.model_copy(update={"forward": "ordinary"})
+        experiment = experiment.model_copy(update={"spec": spec.model_copy(update={"adapters": adapters})})
+    system = build_system(experiment)
+    network: Any = system.network
+    network.recompute = recompute
+    return system
+
+
+def _deepinv(experiment: Experiment) -> System:
+    """The function of Block-K, computed by deepinv's unfolded proximal gradient descent."""
+    from deepinv.optim import L2, PGD, PnP
+
+    system = _system("block_k", experiment)
+    network: Any = system.network
+    unfolded = PGD(
+        data_fidelity=L2(),
+        prior=[PnP(denoiser=denoiser) for denoiser in network.denoisers],
+        stepsize=network.step_sizes.tolist(),
+        lambda_reg=1.0,
+        max_iter=network.stages,
+        custom_init=initial_reconstruction,
+        unfold=True,
+        trainable_params=["stepsize"],
+    )
+    return System(unfolded.to(memory_format=torch.channels_last), system.physics)
+
+
+VARIANTS: dict[str, Callable[[Experiment], System]] = {
+    "lorun": partial(_system, "lorun"),
+    "lorun_recomputed": partial(_system, "lorun", recompute=True),
+    "lorun_by_peft": partial(_system, "lorun", by_peft=True),
+    "block_k": partial(_system, "block_k"),
+    "block_k_recomputed": partial(_system, "block_k", recompute=True),
+    "deepinv_unfolded": _deepinv,
+}
+"""What builds the system of each variant, freshly initialised."""
+
+
+def one_step(system: System, experiment: Experiment, device: torch.device) -> Work:
+    """A step as the training loop makes it, on one batch of random patches."""
     size = experiment.accounting
     system.to(device).train()
-    x = torch.rand(size.batch, experiment.data.channels, size.patch, size.patch).to(device)
+    x = torch.rand(size.batch, experiment.channels, size.patch, size.patch).to(device)
     physics = training_physics(system, size.patch)
-    optimizer = make_optimizer(system, experiment.training, device)
+    optimizer = make_optimizer(system, training_of(experiment), device)
     assert optimizer is not None
 
     def step() -> None:
-        training_step(system, physics, x, optimizer, experiment.training)
+        training_step(system, physics, x, optimizer, training_of(experiment))
         wait_for(device)
 
     return step
 
 
-def reconstruction(system: System, experiment: Experiment, device: torch.device) -> Callable[[], None]:
-    """Reconstruct one random image of the accounting's size from its measurement."""
+def reconstruction(system: System, experiment: Experiment, device: torch.device) -> Work:
+    """The reconstruction of one random image from its measurement."""
     side = experiment.accounting.image
     system.to(device).eval()
-    x = torch.rand(1, experiment.data.channels, side, side).to(device)
     physics = system.physics.at(side, side)
     with torch.no_grad():
-        y = physics(x)
+        y = physics(torch.rand(1, experiment.channels, side, side).to(device))
 
     @torch.no_grad()
     def reconstruct() -> None:

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from lorun import __version__
-from lorun.cli.account import account, scaling
+from lorun.cli.account import account
 from lorun.cli.adapters import adapters_app
-from lorun.cli.bench import bench
+from lorun.cli.bench import bench, scaling
 from lorun.cli.config import config_app
 from lorun.cli.contract import contract
 from lorun.cli.data import data_app

@@ -1,4 +1,4 @@
-"""`lorun account` and `lorun scaling`: parameters, memory and FLOPs, without training."""
+"""`lorun account`: parameters, memory and FLOPs, without training."""
 
 import json
 from pathlib import Path
@@ -41,12 +41,12 @@ def account(
     from lorun.accounting.account import account as account_one
     from lorun.accounting.prediction import largest_batches, resized
     from lorun.accounting.report import render
-    from lorun.config import load_profile
     from lorun.devices import pick_device
     from lorun.files import write_text
+    from lorun.profiles import load_profile
     from lorun.results.paths import account_path
 
-    experiment = load_profile(config).experiment(task, setting, method, seed)
+    experiment = load_profile(config, task).experiment(task, setting, method, seed)
     training: dict[str, Any] = {}
     if recompute is not None:
         training["recompute"] = one_of("recompute", recompute, ["none", "stage", "auto"])
@@ -73,24 +73,3 @@ def account(
         f"{record['flops'] / 1e9:.2f} GFLOPs: {out}"
     )
     typer.echo(render(record, largest))
-
-
-def scaling(
-    config: Config,
-    task: Annotated[str | None, typer.Option(help="Task of the profile; default: its first.")] = None,
-    setting: Annotated[str | None, typer.Option(help="Setting of the task; default: its last.")] = None,
-    stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, typer.Option(help="Table to write; the figure is written next to it.")] = Path(
-        "results/bench/scaling.csv"
-    ),
-) -> None:
-    """Count parameters and bytes of every strategy for each number of stages, with and without recomputation."""
-    from lorun.bench.scaling import count, sizes, stage_range, write_figure
-    from lorun.config import load_profile
-    from lorun.results.store import write_table
-
-    chosen = stage_range(stages)
-    frame = count(sizes(load_profile(config), task, setting), chosen)
-    write_table(out, frame)
-    write_figure(frame, out.with_suffix(".png"))
-    typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")

@@ -75,10 +75,10 @@ def evaluate_adapters(
     from lorun.adapter_store import AdapterStore
     from lorun.cli.evaluate import table_of, write_scores
     from lorun.devices import pick_device
-    from lorun.evaluation.reconstruct import folder_rows
+    from lorun.evaluation.reconstruct import score_folder
 
     adapters = AdapterStore(store)
     one = adapters.manifest(name)
     system = adapters.system(one.name)
-    rows = folder_rows(one.experiment, one.training, system, images, {}, pick_device(device))
-    write_scores(rows, out or table_of(images))
+    scored = score_folder(one.experiment, one.training, system, images, {}, pick_device(device))
+    write_scores(scored, out or table_of(images))

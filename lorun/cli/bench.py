@@ -1,4 +1,4 @@
-"""`lorun bench`: time and bytes as ratios, against the targets."""
+"""`lorun bench` and `lorun scaling`: time and bytes, and the targets for them."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.data import Data
 from lorun.errors import UnknownName
 
-KINDS = ("steps", "loop", "backward", "startup", "precision")
+KINDS = ("steps", "backward", "startup", "precision")
 
 
 def bench(
@@ -18,61 +17,77 @@ def bench(
     ] = None,
     config: Annotated[
         list[Path] | None,
-        typer.Option("--config", "-c", help="Profile whose sizes are measured, again for several; desk and paper."),
+        typer.Option("--config", "-c", help="Profile whose sizes are measured; repeatable. Default: desk and paper."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds; a step of the sizes of `paper` takes seconds.")] = 15,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each process on a CPU; default: one per core.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Of steps: auto (the GPU where there is one), cpu or cuda.")] = "auto",
-    runs: Annotated[Path, typer.Option(help="Folder of all runs, for precision.")] = Path("runs"),
-    data: Data = Path("data"),
+    repeats: Annotated[int, typer.Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
     out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("results/bench"),
 ) -> None:
-    """Measure, write tables, and print the targets with pass or miss. A miss is no error.
+    """Measure, write tables, and print which targets are met. A missed target is not an error.
 
-    steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv; seconds, live bytes.
-    loop: the choices of the training loop on a CPU, each against its alternative.
-    backward: the two ways back through an adapted layer, over widths and ranks.
-    startup: from the start of `lorun train` to its first step.
-    precision: the base of a trained LoRun in fewer bits.
+    steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv: seconds and bytes, on the GPU
+    if there is one.
+    backward: the two ways to compute gradients of an adapted layer, over widths and ranks.
+    startup: time from the start of `lorun train` to its first step.
+    precision: the base of the trained LoRun stored in fewer bits.
 
-    Times are medians of ratios within rounds, with quartiles; leave the machine alone meanwhile.
+    Times are medians over rounds, with quartiles. Run nothing else on the machine meanwhile.
     """
     import pandas as pd
 
-    from lorun.bench import backward, loop, precision, startup, steps, targets
+    from lorun.bench import backward, precision, startup, steps
     from lorun.devices import pick_device
-    from lorun.results.rows import write_table
+    from lorun.results.store import write_table
 
-    chosen = kinds or [kind for kind in KINDS if kind != "precision"]
-    for kind in chosen:
+    for kind in kinds or ():
         if kind not in KINDS:
             raise UnknownName("benchmark", kind, KINDS)
-    threads = threads or os.cpu_count() or 1
+    chosen = set(kinds or KINDS[:-1])
+    threads = os.cpu_count() or 1
     profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
-    verdicts = []
+    targets = []
     if "steps" in chosen:
         measured = [
-            steps.measure(profile, what, repeats=repeats, threads=threads, device=device)
+            steps.measure(profile, what, repeats=repeats, threads=threads)
             for profile in profiles
             for what in steps.COMPARED
         ]
-        write_table(out / "steps.csv", steps.table(measured, threads, device))
-        verdicts.append(targets.judge(measured, on_gpu=pick_device(device).type == "cuda"))
-    if "loop" in chosen:
-        write_table(out / "loop.csv", loop.measure(profiles[0], repeats=repeats, threads=threads))
+        write_table(out / "steps.csv", steps.table(measured, threads))
+        targets.append(steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
     if "backward" in chosen:
         write_table(out / "backward.csv", backward.measure(repeats, threads=1))
     if "startup" in chosen:
-        found = startup.measure(Path("config/smoke.yaml"), data, repeats=min(repeats, 7))
-        write_table(out / "startup.csv", found)
-        verdicts.append(targets.judge_startup(found))
+        times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
+        write_table(out / "startup.csv", times)
+        targets.append(steps.judge_startup(times))
     if "precision" in chosen:
-        write_table(out / "precision.csv", precision.measure(profiles[0], runs=runs, data=data))
-    if verdicts:
-        table = pd.concat(verdicts, ignore_index=True)
-        if {"steps", "startup"} <= set(chosen):
+        write_table(out / "precision.csv", precision.measure(profiles[0], runs=Path("runs"), data=Path("data")))
+    if targets:
+        table = pd.concat(targets, ignore_index=True)
+        if {"steps", "startup"} <= chosen:
             write_table(out / "targets.csv", table)
         typer.echo(table.to_string(index=False, na_rep=""))
     typer.echo(f"wrote {out}")
+
+
+def scaling(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Profile whose sizes are counted.")],
+    stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
+    out: Annotated[Path, typer.Option(help="Table to write; the figure goes next to it.")] = Path(
+        "results/bench/scaling.csv"
+    ),
+) -> None:
+    """Count parameters and bytes of every sharing strategy against the number of stages.
+
+    Each is counted with and without recomputation, at the sizes of the last setting of the profile's first task whose
+    operator is not learned.
+    """
+    from lorun.bench.scaling import count, stage_range, write_figure
+    from lorun.bench.variants import benchmarked
+    from lorun.profiles import load_profile
+    from lorun.results.store import write_table
+
+    chosen = stage_range(stages)
+    frame = count(benchmarked(load_profile(config)), chosen)
+    write_table(out, frame)
+    write_figure(frame, out.with_suffix(".png"))
+    typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")

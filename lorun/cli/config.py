@@ -12,7 +12,7 @@ config_app = typer.Typer(help="Profiles.", no_args_is_help=True)
 @config_app.command("check")
 def check_config(config: Annotated[Path, typer.Argument(help="Profile to check.")]) -> None:
     """Check a profile and print its size."""
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
 
     profile = load_profile(config)
     count = sum(1 for _ in profile.experiments())
@@ -22,6 +22,6 @@ def check_config(config: Annotated[Path, typer.Argument(help="Profile to check."
 @config_app.command("schema")
 def print_schema() -> None:
     """Print the JSON schema of profiles (the committed one is workflow/schemas/profile.schema.json)."""
-    from lorun.config import profile_schema
+    from lorun.profiles import profile_schema
 
     typer.echo(json.dumps(profile_schema(), indent=1))

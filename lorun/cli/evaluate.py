@@ -1,7 +1,7 @@
 """`lorun evaluate` and `lorun score`: score a trained run, or a baseline with your own files."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -9,6 +9,9 @@ from typer.core import TyperCommand
 from lorun.cli.data import Data
 from lorun.cli.options import Config, Device, Images, Method, Runs, Seed, Setting, Table, Task, one_of
 from lorun.errors import LorunError
+
+if TYPE_CHECKING:
+    from lorun.evaluation.reconstruct import Evaluation
 
 _MOVED = {
     **dict.fromkeys(("--weights", "--matrix", "--initial", "--padding", "--protocol"), "lorun score"),
@@ -44,19 +47,19 @@ def evaluate(
 
     See `lorun score` for a baseline with your own files, `lorun adapters evaluate` for the adapter store.
     """
-    from lorun.config import load_profile
     from lorun.devices import pick_device
     from lorun.evaluation.reconstruct import evaluate as evaluate_run
     from lorun.evaluation.reconstruct import evaluate_folder
+    from lorun.profiles import load_profile
     from lorun.results.paths import EVALUATION
 
-    experiment = load_profile(config).experiment(task, setting, method, seed)
+    experiment = load_profile(config, task).experiment(task, setting, method, seed)
     if images is None:
-        rows = evaluate_run(experiment, runs=runs, data=data, device=pick_device(device))
-        write_scores(rows, out or runs / experiment.folder / EVALUATION)
+        scored = evaluate_run(experiment, runs=runs, data=data, device=pick_device(device))
+        write_scores(scored, out or runs / experiment.folder / EVALUATION)
     else:
-        rows = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
-        write_scores(rows, out or table_of(images))
+        scored = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
+        write_scores(scored, out or table_of(images))
 
 
 def score(
@@ -80,9 +83,9 @@ def score(
     --initial Initialization_Matrix_25.mat --images Set11
     """
     from lorun.devices import pick_device
-    from lorun.evaluation.files import evaluate_files
+    from lorun.evaluation.files import score_files
 
-    rows = evaluate_files(
+    scored = score_files(
         method,
         images,
         weights=weights,
@@ -92,7 +95,7 @@ def score(
         protocols=protocol or ["cs_float_y"],
         device=pick_device(device),
     )
-    write_scores(rows, out or table_of(images))
+    write_scores(scored, out or table_of(images))
 
 
 def table_of(images: Path) -> Path:
@@ -100,18 +103,18 @@ def table_of(images: Path) -> Path:
     return Path(f"{images.resolve().name}.csv")
 
 
-def write_scores(rows: list[dict[str, Any]], out: Path) -> None:
-    """Write the rows of one run as a table and print their means."""
-    import pandas as pd
+def write_scores(scored: "Evaluation", out: Path) -> None:
+    """Write the rows of a run as a table, and the run as JSON next to it; print their means."""
+    from pandas import DataFrame
 
     from lorun.results.store import write_evaluation
 
-    first, measured = rows[0], [row for row in rows if row["value"] is not None]
-    write_evaluation(out, first, measured)
-    run = f"{first['task']}/{first['setting']}/{first['method']} seed {first['seed']}"
-    if not measured:
-        typer.echo(f"{run}: {first['status']}, nothing to score: {out}")
+    write_evaluation(out, *scored)
+    run = "{task}/{setting}/{method} seed {seed}".format(**scored.run)
+    if not scored.rows:
+        typer.echo(f"{run}: {scored.run['status']}, nothing to score: {out}")
         return
-    for dataset, group in pd.DataFrame(measured).groupby("dataset", sort=False):
+    frame = DataFrame(scored.rows)
+    for dataset, group in frame.groupby("dataset", sort=False):
         means = group.groupby(group.protocol + " " + group.metric, sort=False)["value"].mean()
         typer.echo(f"{run}: {dataset}: {', '.join(f'{name} {value:.4f}' for name, value in means.items())}: {out}")

@@ -21,7 +21,7 @@ def report(
     on a score shows its code, data, weights, seed and machine, and the commands that give it again. Where the runs are
     not there any more, the page shows the figures of the result set instead of the crops.
     """
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.report import write_report
 
     config = config or Path("config") / f"{folder.resolve().name}.yaml"

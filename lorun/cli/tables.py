@@ -25,7 +25,7 @@ def table(
 
     Use --keep if some run folders are on other machines or gone, and --partial if some runs were never made.
     """
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.results.result_set import write_result_set
 
     profile = load_profile(config)

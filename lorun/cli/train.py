@@ -29,12 +29,12 @@ def train(
 
     torchrun --nproc-per-node 4 -m lorun train --config ...
     """
-    from lorun.config import load_profile
     from lorun.devices import pick_device
+    from lorun.profiles import load_profile
     from lorun.training import train as train_one
     from lorun.training.distributed import process_group
 
-    experiment = load_profile(config).experiment(task, setting, method, seed)
+    experiment = load_profile(config, task).experiment(task, setting, method, seed)
     with process_group(pick_device(device)) as (group, own_device):
         outcome = train_one(experiment, runs=runs, data=data, device=own_device, group=group)
         if group.main:
@@ -47,7 +47,7 @@ def train(
 
 def list_runs(config: Config, runs: Runs = Path("runs")) -> None:
     """List the runs of a profile and their status."""
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.training.outcome import read_outcome
 
     for experiment in load_profile(config).experiments():

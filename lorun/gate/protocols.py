@@ -1,72 +1,53 @@
-"""Scores that moved though no weights did: the metric, the data or the reconstruction changed under the same name."""
+"""Whether scores of unchanged weights are unchanged: if not, the protocol, data or reconstruction changed."""
 
 from collections.abc import Iterator
 
 import pandas as pd
 
 from lorun.evaluation.metrics import METRICS
-from lorun.gate.findings import Finding
-from lorun.gate.limits import Limits
+from lorun.gate.findings import Finding, margin
 
-_SCORE = ["task", "dataset", "setting", "method", "seed", "degradation", "protocol", "metric"]
-_LAST_DIGIT = 1e-6  # of the values in a table, as which a difference may come out above its limit
-_SAME_TRAINING = ("run", "trained_commit", "trained_device", "trained_threads")
+_MEAN = ["task", "dataset", "setting", "method", "seed", "degradation", "protocol", "metric"]
+_ROUNDING = 1e-6  # of the values in a table
 
 
-def same_weights(pairs: pd.DataFrame) -> pd.Series:
-    """Per pair, whether both sides score the same weights.
+def compare_protocols(pairs: pd.DataFrame) -> Iterator[Finding]:
+    """Compare the pairs (`lorun.gate.pairs.pair`) that score the same weights: their scores must be equal.
 
-    There are none; or the same run of the same clean commit trained them on a CPU, where this gives the same bits.
+    The mean over images must be equal to `margin`, and each row to ten times as much: other kernels of the same
+    arithmetic may flip a pixel where a protocol rounds.
     """
-    same = (pairs.trained_device_before == "cpu") & (pairs.trained_dirty_before == "False")
-    same &= pairs.trained_dirty_after == "False"
-    for name in _SAME_TRAINING:
-        same &= pairs[f"{name}_before"].notna() & (pairs[f"{name}_before"] == pairs[f"{name}_after"])
-    return same | ~pairs.trained
-
-
-def compare_protocols(pairs: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
-    """Of pairs that score the same weights (`same_weights`): scores must be equal.
-
-    The mean over the images of a method, dataset and degradation to `limits.equality`; each row to ten times as much,
-    since other kernels of the same arithmetic may flip a pixel where a protocol rounds.
-    """
-    still = pairs[same_weights(pairs) & pairs.metric.isin(list(METRICS))]
+    still = pairs[pairs.same]
     if still.empty:
         return
-    means = still.groupby(_SCORE, sort=False)["moved"].transform("mean")
-    equal = still.metric.map(limits.equality)
-    odd = still[(means.abs() > equal + _LAST_DIGIT) | (still.moved.abs() > 10 * equal + _LAST_DIGIT)]
-    for (task, protocol, metric), of in still.groupby(["task", "protocol", "metric"], sort=True):
-        subject = f"{task}/{protocol}"
-        title = METRICS[str(metric)].title
-        moved = odd.loc[odd.index.intersection(of.index)]
+    means = still.groupby(_MEAN, sort=False)["moved"].transform("mean")
+    equal = still.metric.map(margin)
+    odd = (means.abs() > equal + _ROUNDING) | (still.moved.abs() > 10 * equal + _ROUNDING)
+    for (task, protocol, metric), group in still.groupby(["task", "protocol", "metric"]):
+        subject, title = f"{task}/{protocol}", METRICS[str(metric)].title
+        moved = group[odd[group.index]]
         if moved.empty:
-            yield Finding("protocol", "passed", subject, f"{title} of {len(of)} rows is where it was")
+            yield Finding("protocol", "passed", subject, f"{title} of {len(group)} rows is unchanged")
             continue
         largest = float(moved.moved.abs().max())
-        yield Finding(
-            "protocol",
-            "failed",
-            subject,
-            f"{title} moved by up to {largest:.6f} in {len(moved)} of {len(of)} rows though {_weights(moved)}: "
-            f"{_cause(moved)} changed under the same name",
-            float(moved.value_before.mean()),
-            float(moved.value_after.mean()),
-            largest,
+        message = (
+            f"{title} moved by up to {largest:.6f} in {len(moved)} of {len(group)} rows though {_reason(moved)}: "
+            f"{_cause(moved)} changed under the same name"
         )
+        before, after = float(moved.value_before.mean()), float(moved.value_after.mean())
+        yield Finding("protocol", "failed", subject, message, before, after, largest)
 
 
-def _weights(moved: pd.DataFrame) -> str:
-    untrained = sorted(set(moved[~moved.trained].method))
-    trained = sorted(set(moved[moved.trained].method))
-    parts = [f"{', '.join(untrained)} trained nothing"] if untrained else []
+def _reason(moved: pd.DataFrame) -> str:
+    """Why the weights must be the same."""
+    untrained, trained = (", ".join(sorted(set(moved[moved.trained == is_so].method))) for is_so in (False, True))
+    parts = [f"{untrained} trained nothing"] if untrained else []
     if trained:
-        parts.append(f"the weights of {', '.join(trained)} are the same (run and trained_commit agree)")
+        parts.append(f"the weights of {trained} are the same (run and trained_commit agree)")
     return " and ".join(parts)
 
 
 def _cause(moved: pd.DataFrame) -> str:
     if (moved.data_md5_before != moved.data_md5_after).all():
-        return "the data (data_md5 differs), or what is done with them,"
+        return "the data (data_md5 differs), or their processing,"
     return "the metric's protocol, the operator or the reconstruction"

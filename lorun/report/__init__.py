@@ -1,45 +1,48 @@
-"""One self-contained HTML page of a result set: tables, plots, crops, and where every number comes from."""
+"""A result set as one HTML page: tables, plots, crops, and where every number comes from."""
 
 from pathlib import Path
 
-from lorun.config import Profile
 from lorun.files import write_text
+from lorun.profiles import Profile
 from lorun.report.charts import curves, points, scaling
 from lorun.report.crops import Crops
 from lorun.report.licences import licences
-from lorun.report.lines import Lines
 from lorun.report.page import render
-from lorun.report.stored import read_stored
+from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
+from lorun.results.store import read_result_set
 
 
 def write_report(profile: Profile, config: Path, folder: Path, *, runs: Path, data: Path, out: Path) -> None:
-    """Write the page of the result set in `folder`, which `profile`, the file `config`, gave.
+    """Write the page of a result set. The same tables, runs and data give the same bytes.
 
-    The same tables, runs and data give the same bytes. Kept reconstructions come from `runs`, their truths from `data`;
-    where either is missing, the page says so. What stages cost comes from `bench/scaling.csv` beside `folder`.
+    Args:
+        profile: the profile of the result set.
+        config: the file of the profile, for commands that the page shows.
+        folder: the result set. The costs against the number of stages come from `bench/scaling.csv` next to it.
+        runs: the folder of all runs, for reconstructions.
+        data: the folder of all datasets, for true images and licences.
+        out: the page to write.
 
     Raises:
-        LorunError: there is no result set in `folder`, or one of its tables cannot be read.
+        LorunError: there is no result set in `folder`, or a table is damaged.
     """
-    stored = read_stored(folder)
-    lines = Lines(profile, config, stored)
-    shown = sections(profile, stored.summary, stored.degradations, lines)
-    crops = Crops(profile, stored.rows, folder, runs=runs, data=data)
-    counted = folder.parent / "bench" / "scaling.csv"
+    results = read_result_set(folder)
+    provenance = Provenance(profile, config, results)
+    parts = sections(profile, results, provenance)
+    crops = Crops(profile, results, runs=runs, data=data)
     page = render(
         profile=profile.profile,
-        rows=stored.rows,
-        overview=overview(shown, stored.summary, lines),
-        sections=shown,
-        whole=whole_tables(stored, lines),
-        points=points(stored, shown, lines),
-        curves=curves(stored.curves),
-        scaling=scaling(counted),
-        scaling_name=f"{counted.parent.name}/{counted.name}",
-        crops=crops.of(shown),
-        figures=crops.figures(shown),
-        lines=lines,
-        licences=licences(profile, stored.summary, data),
+        commits=sorted({*results.runs.commit.dropna(), *results.runs.trained_commit.dropna()}),
+        overview=overview(parts, provenance),
+        sections=parts,
+        whole=whole_tables(results, provenance),
+        points=[points(section, results.timing, provenance) for section in parts],
+        curves=curves(results.curves),
+        scaling=scaling(folder.parent / "bench" / "scaling.csv"),
+        crops=crops.of_sections(parts),
+        figures=[crops.figures(section, folder) for section in parts],
+        lines=provenance.lines,
+        licences=licences(profile, list(results.summary.method.unique()), data),
     )
     write_text(out, page)

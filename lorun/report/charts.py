@@ -1,121 +1,99 @@
-"""The numbers that the page draws: scores against costs, training curves, costs against the number of stages."""
+"""The numbers that the page plots: scores against costs, training curves, costs against the number of stages."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lorun.report.lines import Lines
-from lorun.report.stored import Stored, read_table
+from lorun.errors import LorunError
+from lorun.report.provenance import Provenance
 from lorun.report.tables import Section
-
-_TWINS = ("lorun_transfer", "lorun_random")  # LoRun with other values: scaling.csv has the same bytes for them
-
-_TIMED = ["task", "setting", "method", "what"]
-_TIMES = ["median_ms", "min_ms", "max_ms", "seconds", "device", "threads"]
+from lorun.results.store import plain
 
 
-def points(stored: Stored, sections: Sequence[Section], lines: Lines) -> list[list[dict[str, Any]]]:
-    """Of each section, a point per method under the leading protocol: scores, costs, times (ms, s)."""
-    latency, training = _times(stored.timing)
+def points(section: Section, timing: pd.DataFrame, provenance: Provenance) -> list[dict[str, Any]]:
+    """A point per method of a section: scores, costs, times (ms, s)."""
+    timing = timing[(timing.task == section.task) & (timing.setting == section.setting)]
     found = []
-    for section in sections:
-        place = [section.task, section.dataset, section.setting, section.protocol]
-        of = stored.summary[(stored.summary[["task", "dataset", "setting", "protocol"]] == place).all(axis=1)]
+    for _, row in section.lines.iterrows():
+        times = timing[timing.method == row.method]
+        latency = times[times.what == "reconstruction latency"].dropna(subset="median_ms")
+        training = times[times.what == "training"].dropna(subset="seconds")
+        seconds = training.seconds
+        trained = (plain(row.steps) or 0) > 0
         found.append(
-            [
-                {
-                    "method": row.method,
-                    "line": lines.number(row),
-                    "scores": {m.name: [_float(row[m.name]), _float(row[f"{m.name}_sd"])] for m in section.metrics},
-                    "parameters": _float(row.parameters_network),
-                    "step": _float(row.step_total),
-                    "inference": _float(row.inference_total),
-                    "stages": _float(row.stages),
-                    "latency": latency.get((section.task, section.setting, row.method)),
-                    "training": training.get((section.task, section.setting, row.method)) if row.steps > 0 else None,
-                }
-                for _, row in of.iterrows()
-            ]
-        )
-    return found
-
-
-def curves(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """The training curves of each task and setting ("cs/r25"): method, seed, and lists of steps and values."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for (task, setting, method, seed), of in table.groupby(["task", "setting", "method", "seed"], sort=False):
-        found.setdefault(f"{task}/{setting}", []).append(
             {
-                "method": method,
-                "seed": int(str(seed)),
-                "step": of.step.tolist(),
-                # Four digits draw the same curve as seventeen.
-                "loss": [_rounded(value) for value in of.loss],
-                "validation_psnr": [_rounded(value) for value in of.validation_psnr],
+                "method": row.method,
+                "line": provenance.number(row),
+                "scores": {m.name: [plain(row[m.name]), plain(row[f"{m.name}_sd"])] for m in section.metrics},
+                "parameters": plain(row.parameters_network),
+                "step": plain(row.step_total),
+                "inference": plain(row.inference_total),
+                "stages": plain(row.stages),
+                "latency": _time(latency, *latency[["median_ms", "min_ms", "max_ms"]].max()),
+                "training": _time(training, seconds.mean(), seconds.min(), seconds.max()) if trained else None,
             }
         )
     return found
 
 
+def _time(times: pd.DataFrame, value: float, least: float, most: float) -> dict[str, Any] | None:
+    """A time with its range and machine; None if nothing was timed."""
+    if times.empty:
+        return None
+    machine = {name: plain(times[name].iloc[0]) for name in ("device", "threads")}
+    return {"value": float(value), "least": float(least), "most": float(most), **machine}
+
+
+def curves(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The training curves of each task and setting ("cs/r25"): method, seed, and lists of steps and values."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (task, setting, method, seed), curve in table.groupby(["task", "setting", "method", "seed"], sort=False):
+        found.setdefault(f"{task}/{setting}", []).append(
+            {
+                "method": method,
+                "seed": seed,
+                "step": curve.step.tolist(),
+                "loss": _rounded(curve.loss),
+                "validation_psnr": _rounded(curve.validation_psnr),
+            }
+        )
+    return found
+
+
+def _rounded(values: pd.Series) -> list[float | None]:
+    """Four digits, which draw the same curve."""
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.astype(float)]
+
+
 def scaling(path: Path) -> dict[str, Any] | None:
-    """What `lorun scaling` counted for every number of stages; None where it has not.
+    """The table of `lorun scaling`; None if there is none.
 
     Raises:
         LorunError: the table cannot be read.
     """
     if not path.exists():
         return None
-    frame = read_table(path)
-    one = frame.iloc[0]
-    series = [
-        {
-            "method": method,
-            "recompute": recompute,
-            "stages": of.stages.tolist(),
-            "step": of.step_total.tolist(),
-            "inference": of.inference_total.tolist(),
-            "parameters": of.parameters_network.tolist(),
-        }
-        for (method, recompute), of in frame.groupby(["method", "recompute"], sort=False)
-        if method not in _TWINS
-    ]
-    note = (
-        f"Counted by lorun scaling for {one.task}, {one.setting}: {one.batch} patches of {one.patch} pixels, "
-        f"{one.precision}, {one.optimizer}; inference of one image of {one['image']} pixels; "
-        f"code {str(one.commit)[:12]}. It is of the suite, not of this result set."
-    )
+    try:
+        frame = pd.read_csv(path)
+        series = [
+            {
+                "method": method,
+                "recompute": recompute,
+                "stages": rows.stages.tolist(),
+                "step": rows.step_total.tolist(),
+                "inference": rows.inference_total.tolist(),
+                "parameters": rows.parameters_network.tolist(),
+            }
+            for (method, recompute), rows in frame.groupby(["method", "recompute"], sort=False)
+        ]
+        first = frame.iloc[0]
+        note = (
+            f"Counted by lorun scaling for {first.task}, {first.setting}: {first.batch} patches of {first.patch} "
+            f"pixels, {first.precision}, {first.optimizer}; inference for one image of {first['image']} pixels; "
+            f"commit {str(first.commit)[:12]}. These numbers do not depend on this result set."
+        )
+    except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise LorunError(f"{path}: not a table of `lorun scaling` ({error})") from error
     return {"series": series, "note": note}
-
-
-_Which = tuple[str, str, str]
-
-
-def _times(timing: pd.DataFrame) -> tuple[dict[_Which, Any], dict[_Which, Any]]:
-    """Latencies (ms; median) and training times (s; mean over seeds) by task, setting and method, with their range."""
-    latency: dict[_Which, Any] = {}
-    training: dict[_Which, Any] = {}
-    timing = timing.reindex(columns=[*_TIMED, *_TIMES])  # a set without any latency lacks its columns
-    for (task, setting, method, what), of in timing.groupby(_TIMED, sort=False):
-        which, one = (str(task), str(setting), str(method)), of.iloc[0]
-        where = {"device": None if pd.isna(one.device) else one.device, "threads": _float(one.threads)}
-        if what == "training" and of.seconds.notna().any():
-            seconds = of.seconds.dropna()
-            training[which] = {**_range(seconds.mean(), seconds.min(), seconds.max()), **where}
-        elif what == "reconstruction latency" and pd.notna(one.median_ms):
-            latency[which] = {**_range(one.median_ms, one.min_ms, one.max_ms), **where}
-    return latency, training
-
-
-def _range(value: Any, least: Any, most: Any) -> dict[str, float]:
-    return {"value": float(value), "least": float(least), "most": float(most)}
-
-
-def _float(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _rounded(value: Any) -> float | None:
-    return float(f"{value:.4g}") if math.isfinite(value) else None

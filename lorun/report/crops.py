@@ -1,4 +1,4 @@
-"""The kept reconstructions as the page holds them: the same window of every method's, with that of the truth."""
+"""Reconstructions as the page shows them: the same window of every method and of the true image."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -7,130 +7,126 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lorun.config import Profile, TaskConfig
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements
 from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path
+from lorun.profiles import Profile
+from lorun.report.provenance import run_folder
 from lorun.report.tables import Section
+from lorun.results.store import METHOD, ResultSet, records
 
 SIDE = 256
-"""Pixels. What is larger is shown by a window of this side, around the crop that the strip shows."""
+"""Pixels: a larger image is shown by a window with this side."""
 
 LIMIT = 16_000_000
-"""Bytes of all reconstructions in a page; further images are named, not shown."""
+"""Bytes of all reconstructions in a page; further images are only named."""
 
 
 class Crops:
-    """Looks for what the runs of a result set have kept."""
+    """The reconstructions that the runs of a result set have kept."""
 
-    def __init__(self, profile: Profile, rows: pd.DataFrame, folder: Path, *, runs: Path, data: Path) -> None:
-        self._profile, self._folder, self._runs, self._data = profile, folder, runs, data
-        self._rows = rows
-        self._truths: dict[tuple[str, str], Mapping[str, np.ndarray | None] | str] = {}
+    def __init__(self, profile: Profile, results: ResultSet, *, runs: Path, data: Path) -> None:
+        self._profile, self._runs, self._data = profile, runs, data
+        self._rows = results.rows
+        self._first_runs = results.runs.drop_duplicates(list(METHOD))
+        self._truths: dict[tuple[str, int], Mapping[str, np.ndarray | None] | str] = {}
 
-    def of(self, sections: Sequence[Section]) -> list[dict[str, Any]]:
-        """For each section: its `images` (name, window, panels), and the names that are `left_out` for their bytes.
+    def of_sections(self, sections: Sequence[Section]) -> list[dict[str, Any]]:
+        """For each section its `images` (name, window, panels), and the names of those `left_out` to limit the bytes.
 
-        A panel has a title and either a PNG, as a `data:` address, or the message why there is none. The first image
-        of every section goes before the second of any, so that none is left out for another's sake.
+        A panel has a title and either a PNG as a `data:` address or a message that says why there is none. The first
+        image of every section goes before the second of any.
         """
         found: list[dict[str, Any]] = [{"images": [], "left_out": []} for _ in sections]
+        kept = [self._kept(section) for section in sections]
+        turns = range(max(map(len, kept), default=0))
         used = 0
-        for turn in range(max((len(self._kept(section)) for section in sections), default=0)):
-            for section, of in zip(sections, found, strict=True):
-                if turn >= len(self._kept(section)):
-                    continue
-                image = self._kept(section)[turn]
-                shown = self._image(section, image)
-                if shown is None:
-                    continue
-                size = sum(len(panel.get("png", "")) for panel in shown["panels"])
-                if used + size > LIMIT:
-                    of["left_out"].append(image)
-                    continue
+        for turn, (section, names, crops) in (
+            (turn, case) for turn in turns for case in zip(sections, kept, found, strict=True)
+        ):
+            shown = self._image(section, names[turn]) if turn < len(names) else None
+            if shown is None:
+                continue
+            size = sum(len(panel.get("png", "")) for panel in shown["panels"])
+            if used + size > LIMIT:
+                crops["left_out"].append(shown["image"])
+            else:
                 used += size
-                of["images"].append(shown)
+                crops["images"].append(shown)
         return found
 
-    def figures(self, sections: Sequence[Section]) -> list[dict[str, str | None]]:
-        """For each section the figures that `lorun table` drew, as `data:` addresses, or None: `strip`, `spectra`."""
-        found = []
-        for section in sections:
-            name = f"{section.task}_{section.dataset}_{section.setting}.png"
-            paths = {kind: self._folder / f"{kind}_{name}" for kind in ("strip", "spectra")}
-            found.append({kind: _address(path.read_bytes()) if path.exists() else None for kind, path in paths.items()})
-        return found
+    def figures(self, section: Section, folder: Path) -> dict[str, str | None]:
+        """The figures that `lorun table` drew in `folder`, as `data:` addresses; None for a missing one."""
+        name = f"{section.task}_{section.dataset}_{section.setting}.png"
+        paths = {kind: folder / f"{kind}_{name}" for kind in ("strip", "spectra")}
+        return {kind: _address(path.read_bytes()) if path.exists() else None for kind, path in paths.items()}
 
     def _kept(self, section: Section) -> list[str]:
-        """The images of a section's dataset that the profile keeps."""
+        """The images of the section's dataset that the profile keeps."""
         task = self._profile.tasks.get(section.task)
-        of = self._rows[(self._rows[["task", "dataset"]] == [section.task, section.dataset]).all(axis=1)]
-        names = set(of.image)
-        return [] if task is None else [image for image in task.evaluation.keep if image in names]
+        rows = self._rows[(self._rows.task == section.task) & (self._rows.dataset == section.dataset)]
+        scored = set(rows.image)
+        return [] if task is None else [image for image in task.evaluation.keep if image in scored]
 
     def _image(self, section: Section, image: str) -> dict[str, Any] | None:
-        """None where no run has kept it."""
+        """An image with a panel for the truth and for each method; None if no run has kept it."""
         task = self._profile.tasks[section.task]
-        channels = 1 if task.data.channels == 1 else 3
-        panels: list[dict[str, Any]] = []
-        read: list[Pixels | None] = []
-        for row in self._first_seed(section, image):
-            path = image_path(self._runs / _run_folder(row), section.dataset, image)
-            panel: dict[str, Any] = {"title": row.method, "score": None if pd.isna(row.value) else float(row.value)}
-            pixels = None
-            if path.exists():
-                try:
-                    pixels = read_image(path, channels)
-                except LorunError as error:
-                    panel["message"] = str(error)
-            elif row.status != "completed":
-                panel["message"] = row.status if pd.isna(row.message) else f"{row.status}: {row.message}"
-            else:
-                panel["message"] = f"not kept: {path} is missing"
-            panels.append(panel)
-            read.append(pixels)
-        known = [pixels for pixels in read if pixels is not None]
-        if not known:
+        panels = self._panels(section, image, channels=1 if task.data.channels == 1 else 3)
+        sizes = [(pixels.shape[1], pixels.shape[2]) for _, pixels in panels if pixels is not None]
+        if not sizes:
             return None
-        truth = {"title": "truth", "score": None}
-        true = self._truth(section, task, image)
-        panels.insert(0, truth)
-        if isinstance(true, str):
-            truth["message"] = true
-            read.insert(0, None)
-        else:
-            read.insert(0, true)
-        height, width = known[0].shape[1:]
+        panels.insert(0, self._truth(section, image, task.data.channels))
+        height, width = sizes[0]
         top, left, rows, columns = _window(height, width, task.evaluation.strip)
-        for panel, pixels in zip(panels, read, strict=True):
+        for panel, pixels in panels:
             if pixels is not None:
                 panel["png"] = _address(_png(pixels[:, top : top + rows, left : left + columns]))
         window = {"top": top, "left": left, "rows": rows, "columns": columns, "height": height, "width": width}
-        return {"image": image, **window, "panels": panels}
+        return {"image": image, **window, "panels": [panel for panel, _ in panels]}
 
-    def _first_seed(self, section: Section, image: str) -> list[Any]:
-        """A row for each method: the leading score of the image with its first seed, under its first degradation."""
-        place = [section.task, section.dataset, section.setting, section.protocol, section.metrics[0].name]
-        of = self._rows[(self._rows[["task", "dataset", "setting", "protocol", "metric"]] == place).all(axis=1)]
-        of = of[of.image.isna() | (of.image == image)]  # what has no result has a row without an image
-        return list(of.drop_duplicates("method").itertuples())
+    def _panels(self, section: Section, image: str, channels: int) -> list[tuple[dict[str, Any], Pixels | None]]:
+        """A panel and its pixels for each method, from the first seed and under the first degradation."""
+        place = {"task": section.task, "dataset": section.dataset, "setting": section.setting, "image": image}
+        place |= {"protocol": section.protocol, "metric": section.metrics[0].name}
+        rows = self._rows[(self._rows[list(place)] == list(place.values())).all(axis=1)]
+        scores = rows.drop_duplicates("method").set_index("method")["value"]
+        runs = self._first_runs[(self._first_runs.task == section.task) & (self._first_runs.setting == section.setting)]
+        panels = []
+        for run in records(runs[runs.method.isin(section.lines.method)]):
+            panel: dict[str, Any] = {"title": run["method"], "score": scores.get(run["method"])}
+            path = image_path(self._runs / run_folder(run), section.dataset, image)
+            pixels = None
+            try:
+                if path.exists():
+                    pixels = read_image(path, channels)
+                elif run["status"] == "completed":
+                    panel["message"] = f"not kept: {path} is missing"
+                else:
+                    panel["message"] = run["status"] + (f": {run['message']}" if run["message"] else "")
+            except LorunError as error:
+                panel["message"] = str(error)
+            panels.append((panel, pixels))
+        return panels
 
-    def _truth(self, section: Section, task: TaskConfig, image: str) -> Pixels | str:
-        """The pixels of the truth, or the reason why there are none."""
-        key = (section.dataset, section.task)
+    def _truth(self, section: Section, image: str, channels: int) -> tuple[dict[str, Any], Pixels | None]:
+        """The panel of the true image, and its pixels."""
+        panel: dict[str, Any] = {"title": "truth", "score": None}
+        key = section.dataset, channels
         if key not in self._truths:
-            self._truths[key] = self._load(section.dataset, task.data.channels)
-        known = self._truths[key]
-        if isinstance(known, str):
-            return known
-        true = known.get(image)
-        return f"{section.dataset} has no image {image}" if true is None else to_pixels(true)
+            self._truths[key] = self._load(*key)
+        images = self._truths[key]
+        if isinstance(images, str):
+            return {**panel, "message": images}, None
+        true = images.get(image)
+        if true is None:
+            return {**panel, "message": f"{section.dataset} has no image {image}"}, None
+        return panel, to_pixels(true)
 
     def _load(self, dataset: str, channels: int) -> Mapping[str, np.ndarray | None] | str:
+        """The true images, or the reason why there are none."""
         try:
             if holds_measurements(self._data, dataset):
                 return "no truth: a real capture"
@@ -139,12 +135,8 @@ class Crops:
             return str(error)
 
 
-def _run_folder(row: Any) -> Path:
-    return Path(row.task, row.setting, row.method, f"seed{row.seed}-{row.run}")
-
-
 def _window(height: int, width: int, strip: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Top, left, rows and columns of what is shown: all of a small image, of others the surroundings of the strip."""
+    """Top, left, rows and columns of what is shown: a small image whole, else the surroundings of the strip."""
     top, left, side = strip
     rows, columns = min(SIDE, height), min(SIDE, width)
     first_row = min(max(top + side // 2 - rows // 2, 0), height - rows)

@@ -1,48 +1,45 @@
-"""The licences of what a result set used: its datasets, operators, weights and baselines."""
+"""The licences of the datasets and baselines of a result set."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from lorun import plugins
-from lorun.config import NAMED, Profile
 from lorun.data.registry import read_registry
-
-
-@dataclass(frozen=True)
-class Licence:
-    """What something is, what may be done with it, where it comes from and how it is cited."""
-
-    name: str
-    what: str
-    licence: str
-    redistribution: str
-    sources: list[str]
-    citation: str
-
+from lorun.methods import PRESETS
+from lorun.profiles import Profile
 
 _UNKNOWN = "not registered"
 
 
-def licences(profile: Profile, summary: pd.DataFrame, data: Path) -> list[Licence]:
-    """Those of the datasets of `profile`, as the registry in `data` has them, and of the baselines in `summary`."""
+def licences(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[str, Any]]:
+    """A row per dataset of `profile`, from the registry in `data`, and per baseline in `methods`, from its card."""
     registry = read_registry(data)
-    found = []
+    rows = []
     for name in profile.datasets():
         entry = registry.get(name)
         if entry is None:
-            found.append(Licence(name, "dataset", _UNKNOWN, _UNKNOWN, [], _UNKNOWN))
-            continue
-        what = f"{entry.role}; {entry.what}" + (" (simulated)" if entry.simulated else "")
-        found.append(Licence(name, what, entry.licence, entry.redistribution, entry.sources, entry.citation))
-    for name in summary.method.unique():
-        if name in NAMED:
-            continue
-        if name not in plugins.names():
-            found.append(Licence(name, "baseline", _UNKNOWN, _UNKNOWN, [], _UNKNOWN))
-            continue
-        card = plugins.card(name)
-        what = f"baseline, written anew: {card.title}"
-        found.append(Licence(name, what, card.licence, card.redistribution, [card.source], card.citation))
-    return found
+            rows.append(_row(name, "dataset"))
+        else:
+            what = f"{entry.role}; {entry.what}" + (" (simulated)" if entry.simulated else "")
+            rows.append(_row(name, what, entry.licence, entry.redistribution, entry.citation, entry.sources))
+    for name in methods:
+        if name in plugins.names():
+            card = plugins.card(name)
+            what = f"baseline, our implementation: {card.title}"
+            rows.append(_row(name, what, card.licence, card.redistribution, card.citation, [card.source]))
+        elif name not in PRESETS:
+            rows.append(_row(name, "baseline"))
+    return rows
+
+
+def _row(
+    name: str,
+    what: str,
+    licence: str = _UNKNOWN,
+    redistribution: str = _UNKNOWN,
+    citation: str = _UNKNOWN,
+    sources: Sequence[str] = (),
+) -> dict[str, Any]:
+    row = {"name": name, "what": what, "licence": licence, "redistribution": redistribution}
+    return {**row, "citation": citation, "sources": sources}

@@ -1,27 +1,30 @@
-"""The tables of the page: the texts are those of summary.md, the order of a column that of its numbers."""
+"""The tables of the page. Cells have the text of summary.md and are sorted by their value."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
-from lorun.report.lines import Lines
-from lorun.report.stored import Stored
-from lorun.results.markdown import CLAIMS, COMPARISON, COSTS, TASKS, Columns
-from lorun.results.summary import shown
-
-_NONE = "–"
+from lorun.profiles import Profile
+from lorun.report.provenance import Provenance
+from lorun.results import markdown
+from lorun.results.cells import Cell, Column, cell, spread
+from lorun.results.markdown import CLAIMS, COSTS, TASKS, comparison_columns, score_columns
+from lorun.results.store import ResultSet, grouped
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What a cell shows, the number that it is sorted by ("" where there is none, None for the text itself), the line
-    of the summary that it belongs to, and the kind of its mark."""
+class PageCell:
+    """A cell of the page.
+
+    text   what it shows
+    order  the number to sort by; "" if the value is missing, None to sort by the text
+    line   the line of the summary that a click opens
+    kind   the status or verdict that sets the colour
+    """
 
     text: str
     order: float | str | None = None
@@ -31,18 +34,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; `protocols` are those of its rows, where there are several to choose from."""
+    """A table of the page; `protocols` are those of its rows, if there are several to choose from."""
 
     name: str
     caption: str
     columns: list[str]
-    rows: list[list[Cell]]
+    rows: list[list[PageCell]]
     protocols: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one task, dataset and setting."""
+    """One task, dataset and setting: its `lines` of the summary under the leading protocol, and its tables."""
 
     number: int
     task: str
@@ -52,154 +55,144 @@ class Section:
     note: str
     protocol: str
     metrics: list[Metric]
+    lines: pd.DataFrame
     scores: Table
     degradations: list[Table]
 
 
-def sections(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame, lines: Lines) -> list[Section]:
-    """One for each task, dataset and setting of the summary, in its order."""
+_PLACE = ("task", "dataset", "setting")
+_LAST = ("operator", "protocol", "source")  # long columns of the comparison, so that a narrow screen shows the verdict
+
+
+def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> list[Section]:
+    """A section for each task, dataset and setting, in the order of the summary."""
+    by_degradation = grouped(results.degradations, _PLACE)
     found = []
-    for number, ((task, dataset, setting), of) in enumerate(summary.groupby(_PLACE, sort=False)):
-        protocols = list(of.protocol.unique())
-        title = f"{task}, {shown(str(dataset), bool(of.simulated.iloc[0]))}, {setting}"
-        of_section = degradations[(degradations[_PLACE] == [task, dataset, setting]).all(axis=1)]
+    for number, (title, lines, common) in enumerate(markdown.sections(results.summary)):
+        task, dataset, setting = (str(common[name]) for name in _PLACE)
+        protocols = list(lines.protocol.unique())
+        scores = score_columns(lines)
+        protocol: Column = ("protocol", lambda row: cell(row.protocol))
         found.append(
             Section(
                 number=number,
-                task=str(task),
-                dataset=str(dataset),
-                setting=str(setting),
+                task=task,
+                dataset=dataset,
+                setting=setting,
                 title=title,
-                note=_note(profile, str(task), str(setting), of),
+                note=_note(profile, lines, common),
                 protocol=protocols[0],
                 metrics=[METRICS[name] for name in get_protocol(protocols[0]).metrics],
-                scores=_scores(f"scores-{number}", title, of, protocols, lines),
-                degradations=_degradations(f"degradations-{number}", of_section, lines),
+                lines=lines[lines.protocol == protocols[0]],
+                scores=Table(
+                    f"scores-{number}",
+                    f"Scores and costs: {title}",
+                    *_filled(lines, [*scores, *COSTS, protocol], provenance, linked=[name for name, _ in scores[1:]]),
+                    protocols,
+                ),
+                degradations=_degradations(number, by_degradation.get((task, dataset, setting)), provenance),
             )
         )
     return found
 
 
-_PLACE = ["task", "dataset", "setting"]
-
-
-def _note(profile: Profile, task: str, setting: str, of: pd.DataFrame) -> str:
-    """What all numbers of a section share."""
-    one: dict[str, Any] = {str(column): next(iter(of[column].dropna()), None) for column in of}
-    try:
-        heading = profile.tasks[task].physics_of(setting).heading
-    except KeyError:  # a result set of an older profile
-        heading = str(one["operator"])
-    parts = [heading[0].upper() + heading[1:]]
-    if one["m"] is not None:
-        parts.append(f"m = {int(one['m'])} per block")
-    parts.append(f"{int(of.images.max())} test images, {int(of.seeds.max())} of {int(of.seeds_planned.max())} seeds")
-    if one["checkpoint_policy"] is not None:
-        parts.append("checkpoint: " + ", ".join(of.checkpoint_policy.dropna().unique()))
-    if one["step_batch"] is not None:
-        parts.append(f"a training step is one on {int(one['step_batch'])} patches of {int(one['step_patch'])} pixels")
-    if one["image"] is not None:
-        parts.append(f"inference and GFLOPs are of one image of {int(one['image'])} pixels")
-    return "; ".join(parts) + "."
-
-
-def _scores(name: str, title: str, of: pd.DataFrame, protocols: list[str], lines: Lines) -> Table:
-    named = {metric for protocol in protocols for metric in get_protocol(protocol).metrics}
-    metrics = [metric for metric in METRICS.values() if metric.name in named]
-    rows = []
-    for _, row in of.iterrows():
-        line = lines.number(row)
-        status = f"{row.status} {int(row.seeds)}/{int(row.seeds_planned)}"
-        cells = [Cell(str(row.method))]
-        cells += [_score(row, metric.name, f"{metric.name}_sd", metric.digits, line) for metric in metrics]
-        cells += [Cell(status, line=line, kind=str(row.status)), *_cells(row, COSTS), Cell(str(row.protocol))]
-        rows.append(cells)
-    headings = [metric.heading for metric in metrics]
-    columns = ["method", *headings, "status", *(heading for heading, _ in COSTS), "protocol"]
-    return Table(name, f"Scores and costs: {title}", columns, rows, protocols)
-
-
-def _degradations(name: str, of: pd.DataFrame, lines: Lines) -> list[Table]:
-    """A table for each protocol and metric of a section: a row per method, a column per degradation."""
-    found: list[Table] = []
-    for (protocol, metric), scores in of.groupby(["protocol", "metric"], sort=False):
-        known = METRICS[str(metric)]
-        names = list(scores.degradation.unique())
-        rows = []
-        for method, row in scores.groupby("method", sort=False):
-            line = lines.number(row.iloc[0])
-            values = row.set_index("degradation")
-            cells = [_score(values.loc[degradation], "value", "sd", known.digits, line) for degradation in names]
-            rows.append([Cell(str(method)), *cells])
-        caption = f"{known.heading} under each degradation, {protocol}"
-        found.append(Table(f"{name}-{len(found)}", caption, ["method", *names], rows))
-    return found
-
-
-def overview(of: Sequence[Section], summary: pd.DataFrame, lines: Lines) -> Table:
+def overview(sections: Sequence[Section], provenance: Provenance) -> Table:
     """The leading score of every method in every section: a row per method, a column per section."""
-    rows = []
-    for method in summary.method.unique():
-        cells = [Cell(str(method))]
-        for section in of:
-            metric = section.metrics[0]
-            place = [section.task, section.dataset, section.setting, section.protocol, method]
-            row = summary[(summary[[*_PLACE, "protocol", "method"]] == place).all(axis=1)]
-            if row.empty:
-                cells.append(Cell("", ""))
-            else:
-                one = row.iloc[0]
-                score = _score(one, metric.name, f"{metric.name}_sd", metric.digits, lines.number(one))
-                without = score.order == "" and one.status != "completed"
-                cells.append(Cell(str(one.status), "", score.line, str(one.status)) if without else score)
-        rows.append(cells)
-    columns = ["method", *(f"{section.title}: {section.metrics[0].heading}, {section.protocol}" for section in of)]
+    methods = dict.fromkeys(method for section in sections for method in section.lines.method)
+    rows = [[PageCell(method), *(_leading(section, method, provenance) for section in sections)] for method in methods]
+    columns = [
+        "method",
+        *(f"{section.title}: {section.metrics[0].heading}, {section.protocol}" for section in sections),
+    ]
     return Table("overview-table", "The leading score of every method", columns, rows)
 
 
-def whole_tables(stored: Stored, lines: Lines) -> dict[str, Table | None]:
-    """The tables of the whole set by what they show, None for one without rows: `claims`, `comparison`, `tasks`."""
-    compared, shared = stored.comparison, stored.tasks
-    columns = sorted(COMPARISON, key=lambda column: column[0] in _BEHIND)
-    columns = [column for column in columns if column[0] != "degradation" or compared.degradation.notna().any()]
-    found = {
-        "claims": _table("claims-table", "What the paper claims of LoRun, and ours", stored.claims, CLAIMS),
-        "comparison": _table("comparison-table", "Published scores beside ours", compared, columns, lines),
-        "tasks": None if shared is None else _table("tasks-table", "What each adds to a shared base", shared, TASKS),
+def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
+    """The tables that belong to no section: `claims`, `comparison` and `tasks`; None for a table without rows."""
+    comparison = sorted(comparison_columns(results.comparison), key=lambda column: column[0] in _LAST)
+    shared = pd.DataFrame() if results.tasks is None else results.tasks
+    tables = {
+        "claims": ("What the paper claims for LoRun, and our result", *_filled(results.claims, CLAIMS)),
+        "comparison": (
+            "Published scores and ours",
+            *_filled(results.comparison, comparison, provenance, linked=["ours"]),
+        ),
+        "tasks": ("What each task adds to a shared base", *_filled(shared, TASKS)),
     }
-    return {name: table if table is not None and table.rows else None for name, table in found.items()}
+    return {
+        name: Table(f"{name}-table", caption, columns, rows) if rows else None
+        for name, (caption, columns, rows) in tables.items()
+    }
 
 
-_BEHIND = ("operator", "protocol", "source")
-"""Columns of the comparison that are long, so that the verdict is in sight on a narrow screen."""
+def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
+    """What all numbers of a section have in common."""
+    try:
+        heading = profile.tasks[common["task"]].physics_of(common["setting"]).heading
+    except KeyError:  # the profile no longer has this task or setting
+        heading = str(common["operator"])
+    parts = [heading[0].upper() + heading[1:]]
+    if common["m"] is not None:
+        parts.append(f"m = {common['m']} per block")
+    parts.append(f"{lines.images.max()} test images, {lines.seeds.max()} of {lines.seeds_planned.max()} seeds")
+    if common["checkpoint_policy"] is not None:
+        parts.append("checkpoint: " + ", ".join(lines.checkpoint_policy.dropna().unique()))
+    if common["step_batch"] is not None:
+        parts.append(f"a training step has {common['step_batch']} patches of {common['step_patch']} pixels")
+    if common["image"] is not None:
+        parts.append(f"inference and GFLOPs are for one image of {common['image']} pixels")
+    return "; ".join(parts) + "."
 
 
-def _table(name: str, caption: str, frame: pd.DataFrame, columns: Columns, lines: Lines | None = None) -> Table:
+def _filled(
+    frame: pd.DataFrame, columns: Sequence[Column], provenance: Provenance | None = None, linked: Collection[str] = ()
+) -> tuple[list[str], list[list[PageCell]]]:
+    """Headings and cells of a table; cells of the columns `linked` open the provenance of their row."""
     rows = []
     for _, row in frame.iterrows():
-        cells = []
-        for title, show in columns:
-            text = show(row)
-            line = lines.number(row) if lines is not None and title == "ours" and text != _NONE else None
-            cells.append(Cell(text, _number(text), line, text if title == "verdict" else ""))
-        rows.append(cells)
-    return Table(name, caption, [title for title, _ in columns], rows)
+        line = provenance.number(row) if provenance is not None else None
+        rows.append(
+            [
+                _page_cell(make(row), line if name in linked else None, str(row[name]) if name in _COLOURED else "")
+                for name, make in columns
+            ]
+        )
+    return [name for name, _ in columns], rows
 
 
-def _cells(row: pd.Series, columns: Columns) -> list[Cell]:
-    return [Cell(text, _number(text)) for text in (show(row) for _, show in columns)]
+_COLOURED = ("status", "verdict")
 
 
-def _score(row: pd.Series, value: str, sd: str, digits: int, line: int | None) -> Cell:
-    if pd.isna(row[value]):
-        return Cell(_NONE, "", line)
-    text = f"{row[value]:.{digits}f}" + ("" if pd.isna(row[sd]) else f" ± {row[sd]:.{digits}f}")
-    return Cell(text, float(row[value]), line)
+def _page_cell(made: Cell, line: int | None = None, kind: str = "") -> PageCell:
+    order = "" if made.value is None else None if isinstance(made.value, str) else made.value
+    return PageCell(made.text, order, line, kind)
 
 
-def _number(text: str) -> float | str | None:
-    """The number that a text of a table is: 128 132, -0.78, 26.95 ± 0.08; "" for a missing one, None for a word."""
-    if text == _NONE:
-        return ""
-    match = re.fullmatch(r"(-?\d{1,3}(?: \d{3})*(?:\.\d+)?|-?\d+(?:\.\d+)?)(?: ± .*)?", text)
-    return None if match is None else float(match[1].replace(" ", ""))
+def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenance) -> list[Table]:
+    """A table per protocol and metric of a section: a row per method, a column per degradation."""
+    tables: list[Table] = []
+    groups = {} if scores is None else grouped(scores, ("protocol", "metric"))
+    for (protocol, name), group in groups.items():
+        metric = METRICS[name]
+        degradations = list(group.degradation.unique())
+        rows = []
+        for method, lines in group.groupby("method", sort=False):
+            line = provenance.number(lines.iloc[0])
+            lines = lines.set_index("degradation").reindex(degradations)
+            cells = [spread(value, sd, metric.digits) for value, sd in zip(lines["value"], lines["sd"], strict=True)]
+            rows.append([PageCell(str(method)), *(_page_cell(made, line) for made in cells)])
+        caption = f"{metric.heading} under each degradation, {protocol}"
+        tables.append(Table(f"degradations-{number}-{len(tables)}", caption, ["method", *degradations], rows))
+    return tables
+
+
+def _leading(section: Section, method: str, provenance: Provenance) -> PageCell:
+    """The leading score of a method; its status if it has none."""
+    lines = section.lines[section.lines.method == method]
+    if lines.empty:
+        return PageCell("", "")
+    row, metric = lines.iloc[0], section.metrics[0]
+    line = provenance.number(row)
+    if pd.isna(row[metric.name]) and row.status != "completed":
+        return PageCell(row.status, "", line, row.status)
+    return _page_cell(spread(row[metric.name], row[f"{metric.name}_sd"], metric.digits), line)

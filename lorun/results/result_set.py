@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Experiment, Profile
 from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details

@@ -27,7 +27,7 @@ LINE = ("task", "dataset", "setting", "protocol", "method")
 RUN_COLUMNS = (
     *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
     *("trained_commit", "trained_dirty", "trained_device", "trained_threads", "trained_code"),
-    *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code"),
+    *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code", "accepted"),
 )
 ROW_COLUMNS = (*SCORE, "value")
 
@@ -64,14 +64,14 @@ _FIELDS = {"accounting": "accounts"}
 # of metrics for example, hold floating-point numbers.
 _TEXT = {
     *("task", "dataset", "setting", "method", "degradation", "protocol", "metric", "operator", "base"),
-    *("run", "config_hash", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
+    *("run", "config_hash", "account_key", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
     *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
     *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
     *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
 }
 _TRUTH = {"dirty", "trained_dirty", "simulated"}
 _INTEGER = {
-    *("seed", "seeds", "seeds_planned", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
+    *("seed", "seeds", "seeds_planned", "accepted", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
     *("threads", "trained_threads", "stages", "m", "flops", "image"),
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")

@@ -112,8 +112,8 @@ def _differences(results: ResultSet, line: pd.Series) -> pd.Series:
     rows = rows[(rows.metric == "psnr") & rows.method.isin(["lorun", "block_k"])]
     for name in ("task", "dataset", "setting", "protocol"):
         rows = rows[rows[name] == line[name]]
-    means = rows.pivot_table(values="value", index="method", columns="seed").reindex(["lorun", "block_k"])
-    return (means.loc["lorun"] - means.loc["block_k"]).dropna()
+    means = rows.pivot_table(values="value", index="seed", columns="method").reindex(columns=["lorun", "block_k"])
+    return (means["lorun"] - means["block_k"]).dropna()
 
 
 def _link(results: ResultSet) -> str:

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from lorun import plugins
-from lorun.config import BlockCSConfig, load_profile
 from lorun.errors import LorunError, UnknownName
-from lorun.physics import build_physics
-from lorun.plugins.places import FOLDER, find, own_names
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.plugins.places import SUITE_FOLDER as FOLDER
+from lorun.plugins.places import find
+from lorun.plugins.places import names as own_names
 from lorun.plugins.scaffold import write_baseline
+from lorun.profiles import load_profile
 from lorun.provenance import provenance
 from lorun.system import build_system
 
@@ -57,7 +59,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def build(reference: str) -> torch.nn.Module:
-    return plugins.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
+    return plugins.build(reference, BlockCSConfig(ratio=25, block=8).build(), 1)
 
 
 def test_a_folder_anywhere_is_a_baseline(folder, monkeypatch):
@@ -159,11 +161,11 @@ def test_an_entry_point_that_is_no_folder_of_a_baseline_is_told(site, value):
 
 def test_names_do_not_clash(tmp_path, site):
     shutil.copytree(FOLDER / "ista_net", tmp_path / "ista_net")
-    with pytest.raises(LorunError, match="another one is called 'ista_net' already; rename the folder"):
+    with pytest.raises(LorunError, match="the name .ista_net. is taken"):
         find(str(tmp_path / "ista_net"))
     make_package(site, "lab_nets", "1.2", "theirs = lab_nets.nets.my_net")
     shutil.copytree(FOLDER / "ista_net", tmp_path / "theirs")
-    with pytest.raises(LorunError, match="another one is called 'theirs' already"):
+    with pytest.raises(LorunError, match="the name .theirs. is taken"):
         find(str(tmp_path / "theirs"))
 
 
@@ -183,14 +185,16 @@ def test_a_folder_that_cannot_be_a_method_is_refused(folder, name, words):
 
 
 def test_the_suites_own_are_called_by_their_names():
-    with pytest.raises(LorunError, match="is of the suite's own: call it 'ista_net'"):
+    with pytest.raises(LorunError, match="belongs to the suite: call it 'ista_net'"):
         find(str(FOLDER / "ista_net"))
     assert not any(find(name).outside for name in own_names())
 
 
 def test_a_folder_here_without_a_slash_is_told_how_to_say(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    with pytest.raises(LorunError, match="no baseline is called 'my_net'; for the folder here say './my_net'"):
+    with pytest.raises(
+        LorunError, match="no baseline is called 'my_net'; for the folder of that name write './my_net'"
+    ):
         find("my_net")
 
 

@@ -1,20 +1,24 @@
-import sys
-import time
+"""Jobs that are timed in turns, in processes of their own."""
 
+import os
+import time
+from functools import partial
+
+import pandas as pd
 import pytest
 
-from lorun.bench.rounds import Job, Spread, ratio, take_turns
+from lorun.bench.rounds import spread, take_turns
 from lorun.errors import LorunError
 
-SLOW = 0.2  # seconds
+SLOW = 0.1  # seconds
 
 
 def wait(seconds, log):
-    """What a worker repeats: note who works, and wait."""
+    """Work that notes its process and its time in the log, and waits."""
 
     def work():
         with open(log, "a") as lines:
-            lines.write(f"{seconds}\n")
+            lines.write(f"{os.getpid()} {seconds}\n")
         time.sleep(seconds)
 
     return work
@@ -25,46 +29,30 @@ def fail():
 
 
 def die():
-    def work():
-        sys.exit(7)
-
-    return work
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    """The workers import this module by its name."""
-    from pathlib import Path
-
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-
-
-def job(what, **arguments):
-    return Job(f"{__file__.rpartition('/')[2].removesuffix('.py')}:{what}", arguments, warm_up=1)
+    return lambda: os._exit(7)
 
 
 def test_jobs_take_turns_in_processes_of_their_own(tmp_path):
     log = tmp_path / "log"
-    jobs = {"slow": job("wait", seconds=SLOW, log=str(log)), "fast": job("wait", seconds=0.0, log=str(log))}
-    times = take_turns(jobs, 3, "waiting")
-    assert all(len(times[name]) == 3 for name in jobs)
-    assert min(times["slow"]) >= SLOW > Spread.of(times["fast"]).median
-    warm_up, rounds = log.read_text().splitlines()[:2], log.read_text().splitlines()[2:]
-    assert warm_up == [str(SLOW), "0.0"]
-    assert rounds == [str(SLOW), "0.0"] * 3
+    jobs = {str(seconds): partial(wait, seconds, log) for seconds in (SLOW, 0.0)}
+    seconds = take_turns(jobs, 3, "waiting", warm_up=1)
+    assert seconds.shape == (3, 2)
+    assert seconds[str(SLOW)].min() >= SLOW > seconds["0.0"].median()
+    processes, waits = zip(*(line.split() for line in log.read_text().splitlines()), strict=True)
+    assert waits == (str(SLOW), "0.0") * 4  # the warm-up and three rounds
+    assert len(set(processes)) == 2
+    assert str(os.getpid()) not in processes
 
 
-def test_a_job_that_cannot_be_prepared_says_why():
-    with pytest.raises(LorunError, match="benchmark of bad: ValueError: no such thing"):
-        take_turns({"bad": job("fail")}, 2, "failing")
+@pytest.mark.parametrize(
+    ("prepare", "message"), [(fail, "benchmark of bad: ValueError: no such thing"), (die, "bad: its process died")]
+)
+def test_a_job_that_fails_is_named(prepare, message):
+    with pytest.raises(LorunError, match=message):
+        take_turns({"bad": prepare}, 2, "failing")
 
 
-def test_a_job_that_dies_says_so():
-    with pytest.raises(LorunError, match="benchmark of bad: its process ended with status 7"):
-        take_turns({"bad": job("die")}, 2, "dying")
-
-
-def test_ratios_are_taken_within_rounds():
-    """A round that is slow for both changes nothing."""
-    assert ratio([1.0, 30.0, 1.2], [2.0, 60.0, 2.4]) == Spread(0.5, 0.5, 0.5)
-    assert Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == Spread(3.0, 2.0, 4.0)
+def test_a_spread_is_the_median_and_the_quartiles():
+    values = pd.Series([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert spread("seconds", values, 3) == {"seconds": 3.0, "q25": 2.0, "q75": 4.0}
+    assert spread("a", values[:1], 3, "a_") == {"a": 1.0, "a_q25": None, "a_q75": None}

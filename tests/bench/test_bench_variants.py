@@ -1,14 +1,16 @@
-"""What is compared is the same function, computed in different ways."""
+"""The variants compute the same function, and targets are judged from their ratios."""
 
+import timeit
+
+import pandas as pd
 import pytest
 import torch
 
-from lorun.bench import backward, loop, steps
-from lorun.bench.steps import Measured, bytes_held, count
-from lorun.bench.targets import TARGETS, judge
-from lorun.bench.variants import VARIANTS, benchmarked, build_variant, one_step, reconstruction
-from lorun.config import load_profile
-from lorun.errors import LorunError, UnknownName
+from lorun.bench import backward, steps
+from lorun.bench.steps import Measured, bytes_held, count, judge, judge_startup
+from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction
+from lorun.errors import LorunError
+from lorun.profiles import load_profile
 
 CPU = torch.device("cpu")
 
@@ -19,14 +21,14 @@ def experiment(tiny_profile_file):
 
 
 def output(name, experiment):
-    system = build_variant(name, experiment)
+    system = VARIANTS[name](experiment)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for key, parameter in system.named_parameters():
             if "lora_" in key:
                 parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
     physics = system.physics.at(32, 32)
-    x = torch.rand(1, experiment.data.channels, 32, 32, generator=generator)
+    x = torch.rand(1, experiment.channels, 32, 32, generator=generator)
     y = system.network(physics(x), physics)
     y.square().mean().backward()
     return y.detach(), sum(p.grad.square().sum() for p in system.parameters() if p.grad is not None)
@@ -48,7 +50,7 @@ def test_variants_are_the_same_function_with_the_same_gradients(variant, same_as
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_steps_reconstructs_and_is_counted(variant, experiment):
-    system = build_variant(variant, experiment)
+    system = VARIANTS[variant](experiment)
     before = [p.detach().clone() for p in system.parameters() if p.requires_grad]
     step = one_step(system, experiment, CPU)
     step()
@@ -59,7 +61,7 @@ def test_every_variant_steps_reconstructs_and_is_counted(variant, experiment):
 
 
 def test_a_merged_copy_counts_as_held(experiment):
-    network = build_variant("lorun", experiment).network
+    network = VARIANTS["lorun"](experiment).network
     held = bytes_held(network)
     assert held == 4 * sum(p.numel() for p in network.parameters())
     layer = network.denoisers[0].layers[0]
@@ -67,45 +69,59 @@ def test_a_merged_copy_counts_as_held(experiment):
     assert bytes_held(network) == held + layer.merged_copy.nbytes
 
 
-def test_an_unknown_variant_and_a_profile_without_lorun_are_refused(experiment, tiny_profile_file):
-    with pytest.raises(UnknownName, match="lorun_by_peft"):
-        build_variant("lorun_by_pft", experiment)
+def test_a_profile_without_lorun_is_refused(tiny_profile_file):
     profile = load_profile(tiny_profile_file)
-    task, of = next(iter(profile.tasks.items()))
-    only = of.model_copy(update={"strategies": ["block_k"]})
+    name, task = next(iter(profile.tasks.items()))
+    only = task.model_copy(update={"strategies": ["block_k"]})
     with pytest.raises(LorunError, match="no setting with `lorun`"):
-        benchmarked(profile.model_copy(update={"tasks": {task: only}}))
+        benchmarked(profile.model_copy(update={"tasks": {name: only}}))
 
 
 def measured(experiment, what, **seconds):
+    """Results of all variants: 1 second, unless given, and 8 bytes."""
     variants = steps.COMPARED[what]
-    times = {name: [seconds.get(name, 1.0)] * 3 for name in variants}
-    peaks = {name: count(experiment, "block_k", "reconstruction") for name in variants}
-    return Measured("tiny", what, experiment, times, peaks, dict.fromkeys(variants, 8), dict.fromkeys(variants, 2))
+    counts = dict.fromkeys(["peak_bytes", "peak_activations", "network_bytes_held"], 8) | {"parameters": 2}
+    times = pd.DataFrame({name: [seconds.get(name, 1.0)] * 3 for name in variants})
+    return Measured("tiny", what, experiment, times, pd.DataFrame(dict.fromkeys(variants, counts)).T)
 
 
 def test_verdicts_follow_from_ratios_and_limits(experiment):
-    found = [measured(experiment, "training step", block_k=2.0), measured(experiment, "reconstruction")]
-    table = judge(found, on_gpu=False)
-    assert len(table) == len(TARGETS) + 1
-    verdict = dict(zip(table.target, table.verdict, strict=True))
-    found = dict(zip(table.target, table.measured, strict=True))
-    assert found["training step, time: lorun / block_k"] == 0.5
-    assert verdict["training step, time: lorun / block_k"] == "pass"
-    assert verdict["training step, time: lorun / lorun_by_peft"] == "miss"
-    assert verdict["reconstruction, parameters held: lorun / block_k"] == "pass"
-    assert verdict["training step, peak bytes: lorun_recomputed / block_k"] == "miss"
-    assert table.verdict[0] == "not measured: no GPU"
-    for peft, expected in [(2.5, "pass"), (1.5, "miss")]:
-        table = judge([measured(experiment, "training step", lorun_by_peft=peft)], on_gpu=True)
-        assert (table.measured[0], table.verdict[0]) == (peft, expected)
+    table = judge(
+        [measured(experiment, "training step", block_k=2.0), measured(experiment, "reconstruction")], on_gpu=False
+    )
+    assert len(table) == len(steps.TARGETS)
+    table = table.set_index("target")
+    assert table.measured["training step, time: lorun / block_k"] == 0.5
+    assert table.q75["training step, time: lorun / block_k"] == 0.5
+    assert pd.isna(table.q75["training step, peak bytes: lorun / lorun_by_peft"])
+    assert table.verdict["training step, time: lorun / block_k"] == "pass"
+    assert table.verdict["training step, time: lorun / lorun_by_peft"] == "miss"
+    assert table.verdict["reconstruction, parameters held: lorun / block_k"] == "pass"
+    assert table.verdict["training step, peak bytes: lorun_recomputed / block_k"] == "miss"
 
 
-@pytest.mark.parametrize("alternative", [name for name in loop.ALTERNATIVES if name != "compiled"])
-def test_every_alternative_of_the_loop_steps(alternative, tiny_profile_file):
-    step = loop.prepare(str(tiny_profile_file), alternative)
-    step()
-    step()
+@pytest.mark.parametrize(
+    ("peft", "on_gpu", "verdict"), [(2.5, True, "pass"), (1.5, True, "miss"), (2.5, False, "not measured: no GPU")]
+)
+def test_the_target_of_a_gpu_is_judged_there_only(experiment, peft, on_gpu, verdict):
+    table = judge([measured(experiment, "training step", lorun_by_peft=peft)], on_gpu)
+    assert table.verdict[table.target.str.contains("on a GPU")].tolist() == [verdict]
+
+
+def test_start_up_is_judged_beyond_the_import():
+    times = pd.DataFrame({"what": ["import", "a", "b"], "profile": "smoke", "extra_seconds": [None, 1.5, 2.5]})
+    assert judge_startup(times).verdict.tolist() == ["pass", "miss"]
+
+
+def test_steps_are_timed_and_tabulated(tiny_profile_file, monkeypatch):
+    def in_this_process(jobs, repeats, title):
+        return pd.DataFrame({name: timeit.repeat(job(), number=1, repeat=repeats) for name, job in jobs.items()})
+
+    monkeypatch.setattr(steps, "take_turns", in_this_process)
+    table = steps.table([steps.measure(tiny_profile_file, "reconstruction", repeats=2, threads=1)], 1)
+    assert table.variant.tolist() == ["lorun", "lorun_by_peft", "block_k"]
+    assert table.time_to_lorun[0] == 1.0
+    assert (table[["seconds", "peak_bytes", "network_bytes_held"]] > 0).all(axis=None)
 
 
 def test_backward_passes_are_timed_both_ways(monkeypatch):

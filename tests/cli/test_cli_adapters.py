@@ -8,8 +8,8 @@ import pytest
 import torch
 from said import Said
 
-from lorun.config import Profile
 from lorun.evaluation.reconstruct import evaluate_folder
+from lorun.profiles import Profile
 from lorun.results.store import read_evaluation
 from lorun.training import train
 
@@ -66,7 +66,7 @@ def test_add_list_activate_and_score(
         assert scored.out.startswith(f"cs/{setting}/lorun_random seed 0: gray: cs_float_y psnr ")
         experiment = transfer_profile.experiment("cs", setting, "lorun_random", 0)
         expected = evaluate_folder(experiment, images, runs=trained, device=CPU)
-        values = pytest.approx([row["value"] for row in expected], abs=1e-6)
+        values = pytest.approx([row["value"] for row in expected.rows], abs=1e-6)
         assert list(read_evaluation(Path(f"{name}.csv"))[1].value) == values
 
 

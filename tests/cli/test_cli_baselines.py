@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
 
+from lorun import plugins
 from lorun.plugins import places
-from lorun.results.rows import read_rows
 
 
 def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Said]) -> None:
@@ -67,13 +68,13 @@ def test_names_that_cannot_be_are_one_line(
     lorun: Callable[..., Said], tmp_path: Path, words: list[str], told: str
 ) -> None:
     (tmp_path / "taken").mkdir()
-    before = places.own_names()
+    before = plugins.names()
     said = lorun(*words)
     assert (said.status, said.out) == (1, "")
     assert said.err.startswith("error: ")
     assert told in said.err
     assert said.err.count("\n") == 1
-    assert places.own_names() == before
+    assert plugins.names() == before
 
 
 def test_a_folder_is_scored_without_a_profile(lorun: Callable[..., Said], tmp_path: Path) -> None:

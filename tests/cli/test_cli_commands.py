@@ -16,7 +16,7 @@ from tiny import PROJECT
 from typer.main import get_command
 
 from lorun import __version__, cli
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.results.store import read_evaluation, read_result_set
 
 
@@ -271,9 +271,9 @@ def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], options: 
 
 def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
     result = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
-    assert result == (0, "wrote out/scaling.csv (14 rows) and out/scaling.png\n", "")
+    assert result == (0, "wrote out/scaling.csv (10 rows) and out/scaling.png\n", "")
     assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
-    assert len(pd.read_csv("out/scaling.csv")) == 14
+    assert len(pd.read_csv("out/scaling.csv")) == 10
 
 
 def test_from_training_to_tables(

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from said import Said
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -126,7 +126,7 @@ def test_an_account_that_cannot_be(
 
 def test_a_range_of_stages_that_is_none(error: Callable[..., str], tiny_profile_file: Path) -> None:
     assert error("scaling", "-c", tiny_profile_file, "--stages", "5-4") == (
-        "stages '5-4': say a number or a range of 1 to 100, as in 9 or 1-20"
+        "stages '5-4': give a number or a range within 1 to 100, e.g. 9 or 1-20"
     )
 
 

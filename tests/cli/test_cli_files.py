@@ -10,7 +10,7 @@ from scipy.io import savemat
 
 from lorun import plugins
 from lorun.evaluation.protocols import get_protocol, score
-from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
 from lorun.results.store import read_evaluation
 from lorun.system import System
 

@@ -9,8 +9,8 @@ import pytest
 from reader import Reader
 from tiny import PROJECT
 
-from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS
+from lorun.profiles import Profile
 from lorun.results import comparison, markdown
 from lorun.results.result_set import write_result_set
 from lorun.training.outcome import Status

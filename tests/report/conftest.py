@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lorun.evaluation.planned import planned_rows
+from lorun.results.rows import to_frame, write_table
 from tiny import PROFILE
 
-from lorun.config import Experiment, Profile, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
 from lorun.evaluation.kept import image_path
-from lorun.evaluation.planned import planned_rows
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.provenance import provenance
 from lorun.report import write_report
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import to_frame, write_table
 from lorun.training.outcome import CurvePoint, Outcome, write_outcome
 
 # Scores in another order than the methods', parameters that as texts would sort otherwise.

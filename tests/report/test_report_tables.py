@@ -6,20 +6,19 @@ import shutil
 
 import pandas as pd
 import pytest
+from lorun.report.lines import Lines
+from lorun.report.stored import read_stored
+from lorun.results.rows import read_rows, write_table
 from tiny import PROJECT
 from typer.testing import CliRunner
 
 from lorun.cli import app
-from lorun.config import DEEP_PLUG_AND_PLAY
 from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import scaling
 from lorun.report.crops import Crops
 from lorun.report.licences import licences
-from lorun.report.lines import Lines
-from lorun.report.stored import read_stored
 from lorun.report.tables import overview, sections, whole_tables
-from lorun.results.rows import read_rows, write_table
 
 
 @pytest.fixture
@@ -183,8 +182,8 @@ def test_bytes_against_stages_are_those_of_the_committed_table():
 
 
 def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
-    methods = pd.DataFrame({"method": ["lorun", DEEP_PLUG_AND_PLAY, "linear_mmse", "gone"]})
+    methods = pd.DataFrame({"method": ["lorun", "lorun_transfer", "linear_mmse", "gone"]})
     found = {one.name: one.licence for one in licences(project.profile, methods, project.data)}
-    assert {"lorun", DEEP_PLUG_AND_PLAY}.isdisjoint(found)
+    assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"

@@ -6,14 +6,15 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
+from lorun.results.rows import to_frame
 
-from lorun.config import BlockCSConfig, load_profile
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.profiles import load_profile
 from lorun.results.comparison import TOLERANCE, compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
-from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
 
 OWN = "jianzhangcs/ISTA-Net-PyTorch released weights, evaluated with its own script"

@@ -6,14 +6,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from lorun.results.rows import to_frame
 from tiny import SR_PROFILE
 
-from lorun.config import BlurDownsampleConfig, load_profile
+from lorun.physics.blur_downsample import BlurDownsampleConfig
+from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
 from lorun.results.published import _published, published_methods, published_scores
-from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
 
 TABLE_1 = {

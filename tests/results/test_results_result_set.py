@@ -10,16 +10,17 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lorun.results.rows import read_rows, to_frame, write_table
 from PIL import Image
 
 from lorun.accounting.account import account
-from lorun.config import PRETRAIN, load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate
+from lorun.methods import PRETRAIN
+from lorun.profiles import load_profile
 from lorun.results.figures import write_figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import read_rows, to_frame, write_table
 from lorun.training import train
 
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ def runs(tiny_profile, tiny_data, shared_runs):
         if (folder / ROWS).exists():
             continue
         if experiment.method == "lorun":
-            train(experiment.pretraining, runs=shared_runs, data=tiny_data, device=CPU)
+            train(experiment.base, runs=shared_runs, data=tiny_data, device=CPU)
         assert train(experiment, runs=shared_runs, data=tiny_data, device=CPU).status == "completed"
         write_table(folder / ROWS, to_frame(evaluate(experiment, runs=shared_runs, data=tiny_data, device=CPU)))
         account_path(shared_runs, experiment).write_text(json.dumps(account(experiment, CPU)))

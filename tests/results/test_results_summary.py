@@ -6,13 +6,13 @@ import re
 import pandas as pd
 import pytest
 import yaml
+from lorun.results.rows import to_frame
 
-from lorun.config import load_profile
 from lorun.evaluation.metrics import METRICS
+from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
-from lorun.results.rows import to_frame
 from lorun.results.summary import claims, summarise
 from lorun.results.tasks import tasks, together
 

@@ -15,8 +15,8 @@ import yaml
 from sessions import kill_session, run_session
 from tiny import PROFILE, PROJECT
 
-from lorun.config import load_profile
 from lorun.data.checksums import write_manifest
+from lorun.profiles import load_profile
 from lorun.results.store import read_result_set
 
 pytest.importorskip("snakemake")
@@ -85,7 +85,7 @@ def folders(project, profile="tiny"):
     loaded = load_profile(project / "config" / f"{profile}.yaml")
     found = {e.method: project / "runs" / e.folder for e in loaded.experiments()}
     if "lorun" in found:
-        base = loaded.experiment("cs", "r25", "lorun", 0).pretraining
+        base = loaded.experiment("cs", "r25", "lorun", 0).base
         found["pretrain"] = project / "runs" / base.folder
     return found
 
@@ -186,7 +186,7 @@ def test_a_second_run_changes_nothing_and_says_so(project):
 
 
 def test_comments_and_newer_files_train_nothing_again(project):
-    for path in ("lorun/training/loop.py", "lorun/config/profile.py", "workflow/rules/train.smk", "config/tiny.yaml"):
+    for path in ("lorun/training/loop.py", "lorun/profiles.py", "workflow/rules/train.smk", "config/tiny.yaml"):
         with (project / path).open("a") as stream:
             stream.write("\n# a comment\n")
     rule = project / "workflow/rules/train.smk"
@@ -221,7 +221,7 @@ def test_released_weights_take_the_place_of_a_training(project):
     import torch
 
     from lorun import plugins
-    from lorun.physics import BlockCS, gaussian_matrix
+    from lorun.physics.block_cs import BlockCS, gaussian_matrix
 
     physics = BlockCS(gaussian_matrix(16, 64, 0), initial="adjoint")
     state = {f"network.{name}": value for name, value in plugins.build("ista_net", physics, 1).state_dict().items()}

@@ -1,8 +1,8 @@
-// What Plotly draws: scores against costs, training curves, costs against the number of stages.
+// Plots: scores against costs, training curves, costs against the number of stages, times.
 "use strict";
 
 const charts = (() => {
-  // Told apart by colour and by mark, on light and on dark; LoRun has a colour and a mark of its own.
+  // Readable on light and on dark. LoRun has colours and a mark of its own.
   const COLOURS = ["#2f7ed8", "#0f9d76", "#9b5de5", "#c98a00", "#d6336c", "#0c9bb8", "#7d8590", "#6b9a1f", "#b5651d"];
   const MARKS = ["circle", "square", "triangle-up", "cross", "x", "pentagon", "triangle-down", "star", "hexagon"];
   const LORUN = ["#e8590c", "#f08c4a", "#c92a2a"];
@@ -10,7 +10,7 @@ const charts = (() => {
   const MB = 1e6;
   const NARROW = 640;
 
-  const KNOWN = ["block1", "block_k", "shared", "shared_sigma"]; // of one look on every page
+  const KNOWN = ["block1", "block_k", "shared", "shared_sigma"]; // look the same on every page
   const methods = [...new Set([...KNOWN, ...report.sections.flatMap((section) => section.points.map((point) => point.method))])];
   const others = (name) => !isLorun(name);
 
@@ -23,7 +23,7 @@ const charts = (() => {
   /** The layout of plots side by side, or below each other on a narrow screen: a title of x and of y for each. */
   function layout(place, plots, shareY = false) {
     const narrow = place.clientWidth < NARROW;
-    place.style.height = `${narrow ? 300 * plots.length + 120 : 400}px`; // of the place: Plotly fills it, and on resizing too
+    place.style.height = `${narrow ? 300 * plots.length + 120 : 400}px`; // Plotly fills the element
     const text = theme.colour("text");
     const axis = {
       gridcolor: theme.colour("line"),
@@ -59,7 +59,7 @@ const charts = (() => {
 
   const axes = (number) => ({ xaxis: number ? `x${number + 1}` : "x", yaxis: number ? `y${number + 1}` : "y" });
 
-  /** What every trace of a method has in the plot of that number: one line of the legend is of all of them. */
+  /** Properties of a trace: its axes, and one entry of the legend for all traces of a method. */
   const named = (traces, number, method) => ({
     ...axes(number),
     name: method,
@@ -67,15 +67,15 @@ const charts = (() => {
     showlegend: !traces.some((trace) => trace.name === method),
   });
 
-  /** A logarithmic axis where positive values differ by much, labelled at 1, 2 and 5, or at 1 over many decades. */
+  /** A logarithmic axis if the positive values differ by much. */
   function scale(values) {
     const known = values.filter((value) => value > 0);
     const ratio = known.length ? Math.max(...known) / Math.min(...known) : 1;
     return ratio > 8 ? { type: "log", dtick: ratio > 1000 ? 1 : "D2" } : {};
   }
 
-  function draw(place, traces, of) {
-    Plotly.react(place, traces, of, { displaylogo: false, displayModeBar: false, responsive: true });
+  function draw(place, traces, layout) {
+    Plotly.react(place, traces, layout, { displaylogo: false, displayModeBar: false, responsive: true });
   }
 
   function costs(number) {
@@ -93,17 +93,17 @@ const charts = (() => {
       { key: "step", x: "peak of a training step (MB)", unit: MB, format: ",.1f" },
       { key: "inference", x: "peak of a reconstruction (MB)", unit: MB, format: ",.2f" },
     ];
-    const y = `${metric.heading}${metric.better === "lower" ? ", less is better" : ""}`;
+    const y = `${metric.heading}${metric.better === "lower" ? ", lower is better" : ""}`;
     byId("costs-protocol").textContent = section.protocol;
     const ends = scored.flatMap(({ scores: { [name]: [value, sd] } }) => [value - (sd ?? 0), value + (sd ?? 0)]);
     const [least, most] = [Math.min(...ends), Math.max(...ends)];
     const edge = 0.08 * (most - least) || 0.05 * Math.abs(most) || 1;
-    const yaxis = { range: [least - edge, most + edge] }; // the same for all three, with what has no point in one of them
+    const yaxis = { range: [least - edge, most + edge] }; // the same in all three plots
     const plots = kinds.map((kind) => {
       const values = scored.map((point) => point[kind.key]).filter((value) => value > 0);
       return { x: kind.x, y, yaxis, xaxis: values.length ? scale(values) : { showticklabels: false, showgrid: false } };
     });
-    // An empty trace each, without which Plotly draws no axes.
+    // Plotly draws axes only with a trace, so each plot gets an empty one.
     const traces = kinds.map((_, at) => ({ ...axes(at), x: [null], y: [null], showlegend: false, hoverinfo: "skip" }));
     const shapes = [];
     const annotations = [];
@@ -130,8 +130,7 @@ const charts = (() => {
         }
       }
     });
-    const of = layout(place, plots, true);
-    draw(place, traces, { ...of, shapes, annotations });
+    draw(place, traces, { ...layout(place, plots, true), shapes, annotations });
     if (!place.dataset.listens) {
       place.dataset.listens = "yes";
       place.on("plotly_click", (event) => {
@@ -143,16 +142,16 @@ const charts = (() => {
 
   function curves(number) {
     const place = byId("curves-plot");
-    const of = report.curves[report.sections[number].place] ?? [];
-    place.hidden = !of.length;
-    byId("curves-none").hidden = Boolean(of.length);
-    byId("curves-hint").hidden = !of.length;
-    if (!of.length) return;
+    const shown = report.curves[report.sections[number].place] ?? [];
+    place.hidden = !shown.length;
+    byId("curves-none").hidden = Boolean(shown.length);
+    byId("curves-hint").hidden = !shown.length;
+    if (!shown.length) return;
     const kinds = ["loss", "validation_psnr"];
-    const seeds = [...new Set(of.map((curve) => curve.seed))];
+    const seeds = [...new Set(shown.map((curve) => curve.seed))];
     const traces = [];
     kinds.forEach((kind, at) => {
-      for (const curve of of) {
+      for (const curve of shown) {
         if (curve[kind].every((value) => value === null)) continue;
         traces.push({
           ...named(traces, at, curve.method),
@@ -166,7 +165,7 @@ const charts = (() => {
       }
     });
     const plots = [
-      { x: "step", y: "training loss", yaxis: scale(of.flatMap((curve) => curve.loss)) },
+      { x: "step", y: "training loss", yaxis: scale(shown.flatMap((curve) => curve.loss)) },
       { x: "step", y: "validation PSNR (dB)" },
     ];
     draw(place, traces, layout(place, plots));
@@ -179,15 +178,15 @@ const charts = (() => {
     const kinds = ["step", "inference", "parameters"];
     kinds.forEach((kind, at) => {
       for (const series of report.scaling.series) {
-        const again = series.recompute !== "none";
-        if (again && kind !== "step") continue; // only a step recomputes
+        const recomputed = series.recompute !== "none";
+        if (recomputed && kind !== "step") continue;
         traces.push({
           ...named(traces, at, series.method),
           mode: "lines",
           x: series.stages,
           y: series[kind].map((value) => value / MB),
-          line: { color: look(series.method).color, width: isLorun(series.method) ? 2.6 : 1.6, dash: again ? "dash" : "solid" },
-          hovertemplate: `<b>${series.method}</b>${again ? ", recomputing" : ""}<br>K = %{x}: %{y:,.3f}<extra></extra>`,
+          line: { color: look(series.method).color, width: isLorun(series.method) ? 2.6 : 1.6, dash: recomputed ? "dash" : "solid" },
+          hovertemplate: `<b>${series.method}</b>${recomputed ? ", recomputed" : ""}<br>K = %{x}: %{y:,.3f}<extra></extra>`,
         });
       }
     });
@@ -229,8 +228,8 @@ const charts = (() => {
       }
     });
     byId("times-note").textContent =
-      `From timing.csv, which depends on the machine: ${[...machines].join("; ")}. Latency: median, shortest to longest. ` +
-      "Training: without that of a pretrained base, shortest to longest of the seeds. K = 0: no stages.";
+      `Times depend on the machine: ${[...machines].join("; ")}. Latency: median and range. ` +
+      "Training: mean and range over seeds, without the training of a pretrained base. K = 0: no stages.";
     const most = Math.max(...points.map((point) => point.stages ?? 0), 1);
     const xaxis = { dtick: most > 12 ? 5 : 1, range: [-0.06 * most - 0.2, 1.06 * most + 0.2] };
     const plots = kinds.map((kind) => ({ x: "stages K", y: kind.y, xaxis, yaxis: { rangemode: "tozero" } }));
@@ -254,7 +253,7 @@ const charts = (() => {
 
   let narrow = innerWidth < NARROW;
   addEventListener("resize", () => {
-    if (narrow === innerWidth < NARROW) return; // Plotly itself follows the width
+    if (narrow === innerWidth < NARROW) return; // Plotly follows the width by itself
     narrow = !narrow;
     all(sections.number());
   });

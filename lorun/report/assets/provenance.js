@@ -1,4 +1,4 @@
-// Where a number comes from: a dialog of the line that it belongs to.
+// A dialog that shows where the numbers of a line come from.
 "use strict";
 
 const provenance = (() => {
@@ -6,7 +6,7 @@ const provenance = (() => {
 
   const yes = (value) => (value === null ? null : value ? "yes" : "no");
 
-  /** A list of names and values; what is not known is left out. */
+  /** A list of names and values, without the unknown ones. */
   function facts(pairs) {
     const list = element("dl");
     for (const [name, value] of pairs) {
@@ -22,6 +22,7 @@ const provenance = (() => {
 
   /** The scores of a run: a row per image, a column per metric. */
   function scores(line, run) {
+    if (!run.scores.length) return null;
     const head = element("tr", {}, element("th", { scope: "col" }, "image"));
     if (line.degradations) head.append(element("th", { scope: "col" }, "degradation"));
     for (const name of line.metrics) {
@@ -32,9 +33,7 @@ const provenance = (() => {
       const row = element("tr", {}, element("th", { scope: "row" }, image));
       if (line.degradations) row.append(element("td", {}, degradation ?? ""));
       for (const name of line.metrics) {
-        const value = values[name];
-        const text = value === null || value === undefined ? "–" : value.toFixed(6);
-        row.append(element("td", { className: "number" }, text));
+        row.append(element("td", { className: "number" }, values[name]?.toFixed(6) ?? "–"));
       }
       body.append(row);
     }
@@ -55,11 +54,12 @@ const provenance = (() => {
       element("summary", {}, `Seed ${run.seed}: ${run.status}${run.message ? `, ${run.message}` : ""}`),
       run.note === null ? null : element("p", { className: "message" }, run.note),
       uncommitted
-        ? element("p", { className: "message" }, "The code differed from its commit (dirty): the commit alone may not give this row.")
+        ? element("p", { className: "message" }, "The code had uncommitted changes (dirty), so the commit alone may not reproduce this.")
         : null,
       facts([
         ["code, trained", run.trained_commit],
         ["code, scored", run.commit],
+        ["modules (code.json)", run.code],
         ["data (md5)", run.data_md5],
         ["weights", weights(run)],
         ["run key", run.run],
@@ -72,36 +72,36 @@ const provenance = (() => {
         ["Python", run.python],
         ["versions", run.versions],
       ]),
-      element("p", {}, "To get it again, in a clone:"),
+      element("p", {}, "To reproduce it, in a clone:"),
       commands(run.commands),
       scores(line, run),
     );
   }
 
-  function counted(of) {
-    if (of === null) return element("p", { className: "none" }, "Nothing was counted for this method.");
+  function counted(account) {
+    if (account === null) return element("p", { className: "none" }, "No parameters and bytes were counted for this method.");
     return element(
       "details",
       {},
       element("summary", {}, "Parameters, bytes and FLOPs"),
       facts([
-        ["code", of.commit],
-        ["uncommitted changes", yes(of.dirty)],
-        ["run key", of.run],
-        ["configuration hash", of.config_hash],
-        ["device", of.device],
-        ["threads", of.threads],
-        ["Python", of.python],
-        ["versions", of.versions],
+        ["code", account.commit],
+        ["uncommitted changes", yes(account.dirty)],
+        ["run key", account.run],
+        ["configuration hash", account.config_hash],
+        ["device", account.device],
+        ["threads", account.threads],
+        ["Python", account.python],
+        ["versions", account.versions],
       ]),
-      commands(of.commands),
+      commands(account.commands),
     );
   }
 
   function open(number) {
     const line = report.lines[number];
     byId("line-title").textContent = line.title;
-    byId("line-body").replaceChildren(...line.runs.map((run) => oneRun(line, run)), counted(line.counted));
+    byId("line-body").replaceChildren(...line.runs.map((run) => oneRun(line, run)), counted(line.account));
     dialog.showModal();
     dialog.scrollTop = 0;
   }

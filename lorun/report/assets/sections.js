@@ -6,8 +6,8 @@ const sections = (() => {
 
   function show() {
     const number = Number(select.value);
-    for (const of of document.querySelectorAll(".of")) of.hidden = Number(of.dataset.section) !== number;
-    for (const title of document.querySelectorAll(".of-section")) title.textContent = report.sections[number].title;
+    for (const part of document.querySelectorAll(".part")) part.hidden = Number(part.dataset.section) !== number;
+    for (const title of document.querySelectorAll(".section-title")) title.textContent = report.sections[number].title;
     onSection.forEach((draw) => draw(number));
   }
 
@@ -15,7 +15,7 @@ const sections = (() => {
 
   return {
     number: () => Number(select.value),
-    /** Called by the last script, when all of them listen. */
+    /** Called by the last script, after all have registered in `onSection`. */
     show,
   };
 })();

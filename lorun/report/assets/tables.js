@@ -1,4 +1,4 @@
-// Sorting and filtering by DataTables; the page's own style instead of its.
+// Sorting and filtering by DataTables, without its styles.
 import DataTable from "DATATABLES";
 
 for (const wrapper of document.querySelectorAll(".table")) {

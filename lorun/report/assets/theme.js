@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, or as the button says. Nothing is stored.
+// Light or dark: as the system, or as chosen with the button. Nothing is stored.
 "use strict";
 
 const theme = (() => {
@@ -10,7 +10,7 @@ const theme = (() => {
     const dark = chosen === "Auto" ? system.matches : chosen === "Dark";
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     byId("theme").textContent = chosen;
-    const words = chosen === "Auto" ? "as the system has them" : chosen.toLowerCase();
+    const words = chosen === "Auto" ? "those of the system" : chosen.toLowerCase();
     byId("theme").setAttribute("aria-label", `Colours: ${words}`);
     onTheme.forEach((draw) => draw());
   }

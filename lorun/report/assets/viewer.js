@@ -1,15 +1,15 @@
-// The same window of every method's image, and its distance to the truth, under one zoom.
+// The reconstructions of all methods, or their errors, with one zoom and position.
 "use strict";
 
 (() => {
   const MOST = 16;
   const place = byId("panels");
-  const view = { zoom: 1, x: 0.5, y: 0.5 }; // x, y: what is in the middle, as parts of the window
-  let shown = null; // the image of the section that is chosen
+  const view = { zoom: 1, x: 0.5, y: 0.5 }; // x, y: the centre, as fractions of the window
+  let shown = null; // the chosen image
   let panels = [];
-  let turn = 0; // decoding takes a while; what was asked for before another choice is dropped
+  let turn = 0; // counts choices: the result of decoding is dropped if another image was chosen meanwhile
 
-  // The ramp of errors: black by violet and orange to pale yellow, ever lighter.
+  // The colours of errors: from black over violet and orange to pale yellow.
   const STOPS = [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]];
   const RAMP = Array.from({ length: 256 }, (_, value) => {
     const at = (value / 255) * (STOPS.length - 1);
@@ -32,7 +32,7 @@
 
   const pixels = (canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
 
-  /** |estimate - truth|, mean over the colours, in grey levels. */
+  /** |estimate - truth| in grey levels, mean over colours; null if the sizes differ. */
   function distance(estimate, truth) {
     if (estimate.width !== truth.width || estimate.height !== truth.height) return null;
     const a = pixels(estimate).data;
@@ -47,9 +47,9 @@
 
   function painted(error, width, height) {
     const canvas = element("canvas", { width, height });
-    const of = new ImageData(width, height);
-    error.forEach((value, i) => of.data.set([...RAMP[Math.min(255, Math.round(value * gain()))], 255], 4 * i));
-    canvas.getContext("2d").putImageData(of, 0, 0);
+    const colours = new ImageData(width, height);
+    error.forEach((value, i) => colours.data.set([...RAMP[Math.min(255, Math.round(value * gain()))], 255], 4 * i));
+    canvas.getContext("2d").putImageData(colours, 0, 0);
     return canvas;
   }
 
@@ -80,12 +80,12 @@
     lay();
   }
 
-  /** Build the panels that the mode asks for. */
+  /** Build the panels of the chosen mode: image, error or both. */
   function lay() {
-    const both = mode();
-    byId("scale").hidden = both === "image";
+    const chosen = mode();
+    byId("scale").hidden = chosen === "image";
     byId("scale-top").textContent = `${(255 / gain()).toFixed(0)} or more`;
-    byId("gain").disabled = both === "image";
+    byId("gain").disabled = chosen === "image";
     place.replaceChildren(
       ...panels.map((panel) => {
         const digits = report.metrics[report.sections[sections.number()].metrics[0]].digits;
@@ -99,19 +99,19 @@
           return figure;
         }
         const sources = [];
-        if (both !== "error" || panel.title === "truth") sources.push(["image", panel.image]);
-        if (both !== "image" && panel.error) {
+        if (chosen !== "error" || panel.title === "truth") sources.push(["image", panel.image]);
+        if (chosen !== "image" && panel.error) {
           sources.push(["error", painted(panel.error, panel.image.width, panel.image.height)]);
         }
         for (const [kind, source] of sources) {
           const canvas = element("canvas", { className: kind, width: 512, height: Math.round((512 * source.height) / source.width) });
           canvas.setAttribute("role", "img");
-          canvas.setAttribute("aria-label", `${panel.title}, ${kind === "image" ? "image" : "distance to the truth"}`);
+          canvas.setAttribute("aria-label", `${panel.title}, ${kind === "image" ? "image" : "error"}`);
           panel.canvases.push([canvas, source]);
           figure.append(canvas);
         }
-        if (both !== "image" && panel.title !== "truth" && !panel.error) {
-          figure.append(element("div", { className: "absent" }, "no error map: there is no truth of this size"));
+        if (chosen !== "image" && panel.title !== "truth" && !panel.error) {
+          figure.append(element("div", { className: "absent" }, "no error map: no true image of this size"));
         }
         return figure;
       }),
@@ -137,7 +137,7 @@
     byId("zoom-value").textContent = `${view.zoom.toFixed(1)}×`;
   }
 
-  /** Zoom by a factor; the point at (x, y), parts of a panel, stays where it is. */
+  /** Zoom by a factor around the point (x, y), in fractions of a panel. */
   function zoom(factor, x = 0.5, y = 0.5) {
     const before = view.zoom;
     view.zoom = Math.min(Math.max(view.zoom * factor, 1), MOST);
@@ -157,7 +157,7 @@
     draw();
   }
 
-  /** Where an event is in the panel under it, as parts of its sides. */
+  /** The position of an event in its panel, in fractions of the sides. */
   function within(event) {
     const box = event.target.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
@@ -192,7 +192,7 @@
   place.addEventListener(
     "wheel",
     (event) => {
-      if (!event.ctrlKey || !isPanel(event)) return; // the page scrolls; a trackpad's pinch comes with Ctrl
+      if (!event.ctrlKey || !isPanel(event)) return; // let the page scroll; a pinch on a trackpad arrives with Ctrl
       event.preventDefault();
       zoom(Math.exp(-event.deltaY / 200), ...within(event));
     },
@@ -211,7 +211,7 @@
       ArrowDown: () => move(0, step),
     }[event.key];
     if (does === undefined || event.ctrlKey || event.metaKey) return;
-    if (event.key.startsWith("Arrow") && view.zoom === 1) return; // the page scrolls
+    if (event.key.startsWith("Arrow") && view.zoom === 1) return; // let the page scroll
     event.preventDefault();
     does();
   });
@@ -239,5 +239,5 @@
     if (images.length) chooseImage();
   });
 
-  sections.show(); // the last script: all listen
+  sections.show(); // the last script, so all have registered
 })();
