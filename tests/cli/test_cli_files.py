@@ -102,7 +102,7 @@ def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path)
         ({"--weights": None}, "ista_net has parameters: name a file of its weights with --weights"),
         ({"--weights": "phi.mat"}, "phi.mat: refused: it holds objects that are not data"),
         ({"--weights": "absent.pkl"}, "absent.pkl: no such weights file"),
-        ({"--matrix": None}, "weights.pth: there is no sampling matrix in the weights: name it with --matrix"),
+        ({"--matrix": None}, "weights.pth: no sampling matrix in the weights: name it with --matrix"),
         ({"--weights": "opine.pkl"}, "opine.pkl: key `module.Phi` has no place in ista_net: weights of another"),
         (
             {"--weights": "opine.pkl", "--matrix": None},
