@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
 
 from lorun import plugins
-from lorun.results.rows import read_rows
 
 
 def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Said]) -> None:
