@@ -41,7 +41,7 @@ STEPS, RATE, REMAINING_LOSS = 20, 2e-4, 0.9
 TOLERANCE = 0.02
 """Relative error of published parameter counts, and of an estimate in half precision."""
 
-_TRAINING = TrainingConfig(steps=2, phase1_steps=1)
+_TRAINING = TrainingConfig(steps=2)
 
 
 class Failure(Exception):
@@ -370,7 +370,7 @@ def accounting(case: Case) -> None:
 def _base(channels: int) -> UnfoldingNetwork:
     """A small network to stand for the pretrained base."""
     denoiser = CNNConfig.example()
-    return UnfoldingNetwork(partial(denoiser.build, channels), "block1", stages=1, noise_map=True)
+    return UnfoldingNetwork(partial(denoiser.build, channels), stages=1, noise_map=True)
 
 
 def _system(network: nn.Module, physics: Operator) -> Any:
