@@ -115,7 +115,7 @@ class AdapterStore:
             if self._set(name).exists():
                 raise LorunError(f"{self._set(name)}: exists; choose another name, or remove the folder")
             if self.active() is None:  # the active set may be a removed one of this name
-                self._record("")
+                (self.folder / ACTIVE).unlink(missing_ok=True)
             save_weights(self._base(manifest), base, {})
             replace_folder(self._set(name), fill)
         return manifest
@@ -202,7 +202,7 @@ class AdapterStore:
         self.system(name)  # a set that cannot be loaded must not become active
         with self._locked():
             before = self.active()
-            self._record(self.manifest(name).name)
+            write_text(self.folder / ACTIVE, self.manifest(name).name + "\n")
         return before
 
     def time_swap(self, name: str, repeats: int) -> tuple[float, float]:
@@ -214,9 +214,6 @@ class AdapterStore:
         network.denoisers[0].load(self._set(manifest.name) / ADAPTERS)
         with torch.no_grad():
             network.step_sizes.copy_(torch.tensor(manifest.step_sizes))
-
-    def _record(self, name: str) -> None:
-        write_text(self.folder / ACTIVE, name + "\n")
 
     def _set(self, name: str) -> Path:
         return self.folder / "sets" / name

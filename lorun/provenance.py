@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +12,6 @@ import torch
 import yaml
 
 from lorun.code import ROOT, digest, loaded_code
-from lorun.data.registry import DATA_ROOT
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released
 from lorun.revisions import UnknownRevision, git
@@ -29,10 +28,9 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
     the code differ from it (results and texts do not count). `versions` ends with the digest and the place of a
-    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". The key `code` is added when the work is done, since
-    modules may be loaded late: see `code_used`.
+    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". What the code was is recorded when the work is
+    done, since modules may be loaded late: see `code_used`.
     """
-    loaded_code()  # keeps the digests of what is loaded so far: a later edit is not what runs
     commit, dirty = revision()
     return {
         "run": experiment.key,
@@ -47,24 +45,21 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     }
 
 
-def code_used(experiment: Experiment, datasets: Iterable[str] = (), data: Path = DATA_ROOT) -> dict[str, str]:
-    """Digests of all code that the work on an experiment used: `code` in the record of a training, evaluation, account.
+def code_used(experiment: Experiment, datasets: Iterable[str], base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Digests of the modules that this process loaded, and of the rules by which it read datasets and weights.
 
-    These are the modules that this process loaded, and the rules by which the `datasets` in the folder `data` and
-    released weights are read.
+    `base` is what the training of the base recorded; where it differs, it is the older.
     """
-    return loaded_code() | reading_rules(experiment, datasets, data)
+    return loaded_code() | reading_rules(experiment, datasets) | dict(base or {})
 
 
-def reading_rules(
-    experiment: Experiment, datasets: Iterable[str], data: Path = DATA_ROOT, root: Path = ROOT
-) -> dict[str, str]:
+def reading_rules(experiment: Experiment, datasets: Iterable[str], root: Path = ROOT) -> dict[str, str]:
     """Digests of the entries of YAML files that decide how datasets and released weights are read, by file and key.
 
     Raises:
         LorunError: a file is not YAML.
     """
-    registry = _read_mapping(data / "registry.yaml")
+    registry = _read_mapping(root / "data" / "registry.yaml")
     entries = {name: registry[name] for name in datasets if name in registry}
     rules: dict[str, Any] = {
         f"data/registry.yaml: {name}": [entry.get(key) for key in _READING] for name, entry in entries.items()
@@ -75,11 +70,14 @@ def reading_rules(
     return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    return _parse_mapping(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@cache
+def _parse_mapping(path: Path, text: str) -> Mapping[str, Any]:
     try:
-        return dict(yaml.safe_load(path.read_bytes()))
-    except FileNotFoundError:
-        return {}
+        return dict(yaml.safe_load(text) or {})
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 

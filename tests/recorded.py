@@ -1,11 +1,10 @@
 """A small project with a result set, all of whose runs recorded the code that is there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from lorun.code import current_code
@@ -13,8 +12,16 @@ from lorun.data.checksums import dataset_identity
 from lorun.methods import Experiment
 from lorun.profiles import load_profile
 from lorun.provenance import reading_rules
-from lorun.results.paths import ROWS
-from lorun.results.store import RUN_COLUMNS, ResultSet, code_id, read_result_set, save_result_set, write_evaluation
+from lorun.results.paths import EVALUATION
+from lorun.results.store import (
+    RUN_COLUMNS,
+    ResultSet,
+    code_id,
+    new_result_set,
+    read_result_set,
+    save_result_set,
+    write_evaluation,
+)
 from lorun.status.check import Result, status_of
 from lorun.status.project import Project
 
@@ -83,7 +90,7 @@ class Suite:
 
     def code(self, experiment: Experiment, *modules: str) -> dict[str, str]:
         paths = ["lorun/__init__.py", COMMON, OF_METHOD[experiment.method], *modules]
-        rules = reading_rules(experiment, experiment.datasets, self.root / "data", self.root)
+        rules = reading_rules(experiment, experiment.datasets, self.root)
         return {path: str(digest) for path, digest in current_code(paths, self.root).items()} | rules
 
     def run(self, method: str, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -114,7 +121,7 @@ class Suite:
         """Write the folder of a run that was made just now; the first score is shifted."""
         line, rows = self.run(method, seed)
         rows[0]["value"] += shift
-        write_evaluation(self.runs / self.experiment(method, seed).folder / ROWS, {**line, **changes}, rows)
+        write_evaluation(self.runs / self.experiment(method, seed).folder / EVALUATION, {**line, **changes}, rows)
 
     def checked(self) -> list[Result]:
         return status_of(Project(self.root), self.results, self.runs)
@@ -130,9 +137,9 @@ class Suite:
 
 def write_results(suite: Suite) -> None:
     profile = load_profile(suite.root / "config" / "scratch.yaml")
-    code: dict[str, Mapping[str, str]] = {}
+    code: dict[str, dict[str, str]] = {}
 
-    def named(modules: Mapping[str, str]) -> str:
+    def named(modules: dict[str, str]) -> str:
         name = str(code_id(modules))
         code[name] = modules
         return name
@@ -144,18 +151,7 @@ def write_results(suite: Suite) -> None:
         rows += scores
         timing.append({**experiment.labels, "what": "training", "seconds": SECONDS[experiment.method]})
     for experiment in profile.accounted():
-        made = {"account_key": experiment.account_key, "code": named(suite.code(experiment, COUNTING))}
+        made = {"config_hash": experiment.account_key, "code": named(suite.code(experiment, COUNTING))}
         accounts.append({**experiment.labels, "parameters_network": 1000, "versions": VERSIONS, **made})
-    empty = {name: pd.DataFrame() for name in ("trainings", "curves", "summary", "degradations", "claims")}
-    tables = {"runs": lines, "rows": rows, "timing": timing, "accounts": accounts}
-    results = ResultSet(
-        name="scratch",
-        where="",
-        **{name: pd.DataFrame(records) for name, records in tables.items()},
-        **empty,
-        comparison=pd.DataFrame(),
-        tasks=None,
-        code=code,
-        version=None,
-    )
+    results = new_result_set("scratch", code, runs=lines, rows=rows, timing=timing, accounting=accounts)
     save_result_set(suite.root / "results" / "scratch", results)

@@ -214,7 +214,7 @@ def killed_add(store: AdapterStore, run: Path, renames: int) -> int:
         os._exit(0)
 
 
-@pytest.mark.parametrize("renames", range(6))
+@pytest.mark.parametrize("renames", range(5))
 def test_a_killed_add_leaves_no_partial_set(
     store: AdapterStore, folder_of: Callable[[str, str], Path], renames: int
 ) -> None:

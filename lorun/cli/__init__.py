@@ -18,7 +18,7 @@ from lorun.cli.history import history
 from lorun.cli.new import new_app
 from lorun.cli.report import report
 from lorun.cli.status import status
-from lorun.cli.tables import licences, show, table
+from lorun.cli.tables import licences, show, table, verdict
 from lorun.cli.train import list_runs, train
 from lorun.errors import LorunError
 
@@ -32,8 +32,9 @@ app = typer.Typer(
 app.command()(train)
 app.command(cls=Evaluate)(evaluate)
 app.command("list")(list_runs)
-for _command in (score, account, scaling, table, show, licences, history, report, gate, status, contract, bench):
+for _command in (score, account, scaling, table, show, verdict, history, report, gate, status, contract, licences):
     app.command()(_command)
+app.command()(bench)
 for _name, _group in (("data", data_app), ("adapters", adapters_app), ("config", config_app), ("new", new_app)):
     app.add_typer(_group, name=_name)
 

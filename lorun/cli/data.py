@@ -15,7 +15,7 @@ Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 @data_app.command("list")
 def list_data(data: Data = Path("data")) -> None:
     """List the known datasets: state, role, tasks, content, licence, origin."""
-    from tabulate import tabulate  # type: ignore[import-untyped]
+    from tabulate import tabulate
 
     from lorun.data.checksums import dataset_state, known_datasets
     from lorun.data.registry import read_registry

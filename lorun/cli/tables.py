@@ -1,4 +1,4 @@
-"""`lorun table`, `lorun show` and `lorun licences`: write and print tables."""
+"""`lorun table`, `show`, `verdict` and `licences`: write and print tables."""
 
 from pathlib import Path
 from typing import Annotated
@@ -47,6 +47,17 @@ def show(folder: Annotated[Path, typer.Argument(help="Folder of a result set, e.
         raise LorunError(f"{summary}: no result set here ({error.strerror}); `lorun table` writes one") from None
     files = [f"  {path}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     typer.echo("\n".join([text, "Files:", *files]))
+
+
+def verdict(
+    page: Annotated[Path, typer.Argument(help="Markdown file with the markers of the table, e.g. README.md.")],
+    results: Annotated[Path, typer.Option(help="Folder of the result sets.")] = Path("results"),
+) -> None:
+    """Write the table of the paper's claims and our measurements into a page."""
+    from lorun.results.verdict import update_verdict
+
+    changed = update_verdict(page, results)
+    typer.echo(f"{page}: {'updated' if changed else 'up to date'}")
 
 
 def licences(data: Data = Path("data")) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.measurements import holds_measurements, load_measurements
@@ -18,7 +17,7 @@ from lorun.evaluation.kept import image_path, spectra_path, write_image, write_s
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
 from lorun.methods import Experiment
 from lorun.physics import Operator
-from lorun.provenance import provenance
+from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome
 from lorun.training.start import WEIGHTS
@@ -219,7 +218,7 @@ def _run(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], device:
         **provenance(experiment, md5s, device),
         **trained,
         "trained_code": outcome.code,
-        "code": loaded_code(),
+        "code": code_used(experiment, md5s),
     }
 
 

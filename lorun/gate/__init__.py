@@ -6,8 +6,7 @@ from itertools import chain
 from lorun.errors import LorunError
 from lorun.gate.costs import compare_counts, compare_times
 from lorun.gate.findings import Finding, Limits, Report
-from lorun.gate.pairs import match_seeds, pair
-from lorun.gate.protocols import compare_protocols
+from lorun.gate.pairs import compare_protocols, match_seeds, pair
 from lorun.gate.runs import compare_rows, compare_stages, compare_statuses
 from lorun.gate.scores import Comparison, compare_scores, judge_scores, run_scores
 from lorun.results.store import ResultSet, read_result_sets

@@ -40,9 +40,6 @@ def compare_counts(reference: pd.DataFrame, candidate: pd.DataFrame, limits: Lim
     if reference.empty:
         yield Finding("bytes", "unknown", "accounting.csv", "missing in the reference: no counts are compared")
         return
-    if candidate.empty:
-        yield Finding("bytes", "failed", "accounting.csv", "missing; the reference has it")
-        return
     before, after = _accounts(reference), _accounts(candidate)
     for method in sorted(before):
         if method not in after:
@@ -68,10 +65,9 @@ def _compare(subject: str, before: Account, after: Account, limits: Limits) -> I
             message = f"counted for another `{name}`: {before[name]} -> {after.get(name)}"
             yield Finding("bytes", "failed", subject, message)
             return
-    allowed = {"parameters": limits.parameters, "bytes": limits.bytes, "flops": limits.flops}
     for check, columns in COUNTS.items():
         found = [
-            _count(check, subject, columns[name], name, before, after, allowed[check])
+            _count(check, subject, columns[name], name, before, after, getattr(limits, check))
             for name in columns
             if name in before and (before[name], after.get(name)) != (None, None)
         ]
@@ -90,7 +86,7 @@ def _count(check: str, subject: str, title: str, name: str, before: Account, aft
     change = (now - was) / was if was else float(now > 0)
     risen = now > was * (1 + percent / 100)
     fallen = check == "parameters" and now < was * (1 - percent / 100)
-    parts = _parts(name, before, after)
+    parts = _parts(name, before, after) if check == "bytes" else ""
     message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{parts})"
     if risen or fallen:
         return Finding(check, "failed", subject, message, was, now, abs(change))
@@ -100,29 +96,19 @@ def _count(check: str, subject: str, title: str, name: str, before: Account, aft
 
 def _parts(total: str, before: Account, after: Account) -> str:
     """The kinds of bytes that changed."""
-    if total not in BYTES:
-        return ""
     columns = {kind: total.replace("_total", f"_{kind}") for kind in _KINDS}
-    pairs = {kind: (before.get(name), after.get(name)) for kind, name in columns.items()}
-    return "".join(
-        f"; {kind} {now - was:+,.0f}"
-        for kind, (was, now) in pairs.items()
-        if was is not None and now is not None and was != now
-    )
+    known = {kind: name for kind, name in columns.items() if None not in (before.get(name), after.get(name))}
+    changes = {kind: after[name] - before[name] for kind, name in known.items()}
+    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes.items() if change)
 
 
 def compare_times(reference: pd.DataFrame, candidate: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
     """Compare two tables of times, each relative to `limits.time_base` of the same table: machines differ."""
-    judged = limits.time is not None
-    for side, table in (("reference", reference), ("candidate", candidate)):
-        if table.empty:
-            yield Finding("time", "unknown" if judged else "noted", "timing.csv", f"missing in the {side}")
-            return
     before, after = _ratios(reference, limits.time_base), _ratios(candidate, limits.time_base)
     shared = sorted(before.keys() & after.keys())
-    if judged and not shared:
-        message = f"no time on both sides that {limits.time_base!r} (--time-base) was measured with"
-        yield Finding("time", "unknown", "timing.csv", message)
+    if not shared:
+        message = f"no times on both sides that are relative to those of {limits.time_base!r} (--time-base)"
+        yield Finding("time", "noted" if limits.time is None else "unknown", "timing.csv", message)
     for subject, what in shared:
         was, now = before[subject, what], after[subject, what]
         percent = 100 * (now / was - 1)
@@ -135,12 +121,9 @@ def _ratios(timing: pd.DataFrame, base: str) -> dict[tuple[str, str], float]:
     """By method and kind of time: the median over seeds, divided by that of the base method."""
     found = {}
     for what, column in _TIMES.items():
-        if column not in timing:
-            continue
-        measured = timing[timing.what == what].dropna(subset=column)
-        for (task, setting), group in measured.groupby(["task", "setting"]):
+        measured = timing[timing.what == what].reindex(columns=[*METHOD, column])
+        for (task, setting), group in measured[measured[column] > 0].groupby(["task", "setting"]):
             medians = group.groupby("method")[column].median()
-            medians = medians[medians > 0]
             if base in medians:
                 ratios = (medians / medians[base]).drop(base)
                 found.update({(f"{task}/{setting}/{method}", what): ratio for method, ratio in ratios.items()})

@@ -8,16 +8,9 @@ from xml.etree import ElementTree
 from rich.table import Table
 from rich.text import Text
 
-from lorun.gate.findings import CHECKS, VERDICTS, Finding, Report, Verdict
+from lorun.gate.findings import CHECKS, VERDICTS, Finding, Report
 
-_STYLES: dict[Verdict, str] = {
-    "failed": "bold red",
-    "unknown": "yellow",
-    "new": "cyan",
-    "improved": "green",
-    "noted": "",
-    "passed": "dim",
-}
+_STYLES = {"failed": "bold red", "unknown": "yellow", "new": "cyan", "improved": "green", "passed": "dim"}
 _MARKDOWN_ROWS = 60  # a comment on GitHub holds 65,536 characters
 
 
@@ -42,7 +35,7 @@ def table(findings: Sequence[Finding]) -> Table:
     for heading in ("verdict", "check", "subject", "finding"):
         made.add_column(heading, overflow="fold")
     for one in findings:
-        made.add_row(Text(one.verdict, _STYLES[one.verdict]), one.check, Text(one.subject), Text(one.message))
+        made.add_row(Text(one.verdict, _STYLES.get(one.verdict, "")), one.check, Text(one.subject), Text(one.message))
     return made
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from lorun.gate.findings import Finding, Verdict
 from lorun.results.store import METHOD, RUN, SCORE, ResultSet
 
+_ONE_SIDED: tuple[tuple[str, Verdict, str], ...] = (("left_only", "failed", "missing"), ("right_only", "new", "new"))
 _ADAPTER = re.compile(r"\blora_[AB]\.(stage_\d+)\b")
 _DENOISER = re.compile(r"\bdenoisers\.(\d+)\.")
 
@@ -41,14 +42,12 @@ def compare_rows(reference: ResultSet, candidate: ResultSet) -> Iterator[Finding
     found = before.merge(after, how="outer", indicator="side")
     for method, group in found.groupby(list(METHOD)):
         subject = "/".join(map(str, method))
-        missing, new = group[group.side == "left_only"], group[group.side == "right_only"]
-        if len(missing):
-            message = f"{len(missing)} of {len(group) - len(new)} rows missing: {_shared_values(missing)}"
-            yield Finding("rows", "failed", subject, message, severity=len(missing))
-        if len(new):
-            message = f"{len(new)} of {len(group) - len(missing)} rows new: {_shared_values(new)}"
-            yield Finding("rows", "new", subject, message, severity=len(new))
-        if missing.empty and new.empty:
+        for side, verdict, word in _ONE_SIDED:
+            rows = group[group.side == side]
+            if len(rows):
+                message = f"{len(rows)} of {group.side.isin(['both', side]).sum()} rows {word}: {_shared_values(rows)}"
+                yield Finding("rows", verdict, subject, message, severity=len(rows))
+        if (group.side == "both").all():
             yield Finding("rows", "passed", subject, f"{len(group)} rows")
 
 

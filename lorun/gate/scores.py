@@ -21,9 +21,9 @@ Tests = dict[str, Test]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One score of a method, or of all methods of a task (`level`), and the tests of whether it fell or rose.
+    """One score of a method, or of all methods of a task (`level`): its mean in reference and candidate, and its tests.
 
-    `before` and `after` are the means of reference and candidate. No tests: nothing moved, or there is only one seed.
+    There are no tests if nothing moved, or with a single seed.
     """
 
     level: str
@@ -31,8 +31,7 @@ class Comparison:
     metric: Metric
     before: float
     after: float
-    falls: Tests
-    rises: Tests
+    tests: Tests
 
 
 def run_scores(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -60,8 +59,8 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
         for (method,), runs in _groups(group, "method"):
             subject = f"{prefix}{task}/{setting}/{method} on {dataset}"
             test = partial(method_test, method=method, margin=margin(metric))
-            tests = _tests(test, moved, reference, limits) if method in moved else ({}, {})
-            found.append(_comparison("method", subject, metric, runs, *tests))
+            tests = _tests(test, moved, reference, limits) if method in moved else {}
+            found.append(_comparison("method", subject, metric, runs, tests))
     for (task, metric), group in _groups(scores, "task", "metric"):
         named = group.assign(method=group.setting + "/" + group.method)
         runs = named.groupby(["method", "seed"], as_index=False)[["before", "after", "loss"]].mean()
@@ -69,7 +68,7 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
         if len(moved) > 1 and pooled_variance(reference)[1]:
             tests = _tests(partial(task_test, margin=margin(metric)), moved, reference, limits)
             subject = f"{prefix}{task}, all {len(moved)} methods that moved"
-            found.append(_comparison("task", subject, metric, runs[runs.method.isin(list(moved))], *tests))
+            found.append(_comparison("task", subject, metric, runs[runs.method.isin(list(moved))], tests))
     return found
 
 
@@ -87,35 +86,30 @@ def _moved(runs: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: losses for name, losses in _values(runs, "loss").items() if losses.any()}
 
 
-def _tests(test: Callable[..., Test | None], losses: Values, reference: Values, limits: Limits) -> tuple[Tests, Tests]:
-    """The tests of a fall and of a rise."""
-
-    def both(values: Values) -> Tests:
-        paired = None if limits.fresh_seeds else test(values)
-        tests = {"paired": paired, "unpaired": test(values, reference=reference)}
-        return {name: found for name, found in tests.items() if found is not None}
-
-    return both(losses), both({name: -values for name, values in losses.items()})
+def _tests(test: Callable[..., Test | None], losses: Values, reference: Values, limits: Limits) -> Tests:
+    paired = None if limits.fresh_seeds else test(losses)
+    tests = {"paired": paired, "unpaired": test(losses, reference=reference)}
+    return {name: found for name, found in tests.items() if found is not None}
 
 
-def _comparison(level: str, subject: str, metric: str, runs: pd.DataFrame, falls: Tests, rises: Tests) -> Comparison:
+def _comparison(level: str, subject: str, metric: str, runs: pd.DataFrame, tests: Tests) -> Comparison:
     before = float(runs.before.mean())
     after = float(runs.after.mean()) if runs.loss.any() else before
-    return Comparison(level, subject, METRICS[metric], before, after, falls, rises)
+    return Comparison(level, subject, METRICS[metric], before, after, tests)
 
 
 def judge_scores(comparisons: list[Comparison], limits: Limits) -> Iterator[Finding]:
     """Findings of all comparisons, with the tests corrected for their number."""
     for level in LEVELS:
         chosen = [one for one in comparisons if one.level == level]
-        falls, rises = _adjusted([one.falls for one in chosen]), _adjusted([one.rises for one in chosen])
+        falls, rises = (_adjusted([one.tests for one in chosen], name) for name in ("fall", "rise"))
         for one, fall, rise in zip(chosen, falls, rises, strict=True):
             yield _finding(one, fall, rise, limits)
 
 
-def _adjusted(tests: list[Tests]) -> list[float]:
+def _adjusted(tests: list[Tests], direction: str) -> list[float]:
     """The smallest probability of each comparison, corrected for all tests and for the levels; nan without tests."""
-    adjusted = iter(holm([test.p for group in tests for test in group.values()]))
+    adjusted = iter(holm([getattr(test, direction) for group in tests for test in group.values()]))
     return [min((len(LEVELS) * next(adjusted) for _ in group), default=float("nan")) for group in tests]
 
 
@@ -128,13 +122,13 @@ def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Findi
     verdict: Verdict = "noted"
     if one.before == one.after:
         verdict, message = "passed", f"{metric.title} {one.before:.{digits}f}{unit}, as in the reference"
-    elif not one.falls and tolerance is None:
+    elif not one.tests and tolerance is None:
         verdict, message = "unknown", f"{message} ({change}; one seed, and no --tolerance for {metric.name})"
-    elif not one.falls:
+    elif not one.tests:
         verdict = "failed" if tolerance is not None and loss > tolerance else "noted"
         message = f"{message} ({change}; one seed: may fall by {tolerance:g})"
     elif fall <= limits.alpha:
-        name, test = min(one.falls.items(), key=lambda item: item[1].p)
+        name, test = min(one.tests.items(), key=lambda item: item[1].fall)
         verdict = "failed"
         message = f"{message} ({change}, standard error {test.error:.{digits}f}, {name} test, adjusted p = {fall:.2g})"
     elif rise <= limits.alpha:

@@ -29,18 +29,19 @@ Values = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Test:
-    """A one-sided t-test of the hypothesis that the loss does not exceed the margin.
+    """Two one-sided t-tests: whether a score fell, and whether it rose, by more than the margin.
 
-    loss     estimated; positive is worse
-    error    its standard error
-    degrees  of freedom
-    p        probability of a t at least this large if the loss equals the margin
+    loss        estimated; positive is worse
+    error       its standard error
+    degrees     of freedom
+    fall, rise  probability of a t at least this large if the score fell, or rose, by the margin
     """
 
     loss: float
     error: float
     degrees: float
-    p: float
+    fall: float
+    rise: float
 
 
 def method_test(losses: Values, method: str, margin: float, reference: Values | None = None) -> Test | None:
@@ -86,8 +87,9 @@ def _t_test(values: np.ndarray, variance: float, degrees: float, margin: float) 
     """Test the mean of `values`, whose variance is given."""
     loss, error = float(values.mean()), float(np.sqrt(variance))
     if error == 0:  # all moved by the same amount, which noise does not do
-        return Test(loss, error, degrees, 0.0 if loss > margin else 1.0)
-    return Test(loss, error, degrees, float(stdtr(degrees, -(loss - margin) / error)))
+        return Test(loss, error, degrees, float(loss <= margin), float(-loss <= margin))
+    fall, rise = (float(stdtr(degrees, (margin - change) / error)) for change in (loss, -loss))
+    return Test(loss, error, degrees, fall, rise)
 
 
 def _variance_from_seeds(values: Sequence[np.ndarray]) -> float:

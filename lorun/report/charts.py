@@ -67,6 +67,9 @@ def _rounded(values: pd.Series) -> list[float | None]:
     return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.astype(float)]
 
 
+_SCALING = ("stages", "step_total", "inference_total", "parameters_network")
+
+
 def scaling(path: Path) -> dict[str, Any] | None:
     """The table of `lorun scaling`; None if there is none.
 
@@ -78,14 +81,7 @@ def scaling(path: Path) -> dict[str, Any] | None:
     try:
         frame = pd.read_csv(path)
         series = [
-            {
-                "method": method,
-                "recompute": recompute,
-                "stages": rows.stages.tolist(),
-                "step": rows.step_total.tolist(),
-                "inference": rows.inference_total.tolist(),
-                "parameters": rows.parameters_network.tolist(),
-            }
+            {"method": method, "recompute": recompute, **{name: rows[name].tolist() for name in _SCALING}}
             for (method, recompute), rows in frame.groupby(["method", "recompute"], sort=False)
         ]
         first = frame.iloc[0]

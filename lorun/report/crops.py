@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +42,18 @@ class Crops:
         image of every section goes before the second of any.
         """
         found: list[dict[str, Any]] = [{"images": [], "left_out": []} for _ in sections]
-        kept = [self._kept(section) for section in sections]
-        turns = range(max(map(len, kept), default=0))
         used = 0
-        for turn, (section, names, crops) in (
-            (turn, case) for turn in turns for case in zip(sections, kept, found, strict=True)
-        ):
-            shown = self._image(section, names[turn]) if turn < len(names) else None
-            if shown is None:
-                continue
-            size = sum(len(panel.get("png", "")) for panel in shown["panels"])
-            if used + size > LIMIT:
-                crops["left_out"].append(shown["image"])
-            else:
-                used += size
-                crops["images"].append(shown)
+        for names in zip_longest(*map(self._kept, sections)):
+            for section, name, crops in zip(sections, names, found, strict=True):
+                shown = None if name is None else self._image(section, name)
+                if shown is None:
+                    continue
+                size = sum(len(panel.get("png", "")) for panel in shown["panels"])
+                if used + size > LIMIT:
+                    crops["left_out"].append(name)
+                else:
+                    used += size
+                    crops["images"].append(shown)
         return found
 
     def figures(self, section: Section, folder: Path) -> dict[str, str | None]:

@@ -36,7 +36,7 @@ def render(
     )
     numbers = {
         "metrics": {
-            name: {"heading": metric.heading, "digits": metric.digits, "better": metric.better}
+            name: {key: getattr(metric, key) for key in ("heading", "digits", "better")}
             for name, metric in METRICS.items()
         },
         "sections": [

@@ -7,8 +7,8 @@ import pandas as pd
 
 from lorun.errors import LorunError
 from lorun.results.paths import EVALUATION
-from lorun.results.store import METHOD, RUN, SCORE, code_id, read_evaluation, read_result_set, save_result_set
-from lorun.status.check import NO_RESULT, lines_of
+from lorun.results.store import METHOD, RUN, SCORE, code_id, read_evaluation, read_result_set, records, save_result_set
+from lorun.status.check import NO_RESULT
 from lorun.status.project import Project
 
 CODE = ("trained_code", "code")
@@ -39,7 +39,7 @@ def accept(project: Project, run: str, runs: Path) -> str:
     results = read_result_set(folder)
     experiment = project.profile(name).experiment(task, setting, method, seed)
     again, rows = read_evaluation(runs / experiment.folder / EVALUATION)
-    key, lines = (task, setting, method, seed), list(lines_of(results.runs))
+    key, lines = (task, setting, method, seed), records(results.runs)
     before = next((line for line in lines if tuple(line[column] for column in RUN) == key), None)
     if before is None or before["status"] in NO_RESULT:
         raise LorunError(f"--accept {run}: {folder} has no result of this run to compare with")

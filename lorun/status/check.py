@@ -9,7 +9,7 @@ import pandas as pd
 
 from lorun.methods import Experiment
 from lorun.results.paths import account_path
-from lorun.results.store import METHOD, RUN, ResultSet
+from lorun.results.store import METHOD, RUN, ResultSet, records
 from lorun.status.project import Project
 from lorun.training.start import WEIGHTS
 
@@ -83,10 +83,9 @@ def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
         LorunError: there is no profile of this name.
     """
     profile = project.profile(results.name)
-    timing = results.timing
     found = []
     planned = {tuple(experiment.labels.values()): experiment for experiment in profile.experiments()}
-    lines = {tuple(line[name] for name in RUN): line for line in lines_of(results.runs)}
+    lines = {tuple(line[name] for name in RUN): line for line in records(results.runs)}
     for key in dict.fromkeys((*lines, *planned)):
         experiment, line = planned.get(key), lines.get(key)
         result = Result(*key, None if experiment is None else runs / experiment.folder)  # type: ignore[call-arg]
@@ -94,11 +93,11 @@ def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
             _reasons(project, results, experiment, line, {"train": "trained_code", "evaluate": "code"})
         )
         result.weights_here = result.folder is not None and (result.folder / WEIGHTS).exists()
-        result.seconds = _training_seconds(timing, result)
+        result.seconds = _training_seconds(results.timing, result)
         result.accepted = None if line is None else line["accepted"]
         found.append(result)
     accounted = {tuple(experiment.labels.values())[:3]: experiment for experiment in profile.accounted()}
-    lines = {tuple(line[name] for name in METHOD): line for line in lines_of(results.accounts)}
+    lines = {tuple(line[name] for name in METHOD): line for line in records(results.accounts)}
     for key in dict.fromkeys((*lines, *accounted)):
         experiment = accounted.get(key)
         result = Result(*key, None, None if experiment is None else account_path(runs, experiment))  # type: ignore[call-arg]
@@ -123,7 +122,7 @@ def _reasons(
         yield Reason(first, "no result", ("not in the tables" if line is None else line["status"],))
         return
     if first == "account":
-        if line.get("account_key") not in (None, experiment.account_key):
+        if line.get("config_hash") != experiment.account_key:
             yield Reason(first, "configuration")
     else:
         yield from _reasons_of_inputs(project, experiment, line)
@@ -161,8 +160,3 @@ def _training_seconds(timing: pd.DataFrame, result: Result) -> float | None:
         same = found[found[name] == getattr(result, name)]
         found = found if same.empty else same
     return None if found.empty else float(found.seconds.median())
-
-
-def lines_of(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """The lines of a table as mappings; null is None."""
-    yield from frame.astype(object).where(frame.notna(), None).to_dict("records")  # type: ignore[misc]

@@ -37,7 +37,7 @@ class Project:
 
     def changed(self, recorded: Mapping[str, str], experiment: Experiment) -> tuple[str, ...]:
         """The files, or entries of files, that have another digest than the recorded one or are gone."""
-        rules = reading_rules(experiment, experiment.datasets, self.root / "data", self.root)
+        rules = reading_rules(experiment, experiment.datasets, self.root)
         now = {**current_code((path for path in recorded if path.endswith(".py")), self.root), **rules}
         return tuple(path for path, digest in recorded.items() if now.get(path) != digest)
 

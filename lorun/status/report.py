@@ -39,14 +39,17 @@ def as_json(checked: Checked, notes: Sequence[str] = ()) -> dict[str, Any]:
             "intact": results.matches_version(),
             "runs": count(checks, "run"),
             "accounts": count(checks, "account"),
-            "results": [
-                {**asdict(result), "what": result.what, "state": result.state, "run_again": result.steps}
-                for result in checks
-            ],
+            "results": [_record(result) for result in checks],
         }
         for results, checks in checked
     ]
     return {"sets": sets, "notes": list(notes)}
+
+
+def _record(result: Result) -> dict[str, Any]:
+    folder = None if result.folder is None else result.folder.as_posix()
+    derived = {"what": result.what, "state": result.state, "run_again": result.steps}
+    return {**asdict(result), **derived, "folder": folder}
 
 
 def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:

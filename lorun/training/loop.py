@@ -21,7 +21,7 @@ from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, in_unit_range
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Strategy, Trained
-from lorun.provenance import provenance
+from lorun.provenance import code_used, provenance
 from lorun.step import make_average, make_optimizer, training_step
 from lorun.system import set_recompute, training_physics
 from lorun.training.checkpoint import CHECKPOINT, State
@@ -180,7 +180,7 @@ class _Training:
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             unmoved=unmoved(self.state.scored, self.began) if status == "completed" else None,
             provenance=self.provenance,
-            code=loaded_code(),
+            code=code_used(self.experiment, self.experiment.trained_on, None if self.base is None else self.base.code),
             curve=[CurvePoint(**point) for point in self.state.curve],
         )
         if self.group.in_step:

@@ -35,7 +35,7 @@ class Outcome(BaseModel):
         seconds: wall time over all sessions.
         cuda_peak_bytes: torch.cuda.max_memory_allocated; None on a CPU.
         unmoved: names of the trained parameters whose values are those that they began with; None without weights.
-        code: digest of every module of this project that was loaded, by name.
+        code: digests of the code that it used, see `lorun.provenance.code_used`; None if it was not recorded.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -51,7 +51,7 @@ class Outcome(BaseModel):
     cuda_peak_bytes: int | None = None
     unmoved: list[str] | None = None
     provenance: dict[str, Any]
-    code: dict[str, str] = {}
+    code: dict[str, str] | None = None
     curve: list[CurvePoint] = []
 
 

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import random_blocks
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released
-from lorun.provenance import provenance
+from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome, write_outcome
 from lorun.training.released import load_released
@@ -91,7 +90,7 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
         **found,
         total_steps=0 if outcome is None else outcome.total_steps,
         provenance=provenance(experiment, md5s, torch.device("cpu")),
-        code=loaded_code(),
+        code=code_used(experiment, experiment.trained_on, None if outcome is None else outcome.code),
     )
     write_outcome(folder, outcome)
     return outcome

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from lorun.results.rows import read_rows
 from said import Said
 
 from lorun.evaluation.reconstruct import evaluate_folder
 from lorun.profiles import Profile
+from lorun.results.store import read_evaluation
 from lorun.training import train
 
 Run = Callable[..., Said]
@@ -66,8 +66,8 @@ def test_add_list_activate_and_score(
         assert scored.out.startswith(f"cs/{setting}/lorun_random seed 0: gray: cs_float_y psnr ")
         experiment = transfer_profile.experiment("cs", setting, "lorun_random", 0)
         expected = evaluate_folder(experiment, images, runs=trained, device=CPU)
-        values = pytest.approx([row["value"] for row in expected], abs=1e-6)
-        assert list(read_rows(Path(f"{name}.csv")).value) == values
+        values = pytest.approx([row["value"] for row in expected.rows], abs=1e-6)
+        assert list(read_evaluation(Path(f"{name}.csv"))[1].value) == values
 
 
 def test_the_store_may_be_any_folder(lorun: Run, folders: dict[str, Path], tiny_data: Path) -> None:

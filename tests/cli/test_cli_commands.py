@@ -10,24 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
+from tiny import PROJECT
 from typer.main import get_command
 
 from lorun import __version__, cli
 from lorun.profiles import Profile
-
-
-@pytest.fixture
-def of(tiny_profile_file: Path, tiny_data: Path) -> Callable[..., list[object]]:
-    """The options that name a run of the tiny profile."""
-
-    def of(method: str, data: bool = True) -> list[object]:
-        options = ["-c", tiny_profile_file, "--task", "cs", "--setting", "r25", "--method", method, "--device", "cpu"]
-        return [*options, *(["--data", tiny_data] if data else [])]
-
-    return of
+from lorun.results.store import read_evaluation, read_result_set
 
 
 def commands() -> Iterator[tuple[list[str], list[str]]]:
@@ -35,7 +25,7 @@ def commands() -> Iterator[tuple[list[str], list[str]]]:
 
     def walk(command, words: list[str]) -> Iterator[tuple[list[str], list[str]]]:
         options = [opt for p in command.params if p.param_type_name == "option" for opt in p.opts]
-        arguments = [p.name.upper() for p in command.params if p.param_type_name == "argument"]
+        arguments = [p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument"]
         yield words, options + arguments
         for name, child in getattr(command, "commands", {}).items():
             yield from walk(child, [*words, name])
@@ -44,64 +34,65 @@ def commands() -> Iterator[tuple[list[str], list[str]]]:
 
 
 @pytest.mark.parametrize(("words", "options"), [pytest.param(*one, id=" ".join(one[0]) or "-") for one in commands()])
-def test_help_tells_every_option(lorun: Callable[..., Said], words: list[str], options: list[str]) -> None:
-    said = lorun(*words, "--help")
-    assert said.status == 0
-    assert said.err == ""
-    assert [option for option in options if option.lower() not in said.out.lower()] == []
-    assert lorun(*words, "-h").out == said.out
+def test_help_lists_every_option(lorun: Callable[..., Said], words: list[str], options: list[str]) -> None:
+    result = lorun(*words, "--help")
+    assert result.status == 0
+    assert result.err == ""
+    assert [option for option in options if option.lower() not in result.out.lower()] == []
+    assert lorun(*words, "-h").out == result.out
 
 
-def test_the_commands_there_are() -> None:
+def test_the_commands() -> None:
     assert {" ".join(words) for words, _ in commands()} >= {
-        *("train", "evaluate", "account", "scaling", "table", "show", "list"),
+        *("train", "evaluate", "score", "account", "scaling", "table", "show", "list", "adapters evaluate"),
         *("config check", "config schema", "data list", "data verify"),
     }
 
 
 def test_no_command_shows_the_help(lorun: Callable[..., Said]) -> None:
-    said = lorun()
-    assert said.status == 2
-    assert "Usage:" in said.out
-    assert "evaluate" in said.out
+    result = lorun()
+    assert result.status == 2
+    assert "Usage:" in result.out
+    assert "evaluate" in result.out
 
 
 def test_the_version(lorun: Callable[..., Said]) -> None:
     assert lorun("--version") == (0, f"lorun {__version__}\n", "")
 
 
-def test_a_misspelt_option_is_a_usage_error(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
-    said = lorun("train", *of("shared"), "--sede", 0)
-    assert said.status == 2
-    assert "--sede" in said.err
-    assert "Traceback" not in said.err
+def test_a_misspelt_option_is_a_usage_error(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+    result = lorun(*options("train", method="shared"), "--sede", 0)
+    assert result.status == 2
+    assert "--sede" in result.err
+    assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("seed", ["-1", "one"])
 def test_a_seed_is_a_whole_number_from_nought(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], seed: str
+    lorun: Callable[..., Said], options: Callable[..., list[object]], seed: str
 ) -> None:
-    said = lorun("train", *of("shared"), "--seed", seed)
-    assert said.status == 2
-    assert "--seed" in said.err
+    result = lorun(*options("train", method="shared"), "--seed", seed)
+    assert result.status == 2
+    assert "--seed" in result.err
     assert not Path("runs").exists()
 
 
 # Profiles and datasets
 
 
-def test_config_check_tells_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
-    said = lorun("config", "check", tiny_profile_file)
-    assert said == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 8 experiments\n", "")
+def test_config_check_prints_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+    result = lorun("config", "check", tiny_profile_file)
+    assert result == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 8 experiments\n", "")
 
 
 def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
-    said = lorun("config", "schema")
-    assert said.status == 0
-    assert "phase1_steps" in yaml.safe_load(said.out)["$defs"]["TrainingConfig"]["properties"]
+    result = lorun("config", "schema")
+    assert result.status == 0
+    sections = yaml.safe_load(result.out)["$defs"].values()
+    assert any("phase1_steps" in section.get("properties", {}) for section in sections)
 
 
-def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
+def test_data_list_shows_the_state(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
     header, line = lorun("data", "list", "--data", tiny_data).out.splitlines()
     assert header.split()[:3] == ["name", "state", "role"]
     assert line.split() == ["tiny", "present", *"------"]
@@ -116,9 +107,9 @@ def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Pa
 
 
 def test_data_verify_gives_the_identity(lorun: Callable[..., Said], tiny_data: Path) -> None:
-    said = lorun("data", "verify", "tiny", "--data", tiny_data)
-    assert said.status == 0
-    assert re.fullmatch(r"tiny: intact, [0-9a-f]{32}\.dir\n", said.out)
+    result = lorun("data", "verify", "tiny", "--data", tiny_data)
+    assert result.status == 0
+    assert re.fullmatch(r"tiny: intact, [0-9a-f]{32}\.dir\n", result.out)
 
 
 def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Said], tiny_data: Path) -> None:
@@ -128,20 +119,20 @@ def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Said], tiny
         (root / f"{name}.md5").write_text((tiny_data / "tiny.md5").read_text().replace("  tiny/", f"  {name}/"))
     for name in ("a", "b"):
         (root / name / "test/gray/blobs.png").unlink()
-    said = lorun("data", "verify", "--data", root)
-    assert said.status == 1
-    assert said.out.startswith("c: intact, ")
-    told = said.err.splitlines()
-    assert [line.split(": ")[0] for line in told] == ["a", "b", "error"]
-    assert told[0].endswith("blobs.png is missing: run `lorun data fetch a` to restore it")
-    assert told[-1] == "error: 2 of 3 datasets are not intact"
+    result = lorun("data", "verify", "--data", root)
+    assert result.status == 1
+    assert result.out.startswith("c: intact, ")
+    lines = result.err.splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["a", "b", "error"]
+    assert lines[0].endswith("blobs.png is missing: run `lorun data fetch a` to restore it")
+    assert lines[-1] == "error: 2 of 3 datasets are not intact"
 
 
 # A run
 
 
 def test_list_follows_a_run(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile: Profile, tiny_profile_file: Path
+    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile: Profile, tiny_profile_file: Path
 ) -> None:
     def state() -> dict[str, str]:
         lines = lorun("list", "-c", tiny_profile_file).out.splitlines()
@@ -155,152 +146,164 @@ def test_list_follows_a_run(
     (folder / "checkpoint.pt").touch()
     assert state()["cs/r25/shared seed 0"] == "started"
     (folder / "checkpoint.pt").unlink()
-    lorun("train", *of("shared"))
+    lorun(*options("train", method="shared"))
     assert state() == {**dict.fromkeys(names, "not started"), "cs/r25/shared seed 0": "completed"}
 
 
 def test_training_twice_does_nothing_the_second_time(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile: Profile
+    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile: Profile
 ) -> None:
     folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
-    first = lorun("train", *of("shared"))
+    first = lorun(*options("train", method="shared"))
     assert (first.status, first.out) == (0, f"cs/r25/shared seed 0: completed after 8 steps: {folder}\n")
     assert "step 0/8: starts" in first.err
     assert re.search(r"step 8/8: loss [\d.e-]+, validation [\d.]+ dB, [\d.e+]+ steps/s, 0 s left", first.err)
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"}
-    assert lorun("train", *of("shared")) == (0, first.out, "")
+    assert lorun(*options("train", method="shared")) == (0, first.out, "")
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"} == times
 
 
 def test_a_method_without_parameters_is_trained_in_no_steps(
-    lorun: Callable[..., Said], of: Callable[..., list[object]]
+    lorun: Callable[..., Said], options: Callable[..., list[object]]
 ) -> None:
-    said = lorun("train", *of("linear_mmse"))
-    assert said.status == 0
-    assert "completed after 0 steps" in said.out
+    result = lorun(*options("train", method="linear_mmse"))
+    assert result.status == 0
+    assert "completed after 0 steps" in result.out
 
 
 def test_scores_of_the_test_set_are_a_row_per_image_metric_and_protocol(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile: Profile
+    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile: Profile
 ) -> None:
-    lorun("train", *of("shared"))
-    said = lorun("evaluate", *of("shared"))
+    lorun(*options("train", method="shared"))
+    result = lorun(*options("evaluate", method="shared"))
     folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
-    rows = read_rows(folder / "evaluation.csv")
-    assert said.status == 0
-    assert said.err == ""
+    run, rows = read_evaluation(folder / "evaluation.csv")
+    assert result.status == 0
+    assert result.err == ""
     assert len(rows) == 2 * 2 * 2
     assert set(rows.image) == {"checks", "blobs"}
-    assert set(rows.status) == {"completed"}
+    assert (run["status"], run["steps"]) == ("completed", 8)
     assert set(rows.dataset) == {"tiny"}
     psnr = rows[(rows.metric == "psnr") & (rows.protocol == "cs_float_y")].value.mean()
-    assert f"tiny: cs_float_y psnr {psnr:.4f}, cs_float_y ssim 0." in said.out
+    assert f"tiny: cs_float_y psnr {psnr:.4f}, cs_float_y ssim 0." in result.out
     assert [path.name for path in (folder / "reconstructions" / "tiny").iterdir()] == ["checks.png"]
     with Image.open(folder / "reconstructions" / "tiny" / "checks.png") as kept:
         assert (kept.size, kept.mode) == ((44, 40), "L")
 
 
 def test_scoring_twice_writes_the_same_bytes(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], tmp_path: Path
+    lorun: Callable[..., Said], options: Callable[..., list[object]], tmp_path: Path
 ) -> None:
-    lorun("train", *of("shared"))
+    lorun(*options("train", method="shared"))
     for out in ("a.csv", "b.csv"):
-        assert lorun("evaluate", *of("shared"), "--out", out).status == 0
+        assert lorun(*options("evaluate", method="shared"), "--out", out).status == 0
     assert Path("a.csv").read_bytes() == Path("b.csv").read_bytes()
 
 
 @pytest.mark.parametrize("images", ["holiday", "holiday/", "."])
 def test_scores_of_a_folder_are_named_after_it(
     lorun: Callable[..., Said],
-    of: Callable[..., list[object]],
+    options: Callable[..., list[object]],
     tiny_data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     images: str,
 ) -> None:
-    lorun("train", *of("linear_mmse"), "--runs", tmp_path / "runs")
+    lorun(*options("train", method="linear_mmse"), "--runs", tmp_path / "runs")
     folder = tmp_path / "holiday"
     folder.mkdir()
     with Image.open(tiny_data / "tiny/test/gray/checks.png") as image:
         image.convert("RGB").resize((33, 20)).save(folder / "beach.png")
     if images == ".":
         monkeypatch.chdir(folder)
-    said = lorun("evaluate", *of("linear_mmse", data=False), "--runs", tmp_path / "runs", "--images", images)
-    assert said.status == 0
-    assert said.out.endswith(": holiday.csv\n")
-    rows = read_rows(Path("holiday.csv"))
+    result = lorun(
+        *options("evaluate", method="linear_mmse", data=None), "--runs", tmp_path / "runs", "--images", images
+    )
+    assert result.status == 0
+    assert result.out.endswith(": holiday.csv\n")
+    _, rows = read_evaluation(Path("holiday.csv"))
     assert set(rows.dataset) == {"holiday"}
     assert set(rows.image) == {"beach"}
     assert len(rows) == 4
 
 
-def test_a_diverged_run_is_a_status_of_its_own_and_rows_without_values(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile_file: Path
+def test_a_diverged_run_has_an_exit_status_of_its_own_and_no_rows(
+    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile_file: Path
 ) -> None:
-    said = yaml.safe_load(tiny_profile_file.read_text())
-    said["tasks"]["cs"]["training"] |= {"learning_rate": 1e30, "clip_norm": None}
-    tiny_profile_file.write_text(yaml.safe_dump(said))
+    result = yaml.safe_load(tiny_profile_file.read_text())
+    result["tasks"]["cs"]["training"] |= {"learning_rate": 1e30, "clip_norm": None}
+    tiny_profile_file.write_text(yaml.safe_dump(result))
     for _ in range(2):  # done is done
-        trained = lorun("train", *of("shared"))
+        trained = lorun(*options("train", method="shared"))
         assert trained.status == 3
         assert "cs/r25/shared seed 0: diverged after 2 steps" in trained.out
         assert trained.err.splitlines()[-1] == "diverged: loss is nan at step 2 with learning rate 9.5e+29"
     assert "diverged        cs/r25/shared seed 0" in lorun("list", "-c", tiny_profile_file).out
-    assert lorun("evaluate", *of("shared"), "--out", "rows.csv").status == 0
-    rows = read_rows(Path("rows.csv"))
-    assert len(rows) == 4
-    assert rows.value.isna().all()
-    assert set(rows.status) == {"diverged"}
-    assert set(rows.message) == {"loss is nan at step 2 with learning rate 9.5e+29"}
+    assert lorun(*options("evaluate", method="shared"), "--out", "rows.csv").status == 0
+    run, rows = read_evaluation(Path("rows.csv"))
+    assert rows.empty
+    assert run["status"] == "diverged"
+    assert run["message"] == "loss is nan at step 2 with learning rate 9.5e+29"
 
 
-def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
+def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
     sizes = ["--batch", 3, "--patch", 24, "--image", 16, "--stages", 4, "--precision", "bfloat16"]
-    said = lorun("account", *of("block_k", data=False), *sizes, "--recompute", "stage", "--out", "a.json")
-    assert (said.status, said.err) == (0, "")
+    result = lorun(*options("account", method="block_k", data=None), *sizes, "--recompute", "stage", "--out", "a.json")
+    assert (result.status, result.err) == (0, "")
     record = json.loads(Path("a.json").read_text())
     assert [record[name] for name in ("step_batch", "step_patch", "image", "stages")] == [3, 24, 16, 4]
-    assert "(3 patches of 24 pixels, bfloat16, recompute stage)" in said.out
+    assert "(3 patches of 24 pixels, bfloat16, recompute stage)" in result.out
     assert record["step_total"] == record["recomputed_total"] < record["kept_total"]
-    table = {line.split()[0]: line.split()[1:] for line in said.out.splitlines()[2:]}
+    table = {line.split()[0]: line.split()[1:] for line in result.out.splitlines()[2:]}
     totals = ("kept_total", "recomputed_total", "inference_total")
     assert table["total"] == [f"{record[name] / 1e6:.2f}" for name in totals]
 
 
-def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], of: Callable[..., list[object]]) -> None:
-    said = lorun("account", *of("block_k", data=False), "--budget", 1, "--recompute", "auto", "--no-latency")
-    assert (said.status, said.err) == (0, "")
-    *_, none, stage = map(str, said.out.splitlines()[-1].split())
+def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+    command = [*options("account", method="block_k", data=None), "--no-latency"]
+    result = lorun(*command, "--budget", 1, "--recompute", "auto")
+    assert (result.status, result.err) == (0, "")
+    *_, none, stage = result.out.splitlines()[-1].split()
     for batch, recompute, fits in ((none, "none", True), (stage, "stage", True), (int(stage) + 1, "stage", False)):
-        lorun("account", *of("block_k", data=False), "--batch", batch, "--recompute", recompute, "--out", "b.json")
+        lorun(*command, "--batch", batch, "--recompute", recompute, "--out", "b.json")
         assert (json.loads(Path("b.json").read_text())["step_total"] <= 1e6) == fits
     assert int(stage) > int(none) > 0
 
 
 def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
-    said = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
-    assert said == (0, "wrote out/scaling.csv (10 rows) and out/scaling.png\n", "")
+    result = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
+    assert result == (0, "wrote out/scaling.csv (10 rows) and out/scaling.png\n", "")
     assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
     assert len(pd.read_csv("out/scaling.csv")) == 10
 
 
-def test_the_whole_way_by_hand(
-    lorun: Callable[..., Said], of: Callable[..., list[object]], tiny_profile_file: Path
+def test_from_training_to_tables(
+    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile_file: Path
 ) -> None:
     """Train, evaluate and account two methods, then tabulate and show them."""
-    said = yaml.safe_load(tiny_profile_file.read_text())
-    said["tasks"]["cs"]["strategies"] = ["shared"]
-    tiny_profile_file.write_text(yaml.safe_dump(said))
+    result = yaml.safe_load(tiny_profile_file.read_text())
+    result["tasks"]["cs"]["strategies"] = ["shared"]
+    tiny_profile_file.write_text(yaml.safe_dump(result))
     for method in ("shared", "linear_mmse"):
-        assert lorun("train", *of(method)).status == 0
-        assert lorun("evaluate", *of(method)).status == 0
-        assert lorun("account", *of(method, data=False)).status == 0
+        assert lorun(*options("train", method=method)).status == 0
+        assert lorun(*options("evaluate", method=method)).status == 0
+        assert lorun(*options("account", method=method, data=None)).status == 0
     made = lorun("table", "-c", tiny_profile_file, "--no-figures")
     assert made == (0, "wrote results/tiny\n", "")
     shown = lorun("show", "results/tiny")
     assert (shown.status, shown.err) == (0, "")
     assert "linear_mmse" in shown.out
     assert "results/tiny/rows.csv" in shown.out
-    assert len(read_rows(Path("results/tiny/rows.csv"))) == 16
+    assert len(read_result_set("results/tiny").rows) == 16
     assert not [path for path in Path("results/tiny").iterdir() if path.name.startswith(".")]
     assert os.listdir("results") == ["tiny"]
+
+
+def test_the_verdict_table_is_written_between_its_markers(lorun: Callable[..., Said]) -> None:
+    page = Path("page.md")
+    page.write_text("before\n<!-- verdict -->\n<!-- /verdict -->\nafter\n")
+    for state in ("updated", "up to date"):
+        assert lorun("verdict", page, "--results", PROJECT / "results") == (0, f"page.md: {state}\n", "")
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert any("Block-K" in line for line in lines)

@@ -1,7 +1,5 @@
 """Wrong inputs: one line on stderr that names the thing, a status that is not 0, and nothing left behind."""
 
-import copy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,43 +8,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from said import Said
 
-from lorun import cli
 from lorun.profiles import Profile
 
 Change = Callable[[dict[str, Any]], object]
-
-
-@pytest.fixture
-def error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
-    """Run a command line that must fail with status 1 and a single line on stderr: error("show", "nowhere")."""
-    monkeypatch.chdir(tmp_path)
-
-    def error(*words: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        err = capsys.readouterr().err
-        assert ended.value.code == 1
-        assert err.startswith("error: ")
-        assert err.endswith("\n")
-        assert err.count("\n") == 1
-        return err.removeprefix("error: ").removesuffix("\n")
-
-    return error
-
-
-@pytest.fixture
-def options(tiny_profile_file: Path, tiny_data: Path) -> Callable[..., list[object]]:
-    """What names a run, with changes: options("train", method="shred")."""
-
-    def options(command: str, **changes: object) -> list[object]:
-        said = {"config": tiny_profile_file, "task": "cs", "setting": "r25", "method": "linear_mmse", "device": "cpu"}
-        said |= {"data": tiny_data} | changes
-        return [command, *(word for name, value in said.items() for word in (f"--{name}", value) if value is not None)]
-
-    return options
 
 
 @pytest.fixture
@@ -54,43 +20,52 @@ def rewritten(tiny_profile_file: Path) -> Callable[[Change], Path]:
     """The tiny profile with a change."""
 
     def rewritten(change: Change) -> Path:
-        said = copy.deepcopy(yaml.safe_load(tiny_profile_file.read_text()))
-        change(said)
-        tiny_profile_file.write_text(yaml.safe_dump(said))
+        profile = yaml.safe_load(tiny_profile_file.read_text())
+        change(profile)
+        tiny_profile_file.write_text(yaml.safe_dump(profile))
         return tiny_profile_file
 
     return rewritten
 
 
-def task(said: dict[str, Any]) -> dict[str, Any]:
-    return said["tasks"]["cs"]
+def task(profile: dict[str, Any]) -> dict[str, Any]:
+    return profile["tasks"]["cs"]
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda said: task(said)["training"].update(batchh=3), ["`tasks.cs.training.batchh`", "Did you mean `batch`?"]),
-        (lambda said: said.update(seed=[0]), ["unknown key `seed`", "Did you mean `seeds`?"]),
-        (lambda said: task(said)["physics"].update(blok=3), ["blok`", "Did you mean `block`?"]),
-        (lambda said: task(said)["strategies"].append("lorum"), ["='lorum'", "'block_k'", "Did you mean 'lorun'?"]),
-        (lambda said: task(said)["settings"]["r25"].update(ratio=0), ["ratio` (=0)", "greater than 0"]),
-        (lambda said: task(said)["settings"]["r25"].update(ratio=101), ["ratio` (=101)", "less than or equal to 100"]),
-        (lambda said: task(said)["settings"].update(r25=None), ["`tasks.cs.settings.r25` (=None)"]),
-        (lambda said: task(said)["training"].update(steps=4), ["`phase1_steps` (=4) must be below `steps` (=4)"]),
-        (lambda said: task(said)["training"].update(ema=1.5), ["`tasks.cs.training.ema` (=1.5)", "less than 1"]),
-        (lambda said: said.pop("seeds"), ["`seeds` is missing"]),
-        (lambda said: said.update(tasks={"cs": 5}), ["`tasks.cs` (=5)"]),
-        (lambda said: said.update(extends="base.yaml"), ["unknown profile", "base.yaml", "tiny.yaml"]),
+        (
+            lambda p: task(p)["training"].update(batchh=3),
+            ["`tasks.cs.training.batchh`", "Did you mean `batch`?"],
+        ),
+        (lambda p: p.update(seed=[0]), ["unknown key `seed`", "Did you mean `seeds`?"]),
+        (lambda p: task(p)["physics"].update(blok=3), ["blok`", "Did you mean `block`?"]),
+        (
+            lambda p: task(p)["strategies"].append("lorum"),
+            ["='lorum'", "'block_k'", "Did you mean 'lorun'?"],
+        ),
+        (lambda p: task(p)["settings"]["r25"].update(ratio=0), ["ratio` (=0)", "greater than 0"]),
+        (
+            lambda p: task(p)["settings"]["r25"].update(ratio=101),
+            ["ratio` (=101)", "less than or equal to 100"],
+        ),
+        (lambda p: task(p)["settings"].update(r25=None), ["`tasks.cs.settings.r25` (=None)"]),
+        (lambda p: task(p)["training"].update(steps=4), ["`phase1_steps` (=4) must be below `steps` (=4)"]),
+        (lambda p: task(p)["training"].update(ema=1.5), ["`tasks.cs.training.ema` (=1.5)", "less than 1"]),
+        (lambda p: p.pop("seeds"), ["`seeds` is missing"]),
+        (lambda p: p.update(tasks={"cs": 5}), ["`tasks.cs` (=5)"]),
+        (lambda p: p.update(extends="base.yaml"), ["unknown profile", "base.yaml", "tiny.yaml"]),
     ],
 )
 def test_a_profile_with_a_mistake(
     error: Callable[..., str], rewritten: Callable[[Change], Path], change: Change, words: list[str]
 ) -> None:
     path = rewritten(change)
-    said = error("config", "check", path)
-    assert [word for word in words if word not in said] == []
-    assert str(path.parent) in said
-    assert said == error("list", "-c", path)
+    message = error("config", "check", path)
+    assert [word for word in words if word not in message] == []
+    assert str(path.parent) in message
+    assert message == error("list", "-c", path)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +73,9 @@ def test_a_profile_with_a_mistake(
 )
 def test_a_file_that_is_no_profile(error: Callable[..., str], tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "wrong.yaml").write_text(text)
-    said = error("config", "check", "wrong.yaml")
-    assert said.startswith("wrong.yaml: ")
-    assert words in said
+    message = error("config", "check", "wrong.yaml")
+    assert message.startswith("wrong.yaml: ")
+    assert words in message
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "account", "table", "list"])
@@ -151,17 +126,19 @@ def test_an_account_that_cannot_be(
 
 def test_a_range_of_stages_that_is_none(error: Callable[..., str], tiny_profile_file: Path) -> None:
     assert error("scaling", "-c", tiny_profile_file, "--stages", "5-4") == (
-        "stages '5-4': say a number or a range of 1 to 100, as in 9 or 1-20"
+        "stages '5-4': give a number or a range within 1 to 100, e.g. 9 or 1-20"
     )
 
 
 def test_a_step_that_is_predicted_not_to_fit(
     error: Callable[..., str], options: Callable[..., list[object]], rewritten: Callable[[Change], Path]
 ) -> None:
-    rewritten(lambda said: task(said)["training"].update(recompute="auto", memory_budget=0.01))
-    said = error(*options("train", method="shared"))
-    assert said.startswith("cs/r25/shared seed 0: a step on 2 patches of 16 pixels is predicted to take 0.3 MB with ")
-    assert "the budget is 0.0 MB: lower `batch` or `patch`, or raise `memory_budget`" in said
+    rewritten(lambda p: task(p)["training"].update(recompute="auto", memory_budget=0.01))
+    message = error(*options("train", method="shared"))
+    assert message.startswith(
+        "cs/r25/shared seed 0: a step on 2 patches of 16 pixels is predicted to take 0.3 MB with "
+    )
+    assert "the budget is 0.0 MB: lower `batch` or `patch`, or raise `memory_budget`" in message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -172,11 +149,17 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda said: task(said)["data"].update(train="tyni"), "unknown dataset 'tyni'. Choices: tiny"),
-        (lambda said: task(said)["data"].update(channels=3), "dataset 'tiny' has no rgb images in its split train"),
-        (lambda said: task(said)["settings"]["r25"].update(ratio=0.1), "ratio 0.1 % of 64 pixels gives 0 measurements"),
-        (lambda said: task(said)["physics"].update(matrix="file", matrix_file="no.npy"), "no.npy: "),
-        (lambda said: task(said)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
+        (lambda p: task(p)["data"].update(train="tyni"), "unknown dataset 'tyni'. Choices: tiny"),
+        (
+            lambda p: task(p)["data"].update(channels=3),
+            "dataset 'tiny' has no rgb images in its split train",
+        ),
+        (
+            lambda p: task(p)["settings"]["r25"].update(ratio=0.1),
+            "ratio 0.1 % of 64 pixels gives 0 measurements",
+        ),
+        (lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"), "no.npy: "),
+        (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
     ],
 )
 def test_a_training_that_cannot_start(
@@ -193,10 +176,10 @@ def test_a_training_that_cannot_start(
 def test_a_baseline_that_is_not_there(
     error: Callable[..., str], options: Callable[..., list[object]], rewritten: Callable[[Change], Path]
 ) -> None:
-    profile = rewritten(lambda said: task(said)["baselines"].append("linear_nmse"))
-    said = error(*options("train", config=profile, method="linear_nmse"))
+    profile = rewritten(lambda p: task(p)["baselines"].append("linear_nmse"))
+    message = error(*options("train", config=profile, method="linear_nmse"))
     words = "`tasks.cs`: `baselines`: unknown baseline 'linear_nmse'. Did you mean 'linear_mmse'? Choices: "
-    assert said.startswith(f"{profile}: {words}")
+    assert message.startswith(f"{profile}: {words}")
 
 
 def test_data_that_is_missing(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
@@ -221,12 +204,8 @@ def test_data_verify_names_what_is_wrong(error: Callable[..., str], tiny_data: P
 
 
 @pytest.fixture
-def trained(options: Callable[..., list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lorun", *map(str, options("train"))])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert not ended.value.code
+def trained(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+    assert lorun(*options("train")).status == 0
 
 
 def test_a_folder_with_an_image_smaller_than_a_block(
@@ -235,8 +214,8 @@ def test_a_folder_with_an_image_smaller_than_a_block(
     Path("mine").mkdir()
     Image.new("L", (20, 20)).save("mine/large.png")
     Image.new("L", (20, 7)).save("mine/small.png")
-    said = error(*options("evaluate", images="mine"))
-    assert said == "image small is 7 x 20, smaller than the 8 pixels that are measured together"
+    message = error(*options("evaluate", images="mine"))
+    assert message == "image small is 7 x 20, smaller than the 8 pixels that are measured together"
     assert not Path("mine.csv").exists()
 
 
@@ -282,13 +261,13 @@ def test_scoring_what_is_not_trained(
 
 
 def test_lorun_before_its_pretraining(error: Callable[..., str], options: Callable[..., list[object]]) -> None:
-    said = error(*options("train", method="lorun"))
-    assert said.startswith("cs/r25/lorun seed 0: its pretrained base is missing (runs/cs/r25/pretrain/seed0-")
+    message = error(*options("train", method="lorun"))
+    assert message.startswith("cs/r25/lorun seed 0: its pretrained base is missing (runs/cs/r25/pretrain/seed0-")
 
 
 def test_a_table_of_runs_that_are_missing(error: Callable[..., str], tiny_profile_file: Path) -> None:
-    said = error("table", "-c", tiny_profile_file)
-    assert said.startswith("cs/r25/block1 seed 0 is not evaluated (runs/cs/r25/block1/seed0-")
+    message = error("table", "-c", tiny_profile_file)
+    assert message.startswith("cs/r25/block1 seed 0 is not accounted (runs/cs/r25/block1/accounting-")
     assert not Path("results").exists()
 
 
@@ -311,4 +290,4 @@ def test_scores_that_cannot_be_written(
     error: Callable[..., str], trained: None, options: Callable[..., list[object]]
 ) -> None:
     Path("file").touch()
-    assert error(*options("evaluate", out="file/rows.csv")).startswith("cannot write file/rows.csv: ")
+    assert error(*options("evaluate", out="file/rows.csv")).startswith("cannot write file/rows.json: ")

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lorun.results.rows import read_rows
 from PIL import Image
 from scipy.io import savemat
 
 from lorun import plugins
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.results.store import read_evaluation
 from lorun.system import System
 
 M, BLOCK = 12, 8
@@ -56,14 +56,14 @@ def test_weights_matrix_and_folder_of_ones_own(lorun, folder, tmp_path):
     assert (status, err) == (0, "")
     assert out.startswith("cs/18.75%/ista_net seed 0: mine: cs_float_y psnr ")
     assert out.endswith(": mine.csv\n")
-    rows = read_rows(Path("mine.csv"))
+    run, rows = read_evaluation(Path("mine.csv"))
     assert set(rows.image) == {"one", "two", "colour"}
-    assert set(rows.checkpoint_policy) == {"released"}
+    assert run["checkpoint_policy"] == "released"
     for file in ("one.png", "two.bmp", "colour.tif"):
         (found,) = rows[(rows.image == Path(file).stem) & (rows.metric == "psnr")]["value"]
         assert found == pytest.approx(expected(system, folder / file), abs=1e-4)
     for name in ("phi.mat=", "qinit.npy=", "weights.pth="):
-        assert name in rows.data_md5[0]
+        assert name in run["data_md5"]
 
 
 def test_weights_that_hold_their_matrix(lorun, folder, tmp_path):
@@ -73,7 +73,7 @@ def test_weights_that_hold_their_matrix(lorun, folder, tmp_path):
     torch.save(system.state_dict(), tmp_path / "opine.pkl")
     status, _, err = lorun("score", "--method", "opine_net_plus", "--weights", "opine.pkl", "--images", "mine")
     assert (status, err) == (0, "")
-    rows = read_rows(Path("mine.csv"))
+    _, rows = read_evaluation(Path("mine.csv"))
     (found,) = rows[(rows.image == "one") & (rows.metric == "psnr")]["value"]
     assert found == pytest.approx(expected(system, folder / "one.png"), abs=1e-4)
 
@@ -82,7 +82,7 @@ def test_protocols_padding_and_out_are_heeded(lorun, folder, tmp_path):
     _, options = fixed(tmp_path)
     command = ["score", "--method", "ista_net", *options, "--images", "mine", "--out", "scores/a.csv"]
     assert lorun(*command, "--protocol", "cs_round_y", "--protocol", "cs_truncate_y", "--padding", "needed")[0] == 0
-    assert set(read_rows(Path("scores/a.csv")).protocol) == {"cs_round_y", "cs_truncate_y"}
+    assert set(read_evaluation(Path("scores/a.csv"))[1].protocol) == {"cs_round_y", "cs_truncate_y"}
 
 
 def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path):
@@ -90,7 +90,7 @@ def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path)
     words = ["score", "--method", "linear_mmse", "--matrix", "phi.mat", "--initial", "pseudo_inverse"]
     status, _, err = lorun(*words, "--images", "mine")
     assert (status, err) == (0, "")
-    assert len(read_rows(Path("mine.csv"))) == 6
+    assert len(read_evaluation(Path("mine.csv"))[1]) == 6
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path)
         ({"--weights": None}, "ista_net has parameters: name a file of its weights with --weights"),
         ({"--weights": "phi.mat"}, "phi.mat: refused: it holds objects that are not data"),
         ({"--weights": "absent.pkl"}, "absent.pkl: no such weights file"),
-        ({"--matrix": None}, "weights.pth: there is no sampling matrix in the weights: name it with --matrix"),
+        ({"--matrix": None}, "weights.pth: no sampling matrix in the weights: name it with --matrix"),
         ({"--weights": "opine.pkl"}, "opine.pkl: key `module.Phi` has no place in ista_net: weights of another"),
         (
             {"--weights": "opine.pkl", "--matrix": None},

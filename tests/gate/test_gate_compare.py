@@ -36,7 +36,8 @@ def result_set(runs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Result
         runs=pd.DataFrame(runs).reindex(columns=list(RUN_COLUMNS)).astype({"trained_dirty": "boolean"}),
         rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"degradation": "str"}),
         trainings=pd.DataFrame(columns=[*RUN, "unmoved", "names"]),
-        **dict.fromkeys(("accounts", "timing", "curves", "summary", "degradations", "claims", "comparison"), empty),
+        timing=pd.DataFrame(columns=["task", "setting", "method", "what"]),
+        **dict.fromkeys(("accounts", "curves", "summary", "degradations", "claims", "comparison"), empty),
         tasks=None,
         code={},
         version=None,
@@ -139,7 +140,7 @@ def test_a_method_that_is_missing_fails(quick: ResultSet) -> None:
 
 
 def test_tables_that_are_missing(quick: ResultSet) -> None:
-    bare = replace(quick, accounts=pd.DataFrame(), timing=pd.DataFrame())
+    bare = replace(quick, accounts=pd.DataFrame(), timing=quick.timing.iloc[:0])
     assert verdicts(quick, bare, "bytes") == {"failed"}
     assert verdicts(bare, quick, "bytes") == {"unknown"}
     assert verdicts(quick, bare, "time") == {"noted"}

@@ -16,7 +16,7 @@ def test_a_method_by_itself_is_a_t_test_of_one_sample() -> None:
     found = method_test(values, "method0", 0.05)
     expected = stats.ttest_1samp(values["method0"], 0.05, alternative="greater")
     assert found is not None
-    assert found.p == pytest.approx(expected.pvalue)
+    assert found.fall == pytest.approx(expected.pvalue)
     assert found.degrees == 3
 
 
@@ -25,7 +25,7 @@ def test_a_task_is_a_t_test_over_its_trainings() -> None:
     found = task_test(values, 0.001)
     expected = stats.ttest_1samp(np.concatenate(list(values.values())), 0.001, alternative="greater")
     assert found is not None
-    assert found.p == pytest.approx(expected.pvalue)
+    assert found.fall == pytest.approx(expected.pvalue)
 
 
 def test_an_effect_of_a_seed_on_all_methods_counts_once() -> None:
@@ -78,7 +78,7 @@ def test_one_seed_gives_no_test() -> None:
 def test_without_noise_a_loss_counts_if_it_exceeds_the_margin(loss: float, p: float) -> None:
     test = task_test(losses([loss, loss], [loss, loss]), 0.001)
     assert test is not None
-    assert test.p == p
+    assert test.fall == p
 
 
 def test_holm_gives_the_textbook_values() -> None:
@@ -102,6 +102,6 @@ def test_the_rate_of_false_alarms_is_the_level_of_the_tests() -> None:
         }
         for name, test in tests.items():
             assert test is not None
-            rates[name] += test.p <= 0.05
+            rates[name] += test.fall <= 0.05
     for name, count in rates.items():
         assert 0.01 < count / 2000 < 0.06, name

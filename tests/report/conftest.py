@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,38 +12,38 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lorun.evaluation.planned import planned_rows
-from lorun.results.rows import to_frame, write_table
 from tiny import PROFILE
 
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
 from lorun.evaluation.kept import image_path
+from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment
 from lorun.profiles import Profile, load_profile
 from lorun.provenance import provenance
 from lorun.report import write_report
-from lorun.results.paths import ROWS, account_path
+from lorun.results.paths import EVALUATION, account_path
 from lorun.results.result_set import write_result_set
+from lorun.results.store import write_evaluation
 from lorun.training.outcome import CurvePoint, Outcome, write_outcome
 
-# Scores in another order than the methods', parameters that as texts would sort otherwise.
+# PSNR and parameters. Sorted by score, the methods have another order; parameters would sort differently as text.
 METHODS = {
     "block1": (25.5, 9_000),
     "block_k": (29.25, 128_132),
     "lorun": (27.125, 50_380),
     "linear_mmse": (24.75, 0),
 }
-OFFSET = 7  # grey levels by which the reconstruction of block_k is off
+OFFSET = 7  # error of block_k in grey levels
 MISSING = "linear_mmse"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-PATIENCE = 120_000  # milliseconds: a machine that does much else takes long to read five megabytes of script
+PATIENCE = 120_000  # milliseconds: a busy machine is slow to read five megabytes of scripts
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)
 class Project:
-    """Where the parts of a result set lie, and how to write its page."""
+    """A result set, its runs and its data."""
 
     config: Path
     profile: Profile
@@ -56,15 +57,20 @@ class Project:
         return out
 
 
-def _rows(experiment: Experiment) -> Iterator[dict[str, Any]]:
+def _evaluate(experiment: Experiment, folder: Path) -> None:
     score, _ = METHODS[experiment.method]
-    said = provenance(experiment, {"tiny": "d" * 32 + ".dir"}, torch.device("cpu"))
-    said |= {"commit": COMMIT, "dirty": False, "status": "completed", "steps": 8, "scored_step": 8}
-    said |= {"checkpoint_policy": "last", "trained_commit": COMMIT, "trained_dirty": False, "trained_device": "cpu"}
+    code = {"lorun.step": "0123456789ab"}
+    run = {**experiment.labels, **provenance(experiment, {"tiny": "d" * 32 + ".dir"}, torch.device("cpu"))}
+    run |= {"commit": COMMIT, "dirty": False, "status": "completed", "steps": 8, "scored_step": 8, "code": code}
+    run |= {"checkpoint_policy": "last", "trained_commit": COMMIT, "trained_dirty": False, "trained_device": "cpu"}
+    rows = []
     for number, image in enumerate(("blobs", "checks")):
-        for row in planned_rows(experiment):
-            value = score + number - 0.1 * (row["protocol"] == "cs_round_y")
-            yield {**row, **said, "image": image, "value": value if row["metric"] == "psnr" else value / 40}
+        for protocol in experiment.evaluation.protocols:
+            value = score + number - 0.1 * (protocol == "cs_round_y")
+            row = {**experiment.labels, "dataset": "tiny", "image": image, "protocol": protocol}
+            for metric in get_protocol(protocol).metrics:
+                rows.append({**row, "metric": metric, "value": value if metric == "psnr" else value / 40})
+    write_evaluation(folder / EVALUATION, run, rows)
 
 
 def _account(experiment: Experiment) -> dict[str, Any]:
@@ -97,8 +103,8 @@ def _account(experiment: Experiment) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def project(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Three trained methods and one that is not, whose image is missing: `lorun` reconstructs exactly, `block_k` is
-    off by the same everywhere. Not to be changed."""
+    """Three trained methods and one without training and without a kept image. `lorun` reconstructs exactly, `block_k`
+    has the same error everywhere. Do not change it."""
     root = tmp_path_factory.mktemp("report")
     task = {**PROFILE["tasks"]["cs"], "strategies": ["block1", "block_k", "lorun"]}
     config = root / "tiny.yaml"
@@ -107,7 +113,7 @@ def project(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
     truth = load_dataset(tiny_data, "tiny", "test", 1)["checks"]
     for experiment in profile.experiments():
         run = runs / experiment.folder
-        write_table(run / ROWS, to_frame(_rows(experiment)))
+        _evaluate(experiment, run)
         account_path(runs, experiment).write_text(json.dumps(_account(experiment)))
         curve = [CurvePoint(step=step, loss=1 / step, validation_psnr=20 + step, learning_rate=0.1) for step in (4, 8)]
         outcome = Outcome(
@@ -139,7 +145,7 @@ def page_file(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, with a profile of its own that it leaves behind nowhere."""
+    """Headless Chromium with a temporary profile."""
     playwright = pytest.importorskip("playwright.sync_api")
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if program is None:
@@ -153,47 +159,76 @@ def browser() -> Iterator[Any]:
 
 
 @dataclass
-class Noticed:
-    """What a page should not do."""
+class Problems:
+    """What a page must not do: errors on the console, and requests for anything but its own file."""
 
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
 
-def _watch(page: Any) -> Noticed:
-    noticed = Noticed()
-    page.on("console", lambda said: noticed.errors.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: noticed.errors.append(str(error)))
+def _watch(page: Any) -> Problems:
+    found = Problems()
+    page.on("console", lambda entry: found.errors.append(entry.text) if entry.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: found.errors.append(str(error)))
     page.on(
-        "request",
-        lambda asked: None if asked.url.startswith(("file:", "data:")) else noticed.requests.append(asked.url),
+        "request", lambda sent: None if sent.url.startswith(("file:", "data:")) else found.requests.append(sent.url)
     )
-    return noticed
+    return found
 
 
 @pytest.fixture
-def watch() -> Callable[[Any], Noticed]:
-    """Watch a page: errors on the console or uncaught, and whatever is asked of anything but the file itself."""
+def watch() -> Callable[[Any], Problems]:
     return _watch
+
+
+@contextmanager
+def _opened(browser: Any, file: Path, width: int = 1280) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    problems = _watch(page)
+    page.goto(file.as_uri())
+    page.wait_for_selector("#scores .dt-column-order")
+    page.wait_for_selector("#costs-plot .main-svg", state="attached")
+    yield page
+    context.close()
+    assert problems == Problems()
 
 
 @pytest.fixture
 def visit(browser: Any, page_file: Path) -> Iterator[Callable[..., Any]]:
-    """Open the page, or another file, at a size: visit(width=390, color_scheme="dark"). Whatever a test does with it,
-    it must make no error and no request."""
-    opened = []
+    """Open the page, or another file, in a window of its own: visit(width=390)."""
+    with ExitStack() as stack:
+        yield lambda file=page_file, **options: stack.enter_context(_opened(browser, file, **options))
 
-    def open_one(file: Path = page_file, width: int = 1280, height: int = 900, **options: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        opened.append((context, _watch(page)))
-        page.goto(file.as_uri())
-        page.wait_for_selector("#scores .dt-column-order")
-        page.wait_for_selector("#costs-plot .main-svg", state="attached")
-        return page
 
-    yield open_one
-    for context, noticed in opened:
-        context.close()
-        assert noticed == Noticed()
+@pytest.fixture(scope="session")
+def _shared_page(browser: Any, page_file: Path) -> Iterator[Any]:
+    with _opened(browser, page_file) as page:
+        yield page
+
+
+@pytest.fixture
+def page(_shared_page: Any) -> Any:
+    """The page in a window that all tests share, with everything but the order of rows set back. After the session, it
+    must have made no error and no request."""
+    _shared_page.emulate_media(color_scheme="light")
+    _shared_page.set_viewport_size({"width": 1280, "height": 900})
+    _shared_page.mouse.move(0, 0)
+    _shared_page.evaluate(
+        """() => {
+            document.getElementById("line").close();
+            const set = (selector, value, event) => document.querySelectorAll(selector).forEach((control) => {
+                control.value = value ?? control.options[0].value;
+                control.dispatchEvent(new Event(event));
+            });
+            set("input[type=search]", "", "input");
+            set(".protocol", null, "change");
+            set("#gain", 5, "input");
+            document.querySelector("input[name=show][value=image]").click();
+            set("#section", null, "change");
+            scrollTo(0, 0);
+        }"""
+    )
+    _shared_page.wait_for_selector("#panels canvas")
+    return _shared_page

@@ -3,41 +3,51 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from lorun.report.lines import Lines
-from lorun.report.stored import read_stored
-from lorun.results.rows import read_rows, write_table
 from tiny import PROJECT
 from typer.testing import CliRunner
 
 from lorun.cli import app
 from lorun.errors import LorunError
 from lorun.report import crops, write_report
-from lorun.report.charts import scaling
+from lorun.report.charts import points, scaling
 from lorun.report.crops import Crops
 from lorun.report.licences import licences
+from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
+from lorun.results.store import read_result_set
+
+
+@pytest.fixture(scope="session")
+def results(project):
+    return read_result_set(project.folder)
 
 
 @pytest.fixture
-def folder(project, tmp_path):
-    """A copy of the result set to change."""
-    return shutil.copytree(project.folder, tmp_path / "results" / "tiny")
+def made(project):
+    """The provenance and the only section of a result set."""
+
+    def make(results):
+        provenance = Provenance(project.profile, project.config, results)
+        (section,) = sections(project.profile, results, provenance)
+        return provenance, section
+
+    return make
 
 
-def numbers(page):
-    """What a page holds for its scripts."""
-    return json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page.read_text())[1])
+def changed(results, table="runs", **columns):
+    """The result set with other values in the lines of lorun."""
+    frame = getattr(results, table).copy()
+    for name, value in columns.items():
+        frame.loc[frame.method == "lorun", name] = value
+    return replace(results, **{table: frame})
 
 
-def change_rows(folder, **changed):
-    """Set columns of the rows of lorun."""
-    rows = read_rows(folder / "rows.csv")
-    for name, value in changed.items():
-        rows.loc[rows.method == "lorun", name] = value
-    write_table(folder / "rows.csv", rows)
+def line_of(provenance, method):
+    return next(line for line in provenance.lines if line["title"].startswith(f"{method}:"))
 
 
 def test_the_same_tables_runs_and_data_give_the_same_bytes(project, page_file, tmp_path):
@@ -52,7 +62,8 @@ def test_the_page_names_no_address_that_a_browser_would_load(page_file):
     assert re.findall(r"@import|url\(", own) == []
 
 
-def test_the_command_writes_beside_the_tables_and_says_the_size(project, folder):
+def test_the_command_writes_the_page_into_the_folder(project, tmp_path):
+    folder = shutil.copytree(project.folder, tmp_path / "tiny")
     arguments = ["report", str(folder), "-c", str(project.config), "--runs", str(project.runs)]
     result = CliRunner().invoke(app, [*arguments, "--data", str(project.data)])
     assert result.exit_code == 0, result.output
@@ -62,99 +73,108 @@ def test_the_command_writes_beside_the_tables_and_says_the_size(project, folder)
 
 
 def test_a_folder_without_a_result_set_is_refused(project, tmp_path):
-    with pytest.raises(LorunError, match=r"no result set here \(summary.csv is missing\)"):
-        write_report(
-            project.profile, project.config, tmp_path, runs=project.runs, data=project.data, out=tmp_path / "page.html"
-        )
-    assert not (tmp_path / "page.html").exists()
+    out = tmp_path / "page.html"
+    with pytest.raises(LorunError, match="no result set here"):
+        write_report(project.profile, project.config, tmp_path, runs=project.runs, data=project.data, out=out)
+    assert not out.exists()
 
 
-def test_a_damaged_table_is_named(project, folder):
-    (folder / "curves.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(LorunError, match=r"curves\.csv: not a readable table"):
-        read_stored(folder)
-
-
-def test_cells_have_the_texts_of_the_summary_and_sort_by_number(project):
-    stored = read_stored(project.folder)
-    lines = Lines(project.profile, project.config, stored)
-    (section,) = sections(project.profile, stored.summary, stored.degradations, lines)
-    named = {row[0].text: dict(zip(section.scores.columns, row, strict=True)) for row in section.scores.rows[:4]}
-    assert (named["block_k"]["network"].text, named["block_k"]["network"].order) == ("128 132", 128132)
-    assert (named["linear_mmse"]["step (MB)"].text, named["linear_mmse"]["step (MB)"].order) == ("–", "")
-    assert named["lorun"]["status"].order is None
-    score = named["lorun"]["PSNR (dB)"]
+def test_cells_have_the_texts_of_the_summary_and_sort_by_value(results, made):
+    provenance, section = made(results)
+    cells = {row[0].text: dict(zip(section.scores.columns, row, strict=True)) for row in section.scores.rows[:4]}
+    assert (cells["block_k"]["network"].text, cells["block_k"]["network"].order) == ("128 132", 128132)
+    assert (cells["linear_mmse"]["step (MB)"].text, cells["linear_mmse"]["step (MB)"].order) == ("–", "")
+    assert (cells["lorun"]["status"].order, cells["lorun"]["status"].kind) == (None, "completed")
+    score = cells["lorun"]["PSNR (dB)"]
     assert (score.text, score.order) == ("27.62", 27.625)
-    assert lines.records[score.line]["title"] == "lorun: cs, tiny, r25, cs_float_y"
+    assert provenance.lines[score.line]["title"] == "lorun: cs, tiny, r25, cs_float_y"
     assert section.scores.protocols == ["cs_float_y", "cs_round_y"]
-    assert [row[1].text for row in overview([section], stored.summary, lines).rows] == [
-        *("26.00", "29.75", "27.62", "25.25")
+    assert [row[1].text for row in overview([section], provenance).rows] == ["26.00", "29.75", "27.62", "25.25"]
+
+
+def test_scores_under_each_degradation_have_a_column_each(results, made):
+    lines = results.summary[results.summary.protocol == "cs_float_y"]
+    place = lines[["task", "dataset", "setting", "protocol", "method"]]
+    frames = [
+        place.assign(metric="psnr", degradation=name, value=value, sd=sd)
+        for name, value, sd in (("k1", 30.0, 0.5), ("k2", 20.0, None))
     ]
+    provenance, section = made(replace(results, degradations=pd.concat(frames)))
+    (table,) = section.degradations
+    assert table.columns == ["method", "k1", "k2"]
+    method, first, second = table.rows[1]
+    assert (method.text, first.text, second.text) == ("block_k", "30.00 ± 0.50", "20.00")
+    assert provenance.lines[first.line]["title"].startswith("block_k:")
 
 
-def test_claims_are_those_of_the_table_and_nothing_is_a_table_without_rows(project):
-    stored = read_stored(project.folder)
-    found = whole_tables(stored, Lines(project.profile, project.config, stored))
-    assert found["comparison"] is None
-    assert found["tasks"] is None
-    ours = [row[found["claims"].columns.index("ours")].text for row in found["claims"].rows]
+def test_claims_are_those_of_the_table_and_a_table_without_rows_is_left_out(results, made):
+    tables = whole_tables(results, made(results)[0])
+    assert tables["comparison"] is None
+    assert tables["tasks"] is None
+    ours = [row[tables["claims"].columns.index("ours")].text for row in tables["claims"].rows]
     assert ours[0] == f"{50_380 / 128_132:.3f}"
     assert ours[3] == "-2.125"
 
 
-def test_what_did_not_run_is_a_status_in_the_overview(project, folder):
-    text = (folder / "summary.csv").read_text().replace("lorun,completed,1", "lorun,diverged,0")
-    (folder / "summary.csv").write_text(re.sub(r"(lorun,diverged,.*?,last),[0-9.]+,,[0-9.]+,", r"\1,,,,", text))
-    stored = read_stored(folder)
-    lines = Lines(project.profile, project.config, stored)
-    found = sections(project.profile, stored.summary, stored.degradations, lines)
-    cell = next(row[1] for row in overview(found, stored.summary, lines).rows if row[0].text == "lorun")
+def test_a_method_without_a_score_has_its_status_in_the_overview_and_its_message_in_its_panel(project, results, made):
+    failed = changed(results, "summary", status="diverged", psnr=None, psnr_sd=None)
+    failed = changed(failed, status="diverged", message="loss is nan", run="gone")
+    failed = replace(failed, rows=failed.rows[failed.rows.method != "lorun"])
+    provenance, section = made(failed)
+    cell = next(row[1] for row in overview([section], provenance).rows if row[0].text == "lorun")
     assert (cell.text, cell.order, cell.kind) == ("diverged", "", "diverged")
+    (run,) = line_of(provenance, "lorun")["runs"]
+    assert (run["status"], run["message"], run["scores"]) == ("diverged", "loss is nan", [])
+    (shown,) = Crops(project.profile, failed, runs=project.runs, data=project.data).of_sections([section])
+    panels = {panel["title"]: panel for panel in shown["images"][0]["panels"]}
+    assert panels["lorun"]["message"] == "diverged: loss is nan"
+    assert panels["block_k"]["score"] == pytest.approx(30.25)
 
 
-def test_provenance_says_when_the_profile_has_changed_since(project, folder):
-    change_rows(folder, config_hash="0" * 10)
-    stored = read_stored(folder)
-    records = Lines(project.profile, project.config, stored).records
-    notes = {record["title"].split(":")[0]: record["runs"][0]["note"] for record in records}
-    assert notes["block_k"] is None
-    assert "has changed since" in notes["lorun"]
-    assert "0000000000" in notes["lorun"]
+def test_provenance_says_if_the_profile_has_changed_since(results, made):
+    provenance, _ = made(changed(results, config_hash="0" * 10))
+    assert line_of(provenance, "block_k")["runs"][0]["note"] is None
+    note = line_of(provenance, "lorun")["runs"][0]["note"]
+    assert "has changed since" in note
+    assert "0000000000" in note
 
 
-def test_a_score_made_by_another_commit_is_got_again_at_both(project, folder):
-    change_rows(folder, commit="f" * 40)
-    stored = read_stored(folder)
-    records = Lines(project.profile, project.config, stored).records
-    commands = next(record["runs"][0]["commands"] for record in records if record["title"].startswith("lorun:"))
-    assert [command.split()[1] for command in commands] == [
-        "checkout",
-        "data",
-        "train",
-        "train",
-        "checkout",
-        "evaluate",
-    ]
+def test_a_score_made_by_another_commit_is_reproduced_at_both(results, made):
+    provenance, _ = made(changed(results, commit="f" * 40))
+    commands = line_of(provenance, "lorun")["runs"][0]["commands"]
+    steps = ["checkout", "data", "train", "train", "checkout", "evaluate"]
+    assert [command.split()[1] for command in commands] == steps
     assert commands[0].startswith("git checkout 0123456789")
     assert commands[4].startswith(f"git checkout {'f' * 40}")
 
 
-def test_names_cannot_be_markup(project, folder, tmp_path):
-    change_rows(folder, message="</script><script>alert(1)</script>", run="<b>")
+def test_times_and_costs_of_a_point(results, made):
+    provenance, section = made(results)
+    by_method = {point["method"]: point for point in points(section, results.timing, provenance)}
+    lorun = by_method["lorun"]
+    assert (lorun["parameters"], lorun["stages"], lorun["scores"]["psnr"]) == (50380, 3, [27.625, None])
+    assert lorun["latency"] == {"value": 2.0, "least": 1.0, "most": 3.0, "device": "cpu", "threads": 1}
+    assert lorun["training"]["value"] == 3.0
+    assert by_method["linear_mmse"]["step"] is None
+
+
+def test_names_cannot_be_markup(project, tmp_path):
+    folder = shutil.copytree(project.folder, tmp_path / "tiny")
+    text = "</script><script>alert(1)</script>"
+    runs = (folder / "runs.csv").read_text().replace(",completed,", f",completed,{text}", 1)
+    (folder / "runs.csv").write_text(runs)
     out = tmp_path / "page.html"
     write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
-    assert "<script>alert" not in out.read_text()
-    messages = {run["message"] for line in numbers(out)["lines"] for run in line["runs"]}
-    assert "</script><script>alert(1)</script>" in messages
+    page = out.read_text()
+    assert "<script>alert" not in page
+    numbers = json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page)[1])
+    assert text in {run["message"] for line in numbers["lines"] for run in line["runs"]}
 
 
-def test_more_than_a_page_holds_is_named(project, monkeypatch):
+def test_more_than_a_page_holds_is_named(project, results, made, monkeypatch):
     monkeypatch.setattr(crops, "LIMIT", 100)
-    stored = read_stored(project.folder)
-    lines = Lines(project.profile, project.config, stored)
-    found = sections(project.profile, stored.summary, stored.degradations, lines)
-    made = Crops(project.profile, stored.rows, project.folder, runs=project.runs, data=project.data).of(found)
-    assert made == [{"images": [], "left_out": ["checks"]}]
+    found = Crops(project.profile, results, runs=project.runs, data=project.data)
+    assert found.of_sections([made(results)[1]]) == [{"images": [], "left_out": ["checks"]}]
 
 
 @pytest.mark.parametrize(
@@ -170,20 +190,25 @@ def test_the_window_is_around_the_strip_and_within_the_image(height, width, stri
     assert crops._window(height, width, strip) == window
 
 
-def test_bytes_against_stages_are_those_of_the_committed_table():
+def test_counts_against_stages_are_those_of_the_committed_table():
     found = scaling(PROJECT / "results" / "bench" / "scaling.csv")
     methods = {(series["method"], series["recompute"]) for series in found["series"]}
-    assert ("lorun", "none") in methods
-    assert ("block_k", "stage") in methods
-    assert not {"lorun_transfer", "lorun_random"} & {method for method, _ in methods}
+    assert {("lorun", "none"), ("block_k", "stage")} <= methods
     assert all(series["stages"] == list(range(1, 21)) for series in found["series"])
     assert "cs, r10" in found["note"]
     assert scaling(PROJECT / "results" / "none.csv") is None
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"task,setting\ncs,r25\n"])
+def test_a_damaged_table_of_counts_is_named(tmp_path, content):
+    (tmp_path / "scaling.csv").write_bytes(content)
+    with pytest.raises(LorunError, match=r"scaling\.csv: not a table of `lorun scaling`"):
+        scaling(tmp_path / "scaling.csv")
+
+
 def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
-    methods = pd.DataFrame({"method": ["lorun", "lorun_transfer", "linear_mmse", "gone"]})
-    found = {one.name: one.licence for one in licences(project.profile, methods, project.data)}
+    methods = ["lorun", "lorun_transfer", "linear_mmse", "gone"]
+    found = {row["name"]: row["licence"] for row in licences(project.profile, methods, project.data)}
     assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"

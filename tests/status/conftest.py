@@ -1,6 +1,6 @@
 """A small project with a result set, to be edited."""
 
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,10 @@ from recorded import COMMON, COUNTING, LOCK, OF_METHOD, REGISTRY, SCORING, SOURC
 from tiny import PROFILE
 
 
-@pytest.fixture
-def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
-    """The project, which is the current folder."""
-    suite = Suite(tmp_path / "project")
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as `suite` begins. Not to be changed."""
+    suite = Suite(tmp_path_factory.mktemp("status") / "project")
     task = {**PROFILE["tasks"]["cs"], "strategies": ["block_k", "lorun"]}  # type: ignore[index]
     profile = {"profile": "scratch", "seeds": [0, 1], "tasks": {"cs": task}}
     suite.write("config/scratch.yaml", yaml.safe_dump(profile, sort_keys=False))
@@ -22,11 +22,13 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
     for path in ("lorun/__init__.py", COMMON, TRAINING, SCORING, COUNTING, "lorun/unloaded.py", *OF_METHOD.values()):
         suite.write(path, SOURCE)
     write_results(suite)
-    monkeypatch.chdir(suite.root)
-    return suite
+    return suite.root
 
 
 @pytest.fixture
-def tables(suite: Suite) -> Callable[[], dict[str, bytes]]:
-    """The files of the result set, by name."""
-    return lambda: {path.name: path.read_bytes() for path in (suite.root / "results" / "scratch").iterdir()}
+def suite(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """The project, to be edited; it is the current folder."""
+    root = tmp_path / "project"
+    shutil.copytree(planted, root)
+    monkeypatch.chdir(root)
+    return Suite(root)

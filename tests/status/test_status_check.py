@@ -147,10 +147,11 @@ def test_the_names_of_released_weights_are_rules_of_reading(tmp_path: Path) -> N
     experiment = profile.experiment("cs", "r25", "ista_net", 0)
     card = tmp_path / "baselines" / "ista_net" / "card.yaml"
     card.parent.mkdir(parents=True)
+    (tmp_path / "data").symlink_to(PROJECT / "data")
     found = []
     for content in ({"title": "A", "released_names": {"a": "b"}}, {"title": "B", "released_names": {"a": "b"}}, {}):
         card.write_text(yaml.safe_dump(content))
-        found.append(reading_rules(experiment, experiment.datasets, PROJECT / "data", tmp_path))
+        found.append(reading_rules(experiment, experiment.datasets, tmp_path))
     assert list(found[0]) == [
         *(f"data/registry.yaml: {name}" for name in experiment.datasets),
         "baselines/ista_net/card.yaml: released_names",

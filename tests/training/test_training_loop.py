@@ -414,7 +414,7 @@ def test_the_message_has_the_step_and_rate_of_the_first_bad_loss(
 
 
 def test_weights_that_only_the_last_step_spoiled_are_not_a_result(run: Run, runs: Path) -> None:
-    outcome = run("pretrain", phase1_steps=1, learning_rate=1e30, clip_norm=None)
+    outcome = run("pretrain", steps=1, learning_rate=1e30, clip_norm=None)
     assert outcome.status == "diverged"
     assert outcome.message == "validation PSNR is nan at step 1 with learning rate 1e+30"
     assert not list(runs.rglob("weights.safetensors"))
@@ -502,7 +502,7 @@ def test_averaged_weights_are_the_exponential_average(run: Run, runs: Path, tiny
     """After two steps: the first weights, then decay of them and the rest of the second."""
 
     def step_sizes(steps: int, ema: float | None) -> Tensor:
-        settings = {"steps": steps, "phase1_steps": 1, "ema": ema, "final_learning_rate": 5e-4}  # a constant rate
+        settings = {"steps": steps, "ema": ema, "final_learning_rate": 5e-4}  # a constant rate
         run("shared", **settings)
         folder = runs / tiny(tiny_profile, "shared", **settings).folder
         return load_file(folder / "weights.safetensors")["network.step_sizes"]

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lorun.results.rows import read_rows
 from sessions import kill_session, run_session
 from tiny import PROFILE, PROJECT
 
 from lorun.data.checksums import write_manifest
 from lorun.profiles import load_profile
+from lorun.results.store import read_result_set
 
 pytest.importorskip("snakemake")
 psutil = pytest.importorskip("psutil")  # Snakemake's own
 
-TABLES = ("rows", "summary", "claims", "accounting", "curves", "timing")
+TABLES = ("rows", "runs", "summary", "claims", "accounting", "curves", "timing")
 PATIENCE = 200  # seconds
 
 # Few methods, one each that is pretrained, trained and not trained; long enough to be killed in the middle.
@@ -51,17 +51,17 @@ def make_project(root, tiny_data):
     return root
 
 
-def write_profile(project, name, said):
+def write_profile(project, name, settings):
     path = project / "config" / f"{name}.yaml"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(yaml.safe_dump(said))
+    path.write_text(yaml.safe_dump(settings))
 
 
 def environment(project):
-    said = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    said["DVC_SITE_CACHE_DIR"] = str(project.parent / "site-cache")
-    said.pop("PYTHONDONTWRITEBYTECODE", None)  # the copied modules are imported by every job
-    return said
+    settings = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    settings["DVC_SITE_CACHE_DIR"] = str(project.parent / "site-cache")
+    settings.pop("PYTHONDONTWRITEBYTECODE", None)  # the copied modules are imported by every job
+    return settings
 
 
 def command(profile, *more):
@@ -166,9 +166,9 @@ def test_a_complete_run_ends_with_the_table_and_where_it_lies(first_run):
     for name in ("summary.json", "summary.md", "psnr_parameters_cs_tiny_r25.png", "strip_cs_tiny_r25.png"):
         assert (results / name).stat().st_size > 0
     assert '"title":"truth","score":null,"png":"data:image/png;base64,' in (results / "report.html").read_text()
-    rows = read_rows(results / "rows.csv")
-    assert set(rows.method) == {"block1", "lorun", "linear_mmse"}
-    assert set(rows.status) == {"completed"}
+    runs = read_result_set(results).runs
+    assert set(runs.method) == {"block1", "lorun", "linear_mmse"}
+    assert set(runs.status) == {"completed"}
     for text in ("PSNR (dB)", "lorun", "linear_mmse", "completed 1/1", "results/tiny/summary.md"):
         assert text in result.stdout
     assert re.fullmatch(r"Done in \d+ s: results/tiny", result.stdout.splitlines()[-1])
@@ -186,7 +186,7 @@ def test_a_second_run_changes_nothing_and_says_so(project):
 
 
 def test_comments_and_newer_files_train_nothing_again(project):
-    for path in ("lorun/training/loop.py", "lorun/config/profile.py", "workflow/rules/train.smk", "config/tiny.yaml"):
+    for path in ("lorun/training/loop.py", "lorun/profiles.py", "workflow/rules/train.smk", "config/tiny.yaml"):
         with (project / path).open("a") as stream:
             stream.write("\n# a comment\n")
     rule = project / "workflow/rules/train.smk"
@@ -226,14 +226,14 @@ def test_released_weights_take_the_place_of_a_training(project):
     physics = BlockCS(gaussian_matrix(16, 64, 0), initial="adjoint")
     state = {f"network.{name}": value for name, value in plugins.build("ista_net", physics, 1).state_dict().items()}
     torch.save(state, project / "released.pkl")
-    said = {"strategies": [], "baselines": ["ista_net"], "weights": {"ista_net": {"r25": "released.pkl"}}}
-    write_profile(project, "released", {"extends": "tiny.yaml", "profile": "released", "tasks": {"cs": said}})
+    settings = {"strategies": [], "baselines": ["ista_net"], "weights": {"ista_net": {"r25": "released.pkl"}}}
+    write_profile(project, "released", {"extends": "tiny.yaml", "profile": "released", "tasks": {"cs": settings}})
     result = launch(project, "released")
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = read_rows(project / "results/released/rows.csv")
-    assert set(rows.checkpoint_policy) == {"released"}
-    assert set(rows.status) == {"completed"}
-    assert set(rows.steps) == {0}
+    runs = read_result_set(project / "results/released").runs
+    assert set(runs.checkpoint_policy) == {"released"}
+    assert set(runs.status) == {"completed"}
+    assert set(runs.steps) == {0}
     assert "ista_net" in result.stdout
 
 
@@ -379,8 +379,8 @@ def test_lorun_transfer_waits_for_the_base_of_the_other_setting(project):
     write_profile(project, "transfer", {"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}})
     result = launch(project, "transfer")
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = read_rows(project / "results/transfer/rows.csv")
-    assert set(zip(rows.setting, rows.method, rows.status, rows.steps, strict=True)) == {
+    runs = read_result_set(project / "results/transfer").runs
+    assert set(zip(runs.setting, runs.method, runs.status, runs.steps, strict=True)) == {
         ("r10", "lorun_transfer", "completed", 160),
         ("r10", "linear_mmse", "completed", 0),
     }
@@ -394,16 +394,16 @@ def test_a_base_of_another_task_is_trained_first_and_its_cost_is_a_table(project
     denoise = {**task, "physics": physics, "settings": settings, "strategies": ["block1"], "baselines": []}
     task |= {"base_task": "denoise", "base_setting": "gray", "denoiser_setting": "map"}
     task["strategies"] = ["lorun_transfer", "frozen", "deep_plug_and_play"]
-    said = {"profile": "tasks", "seeds": [0], "tasks": {"cs": {**task, "baselines": []}, "denoise": denoise}}
+    settings = {"profile": "tasks", "seeds": [0], "tasks": {"cs": {**task, "baselines": []}, "denoise": denoise}}
     for part in ("training", "unfolding"):
         denoise[part] = task[part] = {**PROFILE["tasks"]["cs"][part], **task[part]}
-    said["tasks"]["cs"].update(training=task["training"], unfolding=task["unfolding"])
-    write_profile(project, "tasks", said)
+    settings["tasks"]["cs"].update(training=task["training"], unfolding=task["unfolding"])
+    write_profile(project, "tasks", settings)
     assert dry_run(project, "tasks")["train"] == 6  # two of block1, the base once, two on it, one on a block1
     result = launch(project, "tasks")
     assert result.returncode == 0, result.stdout + result.stderr
-    rows = read_rows(project / "results/tasks/rows.csv")
-    assert set(zip(rows.task, rows.method, rows.status, rows.steps, strict=True)) == {
+    runs = read_result_set(project / "results/tasks").runs
+    assert set(zip(runs.task, runs.method, runs.status, runs.steps, strict=True)) == {
         ("cs", "lorun_transfer", "completed", 160),
         ("cs", "frozen", "completed", 160),
         ("cs", "deep_plug_and_play", "completed", 160),
@@ -420,9 +420,9 @@ def test_an_interruption_stops_everything_and_leaves_the_results_alone(project, 
     below = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal
     assert process.wait(PATIENCE) == 130
-    said = process.log.read_text()
-    assert said.splitlines()[-1] == "Interrupted. Finished work is kept; run the same command to continue."
-    assert "launch.py" not in said  # no traceback of it
+    settings = process.log.read_text()
+    assert settings.splitlines()[-1] == "Interrupted. Finished work is kept; run the same command to continue."
+    assert "launch.py" not in settings  # no traceback of it
     assert not (project / "results/wild").exists()
     assert not psutil.wait_procs(below, timeout=10)[1]
 
@@ -441,13 +441,12 @@ def test_where_one_run_fails_the_others_are_in_the_table_and_it_says_why(project
     assert result.returncode != 0
     last = result.stderr.splitlines()[-1]
     assert last == "error: some jobs failed (see above and the logs in runs/); results/wild lists them"
-    rows = read_rows(project / "results/wild/rows.csv")
-    failed = rows[rows.method == "block1"]
+    runs = read_result_set(project / "results/wild").runs
+    failed = runs[runs.method == "block1"]
     assert set(failed.status) == {"failed"}
-    assert failed["value"].isna().all()
     place = wild["block1"].relative_to(project)
     assert set(failed.message) == {f"error: cannot write to {place}: Is a directory"}
-    assert (rows[rows.method == "linear_mmse"].status == "completed").all()
+    assert (runs[runs.method == "linear_mmse"].status == "completed").all()
     assert "failed 0/1" in result.stdout
     assert f"error: cannot write to {place}" in (project / "results/wild/report.html").read_text()
     assert result.stdout.count("Traceback") == result.stderr.count("Traceback") == 0
@@ -462,10 +461,9 @@ def test_after_the_repair_the_rest_is_run_and_a_diverged_training_is_a_result(pr
     assert result.returncode == 0, result.stdout + result.stderr
     assert "tiny: 6 files verified" in result.stdout
     assert snapshot(wild["linear_mmse"]) == kept
-    rows = read_rows(project / "results/wild/rows.csv")
-    diverged = rows[rows.method == "block1"]
+    runs = read_result_set(project / "results/wild").runs
+    diverged = runs[runs.method == "block1"]
     assert set(diverged.status) == {"diverged"}
-    assert diverged["value"].isna().all()
     assert diverged.message.str.contains("loss is nan at step").all()
     assert "diverged 0/1" in result.stdout
     assert old == snapshot(folders(project)["block1"])  # another learning rate has folders of its own

@@ -175,11 +175,11 @@ const charts = (() => {
     const place = byId("scaling-plot");
     if (place === null) return;
     const traces = [];
-    const kinds = ["step", "inference", "parameters"];
+    const kinds = ["step_total", "inference_total", "parameters_network"];
     kinds.forEach((kind, at) => {
       for (const series of report.scaling.series) {
         const recomputed = series.recompute !== "none";
-        if (recomputed && kind !== "step") continue;
+        if (recomputed && kind !== "step_total") continue;
         traces.push({
           ...named(traces, at, series.method),
           mode: "lines",
