@@ -1,12 +1,13 @@
-"""Convolutions with few channels on one side, without the waste that they are on a CPU.
+"""Faster convolutions with few output channels on a CPU.
 
-Kernels of CPUs compute 16 output channels at a time (a vector of floats), so that one or two cost as much as sixteen,
-while few input channels cost little. Two ways around it, exact but for rounding:
+CPU kernels compute 16 output channels at a time (one vector of floats), so that one or two cost as much as sixteen. Few
+input channels, however, are cheap. Two reformulations use this; both are exact up to rounding:
 
-* neighbouring pixels of few channels are computed as the channels of one: a wider kernel, shifted, with a stride;
-* the gradient of a weight with few outputs is that of one with few inputs, image and gradient having changed places.
+* several neighbouring output pixels are computed as channels of one pixel, by a wider kernel with a stride;
+* the weight gradient of a layer with few outputs is computed as that of a layer with few inputs: the image and the
+  output's gradient change places.
 
-On other devices, and where neither applies, these functions are PyTorch's own.
+On other devices, and where neither applies, PyTorch's own functions are called.
 """
 
 import math
@@ -27,7 +28,7 @@ _as_written = False
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Inside, PyTorch's own convolutions alone: to count the operations of a network, not of a way to compute it."""
+    """Use only PyTorch's own convolutions inside, to count a network's operations as it is written."""
     global _as_written
     before, _as_written = _as_written, True
     try:
@@ -50,7 +51,7 @@ def convolve(x: Tensor, w: Tensor, bias: Tensor | None, stride: Pair, padding: P
 def gradients(
     g: Tensor, x: Tensor, w: Tensor, stride: Pair, padding: Pair, for_x: bool, for_w: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of x and w, where asked for, from that of conv2d(x, w), g (B, out, H', W')."""
+    """Gradients of x and w, where requested, from the gradient g (B, out, H', W') of conv2d(x, w)."""
     grad_x = grad_w = None
     kernel = w.shape[2:]
     if _has_lanes(g) and _reversible(kernel, stride, padding):
@@ -58,17 +59,17 @@ def gradients(
             grad_x = convolve(g, _turned(w), None, (1, 1), _reversed(kernel, padding))
         if for_w and w.shape[0] < _LANES:
             grad_w = weight_gradient(g, x, w, stride, padding)
-    if (for_x and grad_x is None) or (for_w and grad_w is None):  # both at once: they read the same
+    if (for_x and grad_x is None) or (for_w and grad_w is None):  # both in one call, as they read the same tensors
         both = _backward(g, x, w, stride, padding, for_x and grad_x is None, for_w and grad_w is None)
         grad_x, grad_w = both[0] if grad_x is None else grad_x, both[1] if grad_w is None else grad_w
     return grad_x, grad_w
 
 
 def weight_gradient(g: Tensor, x: Tensor, w: Tensor, stride: Pair, padding: Pair) -> Tensor:
-    """Gradient of w, from that of conv2d(x, w), g (B, out, H', W'); of w, only shape and dtype matter."""
+    """Gradient of w from the gradient g (B, out, H', W') of conv2d(x, w). Only the shape and dtype of w are used."""
     out, channels, *kernel = w.shape
     if out < min(channels, _LANES) and _has_lanes(g) and _reversible(kernel, stride, padding):
-        # In channels-last order by its strides: a single channel does not tell, and PyTorch asks this weight.
+        # Explicitly channels-last: PyTorch chooses by the strides of this weight, which one channel leaves ambiguous.
         turned = torch.empty_like(w.transpose(0, 1), memory_format=torch.channels_last)
         return _turned(_backward(x, g, turned, (1, 1), _reversed(kernel, padding), False, True)[1])
     return _backward(g, x, w, stride, padding, False, True)[1]
@@ -79,13 +80,13 @@ def _has_lanes(tensor: Tensor) -> bool:
 
 
 def _span(channels: int, width: int) -> int:
-    """How many pixels of a row of `width` become one."""
+    """Number of neighbouring pixels of a row of `width` that are computed as one."""
     fit = _LANES // channels
     return math.gcd(1 << (fit.bit_length() - 1), width) if fit else 1
 
 
 def _shifted(w: Tensor, span: int) -> Tensor:
-    """(out, in, kh, kw) -> (span * out, in, kh, kw + span - 1): each output `span` times, one pixel further each."""
+    """(out, in, kh, kw) -> (span * out, in, kh, kw + span - 1): `span` copies, each shifted by one more pixel."""
     out, channels, height, width = w.shape
     wide = w.new_zeros(span, out, height, width + span - 1, channels)
     next_one, *strides = wide.stride()
@@ -94,16 +95,16 @@ def _shifted(w: Tensor, span: int) -> Tensor:
 
 
 def _reversible(kernel: Pair | list[int], stride: Pair, padding: Pair) -> bool:
-    return stride == (1, 1) and all(of < size for of, size in zip(padding, kernel, strict=True))
+    return stride == (1, 1) and all(pad < size for pad, size in zip(padding, kernel, strict=True))
 
 
 def _reversed(kernel: Pair | list[int], padding: Pair) -> Pair:
-    """Padding of the convolution that goes back from a convolution's output to its input."""
-    return tuple(size - 1 - of for of, size in zip(padding, kernel, strict=True))
+    """Padding of the convolution from the output's gradient to the input's."""
+    return tuple(size - 1 - pad for pad, size in zip(padding, kernel, strict=True))
 
 
 def _turned(w: Tensor) -> Tensor:
-    """(out, in, kh, kw) -> (in, out, kh, kw), by half a turn."""
+    """(out, in, kh, kw) -> (in, out, kh, kw), rotated by 180 degrees."""
     return w.flip(2, 3).transpose(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""The device that a computation runs on: found, not configured."""
+"""Choose the device that a computation runs on."""
 
 import torch
 
@@ -8,7 +8,7 @@ CHOICES = ("auto", "cpu", "cuda")
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" is the GPU where there is one, else the CPU.
+    """The device of a name; "auto" is the GPU if there is one, else the CPU.
 
     Raises:
         UnknownName: not one of CHOICES.

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed."""
+"""Write files and folders atomically: to a temporary place next to them, then renamed."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from lorun.errors import LorunError
 def _explained(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, SafetensorError) as error:  # peft writes through safetensors, which has errors of its own
+    except (OSError, SafetensorError) as error:  # peft writes with safetensors
         reason = getattr(error, "strerror", None) or str(error)
         raise LorunError(f"cannot write {path}: {reason}. What was there before is untouched.") from error
 
@@ -24,8 +24,8 @@ def _explained(path: Path) -> Iterator[None]:
 def write_atomically(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, flush it to disk, and rename it to `path`.
 
-    Raises LorunError (with the path and the system's reason) when the disk is full or the folder read-only;
-    the previous content of `path` then stays as it was and the temporary file is removed.
+    Raises LorunError, with the path and the system's reason, if the disk is full or the folder read-only. The previous
+    content of `path` is then unchanged, and the temporary file is removed.
     """
     path = Path(path)
     with _explained(path):
@@ -49,14 +49,14 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def replace_folder(path: Path | str, fill: Callable[[Path], object]) -> None:
-    """Let `fill` write into a new folder beside `path`, then put it in the place of `path`."""
+    """Let `fill` write into a new folder next to `path`, then replace `path` by it."""
     path = Path(path)
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
         try:
             fill(part)
-            for entry in (part, *part.rglob("*")):  # safetensors makes files that nobody else may read
+            for entry in (part, *part.rglob("*")):  # safetensors makes files that only their owner can read
                 entry.chmod((0o777 if entry.is_dir() else 0o666) & ~_umask())
             if path.exists():
                 shutil.rmtree(path)

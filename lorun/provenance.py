@@ -1,28 +1,35 @@
 """Where a number comes from: code, configuration, data, packages, machine."""
 
+import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import torch
+import yaml
 
-from lorun.config import Experiment
+from lorun.code import ROOT, digest, loaded_code
+from lorun.errors import LorunError
+from lorun.methods import Experiment, Released
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
 _NOT_CODE = (":(exclude)results", ":(exclude)*.md")
 
+_READING = ("splits", "cubes", "measurements")
+"""Keys of the registry of datasets that decide which files are read, and how."""
+
 
 def provenance(experiment: Experiment, data: dict[str, str], device: torch.device) -> dict[str, Any]:
-    """What every row of a result carries: one flat mapping of strings, numbers and truth values.
+    """What every run records: one flat mapping of strings, numbers and truth values.
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
     the code differ from it (results and texts do not count). `versions` ends with the digest and the place of a
-    baseline that is not of this repository, as in "my_net=3f9a1c0b7d2e@../my_net".
+    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". What the code was is recorded when the work is
+    done, since modules may be loaded late: see `code_used`.
     """
     commit, dirty = revision()
     return {
@@ -31,19 +38,48 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "commit": commit,
         "dirty": dirty,
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
-        "versions": " ".join([versions(), *_outside(experiment)]),
+        "versions": " ".join(filter(None, [versions(), experiment.spec.installed_code])),
         "python": platform.python_version(),
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
     }
 
 
-def _outside(experiment: Experiment) -> list[str]:
-    """What the commit of this code does not say: which code a baseline from elsewhere is, and where it was found."""
-    outside = experiment.outside
-    if outside is None:
-        return []
-    return [f"{experiment.method}={outside.digest}@{quote(outside.package or outside.reference)}"]
+def code_used(experiment: Experiment, datasets: Iterable[str], base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Digests of the modules that this process loaded, and of the rules by which it read datasets and weights.
+
+    `base` is what the training of the base recorded; where it differs, it is the older.
+    """
+    return loaded_code() | reading_rules(experiment, datasets) | dict(base or {})
+
+
+def reading_rules(experiment: Experiment, datasets: Iterable[str], root: Path = ROOT) -> dict[str, str]:
+    """Digests of the entries of YAML files that decide how datasets and released weights are read, by file and key.
+
+    Raises:
+        LorunError: a file is not YAML.
+    """
+    registry = _read_mapping(root / "data" / "registry.yaml")
+    entries = {name: registry[name] for name in datasets if name in registry}
+    rules: dict[str, Any] = {
+        f"data/registry.yaml: {name}": [entry.get(key) for key in _READING] for name, entry in entries.items()
+    }
+    if isinstance(experiment.spec, Released):
+        card = f"baselines/{experiment.method}/card.yaml"
+        rules[f"{card}: released_names"] = _read_mapping(root / card).get("released_names")
+    return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    return _parse_mapping(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+@cache
+def _parse_mapping(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        return dict(yaml.safe_load(text) or {})
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> str:

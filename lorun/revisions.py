@@ -1,4 +1,4 @@
-"""The files of a project at any commit of its git history, and in the working tree."""
+"""Files and commits of a git repository."""
 
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -6,23 +6,20 @@ from pathlib import Path
 
 from lorun.errors import LorunError
 
-Files = Mapping[str, bytes]
-"""Content by path below the root of the project, with "/" between folders."""
-
 
 class UnknownRevision(LorunError):
-    """A commit that this clone does not have, or no clone at all."""
+    """This clone does not have the commit, or there is no repository."""
 
 
-def git(root: Path, *arguments: str, said: bytes = b"") -> bytes:
-    """What a git command prints in `root`.
+def git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    """The output of a git command in `root`.
 
     Raises:
-        UnknownRevision: git is not there, or refuses; its reason is given.
+        UnknownRevision: git is not installed, or the command failed; the reason is given.
     """
     command = ["git", "-C", str(root), *arguments]
     try:
-        return subprocess.run(command, input=said, check=True, capture_output=True).stdout
+        return subprocess.run(command, input=stdin, check=True, capture_output=True).stdout
     except OSError as error:
         raise UnknownRevision(f"git: {error.strerror or error}") from error
     except subprocess.CalledProcessError as error:
@@ -30,16 +27,8 @@ def git(root: Path, *arguments: str, said: bytes = b"") -> bytes:
         raise UnknownRevision(f"git {' '.join(arguments[:2])} in {root}: {reason}") from error
 
 
-def is_shallow(root: Path) -> bool:
-    """Whether the clone at `root` was cut off: commits are missing that the project has."""
-    try:
-        return git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
-    except UnknownRevision:
-        return False
-
-
-def files_at(root: Path, commit: str, wanted: Callable[[str], bool]) -> Files:
-    """The wanted files of a project at a commit; `root` is that of its repository or a folder below.
+def files_at(root: Path, commit: str, wanted: Callable[[str], bool]) -> Mapping[str, bytes]:
+    """The wanted files at a commit, as content by path; `root` is the repository or a folder in it.
 
     Raises:
         UnknownRevision: there is no such commit here.
@@ -49,22 +38,8 @@ def files_at(root: Path, commit: str, wanted: Callable[[str], bool]) -> Files:
         about, _, path = line.partition(b"\t")
         if path and about.split()[1] == b"blob" and wanted(path.decode(errors="replace")):
             blobs[path.decode(errors="replace")] = about.split()[2]
-    contents = _contents(git(root, "cat-file", "--batch", said=b"".join(blob + b"\n" for blob in blobs.values())))
+    contents = _contents(git(root, "cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs.values())))
     return dict(zip(blobs, contents, strict=True))
-
-
-def files_now(root: Path, wanted: Callable[[str], bool], *folders: str) -> Files:
-    """The wanted files of the working tree at `root`, in these folders and beside them, whether git knows them or not.
-
-    Raises:
-        LorunError: one cannot be read.
-    """
-    places = [*root.glob("*"), *(path for folder in folders for path in (root / folder).rglob("*"))]
-    found = {path.relative_to(root).as_posix(): path for path in places if path.is_file()}
-    try:
-        return {name: path.read_bytes() for name, path in sorted(found.items()) if wanted(name)}
-    except OSError as error:
-        raise LorunError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def commits_of(root: Path, *paths: str) -> list[tuple[str, str, str]]:

@@ -1,17 +1,18 @@
-"""From an experiment to what is trained and scored: a network and the physics it is called with."""
+"""From an experiment to what is trained and scored: a network and the operator that it is called with."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lorun import plugins, seeds
-from lorun.config import DEEP_PLUG_AND_PLAY, PRETRAIN, STRATEGIES, Experiment, Recompute
-from lorun.physics import Operator, build_physics
+from lorun import seeds
+from lorun.config import Recompute
+from lorun.methods import Experiment
+from lorun.physics import Operator
 
 
 class System(nn.Module):
-    """A network and its physics in one module: what the optimiser sees and what a weights file holds."""
+    """A network and its operator in one module: what the optimiser sees and what a weights file holds."""
 
     def __init__(self, network: nn.Module, physics: Operator) -> None:
         super().__init__()
@@ -31,38 +32,27 @@ class System(nn.Module):
 
 
 def build_system(experiment: Experiment) -> System:
-    """The freshly initialised system of an experiment; the physics is not fitted yet.
+    """The freshly initialised system of an experiment; the operator is not fitted yet.
 
     Raises:
-        UnknownName: the method is neither a strategy nor a baseline.
-        LorunError: the baseline unsupported this physics.
+        LorunError: a file of the operator cannot be used; the baseline does not support this operator.
     """
-    physics = build_physics(experiment.physics)
+    physics = experiment.physics.build()
     with torch.random.fork_rng():
         seeds.seed_torch(experiment.seed, seeds.WEIGHTS)
-        network: Any
-        if experiment.method in (*STRATEGIES, PRETRAIN):
-            from lorun.unfolding import build_unfolding
-
-            network = build_unfolding(experiment)
-        elif experiment.method == DEEP_PLUG_AND_PLAY:
-            from lorun.splitting import build_splitting
-
-            network = build_splitting(experiment)
-        else:
-            network = plugins.build(experiment.baseline, physics, experiment.data.channels)
-    # Narrow convolutions of a CPU are two to three times faster in this order. Adapters form their weights
-    # in it in any case, so that LoRun alone does not show the difference.
+        network: Any = experiment.build_network(physics)
+    # Narrow convolutions on a CPU are two to three times faster in this memory format. Adapters form their weights in
+    # it in any case, so that LoRun alone does not show the difference (results/bench/loop.csv).
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def training_physics(system: System, patch: int, seed: int = 0, step: int = 0) -> Operator:
-    """The operator of a system as a training step on square patches of `patch` pixels has it."""
+    """The operator of a system for a training step on square patches of `patch` pixels."""
     return system.physics.for_training(patch, seeds.generator(seed, seeds.OPERATOR, step))
 
 
 def set_recompute(network: Any, recompute: Recompute) -> Recompute:
-    """Have the network do so, if it has stages to recompute (an attribute `recompute`); return what it does."""
+    """Set what the network recomputes, if it has such a choice (an attribute `recompute`); return what it does."""
     if not hasattr(network, "recompute"):
         return "none"
     network.recompute = recompute == "stage"

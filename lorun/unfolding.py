@@ -1,31 +1,21 @@
-"""Deep unfolding: K proximal-gradient stages, and the ways in which the stages may share one denoiser.
+"""Deep unfolding: K proximal-gradient stages whose denoisers may share weights.
 
-Stage k = 1..K:  z = x - rho_k A^T(A x - y);  x = D(z; theta_k). An operator may put its own way back from a residual
-in the place of A^T, as CASSI does: A^T (A A^T)^-1.
-
-| sharing          | theta_k                                    | trained                          |
-|------------------|--------------------------------------------|----------------------------------|
-| `block1`         | K = 1                                      | everything                       |
-| `block_k`       | own weights per stage (Block-K)            | everything                       |
-| `shared`         | one set                                    | everything                       |
-| `shared_sigma`   | one set, noise level sigma_k as input map  | everything, sigma_k too          |
-| `lorun`          | frozen pretrained base + adapter k         | adapters, rho_k                  |
-| `lorun_transfer` | the same, base of another setting or task  | adapters, rho_k                  |
-| `lorun_random`   | frozen random base + adapter k             | adapters, rho_k                  |
-| `frozen`         | the pretrained base of either, as it is    | rho_k                            |
+Stage k = 1..K:  z = x - rho_k A^T(A x - y);  x = D(z; theta_k). An operator may replace A^T by its own back-projection
+of a residual; CASSI uses A^T (A A^T)^-1. `lorun.methods.strategies` names the ways of sharing.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lorun.config import ADAPTED, FROZEN, Experiment, Strategy
-from lorun.denoisers import build_denoiser
+from lorun.config import AdapterConfig
 from lorun.errors import LorunError
+
+Sharing = Literal["shared", "per_stage"]
 
 
 class UnfoldingNetwork(nn.Module):
@@ -33,54 +23,56 @@ class UnfoldingNetwork(nn.Module):
 
     Args:
         make_denoiser: called with noise_map=True or False, returns a fresh denoiser D(z[, sigma]).
-        sharing: how the stages share denoisers; see the table of this module.
-        stages: K; must be 1 for `block1`.
+        stages: K.
+        sharing: one denoiser for all stages, or one per stage.
         step_size: initial rho_k.
-        noise_level: initial sigma_k of `shared_sigma`, in image units.
-        gamma: rank of the adapters in percent of a layer's size (`lorun` and its kin).
-        composed: adapters act in weight space (see `lorun.adapters`).
-        noise_map: the denoisers are told the noise level of each measurement (`Operator.noise_level`).
+        noise_level: initial sigma_k, in image units, where each stage learns the noise level that its denoiser gets as
+            an input map; None where there is no such map.
+        adapters: one LoRA adapter per stage on the denoiser, which is frozen; None for no adapters.
+        frozen: the denoiser is frozen, so that only step sizes are trained.
+        noise_map: the denoisers get the noise level of each measurement (`Operator.noise_level`) as an input map.
 
     Attributes:
         recompute: keep only the stages' inputs for the backward pass, which then computes each stage once more before
             it needs its activations: one stage's activations at a time for about a third more arithmetic, the same
-            gradients. The last stage, whose turn comes first, is kept.
+            gradients. The last stage, which comes first in the backward pass, is kept.
+
+    Raises:
+        LorunError: adapters on more than one denoiser; two sources of the noise level.
     """
 
     def __init__(
         self,
         make_denoiser: Callable[[bool], nn.Module],
-        sharing: Strategy,
         stages: int,
         *,
+        sharing: Sharing = "shared",
         step_size: float = 1.0,
-        noise_level: float = 0.1,
-        gamma: float = 10.0,
-        composed: bool = True,
+        noise_level: float | None = None,
+        adapters: AdapterConfig | None = None,
+        frozen: bool = False,
         noise_map: bool = False,
     ) -> None:
         super().__init__()
-        if sharing == "block1" and stages != 1:
-            raise LorunError(f"`block1` has one stage, not {stages}")
-        learned_levels = sharing == "shared_sigma"
-        if learned_levels and noise_map:
-            raise LorunError("`shared_sigma` learns the noise levels that it tells its denoiser: it takes no others")
-        self.sharing = sharing
+        if adapters is not None and sharing == "per_stage":
+            raise LorunError("adapters need one denoiser that all stages share, not one per stage")
+        if noise_level is not None and noise_map:
+            raise LorunError("the stages learn their noise levels, and the operator gives one too: choose one of them")
         self.stages = stages
-        self.gamma = gamma
-        self.composed = composed
+        self.sharing = sharing
         self.recompute = False
         self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
         self.noise_map = noise_map
-        self.noise_levels = nn.Parameter(torch.full((stages,), noise_level)) if learned_levels else None
-        copies = stages if sharing == "block_k" else 1
-        self.denoisers = nn.ModuleList(make_denoiser(noise_map or learned_levels) for _ in range(copies))
-        self.adapted = sharing in ADAPTED
-        if self.adapted:
+        self.noise_levels = None if noise_level is None else nn.Parameter(torch.full((stages,), noise_level))
+        copies = stages if sharing == "per_stage" else 1
+        self.denoisers = nn.ModuleList(make_denoiser(noise_map or noise_level is not None) for _ in range(copies))
+        self.adapted = adapters is not None
+        if adapters is not None:
             from lorun.adapters import AdaptedDenoiser  # peft takes seconds to import
 
-            self.denoisers[0] = AdaptedDenoiser(self.denoisers[0], stages, gamma, composed)
-        if sharing == FROZEN:
+            composed = adapters.forward == "composed"
+            self.denoisers[0] = AdaptedDenoiser(self.denoisers[0], stages, adapters.gamma, composed)
+        if frozen:
             self.denoisers.requires_grad_(False)
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
@@ -93,43 +85,43 @@ class UnfoldingNetwork(nn.Module):
         return x
 
     def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
-        """Stage `stage` (from 0): the gradient step, then the proximal step, with the adapter of that stage."""
-        return self.proximal_step(
-            self.gradient_step(x, y, physics, stage), stage, self.noise_level_input(y, physics, stage)
-        )
+        """Stage `stage` (from 0): the gradient step, then the proximal step with the adapter of that stage."""
+        sigma = self.noise_level_input(y, physics, stage)
+        return self.proximal_step(self.gradient_step(x, y, physics, stage), stage, sigma)
 
     def noise_level_input(self, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor | None:
-        """The noise level that the denoiser of a stage is told, if any: of each measurement, or as it was learned."""
+        """The noise level that the denoiser of a stage gets: learned, of each measurement, or None."""
         if self.noise_levels is not None:
             return self.noise_levels[stage]
         level: Tensor | None = physics.noise_level(y) if self.noise_map else None
         return level
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile the denoisers (arguments as of `torch.compile`), once for all stages: weights are inputs."""
+        """Compile the denoisers (arguments of `torch.compile`), once for all stages: weights are inputs."""
         for denoiser in self.denoisers:
             inner: Any = denoiser.base if self.adapted else denoiser
             inner.compile(*args, **kwargs)
 
     def gradient_step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
-        """z = x - rho_k A^T(A x - y), never in half precision: the data term is where its digits matter."""
+        """z = x - rho_k A^T(A x - y), never in half precision: the data term needs its digits."""
         with torch.autocast(y.device.type, enabled=False):
             x = x.to(y.dtype)
             return x - self.step_sizes[stage] * back_project(physics.A(x) - y, physics)
 
     def proximal_step(self, z: Tensor, stage: int, sigma: Tensor | None = None) -> Tensor:
         """x = D(z[, sigma]; theta_k)."""
-        denoiser: Any = self.denoisers[stage if self.sharing == "block_k" else 0]
+        denoiser: Any = self.denoisers[stage if self.sharing == "per_stage" else 0]
         if self.adapted:
             denoiser.activate(stage)
         x: Tensor = denoiser(z) if sigma is None else denoiser(z, sigma)
         return x
 
     def load_base(self, pretrained: Mapping[str, Tensor], step_size: bool = True) -> None:
-        """Start every stage from a trained `block1` network, given as its state dict: denoiser, and step size if asked.
+        """Start every stage from a trained one-stage network, given as its state dict: denoiser, and step size if
+        asked.
 
         Raises:
-            LorunError: a weight is missing, or of another shape.
+            LorunError: a weight is missing, or has another shape.
         """
         denoiser: Any = self.denoisers[0]
         load_denoiser(denoiser.base_parameters() if self.adapted else dict(denoiser.named_parameters()), pretrained)
@@ -138,7 +130,7 @@ class UnfoldingNetwork(nn.Module):
                 self.step_sizes.fill_(pretrained["step_sizes"].item())
 
     def parameter_kinds(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by what they are: base, adapters, step_sizes, other (noise levels)."""
+        """All parameters by kind: base, adapters, step_sizes, other (noise levels)."""
         kinds: dict[str, list[nn.Parameter]] = {"base": [], "adapters": [], "step_sizes": [], "other": []}
         for name, parameter in self.named_parameters():
             if "lora_" in name:
@@ -151,24 +143,24 @@ class UnfoldingNetwork(nn.Module):
 
 
 def initial_reconstruction(y: Tensor, physics: LinearPhysics) -> Tensor:
-    """The physics' own `initial_reconstruction` where it has one (as ours do), else A^T y (any deepinv operator)."""
+    """x_0: the operator's own `initial_reconstruction` where it has one, else A^T y (any deepinv operator)."""
     own: Callable[[Tensor], Tensor] | None = getattr(physics, "initial_reconstruction", None)
     with torch.autocast(y.device.type, enabled=False):
         return physics.A_adjoint(y) if own is None else own(y)
 
 
 def back_project(residual: Tensor, physics: LinearPhysics) -> Tensor:
-    """The physics' own `back_project` where it has one (as ours do), else A^T r (any deepinv operator)."""
+    """The operator's own `back_project` where it has one, else A^T r (any deepinv operator)."""
     own: Callable[[Tensor], Tensor] | None = getattr(physics, "back_project", None)
     return physics.A_adjoint(residual) if own is None else own(residual)
 
 
 @torch.no_grad()
 def load_denoiser(own: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -> None:
-    """Copy the denoiser of a `block1` network, given as its state dict, into the parameters of one of its shape.
+    """Copy the denoiser of a one-stage network, given as its state dict, into parameters of the same shapes.
 
     Raises:
-        LorunError: a weight is missing, or of another shape.
+        LorunError: a weight is missing, or has another shape.
     """
     for name, parameter in own.items():
         found = pretrained.get(f"denoisers.0.{name}")
@@ -176,18 +168,3 @@ def load_denoiser(own: Mapping[str, Tensor], pretrained: Mapping[str, Tensor]) -
         if found is None or shape != tuple(parameter.shape):
             raise LorunError(f"the base does not fit at `{name}`: shape {shape} instead of {tuple(parameter.shape)}")
         parameter.copy_(found)
-
-
-def build_unfolding(experiment: Experiment) -> UnfoldingNetwork:
-    """The freshly initialised network of an experiment whose method is a strategy, or LoRun's pretraining."""
-    sharing: Any = "block1" if experiment.method == "pretrain" else experiment.method
-    return UnfoldingNetwork(
-        lambda noise_map: build_denoiser(experiment.denoiser, experiment.data.channels, noise_map),
-        sharing,
-        experiment.stages,
-        step_size=experiment.unfolding.step_size,
-        noise_level=experiment.unfolding.noise_level,
-        gamma=experiment.lora.gamma,
-        composed=experiment.lora.forward == "composed",
-        noise_map=experiment.physics.noise_map,
-    )

@@ -11,11 +11,11 @@ import yaml
 from scipy.io import savemat
 from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE, SR_PROFILE
 
-from lorun.config import Profile, load_profile
 from lorun.data.checksums import write_manifest
 from lorun.data.png import encode_png
-from lorun.physics import CASSI, random_mask
-from lorun.physics.kernels import gaussian_kernel
+from lorun.physics._kernels import gaussian_kernel
+from lorun.physics.cassi import CASSI, random_mask
+from lorun.profiles import Profile, load_profile
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -97,8 +97,8 @@ def spectral_profile(tmp_path: Path) -> Callable[..., Profile]:
     def make(**sections: dict[str, object]) -> Profile:
         path = tmp_path / "spectral.yaml"
         task = {
-            name: {**said, **sections.get(name, {})} if isinstance(said, dict) else said
-            for name, said in SPECTRAL_PROFILE["tasks"]["cassi"].items()
+            name: {**entry, **sections.get(name, {})} if isinstance(entry, dict) else entry
+            for name, entry in SPECTRAL_PROFILE["tasks"]["cassi"].items()
         }
         path.write_text(yaml.safe_dump({**SPECTRAL_PROFILE, "tasks": {"cassi": task}}))
         return load_profile(path)
@@ -128,7 +128,7 @@ def tiny_profile_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def transfer_profile(tiny_profile_file: Path) -> Profile:
     """The tiny profile with a second setting, r10, in which LoRun has the base of r25, too."""
-    task = {"settings": {"r10": {"ratio": 10}}, "base_setting": "r25"}
+    task = {"settings": {"r10": {"ratio": 10}}, "base": {"lorun_transfer": {"setting": "r25"}}}
     task["strategies"] = ["block_k", "lorun", "lorun_transfer", "lorun_random"]
     path = tiny_profile_file.with_name("transfer.yaml")
     path.write_text(yaml.safe_dump({"extends": "tiny.yaml", "profile": "transfer", "tasks": {"cs": task}}))
@@ -141,20 +141,21 @@ def tasks_profile(tiny_profile_file: Path) -> Profile:
 
     Its settings are r25 and one that is called like that of the base.
     """
-    said = yaml.safe_load(tiny_profile_file.read_text())
-    task = said["tasks"]["cs"]
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    task = content["tasks"]["cs"]
     task["settings"]["gray"] = {"ratio": 10}
     denoise = {
         **task,
         "data": {"train": "other", "validation": "other", "test": ["tiny"]},
         "physics": {"name": "denoising", "noise": 25},
-        "settings": {"gray": {"noise_range": [0, 50]}},
+        "settings": {"gray": {"noise_range": [0, 50]}, "known": {"noise_map": True}},
         "training": {**task["training"], "steps": 10, "phase1_steps": 6, "learning_rate": 1e-3},
         "unfolding": {"stages": 2, "step_size": 0.7},
         "strategies": ["block1"],
         "baselines": [],
     }
-    task |= {"base_task": "denoise", "base_setting": "gray", "baselines": []}
+    base = {"task": "denoise", "setting": "gray"}
+    task |= {"base": {"lorun_transfer": base, "frozen": base}, "baselines": []}
     task["strategies"] = ["block_k", "lorun", "lorun_transfer", "frozen"]
     path = tiny_profile_file.with_name("tasks.yaml")
     path.write_text(

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from lorun.config import Experiment, Profile
 from lorun.evaluation.kept import image_path, write_image
 from lorun.evaluation.protocols import get_protocol
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.paths import EVALUATION, account_path
 from lorun.results.store import RUN, ResultSet, code_id, new_result_set, write_evaluation
 from lorun.training.outcome import CurvePoint, Outcome, write_outcome
@@ -44,8 +45,8 @@ def write_runs(profile: Profile, runs: Path, *images: str) -> Path:
         write_scores(experiment, runs, images, 20.0 + place)
         write_account(experiment, runs, 100 + place)
         for image in set(images) & set(experiment.evaluation.keep):
-            for dataset in experiment.data.test:
-                pixels = torch.rand(experiment.data.channels, 40, 40, generator=torch.Generator().manual_seed(place))
+            for dataset in experiment.test:
+                pixels = torch.rand(experiment.channels, 40, 40, generator=torch.Generator().manual_seed(place))
                 write_image(image_path(runs / experiment.folder, dataset, image), pixels)
     return runs
 
@@ -72,7 +73,7 @@ def write_scores(experiment: Experiment, runs: Path, images: Iterable[str], valu
             "metric": metric,
             "value": value + place / 3,
         }
-        for dataset in experiment.data.test
+        for dataset in experiment.test
         for place, image in enumerate(images)
         for degradation in experiment.physics.degradations or (None,)
         for protocol in experiment.evaluation.protocols
@@ -88,7 +89,8 @@ def write_account(experiment: Experiment, runs: Path, count: int) -> None:
     account |= {"step_total": 1000 * count, "step_phase": "backward", "image": 24, "inference_total": 500, "flops": 7}
     account |= {"latency_median_ms": 1.25, "latency_min_ms": 1.0, "latency_max_ms": 2.0, "latency_repeats": 1}
     account |= {"latency_device": "some CPU", "latency_threads": 1}
-    account |= {"run": experiment.key, "config_hash": experiment.config_hash, **PROVENANCE, "code": CODE}
+    account |= {"run": experiment.key, "config_hash": experiment.config_hash, "account_key": experiment.account_key}
+    account |= {**PROVENANCE, "code": CODE}
     path = account_path(runs, experiment)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(account))

@@ -40,7 +40,7 @@ README_SAYS: Mapping[str, str] = {
     "make test": "not, it would run itself",
     ".venv/bin/lorun data fetch set11 bsd68": "with set11 bsd68",
     ".venv/bin/lorun data add general100": "not, its files have to be obtained",
-    "lorun evaluate --method": "not, its files have to be obtained",
+    "lorun score --method": "not, its files have to be obtained",
     "lorun gate": "not, it needs result sets to compare (tests/gate makes them)",
     "torchrun": "not, it needs GPUs (tests/training/test_training_distributed.py runs it on CPUs)",
 }

@@ -5,7 +5,7 @@ import torch
 from tiny import PROJECT
 
 from lorun.accounting.account import account
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.results.published import lorun_claims
 from lorun.system import build_system
 from lorun.unfolding import build_unfolding

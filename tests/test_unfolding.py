@@ -3,11 +3,15 @@ from functools import partial
 import deepinv
 import pytest
 import torch
+from tiny import unfolding_network
 
-from lorun.config import STRATEGIES, BlockCSConfig
-from lorun.denoisers import CNN, SpectralTransformer, UNet
+from lorun.config import AdapterConfig
+from lorun.denoisers.cnn import CNN
+from lorun.denoisers.spectral import SpectralTransformer
+from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.physics import build_physics
+from lorun.methods import STRATEGIES
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
 K = 3
@@ -21,9 +25,8 @@ every_denoiser = pytest.mark.parametrize("denoiser", DENOISERS)
 
 def network(sharing, denoiser="unet", **settings):
     torch.manual_seed(0)
-    stages = 1 if sharing == "block1" else K
     make = DENOISERS[denoiser]
-    return UnfoldingNetwork(lambda noise_map: make(noise_map=noise_map), sharing, stages, **settings)
+    return unfolding_network(sharing, lambda noise_map: make(noise_map=noise_map), K, **settings)
 
 
 def move_adapters(net, scale=0.1):
@@ -36,7 +39,7 @@ def move_adapters(net, scale=0.1):
 
 @pytest.fixture
 def physics():
-    return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    return BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
 
 
 @pytest.fixture
@@ -136,9 +139,24 @@ def test_a_step_size_of_one_projects_onto_the_measurements(physics, x):
     torch.testing.assert_close(physics.A(z), y)
 
 
-def test_block1_has_one_stage():
-    with pytest.raises(LorunError, match="`block1` has one stage, not 2"):
-        UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3), "block1", 2)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sharing": "per_stage", "adapters": AdapterConfig()}, "adapters need one denoiser that all stages share"),
+        ({"noise_level": 0.1, "noise_map": True}, "the operator gives one too"),
+    ],
+)
+def test_what_excludes_each_other_is_refused(settings, message):
+    with pytest.raises(LorunError, match=message):
+        UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3), 2, **settings)
+
+
+def test_adapters_and_learned_noise_levels_go_together(physics, x):
+    """Both are settings of one class, so a combination needs no code."""
+    net = UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3, noise_map), K, noise_level=0.1, adapters=AdapterConfig())
+    move_adapters(net)
+    net(physics(x), physics).square().mean().backward()
+    assert all(p.grad.abs().sum() > 0 for p in (net.noise_levels, *net.parameter_kinds()["adapters"]))
 
 
 @pytest.mark.parametrize("sharing", ["lorun", "block_k", "frozen"])
@@ -192,7 +210,7 @@ def test_loading_a_base(denoiser):
 
 
 def test_a_base_of_another_size_is_refused():
-    other = UnfoldingNetwork(lambda noise_map: UNet(1, width=8, levels=2, blocks=1), "block1", 1)
+    other = unfolding_network("block1", lambda noise_map: UNet(1, width=8, levels=2, blocks=1), 1)
     with pytest.raises(
         LorunError, match=r"does not fit at `head.weight`: shape \(8, 1, 3, 3\) instead of \(4, 1, 3, 3\)"
     ):

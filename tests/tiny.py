@@ -1,6 +1,14 @@
-"""A tiny project for tests: what its dataset holds and its profile says."""
+"""A tiny project for tests: what its dataset holds and what its profile is."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lorun.config import AdapterConfig
+from lorun.methods import PRESETS, Experiment
+from lorun.unfolding import UnfoldingNetwork
 
 PROJECT = Path(__file__).parents[1]
 
@@ -96,3 +104,41 @@ captures:
   measurements: {variable: [meas, meas_real], scale: 0.8}
   splits: {test: [checks.mat, blobs.mat]}
 """
+
+
+def with_spec(experiment: Experiment, **fields: Any) -> Experiment:
+    """An experiment with other fields of its method."""
+    return experiment.model_copy(update={"spec": experiment.spec.model_copy(update=fields)})
+
+
+def with_training(experiment: Experiment, **fields: Any) -> Experiment:
+    """An experiment with other settings of its training, and of its base's training except the number of steps."""
+    assert experiment.training is not None
+    changes: dict[str, Any] = {"training": experiment.training.model_copy(update=fields)}
+    if experiment.base is not None:
+        same_steps = {name: value for name, value in fields.items() if name != "steps"}
+        changes["base"] = with_training(experiment.base, **same_steps)
+    return with_spec(experiment, **changes)
+
+
+def unfolding_network(
+    strategy: str,
+    make_denoiser: Callable[[bool], nn.Module],
+    stages: int,
+    *,
+    gamma: float = 10.0,
+    composed: bool = True,
+    **settings: Any,
+) -> UnfoldingNetwork:
+    """The network of a strategy."""
+    preset = PRESETS[strategy]
+    adapters = AdapterConfig(gamma=gamma, forward="composed" if composed else "ordinary")
+    return UnfoldingNetwork(
+        make_denoiser,
+        1 if preset.one_stage else stages,
+        sharing=preset.sharing,
+        noise_level=0.1 if preset.learns_noise_level else None,
+        adapters=adapters if preset.adapted else None,
+        frozen=preset.frozen,
+        **settings,
+    )

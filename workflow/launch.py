@@ -1,11 +1,11 @@
-"""Run a profile from data to table: what `make reproduce` calls.
+"""Run a profile from data to tables. `make reproduce` calls this.
 
-Finds the cores and GPUs, clears what a killed run left behind, lets Snakemake do what is not done yet, and prints the
-table. Safe to interrupt in any way and to start again.
+Finds the cores and GPUs, removes what a killed run left behind, lets Snakemake run what is not done yet, and prints the
+summary. It can be interrupted at any time and started again.
 """
 
 import argparse
-import fcntl
+import fcntl  # not filelock: Snakemake inherits the open file, which filelock keeps private
 import os
 import shutil
 import signal
@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lorun.config import Profile, load_profile
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
+from lorun.profiles import Profile, load_profile
 
 ROOT = Path(__file__).resolve().parent.parent
-INTERRUPTED = 130  # as of a shell
+INTERRUPTED = 130  # the exit status that a shell gives after Ctrl-C
 
 
 def main() -> int:
-    """Return Snakemake's exit status; print the table where there is one."""
+    """Run the profile and return Snakemake's exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick", help="file of config/ without its suffix (default: quick)")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores to use (default: all)")
@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("snakemake", nargs="*", help="further arguments for Snakemake, after --")
     arguments = parser.parse_args()
     os.chdir(ROOT)
-    # The environment's own programs first, whatever shell this was called from.
+    # Prefer the programs of this Python environment, whatever shell this was called from.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     try:
         with _only_one() as lock:
@@ -46,7 +46,7 @@ def main() -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
     if status == INTERRUPTED:
-        print("Interrupted. What is done is kept: the same command goes on from there.", file=sys.stderr)
+        print("Interrupted. Finished work is kept; run the same command to continue.", file=sys.stderr)
     return status
 
 
@@ -62,30 +62,26 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
     settings += ["--workflow-profile", "workflow/profiles/default"]
     settings += ["--config", f"profile={arguments.profile}", f"gpus={gpus}", f"results={folder}"]
-    if any(Path(".snakemake/locks").glob("*")):  # nobody runs: the lock of this launcher is ours
+    if any(Path(".snakemake/locks").glob("*")):  # left by a killed Snakemake: this launcher holds the lock
         subprocess.run(["snakemake", "--unlock", *settings], check=False, capture_output=True)
     status = 0
-    if not _data_intact(profile) and not arguments.snakemake:
-        # By themselves: to Snakemake, a training is out of date when its data are made anew in the same go.
+    if not arguments.snakemake and not _data_intact(profile):
+        # In a separate run: Snakemake trains again if the data are made anew in the same one.
         status = _snakemake(["snakemake", "data", *settings], lock)
     status = status or _snakemake(["snakemake", *arguments.snakemake, *settings], lock)
     if status == INTERRUPTED or arguments.snakemake:
-        return status  # with arguments of one's own, the table is not what was asked for
+        return status
     if status and any(log.stat().st_mtime >= started for log in Path("runs").rglob("*.log")):
-        # Whatever finished is in the tables; what failed or never ran is a row that says so.
+        # Tables of the finished runs, which list the others with their status.
         subprocess.run(["lorun", "table", "--config", config, "--out", folder, "--partial"], check=False)
         subprocess.run(["lorun", "report", folder, "--config", config], check=False)
-    summary = folder / "summary.md"
-    written = _is_newer(summary, started)
-    if summary.exists() and (written or not status):
+    written = _is_newer(folder / "summary.md", started)
+    if written or (not status and (folder / "summary.md").exists()):
         subprocess.run(["lorun", "show", str(folder)], check=False)
     if status and written:
-        print(
-            f"error: some jobs failed (see above and the logs in runs/); {folder} says which rows",
-            file=sys.stderr,
-        )
+        print(f"error: some jobs failed (see above and the logs in runs/); {folder} lists them", file=sys.stderr)
     elif status:
-        print(f"error: failed before there was a table (see above); {folder} is what it was", file=sys.stderr)
+        print(f"error: failed before any table was written (see above); {folder} is unchanged", file=sys.stderr)
     elif written or _is_newer(folder / "report.html", started):
         print(f"Done in {time.time() - started:.0f} s: {folder}")
     else:
@@ -98,20 +94,19 @@ def _is_newer(path: Path, moment: float) -> bool:
 
 
 def _data_intact(profile: Profile) -> bool:
-    """Whether all datasets are there; the markers of the others are removed, so that the workflow fetches them."""
-    datasets = profile.datasets()
-    markers = [Path("data", f".{name}.ok") for name in datasets]
-    for name, marker in zip(datasets, markers, strict=True):
+    """Whether all datasets are intact. Removes the markers of the others, so that the workflow fetches them."""
+    markers = [Path("data", f".{name}.ok") for name in profile.datasets()]
+    for name, marker in zip(profile.datasets(), markers, strict=True):
         if find_damage(Path("data"), name):
             marker.unlink(missing_ok=True)
     return all(marker.exists() for marker in markers)
 
 
 def _snakemake(command: list[str], lock: IO[str]) -> int:
-    """Run Snakemake to its end; return its exit status, or INTERRUPTED where a signal ended it.
+    """Run Snakemake and return its exit status, or INTERRUPTED if a signal ended it.
 
-    Ctrl-C reaches Snakemake and its jobs from the terminal. SIGTERM is passed on: the running jobs are finished, no
-    others started. Snakemake keeps the lock, so that nobody else starts while it outlives a killed launcher.
+    Ctrl-C reaches Snakemake and its jobs from the terminal. SIGTERM is passed on: running jobs finish, and no others
+    start. Snakemake inherits the lock, so that no second launcher starts while it outlives a killed one.
     """
     stopped = False
 
@@ -123,7 +118,7 @@ def _snakemake(command: list[str], lock: IO[str]) -> int:
 
     process = subprocess.Popen(command, pass_fds=[lock.fileno()])
     lock.truncate(0)
-    print(process.pid, end="", file=lock, flush=True)  # for the message of a second launcher
+    print(process.pid, end="", file=lock, flush=True)  # for the error of a second launcher
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     status = process.wait()
@@ -131,7 +126,7 @@ def _snakemake(command: list[str], lock: IO[str]) -> int:
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise LorunError now rather than after hours of training."""
+    """Raise LorunError before hours of training, not after them."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -141,7 +136,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def count_gpus() -> int:
-    """GPUs that training can use. PyTorch is asked only where a driver is: it takes seconds to import."""
+    """Number of usable GPUs. PyTorch is imported, which takes seconds, only if there is a driver."""
     if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
         return 0
     import torch
@@ -151,7 +146,7 @@ def count_gpus() -> int:
 
 @contextmanager
 def _only_one() -> Iterator[IO[str]]:
-    """Hold the lock of this checkout; it ends with the last process that has it, however that ends."""
+    """Hold the lock of this checkout. It is released when the last process that inherited it ends."""
     place = Path(".snakemake/launch.lock")
     try:
         place.parent.mkdir(exist_ok=True)

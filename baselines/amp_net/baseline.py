@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
-from lorun.plugins.full_precision import back_projected_residual
-from lorun.plugins.ista_family import cut, needs_blocks
+from lorun.physics.block_cs import BlockCS
+from lorun.plugins.block_cs import back_projected_residual, cut, needs_block_cs
 
 STAGES = 9
 FEATURES = 32
@@ -42,9 +41,7 @@ class Baseline(nn.Module):
         self.initialiser = nn.Parameter(physics.phi.detach().mT.clone())  # (n, m)
         self.unrolled = nn.ModuleList(AMPStage(channels) for _ in range(STAGES))
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blocks(physics)
+    unsupported = staticmethod(needs_block_cs)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
+from lorun.physics.cassi import CASSI
+from lorun.plugins.cassi import needs_cassi, on_detector, on_scene
 from lorun.plugins.full_precision import ImageConv
-from lorun.plugins.snapshot import needs_snapshot, on_detector, on_scene, pad_to_multiple
+from lorun.plugins.padding import pad_to_multiple
 
 STAGES = 9
 WIDTH = 28  # features at full size, and of a head
@@ -161,9 +162,7 @@ class Baseline(nn.Module):
         self.estimator = Estimator(channels, stages)
         self.unrolled = nn.ModuleList(HalfShuffleTransformer(channels) for _ in range(stages))
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_snapshot(physics, channels)
+    unsupported = staticmethod(needs_cassi)
 
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:
         z, alphas, betas = self.initial_reconstruction(y, physics)

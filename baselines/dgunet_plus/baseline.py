@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
-from lorun.plugins.full_precision import back_projected_residual
-from lorun.plugins.ista_family import cut, needs_blocks
+from lorun.physics.block_cs import BlockCS
+from lorun.plugins.block_cs import back_projected_residual, cut, needs_block_cs
 from lorun.unfolding import initial_reconstruction
 
 STAGES = 7  # the first without features of an earlier one, the last without a U-Net
@@ -196,9 +195,7 @@ class Baseline(nn.Module):
         self.unrolled = nn.ModuleList(DGUStage(channels, informed=stage > 0) for stage in range(STAGES - 1))
         self.last = LastStage(channels)
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blocks(physics)
+    unsupported = staticmethod(needs_block_cs)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()

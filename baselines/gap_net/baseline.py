@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
-from lorun.plugins.snapshot import needs_snapshot, pad_to_multiple, projected
+from lorun.physics.cassi import CASSI
+from lorun.plugins.cassi import needs_cassi, projected
+from lorun.plugins.padding import pad_to_multiple
 
 STAGES = 9
 WIDTHS = (32, 64, 128)  # from full to a quarter of the size
@@ -49,9 +50,7 @@ class Baseline(nn.Module):
         self.stages = stages
         self.unrolled = nn.ModuleList(UNet(channels) for _ in range(stages))
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_snapshot(physics, channels)
+    unsupported = staticmethod(needs_cassi)
 
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:
         x = torch.zeros_like(physics.shift_back(y))

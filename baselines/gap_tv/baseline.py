@@ -5,14 +5,14 @@ scikit-image's (Chambolle, "An algorithm for total variation minimization and ap
 import torch
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
-from lorun.plugins.snapshot import needs_snapshot
+from lorun.physics.cassi import CASSI
+from lorun.plugins.cassi import needs_cassi
 
 STRENGTH = 0.1
 """Of total variation, for values in [0, 1]."""
 
 ITERATIONS = 120
-"""Both were chosen on training and validation scenes of CAVE, see `workflow/tune_classical.py`; 160 iterations gain
+"""Both were chosen on training and validation scenes of CAVE, see `workflow/tune_options.py`; 160 iterations gain
 0.02 dB."""
 
 INNER = 5  # steps of each proximal step, which starts anew
@@ -28,9 +28,7 @@ class Baseline(nn.Module):
         self.strength = strength
         self.stages = iterations
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_snapshot(physics, channels)
+    unsupported = staticmethod(needs_cassi)
 
     @torch.no_grad()
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:

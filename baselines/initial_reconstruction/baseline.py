@@ -1,8 +1,9 @@
-"""The setting's own first estimate, whatever it is: what every network here starts from, and has to beat."""
+"""The initial reconstruction of the setting: where every network starts, and what it has to beat."""
 
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
+from lorun.plugins.wrappers import needs_linear
 from lorun.unfolding import initial_reconstruction
 
 
@@ -12,9 +13,7 @@ class Baseline(nn.Module):
     def __init__(self, physics: LinearPhysics, channels: int) -> None:
         super().__init__()
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return None if isinstance(physics, LinearPhysics) else f"{type(physics).__name__} is not linear"
+    unsupported = staticmethod(needs_linear)
 
     def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
         return initial_reconstruction(y, physics)

@@ -3,8 +3,8 @@ Compressive Sensing", CVPR 2018, section 3.2: soft thresholding in a learned tra
 
 from torch import Tensor
 
-from lorun.physics import BlockCS
-from lorun.plugins.ista_family import STAGES, BlockwiseISTA, Stage, two_convs
+from lorun.physics.block_cs import BlockCS
+from lorun.plugins.ista import STAGES, BlockwiseISTA, Stage, two_convs
 
 
 class ISTAStage(Stage):

@@ -3,8 +3,8 @@ Compressive Sensing", CVPR 2018, section 3.3: soft thresholding in a learned tra
 
 from torch import Tensor
 
-from lorun.physics import BlockCS
-from lorun.plugins.ista_family import FEATURES, STAGES, BlockwiseISTA, Stage, conv3x3, two_convs
+from lorun.physics.block_cs import BlockCS
+from lorun.plugins.ista import FEATURES, STAGES, BlockwiseISTA, Stage, conv3x3, two_convs
 
 
 class ISTAPlusStage(Stage):

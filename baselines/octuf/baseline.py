@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from lorun.physics import BlockCS
-from lorun.plugins.full_precision import ImageConv, back_projected_residual
-from lorun.plugins.ista_family import cut, needs_blocks
+from lorun.physics.block_cs import BlockCS
+from lorun.plugins.block_cs import back_projected_residual, cut, needs_block_cs
+from lorun.plugins.full_precision import ImageConv
 from lorun.unfolding import initial_reconstruction
 
 STAGES = 10
@@ -110,9 +110,7 @@ class Baseline(nn.Module):
         self.now = nn.Conv2d(channels, features, 3, padding=1)
         self.unrolled = nn.ModuleList(OCTStage(channels, features) for _ in range(STAGES))
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blocks(physics)
+    unsupported = staticmethod(needs_block_cs)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()

@@ -4,8 +4,9 @@ restore, so that blocks see each other; made for a learned binary Phi, whose adj
 
 from torch import Tensor, nn
 
-from lorun.physics import BlockCS
-from lorun.plugins.ista_family import FEATURES, STAGES, Stage, conv3x3, cut, needs_blocks, two_convs
+from lorun.physics.block_cs import BlockCS
+from lorun.plugins.block_cs import cut, needs_block_cs
+from lorun.plugins.ista import FEATURES, STAGES, Stage, conv3x3, two_convs
 from lorun.unfolding import initial_reconstruction
 
 
@@ -35,9 +36,7 @@ class Baseline(nn.Module):
         self.stages = STAGES
         self.unrolled = nn.ModuleList(OPINEStage(channels) for _ in range(STAGES))
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blocks(physics)
+    unsupported = staticmethod(needs_block_cs)
 
     def forward(self, y: Tensor, physics: BlockCS) -> Tensor:
         whole = physics.whole_blocks()

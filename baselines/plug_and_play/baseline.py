@@ -13,12 +13,12 @@ from deepinv.optim import PnP, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
-from lorun.plugins.classical import ProximalReconstruction
+from lorun.plugins.proximal import ProximalReconstruction
 
 FIRST = 0.05
 LAST = 0.002
 """Noise level that the denoiser takes away in the first and in the last step, for values in [0, 1]; LAST was chosen on
-validation images, see `workflow/tune_classical.py`."""
+validation images, see `workflow/tune_options.py`."""
 
 ITERATIONS = 60
 

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorun.physics import CASSI
-from lorun.plugins.snapshot import needs_snapshot, on_detector, on_scene, pad_to_multiple
+from lorun.physics.cassi import CASSI
+from lorun.plugins.cassi import needs_cassi, on_detector, on_scene
+from lorun.plugins.padding import pad_to_multiple
 
 STAGES = 9
 WIDTH = 28  # features at full size, doubled with each halving
@@ -257,9 +258,7 @@ class Baseline(nn.Module):
         self.body = Stage(channels)
         self.last = Stage(channels)
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_snapshot(physics, channels)
+    unsupported = staticmethod(needs_cassi)
 
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:
         y = scaled(y, physics)

@@ -1,78 +1,20 @@
-"""Tikhonov's regularised least squares: the x of least |A x - y|^2 + lambda (|D x|^2 + delta |x|^2), D being the
-differences of neighbouring pixels.
+"""Tikhonov's regularised least squares, with a penalty on the differences of neighbouring pixels; in closed form, see
+`lorun.plugins.deblurring`."""
 
-In closed form, after Zhao, Wei, Basarab, Dobigeon, Kouame and Tourneret, "Fast Single Image Super-Resolution Using a
-New Analytical Solution for l2-l2 Problems", IEEE TIP 2016. Without decimation it is the Wiener filter of an image whose
-differences are white.
-"""
-
-import math
-
-import torch
-from deepinv.optim.linear import conjugate_gradient
 from torch import Tensor, nn
 
-from lorun.physics import BlurDownsample
-from lorun.physics.blur import folded
-from lorun.plugins.blurred import error_variance, needs_blur
-
-DIFFERENCE = 30.0
-"""Root mean square of an image's differences, grey levels of 255: lambda is the variance of a measurement's error over
-its square. Chosen on validation images, for every scale and noise, see `workflow/tune_classical.py`."""
-
-FLAT = 1e-4
-"""delta: what is unknown of the mean is little more than of the widest wave, so that there is one solution."""
-
-ITERATIONS = 1000  # of conjugate gradients, at most
-TOLERANCE = 1e-6
+from lorun.physics.blur_downsample import BlurDownsample
+from lorun.plugins.deblurring import DIFFERENCE, needs_blur, tikhonov
 
 
 class Baseline(nn.Module):
-    """C A^T (A C A^T + lambda)^-1 y with C = (D^T D + delta)^-1, which Fourier transforms make diagonal; nothing is
-    trained.
-
-    (A C A^T + lambda)^-1 is a filter too where the sides of the image are multiples of the scale, else conjugate
-    gradients.
-    """
+    """Nothing is trained."""
 
     def __init__(self, physics: BlurDownsample, channels: int, difference: float = DIFFERENCE) -> None:
         super().__init__()
         self.difference = difference
 
-    @classmethod
-    def unsupported(cls, physics: object, channels: int) -> str | None:
-        return needs_blur(physics)
+    unsupported = staticmethod(needs_blur)
 
-    @torch.no_grad()
     def forward(self, y: Tensor, physics: BlurDownsample) -> Tensor:
-        with torch.autocast(y.device.type, enabled=False):
-            height, width = physics.scene_of(*y.shape[2:])
-            strength = error_variance(physics) / (self.difference / 255) ** 2
-            spread = 1 / (squared_differences(height, width, y) + FLAT)  # the spectrum of C
-            if height % physics.scale or width % physics.scale:
-                unexplained = conjugate_gradient(
-                    lambda r: physics.A(filtered(physics.A_adjoint(r), spread)) + strength * r,
-                    y.double(),  # C gives the mean 8e4 times the weight of the finest pattern
-                    max_iter=ITERATIONS,
-                    tol=TOLERANCE,
-                    eps=1e-30,
-                ).to(y.dtype)
-            else:
-                transfer = physics.transfer(height, width)
-                power = folded((transfer.real**2 + transfer.imag**2) * spread, physics.scale, *y.shape[2:])
-                unexplained = filtered(y, 1 / (power + strength))
-            return filtered(physics.A_adjoint(unexplained), spread)
-
-
-def squared_differences(height: int, width: int, like: Tensor) -> Tensor:
-    """The transform of D^T D, circular, for images of that size: (height, width // 2 + 1)."""
-    rows, columns = (
-        2 - 2 * torch.cos(2 * math.pi / side * torch.arange(count, dtype=like.dtype, device=like.device))
-        for side, count in ((height, height), (width, width // 2 + 1))
-    )
-    return rows[:, None] + columns
-
-
-def filtered(x: Tensor, response: Tensor) -> Tensor:
-    """(B, C, H, W) -> same; `response` is that of a real and even filter, (H, W // 2 + 1)."""
-    return torch.fft.irfft2(torch.fft.rfft2(x) * response, s=(x.shape[2], x.shape[3]))
+        return tikhonov(y, physics, self.difference)

@@ -8,12 +8,12 @@ Rudin, Osher and Fatemi, "Nonlinear total variation based noise removal algorith
 from deepinv.optim import Prior, TVPrior
 from deepinv.physics import LinearPhysics
 
-from lorun.plugins.classical import ProximalReconstruction
+from lorun.plugins.proximal import ProximalReconstruction
 
 FIRST = 0.1
 LAST = 0.001
 """lambda over |A|^2 in the first and in the last step, for values in [0, 1]; LAST was chosen on validation images, see
-`workflow/tune_classical.py`."""
+`workflow/tune_options.py`."""
 
 ITERATIONS = 60
 INNER = 10  # steps of each proximal step, which starts where the one before ended

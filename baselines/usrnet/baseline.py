@@ -1,7 +1,7 @@
-"""USRNet, as published: see `lorun.plugins.usrnet_family`."""
+"""USRNet, as published: see `lorun.plugins.usrnet`."""
 
-from lorun.physics import BlurDownsample
-from lorun.plugins.usrnet_family import USRNet
+from lorun.physics.blur_downsample import BlurDownsample
+from lorun.plugins.usrnet import USRNet
 
 
 class Baseline(USRNet):

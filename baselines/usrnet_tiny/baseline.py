@@ -1,7 +1,7 @@
-"""The small USRNet of its authors: see `lorun.plugins.usrnet_family`."""
+"""The small USRNet of its authors: see `lorun.plugins.usrnet`."""
 
-from lorun.physics import BlurDownsample
-from lorun.plugins.usrnet_family import USRNet
+from lorun.physics.blur_downsample import BlurDownsample
+from lorun.plugins.usrnet import USRNet
 
 
 class Baseline(USRNet):

@@ -3,6 +3,7 @@
 ```{protocols}                    every scoring protocol
 ```{measures}                     the metrics of each
 ```{section} lorun.config.X       the keys of a section of a profile (or of the registry, of a card)
+```{choices} lorun.physics.OPERATORS   the keys of every section of a registry
 ```{commands}                     every command with its options
 """
 
@@ -25,6 +26,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("protocols", Protocols)
     app.add_directive("measures", Measures)
     app.add_directive("section", Section)
+    app.add_directive("choices", Choices)
     app.add_directive("commands", Commands)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -36,6 +38,14 @@ class _Generated(SphinxDirective):
         holder = nodes.Element()
         self.state.nested_parse(StringList(lines, source), self.content_offset, holder)
         return holder.children
+
+    def titled(self, title: str, lines: list[str]) -> nodes.section:
+        """A section of a page with a title in code type."""
+        section = nodes.section(ids=[make_id(self.env, self.state.document, "", title)], names=[])
+        section += nodes.title("", "", nodes.literal(text=title))
+        self.state.document.note_implicit_target(section, section)
+        section += self.markdown(lines)
+        return section
 
 
 class Protocols(_Generated):
@@ -77,15 +87,33 @@ class Section(_Generated):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        module, _, name = self.arguments[0].rpartition(".")
-        model: type[BaseModel] = getattr(import_module(module), name)
-        properties = model.model_json_schema()["properties"]
-        lines = _table("key", "values", "default", "meaning")
-        for key, field in model.model_fields.items():
-            lines.append(
-                _line(f"`{key}`", _values(properties[key]), _default(field), _escaped(field.description or ""))
-            )
-        return self.markdown(lines)
+        return self.markdown(_keys(_named(self.arguments[0])))
+
+
+class Choices(_Generated):
+    """A section for each choice of a registry, named by its module and variable: what it is, and its keys."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return [self.one(choice) for choice in _named(self.arguments[0])]
+
+    def one(self, choice: type[BaseModel]) -> nodes.section:
+        name = choice.model_fields["name"].default
+        return self.titled(name, [_escaped(choice.__doc__ or ""), "", *_keys(choice)])
+
+
+def _named(reference: str) -> Any:
+    module, _, name = reference.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    properties = model.model_json_schema()["properties"]
+    lines = _table("key", "values", "default", "meaning")
+    for key, field in model.model_fields.items():
+        lines.append(_line(f"`{key}`", _values(properties[key]), _default(field), _escaped(field.description or "")))
+    return lines
 
 
 _NAMES = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text", "null": "null"}
@@ -133,16 +161,11 @@ class Commands(_Generated):
         return [self.one(words, command) for words, command in _leaves(("lorun",), get_command(app))]
 
     def one(self, words: tuple[str, ...], command: Any) -> nodes.section:
-        title = " ".join(words)
-        section = nodes.section(ids=[make_id(self.env, self.state.document, "", title)], names=[])
-        section += nodes.title("", "", nodes.literal(text=title))
-        self.state.document.note_implicit_target(section, section)
         lines = _escaped(command.help or "").splitlines()
         table = _table("argument or option", "default", "meaning")
         shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
         table += [_parameter(parameter) for parameter in shown if parameter.name != "help"]
-        section += self.markdown([*lines, "", *(table if len(table) > 2 else [])])
-        return section
+        return self.titled(" ".join(words), [*lines, "", *(table if len(table) > 2 else [])])
 
 
 def _leaves(words: tuple[str, ...], command: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

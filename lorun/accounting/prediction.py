@@ -6,12 +6,10 @@ from typing import Any
 
 from lorun.accounting.building import Build
 from lorun.accounting.live_bytes import Peak, counted_steps
-from lorun.config import STRATEGIES, Experiment, Recompute
+from lorun.config import Recompute, TrainingConfig
 from lorun.errors import LorunError
+from lorun.methods import PRESETS, Experiment, Strategy
 from lorun.system import build_system, set_recompute, training_physics
-
-OF_STAGES = [strategy for strategy in STRATEGIES if strategy != "block1"]
-"""The methods of which K can be chosen."""
 
 
 def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
@@ -44,17 +42,22 @@ def inference_build(experiment: Experiment) -> Build:
     return build
 
 
-def predict_steps(experiment: Experiment, batch: int, patch: int, *, fake: bool = True) -> dict[Recompute, Peak]:
+def predict_steps(
+    experiment: Experiment, batch: int, patch: int, *, training: TrainingConfig | None = None, fake: bool = True
+) -> dict[Recompute, Peak]:
     """Peak of a training step on `batch` patches of `patch` pixels, by what is recomputed, least first.
 
-    `stage` is there where the network has stages to recompute. What holds memory beside a step (weights kept by the
+    `training` replaces that of the experiment. `stage` is there where the network has stages to recompute.
+    What holds memory beside a step (weights kept by the
     policy best_validation, a validation image) does not count. On a GPU the precision `auto` counts as on a CPU.
 
     Raises:
         LorunError: nothing is trainable.
     """
-    shape = (batch, experiment.data.channels, patch, patch)
-    with counted_steps(step_build(experiment, patch), shape, experiment.training, fake=fake) as (network, count):
+    shape = (batch, experiment.channels, patch, patch)
+    how = training or experiment.training
+    assert how is not None
+    with counted_steps(step_build(experiment, patch), shape, how, fake=fake) as (network, count):
         peaks: dict[Recompute, Peak] = {"none": count()}
         if set_recompute(network, "stage") == "stage":
             peaks["stage"] = count()
@@ -112,19 +115,26 @@ def resized(
     stages: int | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """The experiment with other sizes to account for, and other settings of its training; what is None stays.
+    """The experiment with other sizes to account for, and other settings of its training; None keeps what there is.
 
     Raises:
-        LorunError: stages for a method that has no number of them to choose.
+        LorunError: stages for a method whose number of stages is no choice; training for one that is not trained.
     """
-    if stages is not None and experiment.method not in OF_STAGES:
-        raise LorunError(f"{experiment.method!r} has no stages to choose; {', '.join(OF_STAGES)} have")
     sizes = {"batch": batch, "patch": patch, "image": image}
-    changes: dict[str, dict[str, Any]] = {
-        "accounting": {name: size for name, size in sizes.items() if size is not None},
-        "unfolding": {} if stages is None else {"stages": stages},
-        "training": dict(training or {}),
-    }
+    accounting = {name: size for name, size in sizes.items() if size is not None}
+    spec: dict[str, Any] = {}
+    if stages is not None:
+        if not isinstance(experiment.spec, Strategy) or PRESETS[experiment.method].one_stage:
+            choices = ", ".join(name for name, preset in PRESETS.items() if not preset.one_stage)
+            raise LorunError(f"{experiment.method!r} has no stages to choose; {choices} have")
+        spec["stages"] = stages
+    if training:
+        if experiment.training is None:
+            raise LorunError(f"{experiment.method!r} is not trained: there is no step to change")
+        spec["training"] = experiment.training.model_copy(update=dict(training))
     return experiment.model_copy(
-        update={part: getattr(experiment, part).model_copy(update=said) for part, said in changes.items()}
+        update={
+            "accounting": experiment.accounting.model_copy(update=accounting),
+            "spec": experiment.spec.model_copy(update=spec),
+        }
     )

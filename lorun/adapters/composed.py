@@ -1,16 +1,16 @@
-"""A denoiser's layers with a low-rank change of their weights, computed in weight space: conv(x, W + s BA).
+"""LoRA in weight space: a layer computes conv(x, W + s BA).
 
-The same function as conv(x, W) + s B(A(x)), but it keeps one activation (x) instead of three for the backward pass.
-The weights of a stage are formed together, before its denoiser runs and once more in the backward pass, and are held
-no longer than that: composing costs the memory of one stage, not of K.
+This is the same function as conv(x, W) + s B(A(x)), but only x is kept for the backward pass, not three activations.
+The weights W + s BA of a stage are computed together, before its denoiser runs, and again in the backward pass. They
+are not kept in between, so that they take the memory of one stage, not of K.
 
-W is frozen; with g the gradient of a layer's output, that of A and B is found in one of two ways, which differ in
-rounding alone:
+W is frozen. With g the gradient of a layer's output, the gradients of A and B are computed in one of two ways, which
+are equal up to rounding:
 
 * full: G = weight gradient of (x, g);  dA = s B^T G,  dB = s G A^T, for all layers of the stage together;
 * low rank: dA = weight gradient of (x, s B^T g),  dB = s g (A * x)^T, with r channels instead of out or in.
 
-`low_rank_pays` chooses between them by shape and kind of device, so that a run is the same on every machine.
+`low_rank_pays` chooses by the layer's shape and the type of device, so that a run is the same on every such machine.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ class Factors(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """How a convolution meets its input."""
+    """Stride and padding of a convolution."""
 
     stride: Pair
     padding: Pair
 
     @classmethod
     def of(cls, layer: nn.Conv2d) -> Self:
-        """That of a layer whose kernel has a middle pixel, if its padding is 'same'."""
+        """Geometry of a layer. With padding 'same' its kernel must have odd sizes."""
         if layer.padding == "valid":
             return cls(layer.stride, (0, 0))
         if layer.padding == "same":
@@ -50,11 +50,11 @@ class Geometry(NamedTuple):
 
 
 def low_rank_pays(weight: Tensor, rank: int, geometry: Geometry | None) -> bool:
-    """Whether the low-rank backward pass is the faster one for a layer: a convolution, or linear without a geometry.
+    """Whether the low-rank backward pass is the faster one for a layer; `geometry` is None for a linear layer.
 
-    Measured on CPUs, with inputs that are not in the cache any more (results/bench/backward.csv). Sixteen channels are
-    one vector, which the full way fills well. Not measured on GPUs, where one weight gradient on all channels keeps
-    the device busier than several on few of them: there, the full way is taken.
+    Measured on CPUs, with inputs that are no longer in the cache (results/bench/backward.csv). Sixteen channels fill
+    one vector register, which suits the full way. GPUs, which were not measured, always take the full way: one weight
+    gradient on all channels uses them better than several on few channels.
     """
     if weight.device.type != "cpu" or (geometry is not None and geometry.stride != (1, 1)):
         return False
@@ -67,7 +67,7 @@ def low_rank_pays(weight: Tensor, rank: int, geometry: Geometry | None) -> bool:
 def compose(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     """W + s BA in the shape and memory format of W.
 
-    Formed in A's precision, never in half precision, where a small BA would vanish beside W.
+    Computed in A's precision, never in half precision, where a small BA would be rounded away.
     """
     with torch.autocast(weight.device.type, enabled=False):
         return _compose(weight, a, b, scale)
@@ -79,7 +79,7 @@ def _compose(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 class Formation:
-    """The weights W + s BA of some layers of a denoiser, for one stage and one pass through it."""
+    """The weights W + s BA of several layers, for one stage and one forward and backward pass."""
 
     def __init__(self, layers: Sequence[Factors]) -> None:
         self.layers = layers
@@ -88,17 +88,17 @@ class Formation:
         self._again: list[Tensor | None] = [None] * len(layers)
 
     def weights(self) -> list["Formed"]:
-        """For the forward pass, with gradients for all A and B. Not held here, or they would live as long as x does."""
-        formed = _Form.apply(self, *(factor for of in self.layers for factor in (of.a, of.b)))
+        """The weights for the forward pass, with gradients for all A and B. Not kept here, to free them early."""
+        formed = _Form.apply(self, *(factor for layer in self.layers for factor in (layer.a, layer.b)))
         return [Formed(w, self, place) for place, w in enumerate(formed)]
 
     def form(self) -> list[Tensor]:
-        """All of them, without gradients."""
+        """The weights, without gradients."""
         with torch.no_grad(), torch.autocast(self.layers[0].a.device.type, enabled=False):
-            return [_compose(*of).to(self.dtype) for of in self.layers]
+            return [_compose(*layer).to(self.dtype) for layer in self.layers]
 
     def take(self, place: int) -> Tensor:
-        """The weight of a layer in the backward pass, which all are formed anew for; handed out once."""
+        """The weight of a layer for the backward pass. The first call computes all; each is given out once."""
         w = self._again[place]
         if w is None:
             self._again[:] = formed = self.form()
@@ -108,7 +108,7 @@ class Formation:
 
 
 class Formed(NamedTuple):
-    """The weight of a layer, W + s BA, and where its backward pass finds it again."""
+    """The weight W + s BA of a layer, with the formation that computes it again for the backward pass."""
 
     w: Tensor
     formation: Formation
@@ -116,18 +116,18 @@ class Formed(NamedTuple):
 
 
 def composed_layer(x: Tensor, formed: Formed, bias: Tensor | None, geometry: Geometry | None) -> Tensor:
-    """conv2d of x (B, in, H, W), or without a geometry linear of x (..., in), with a composed weight."""
+    """A layer with a composed weight: conv2d of x (B, in, H, W), or linear of x (..., in) if `geometry` is None."""
     w, formation, place = formed
     x, bias = x.to(w.dtype), None if bias is None else bias.to(w.dtype)
     if torch.compiler.is_compiling():  # keeps the weights of all stages for the backward pass
         return F.linear(x, w, bias) if geometry is None else F.conv2d(x, w, bias, geometry.stride, geometry.padding)
-    of = formation.layers[place]
-    y: Tensor = _Layer.apply(x, w, bias, of.a, of.b, formation, place, geometry)
+    layer = formation.layers[place]
+    y: Tensor = _Layer.apply(x, w, bias, layer.a, layer.b, formation, place, geometry)
     return y
 
 
 class _Form(torch.autograd.Function):
-    """All weights of a stage from its A, B, A, B, ...; backward, dA and dB from the gradients that are full."""
+    """All weights of a stage from its A, B, A, B, ...; backward, dA and dB from the weights' gradients."""
 
     @staticmethod
     def forward(ctx: Any, formation: Formation, *factors: Tensor) -> tuple[Tensor, ...]:
@@ -141,16 +141,16 @@ class _Form(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         factors = ctx.saved_tensors
         found: list[Tensor | None] = [None]
-        for of, a, b, gradient in zip(ctx.layers, factors[::2], factors[1::2], gradients, strict=True):
+        for layer, a, b, gradient in zip(ctx.layers, factors[::2], factors[1::2], gradients, strict=True):
             if gradient is None:
                 found += [None, None]
                 continue
-            found += full_gradients(gradient, of._replace(a=a, b=b))
+            found += full_gradients(gradient, layer._replace(a=a, b=b))
         return tuple(found)
 
 
 class _Layer(torch.autograd.Function):
-    """One layer; keeps x alone for the backward pass."""
+    """One layer, which keeps only x for the backward pass."""
 
     @staticmethod
     def forward(
@@ -171,7 +171,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, a, _ = ctx.saved_tensors  # B too, so that a change of it in place since then is an error
+        x, a, _ = ctx.saved_tensors  # B is saved so that changing it in place is an error
         geometry = ctx.geometry
         for_x, for_w, *_ = ctx.needs_input_grad
         w = ctx.formation.take(ctx.place)
@@ -187,20 +187,20 @@ class _Layer(torch.autograd.Function):
         return grad_x, grad_w, None, grad_a, grad_b, None, None, None
 
 
-def full_gradients(grad_w: Tensor, of: Factors) -> tuple[Tensor, Tensor]:
+def full_gradients(grad_w: Tensor, layer: Factors) -> tuple[Tensor, Tensor]:
     """dA and dB from the gradient of the composed weight."""
-    full = _matrix(grad_w).to(of.a.dtype)
-    grad_a, grad_b = of.b.flatten(1).t() @ full, full @ _matrix(of.a).t()
-    if of.scale != 1:
-        grad_a, grad_b = of.scale * grad_a, of.scale * grad_b
-    return _as_weight(grad_a, of.a), grad_b.view(of.b.shape)
+    full = _matrix(grad_w).to(layer.a.dtype)
+    grad_a, grad_b = layer.b.flatten(1).t() @ full, full @ _matrix(layer.a).t()
+    if layer.scale != 1:
+        grad_a, grad_b = layer.scale * grad_a, layer.scale * grad_b
+    return _as_weight(grad_a, layer.a), grad_b.view(layer.b.shape)
 
 
-def low_rank_gradients(g: Tensor, x: Tensor, of: Factors, geometry: Geometry | None) -> tuple[Tensor, Tensor]:
+def low_rank_gradients(g: Tensor, x: Tensor, layer: Factors, geometry: Geometry | None) -> tuple[Tensor, Tensor]:
     """dA and dB from the gradient g of the layer's output and its input x."""
-    a, b_t = of.a.to(x.dtype), of.b.flatten(1).t().to(x.dtype)  # (r, in[, kh, kw]), (r, out)
-    if of.scale != 1:
-        a, b_t = of.scale * a, of.scale * b_t
+    a, b_t = layer.a.to(x.dtype), layer.b.flatten(1).t().to(x.dtype)  # (r, in[, kh, kw]), (r, out)
+    if layer.scale != 1:
+        a, b_t = layer.scale * a, layer.scale * b_t
     g_rows, x_rows = _rows(g, geometry), _rows(x, geometry)  # (N, out), (N, in)
     if geometry is None or a[0, 0].numel() == 1:
         ax = a.flatten(1) @ x_rows.t()  # (r, N)
@@ -209,7 +209,7 @@ def low_rank_gradients(g: Tensor, x: Tensor, of: Factors, geometry: Geometry | N
         bg = F.conv2d(g, b_t[:, :, None, None])  # (B, r, H', W')
         grad_a = weight_gradient(bg, x, a, *geometry)
         ax = _rows(convolve(x, a, None, *geometry), geometry).t()
-    return grad_a.to(of.a.dtype), (ax @ g_rows).t().to(of.b.dtype).reshape(of.b.shape)
+    return grad_a.to(layer.a.dtype), (ax @ g_rows).t().to(layer.b.dtype).reshape(layer.b.shape)
 
 
 def _matrix(weight: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ def _matrix(weight: Tensor) -> Tensor:
 
 
 def _as_weight(matrix: Tensor, like: Tensor) -> Tensor:
-    """The reverse of `_matrix`, for a weight of the shape of `like`."""
+    """The inverse of `_matrix`, for a weight with the shape of `like`."""
     if like.dim() == 2:
         return matrix
     _, channels, height, width = like.shape
@@ -226,5 +226,5 @@ def _as_weight(matrix: Tensor, like: Tensor) -> Tensor:
 
 
 def _rows(x: Tensor, geometry: Geometry | None) -> Tensor:
-    """(B, C, H, W), or (..., C) without a geometry -> (N, C), a view of an image in channels-last order."""
+    """(B, C, H, W), or (..., C) if `geometry` is None -> (N, C), a view of an image in channels-last order."""
     return (x if geometry is None else x.permute(0, 2, 3, 1)).flatten(0, -2)

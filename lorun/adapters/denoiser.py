@@ -1,4 +1,4 @@
-"""A denoiser with an adapter per stage: which layers, at which rank; choosing a stage, saving, loading."""
+"""A denoiser with one adapter per stage: the adapted layers and their ranks; choosing a stage, saving, loading."""
 
 import math
 import re
@@ -24,19 +24,18 @@ def rank(layer: nn.Conv2d | nn.Linear, gamma: float) -> int:
 
 
 def adaptable_layers(denoiser: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """Every layer that holds weights, by name, but those that LoRA passes over.
+    """The layers that LoRA adapts, by name.
 
-    Passed over is what has no matrix to change: a depthwise convolution, one filter per channel, and a module whose own
-    parameters are all vectors or single numbers (gains and biases of a norm, a temperature). In every stage they are
-    the frozen base's.
+    Skipped are layers without a weight matrix: depthwise convolutions (one filter per channel), and modules whose own
+    parameters are all vectors or scalars (gains and biases of a norm, a temperature). They stay frozen.
 
     Raises:
-        LorunError: another one cannot be adapted (peft's LoRA would fail, or be silently wrong, on grouped, dilated or
-            not zero-padded convolutions); it is named, with the reason.
+        LorunError: a layer can be neither adapted nor skipped. peft's LoRA would fail, or be silently wrong, on
+            grouped, dilated, or not zero-padded convolutions. The error names the layer and the reason.
     """
     layers: dict[str, nn.Conv2d | nn.Linear] = {}
     for name, module in denoiser.named_modules():
-        if not any(True for _ in module.parameters(recurse=False)) or _passed_over(module):
+        if not any(True for _ in module.parameters(recurse=False)) or _skipped(module):
             continue
         reason = _not_adaptable(module)
         if reason:
@@ -48,8 +47,8 @@ def adaptable_layers(denoiser: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     return layers
 
 
-def _passed_over(module: nn.Module) -> bool:
-    """Whether it stays the base's in every stage; not where it has buffers, which training may change (batch norm)."""
+def _skipped(module: nn.Module) -> bool:
+    """Whether a module stays frozen. Modules with buffers, which training may change (batch norm), do not."""
     if type(module) is nn.Conv2d:
         return module.groups > 1 and module.groups == module.in_channels == module.out_channels
     vectors = all(parameter.dim() <= 1 for parameter in module.parameters(recurse=False))
@@ -73,14 +72,14 @@ def _not_adaptable(layer: nn.Module) -> str | None:
 
 
 def stage_name(stage: int) -> str:
-    """Name of the adapter of stage `stage`, counted from 0: stage_1, stage_2, ..."""
+    """Name of the adapter of a stage, counted from 0: stage_1, stage_2, ..."""
     return f"stage_{stage + 1}"
 
 
 def adapter_config(denoiser: nn.Module, gamma: float) -> LoraConfig:
-    """peft's configuration of one adapter on every layer of `denoiser` that is adapted."""
+    """peft's configuration of one adapter on all adaptable layers of `denoiser`."""
     ranks = {name: rank(layer, gamma) for name, layer in adaptable_layers(denoiser).items()}
-    # Whole names: peft matches the ends of what it is given as a list.
+    # Anchored patterns, because peft matches names in a list by their ends.
     pattern = {"^" + re.escape(name): r for name, r in ranks.items()}
     config = LoraConfig(
         r=max(ranks.values()),
@@ -96,13 +95,13 @@ def adapter_config(denoiser: nn.Module, gamma: float) -> LoraConfig:
 
 
 class AdaptedDenoiser(nn.Module):
-    """A frozen denoiser with one trainable adapter per stage; B = 0, so that each stage is the base at first.
+    """A frozen denoiser with one trainable adapter per stage. B = 0 at first, so that each stage starts as the base.
 
     Args:
-        denoiser: the base; the layers that are adapted are replaced in place.
-        stages: adapters, named stage_1, stage_2, ... for stages 0, 1, ...
+        denoiser: the base; its adapted layers are replaced in place.
+        stages: number of adapters, named stage_1, stage_2, ... for stages 0, 1, ...
         gamma: rank of the adapters in percent of a layer's size.
-        composed: act in weight space, else as peft does.
+        composed: compute in weight space instead of peft's way.
 
     Raises:
         LorunError: a layer that LoRA cannot adapt (see `adaptable_layers`).
@@ -110,7 +109,7 @@ class AdaptedDenoiser(nn.Module):
 
     def __init__(self, denoiser: nn.Module, stages: int, gamma: float, composed: bool = True) -> None:
         super().__init__()
-        # A configuration for each: peft keeps and edits what it is given. All made before the layers are replaced.
+        # One configuration for each adapter, because peft edits it. All are made before layers are replaced.
         configs = [adapter_config(denoiser, gamma) for _ in range(stages)]
         self.model: PeftModel = get_peft_model(denoiser, configs[0], adapter_name=stage_name(0))
         for stage in range(1, stages):
@@ -134,23 +133,23 @@ class AdaptedDenoiser(nn.Module):
 
     @property
     def ranks(self) -> dict[str, int]:
-        """Rank of the adapters by layer, by the names that the layers have in a denoiser without adapters."""
+        """Rank of the adapters by layer, with the layers' names in the denoiser without adapters."""
         named: Any = self.base.named_modules()
         return {name: layer.r[stage_name(0)] for name, layer in named if hasattr(layer, "lora_A")}
 
     def adapter_parameters(self, adapter: str) -> dict[str, nn.Parameter]:
-        """The parameters of one adapter, by the names that they have in the file that peft writes."""
+        """The parameters of one adapter, with their names in the file that peft writes."""
         end = f".{adapter}.weight"
         named = self.model.named_parameters()
         return {name.removesuffix(end) + ".weight": p for name, p in named if "lora_" in name and name.endswith(end)}
 
     def compose(self, composed: bool) -> None:
-        """Choose the forward pass: in weight space or peft's; the function is the same."""
+        """Choose the forward pass: in weight space, or peft's. Both compute the same function."""
         for layer in self.layers:
             layer.composed = composed
 
     def activate(self, stage: int) -> None:
-        """Use the adapter of `stage` (from 0) from now on."""
+        """Use the adapter of `stage`, counted from 0."""
         for layer in self.layers:
             layer.activate(stage_name(stage))
 
@@ -171,9 +170,9 @@ class AdaptedDenoiser(nn.Module):
         replace_folder(folder, lambda part: self.model.save_pretrained(str(part)))
 
     def load(self, folder: Path) -> None:
-        """Load what `save` wrote into the parameters that there are. All is read and checked before any is changed.
+        """Load what `save` wrote. All files are read and checked before any parameter is changed.
 
-        What peft's own `set_peft_model_state_dict` does, which passes over all stages K times.
+        Does what peft's `set_peft_model_state_dict` does, which would go through all stages K times.
 
         Raises:
             LorunError: a stage is missing or damaged, or a weight has another name or shape.

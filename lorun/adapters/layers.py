@@ -1,4 +1,4 @@
-"""peft's LoRA layers with two things added: choosing the stage, and a forward pass in weight space."""
+"""peft's LoRA layers, extended by choosing the stage and by a forward pass in weight space."""
 
 from typing import Any
 
@@ -11,26 +11,26 @@ from lorun.adapters.composed import Factors, Formed, Geometry, compose, composed
 
 
 class StageLayer:
-    """What both layer kinds add to peft's layer of the same kind.
+    """What both layer types add to peft's layer.
 
     Attributes:
-        composed: conv(x, W + s BA) when true, peft's conv(x, W) + s B(A(x)) when false: the same function.
-        formed: the composed weight while the denoiser runs, which forms those of all its layers together.
+        composed: compute conv(x, W + s BA) if true, peft's conv(x, W) + s B(A(x)) if false. Both are the same function.
+        formed: the composed weight, set by the denoiser while it runs.
     """
 
     composed = True
     formed: Formed | None = None
 
     def activate(self: Any, adapter: str) -> None:
-        """Use `adapter` from now on; gradients of the others stay, where peft's `set_adapter` would freeze them."""
+        """Use `adapter`. The others stay trainable; peft's `set_adapter` would freeze them."""
         self._active_adapter = [adapter]
 
     def in_weight_space(self: Any) -> bool:
-        """Whether it composes now: with one adapter, neither merged nor disabled."""
+        """Whether the layer computes in weight space: if it has one active adapter, neither merged nor disabled."""
         return bool(self.composed and len(self.active_adapters) == 1 and not self.merged and not self.disable_adapters)
 
     def frozen(self: Any) -> bool:
-        """Whether its adapters alone are trained, as forming weights together takes for granted."""
+        """Whether the base layer is frozen, which forming the weights of all layers together requires."""
         return not any(parameter.requires_grad for parameter in self.base_layer.parameters())
 
     def factors(self: Any) -> Factors:
@@ -49,7 +49,7 @@ class StageConv2d(StageLayer, PeftConv2d):
         if not self.in_weight_space():
             return super().forward(x, *args, **kwargs)
         base = self.base_layer
-        if self.formed is None:  # called by itself, or trained with its base
+        if self.formed is None:  # called without its denoiser, or the base is trained too
             return F.conv2d(x, self.composed_weight(), base.bias, base.stride, base.padding)
         return composed_layer(x, self.formed, base.bias, Geometry.of(base))
 

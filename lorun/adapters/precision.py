@@ -1,6 +1,6 @@
-"""A frozen base held in fewer bits, for inference: adapters, and all arithmetic, stay in full precision.
+"""Store the frozen base in fewer bits, for inference. Adapters and arithmetic stay in full precision.
 
-Weights come back as floats whenever a layer asks for its weight, by PyTorch's parametrisations; nf4 is bitsandbytes'.
+PyTorch's parametrisations convert a weight back to floats whenever a layer uses it. nf4 is from bitsandbytes.
 """
 
 from typing import Any, Literal, get_args
@@ -19,10 +19,10 @@ _BLOCK = 64  # weights that share a scale in nf4
 
 
 def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
-    """Hold the base's weights in `precision`, in place and for good: what is lost does not come back.
+    """Store the base's weights in `precision`, in place. The lost bits cannot be restored.
 
-    Those of all its convolutions and linear layers, adapted or not; biases, norms and the like stay as they are.
-    float32 leaves them as they are; bfloat16 rounds; int8 has a scale per output channel; nf4 one per 64 weights.
+    Converts the weights of all convolutions and linear layers, adapted or not; biases and norms stay unchanged.
+    float32 changes nothing; bfloat16 rounds; int8 has one scale per output channel, nf4 one per 64 weights.
 
     Raises:
         UnknownName: no such precision.
@@ -43,7 +43,7 @@ class _BFloat16(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
 
-    def right_inverse(self, weight: Tensor) -> tuple[Tensor]:  # PyTorch lets several tensors change their dtype
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor]:  # only a tuple may change the dtype
         return (weight.to(torch.bfloat16),)
 
     def forward(self, held: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class _BFloat16(nn.Module):
 
 
 class _Int8(nn.Module):
-    """Symmetric, a scale per output channel."""
+    """Symmetric, with one scale per output channel."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()

@@ -12,10 +12,11 @@ from lorun.accounting import inference_bytes
 from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.steps import bytes_held
 from lorun.bench.variants import benchmarked, where
-from lorun.config import Experiment, load_profile
 from lorun.data.images import load_dataset
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import load_system, reconstruct
+from lorun.methods import Experiment
+from lorun.profiles import load_profile
 
 
 def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
@@ -34,7 +35,7 @@ def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
 
 def _rows(experiment: Experiment, precision: Any, runs: Path, data: Path) -> Iterator[dict[str, Any]]:
     protocol = experiment.evaluation.protocols[0]
-    side, channels = experiment.accounting.image, experiment.data.channels
+    side, channels = experiment.accounting.image, experiment.channels
 
     def load() -> Any:
         system: Any = load_system(experiment, runs)
@@ -49,7 +50,7 @@ def _rows(experiment: Experiment, precision: Any, runs: Path, data: Path) -> Ite
     system = load()
     base = system.network.denoisers[0]
     adapters = sum(parameter.nbytes for name, parameter in base.named_parameters() if "lora_" in name)
-    for dataset in experiment.data.test:
+    for dataset in experiment.test:
         images = reconstruct(system, load_dataset(data, dataset, "test", channels), torch.device("cpu"))
         yield {
             **experiment.labels,

@@ -18,10 +18,10 @@ from lorun.accounting import inference_bytes
 from lorun.accounting.fake import fake_tensors
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import inference_build, predict_steps, resized
-from lorun.bench.variants import with_strategy
-from lorun.config import Experiment
+from lorun.bench.variants import training_of, with_strategy
 from lorun.errors import LorunError
 from lorun.files import write_atomically
+from lorun.methods import Experiment
 from lorun.provenance import provenance
 from lorun.step import at_precision
 from lorun.system import build_system
@@ -65,9 +65,9 @@ def count(experiment: Experiment, stages: Sequence[int]) -> pd.DataFrame:
 
 
 def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[str, Any]]:
-    training = at_precision(experiment.training, torch.device("cpu"))
-    experiment = resized(with_strategy(experiment, strategy, training=training), stages=stages)
-    size, channels = experiment.accounting, experiment.data.channels
+    training = at_precision(training_of(experiment), torch.device("cpu"))
+    experiment = resized(with_strategy(experiment, strategy), stages=stages, training=training.model_dump())
+    size, channels = experiment.accounting, experiment.channels
     with fake_tensors():
         parameters = count_parameters(build_system(experiment))
     inference = inference_bytes(inference_build(experiment), (1, channels, size.image, size.image))

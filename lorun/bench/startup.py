@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from lorun.bench.rounds import Prepare, Work, spread, take_turns
-from lorun.bench.variants import benchmarked, where
-from lorun.config import PRETRAIN, Experiment, load_profile
+from lorun.bench.variants import benchmarked, training_of, where
 from lorun.errors import LorunError
+from lorun.methods import PRETRAIN, Experiment
+from lorun.profiles import load_profile
 
 METHODS = ("block_k", "lorun")
 _IMPORT = "import torch"
@@ -42,7 +43,7 @@ def measure(config: Path, data: Path, *, repeats: int) -> pd.DataFrame:
             **spread("seconds", seconds[name], 3),
             "extra_seconds": None if name == _IMPORT else extra[name],
             "repeats": repeats,
-            **where(sizes.training.cpu_threads),
+            **where(training_of(sizes).cpu_threads),
         }
         for name in jobs
     )

@@ -16,9 +16,10 @@ from torch.utils._pytree import tree_leaves
 from lorun.accounting import inference_bytes, training_step_bytes
 from lorun.accounting.live_bytes import Peak
 from lorun.bench.rounds import Work, spread, take_turns
-from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, where
-from lorun.config import Experiment, load_profile
+from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, training_of, where
 from lorun.devices import pick_device
+from lorun.methods import Experiment
+from lorun.profiles import load_profile
 from lorun.system import training_physics
 
 What = Literal["training step", "reconstruction"]
@@ -90,7 +91,7 @@ def _counts(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
 
 def count(experiment: Experiment, variant: str, what: What) -> Peak:
     """The peak of live bytes during a training step or a reconstruction."""
-    size, channels = experiment.accounting, experiment.data.channels
+    size, channels = experiment.accounting, experiment.channels
     side = size.patch if what == "training step" else size.image
 
     def build() -> tuple[Any, Any]:
@@ -100,7 +101,7 @@ def count(experiment: Experiment, variant: str, what: What) -> Peak:
 
     fake = variant != "deepinv_unfolded"  # deepinv branches on values, which fake tensors do not have
     if what == "training step":
-        return training_step_bytes(build, (size.batch, channels, side, side), experiment.training, fake=fake)
+        return training_step_bytes(build, (size.batch, channels, side, side), training_of(experiment), fake=fake)
     return inference_bytes(build, (1, channels, side, side), fake=fake)
 
 

@@ -8,9 +8,11 @@ import torch
 
 from lorun.accounting.latency import hardware_name, wait_for
 from lorun.bench.rounds import Work
-from lorun.config import Experiment, LoraConfig, Profile
+from lorun.config import TrainingConfig, UnfoldingConfig
 from lorun.devices import pick_device
 from lorun.errors import LorunError
+from lorun.methods import PRESETS, Experiment, Strategy
+from lorun.profiles import Profile
 from lorun.provenance import revision, versions
 from lorun.step import make_optimizer, training_step
 from lorun.system import System, build_system, training_physics
@@ -38,14 +40,30 @@ def where(threads: int, device: str = "cpu") -> dict[str, Any]:
     return machine | {"commit": commit, "dirty": dirty, "versions": versions(("torch", "peft", "deepinv"))}
 
 
-def with_strategy(experiment: Experiment, strategy: str, **changes: Any) -> Experiment:
-    """The experiment with another sharing strategy, freshly initialised."""
-    return experiment.model_copy(update={"method": strategy, "weights": None, **changes})
+def with_strategy(experiment: Experiment, strategy: str) -> Experiment:
+    """An experiment of LoRun with another sharing strategy, freshly initialised; the sizes stay."""
+    lorun = experiment.spec
+    assert isinstance(lorun, Strategy)
+    assert lorun.adapters is not None
+    unfolding = UnfoldingConfig(stages=lorun.stages, step_size=lorun.step_size)
+    preset = PRESETS[strategy]
+    spec = preset.specify(lorun.denoiser, unfolding, lorun.adapters, None, lorun.training, lorun.data)
+    return experiment.model_copy(update={"spec": spec})
 
 
-def _system(strategy: str, experiment: Experiment, forward: str = "composed", recompute: bool = False) -> System:
-    lora = LoraConfig(gamma=experiment.lora.gamma, forward=forward)
-    system = build_system(with_strategy(experiment, strategy, lora=lora))
+def training_of(experiment: Experiment) -> TrainingConfig:
+    """How an experiment of LoRun is trained."""
+    assert experiment.training is not None
+    return experiment.training
+
+
+def _system(strategy: str, experiment: Experiment, by_peft: bool = False, recompute: bool = False) -> System:
+    experiment = with_strategy(experiment, strategy)
+    if by_peft:
+        spec: Any = experiment.spec
+        adapters = spec.adapters.model_copy(update={"forward": "ordinary"})
+        experiment = experiment.model_copy(update={"spec": spec.model_copy(update={"adapters": adapters})})
+    system = build_system(experiment)
     network: Any = system.network
     network.recompute = recompute
     return system
@@ -73,7 +91,7 @@ def _deepinv(experiment: Experiment) -> System:
 VARIANTS: dict[str, Callable[[Experiment], System]] = {
     "lorun": partial(_system, "lorun"),
     "lorun_recomputed": partial(_system, "lorun", recompute=True),
-    "lorun_by_peft": partial(_system, "lorun", forward="ordinary"),
+    "lorun_by_peft": partial(_system, "lorun", by_peft=True),
     "block_k": partial(_system, "block_k"),
     "block_k_recomputed": partial(_system, "block_k", recompute=True),
     "deepinv_unfolded": _deepinv,
@@ -85,13 +103,13 @@ def one_step(system: System, experiment: Experiment, device: torch.device) -> Wo
     """A step as the training loop makes it, on one batch of random patches."""
     size = experiment.accounting
     system.to(device).train()
-    x = torch.rand(size.batch, experiment.data.channels, size.patch, size.patch).to(device)
+    x = torch.rand(size.batch, experiment.channels, size.patch, size.patch).to(device)
     physics = training_physics(system, size.patch)
-    optimizer = make_optimizer(system, experiment.training, device)
+    optimizer = make_optimizer(system, training_of(experiment), device)
     assert optimizer is not None
 
     def step() -> None:
-        training_step(system, physics, x, optimizer, experiment.training)
+        training_step(system, physics, x, optimizer, training_of(experiment))
         wait_for(device)
 
     return step
@@ -103,7 +121,7 @@ def reconstruction(system: System, experiment: Experiment, device: torch.device)
     system.to(device).eval()
     physics = system.physics.at(side, side)
     with torch.no_grad():
-        y = physics(torch.rand(1, experiment.data.channels, side, side).to(device))
+        y = physics(torch.rand(1, experiment.channels, side, side).to(device))
 
     @torch.no_grad()
     def reconstruct() -> None:

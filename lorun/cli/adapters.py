@@ -1,61 +1,84 @@
-"""`lorun adapters`: the library of trained adapters."""
+"""`lorun adapters`: the store of trained adapters."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-adapters_app = typer.Typer(help="Trained adapters, and the bases that they are swapped on.", no_args_is_help=True)
+from lorun.cli.options import Device, Images, Table
+from lorun.errors import LorunError
 
-Library = Annotated[Path, typer.Option(help="Folder of the library of adapters.")]
+adapters_app = typer.Typer(help="Store of trained adapters and their frozen bases.", no_args_is_help=True)
+
+Store = Annotated[Path, typer.Option(help="Folder of the adapter store.")]
 Name = Annotated[str, typer.Argument(help="Set of adapters.")]
 
 
 @adapters_app.command("add")
 def add_adapters(
     name: Name,
-    run: Annotated[Path, typer.Option("--from", help="Folder of a trained run of lorun or its kin.")],
-    library: Library = Path("adapters"),
+    run: Annotated[Path, typer.Option("--from", help="Folder of a completed run of a LoRun strategy.")],
+    store: Store = Path("adapters"),
 ) -> None:
-    """Take the adapters of a trained run into the library: its step sizes and operator too, and its base once."""
-    from lorun.library import AdapterLibrary, short
+    """Copy the adapters, step sizes and operator of a trained run into the store; its base is stored once for all."""
+    from lorun.adapter_store import AdapterStore, short
 
-    added = AdapterLibrary(library).add(name, run)
+    added = AdapterStore(store).add(name, run)
     typer.echo(
-        f"{name}: added to {library}, {added.bytes.adapters:,} bytes of adapters on the base {short(added.base)}"
+        f"{name}: added to {store}, {added.bytes['adapters']:,} bytes of adapters on the base {short(added.base)}"
     )
 
 
 @adapters_app.command("list")
-def list_adapters(library: Library = Path("adapters")) -> None:
-    """List the sets: those under one heading fit together on one network; * is the active one."""
-    from lorun.library import AdapterLibrary
-    from lorun.library.listing import listing
+def list_adapters(store: Store = Path("adapters")) -> None:
+    """List the sets; * marks the active one. Sets with the same base, stages and ranks can be swapped."""
+    from lorun.adapter_store import AdapterStore, listing
 
-    typer.echo(listing(AdapterLibrary(library)))
+    typer.echo(listing(AdapterStore(store)))
 
 
 @adapters_app.command("activate")
 def activate_adapters(
     name: Name,
-    library: Library = Path("adapters"),
-    repeats: Annotated[int, typer.Option(min=1, help="Swaps and reloads that are timed.")] = 5,
+    store: Store = Path("adapters"),
+    time: Annotated[bool, typer.Option("--time", help="Time a swap and a reload of the whole network.")] = False,
+    repeats: Annotated[int | None, typer.Option(min=1, help="With --time: how often; the default is 5.")] = None,
 ) -> None:
-    """Make a set the active one: swap it in for the one that was, on a loaded base, and say what that took.
+    """Make a set the active one, which `lorun adapters evaluate active` uses."""
+    from lorun.adapter_store import AdapterStore, short
 
-    `lorun evaluate --adapters active` then uses it.
-    """
-    from lorun.library import AdapterLibrary, short
+    if repeats and not time:
+        raise LorunError("--repeats needs --time")
+    adapters = AdapterStore(store)
+    manifest = adapters.manifest(name)
+    before = adapters.activate(name)
+    instead = {None: "the first", manifest.name: "as before"}.get(before, f"instead of {before}")
+    typer.echo(f"{name}: active on the base {short(manifest.base)}, {instead}")
+    if time:
+        repeats = repeats or 5
+        held = manifest.bytes["adapters"] + manifest.bytes["step_sizes"]
+        whole = held + manifest.bytes["base"] + manifest.bytes["operator"]
+        swap, reload = adapters.time_swap(name, repeats)
+        typer.echo(f"swap    {1e3 * swap:10.1f} ms {held:14,} bytes\nreload  {1e3 * reload:10.1f} ms {whole:14,} bytes")
+        typer.echo(f"Medians of {repeats} on this machine.")
 
-    found = AdapterLibrary(library)
-    done = found.activate(name, repeats)
-    of = found.manifest(name)
-    instead = {None: "the first", of.name: "as before"}.get(done.before, f"instead of {done.before}")
-    held = of.bytes.adapters + of.bytes.step_sizes
-    typer.echo(
-        f"{name}: active on the base {short(of.base)}, {instead}\n"
-        f"{'':8}{'ms':>10}{'bytes read':>16}{'bytes held':>16}\n"
-        f"{'swap':8}{1e3 * done.swap_seconds:10.1f}{done.swap_read:16,}{held:16,}\n"
-        f"{'reload':8}{1e3 * done.reload_seconds:10.1f}{done.reload_read:16,}{held + of.bytes.base:16,}\n"
-        f"Medians of {done.repeats} on this machine; the operator ({of.bytes.operator:,} bytes) comes beside either."
-    )
+
+@adapters_app.command("evaluate")
+def evaluate_adapters(
+    name: Annotated[str, typer.Argument(help="Set of adapters, or `active`.")],
+    images: Images,
+    store: Store = Path("adapters"),
+    out: Table = None,
+    device: Device = "auto",
+) -> None:
+    """Score a set of the store on a folder of images."""
+    from lorun.adapter_store import AdapterStore
+    from lorun.cli.evaluate import table_of, write_scores
+    from lorun.devices import pick_device
+    from lorun.evaluation.reconstruct import score_folder
+
+    adapters = AdapterStore(store)
+    one = adapters.manifest(name)
+    system = adapters.system(one.name)
+    scored = score_folder(one.experiment, one.training, system, images, {}, pick_device(device))
+    write_scores(scored, out or table_of(images))

@@ -83,7 +83,7 @@ def scaling(
     """
     from lorun.bench.scaling import count, stage_range, write_figure
     from lorun.bench.variants import benchmarked
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.results.store import write_table
 
     chosen = stage_range(stages)

@@ -1,4 +1,4 @@
-"""`lorun data`: datasets, from wherever they come, checked."""
+"""`lorun data`: list, fetch, build, add and verify datasets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,21 +14,34 @@ Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 
 @data_app.command("list")
 def list_data(data: Data = Path("data")) -> None:
-    """List the known datasets: state, role, tasks, what they are, licence, origin."""
-    from lorun.data.listing import listing
+    """List the known datasets: state, role, tasks, content, licence, origin."""
+    from tabulate import tabulate
 
-    typer.echo(listing(data))
+    from lorun.data.checksums import dataset_state, known_datasets
+    from lorun.data.registry import read_registry
+
+    registry = read_registry(data)
+    headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
+    rows = []
+    for name in known_datasets(data):
+        entry, known = registry.get(name), ["-"] * (len(headers) - 2)
+        if entry is not None:
+            role = f"{entry.role}, simulated" if entry.simulated else entry.role
+            known = [role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
+            known.append(" ".join(entry.sources))
+        rows.append([name, dataset_state(data, name), *known])
+    typer.echo(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
 
 
 @data_app.command("fetch")
 def fetch_data(
     names: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that can be fetched.")] = False,
-    marker: Annotated[Path | None, typer.Option(help="File to receive the dataset's md5 (one dataset).")] = None,
+    marker: Annotated[Path | None, typer.Option(help="File to write the dataset's md5 to (for one dataset).")] = None,
 ) -> None:
-    """Have datasets in data/, verified: what is there, else from the DVC remotes, else from their origin.
+    """Get datasets into data/ and verify them: from the DVC remotes, else from their origin.
 
-    Add a remote of your own, of any kind that DVC knows, with `dvc remote add --local NAME ADDRESS`.
+    Files that are there already are kept. Add a DVC remote of your own with `dvc remote add --local NAME ADDRESS`.
     """
     from lorun.data.fetch import fetch, mark
     from lorun.data.registry import read_registry
@@ -37,7 +50,7 @@ def fetch_data(
         raise LorunError("name the datasets to fetch (`lorun data list` shows them), or use --all")
     chosen = names or [name for name, entry in read_registry().items() if entry.manual is None]
     if marker is not None and len(chosen) != 1:
-        raise LorunError("--marker goes with one dataset")
+        raise LorunError("--marker needs exactly one dataset")
     for name in chosen:
         fetch(name)
     if marker is not None:
@@ -46,8 +59,8 @@ def fetch_data(
 
 @data_app.command("make")
 def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
-    """Build or download a dataset from its origin, past DVC; what the stages of dvc.yaml run."""
-    from lorun.data.make import make
+    """Build or download a dataset from its origin, without DVC. The stages of dvc.yaml run this."""
+    from lorun.data.fetch import make
 
     make(data, name)
     typer.echo(f"{name}: made from its origin, verified")
@@ -55,12 +68,12 @@ def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data 
 
 @data_app.command("add")
 def add_data(
-    name: Annotated[str, typer.Argument(help="Dataset that its user must obtain, e.g. general100.")],
+    name: Annotated[str, typer.Argument(help="Dataset that you obtained, e.g. general100.")],
     source: Annotated[Path, typer.Option("--from", help="Folder with its files.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Record other files than the manifest names.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Accept files that differ from the manifest.")] = False,
     data: Data = Path("data"),
 ) -> None:
-    """Check the files of a dataset that you obtained, copy them into data/ and record their checksums."""
+    """Check the files of a dataset that you obtained, copy them to data/ and record their checksums."""
     from lorun.data.manual import add
 
     typer.echo(f"{name}: added, {add(data, name, source, replace=replace)}")
@@ -68,10 +81,10 @@ def add_data(
 
 @data_app.command("verify")
 def verify_data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are there.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are present.")] = None,
     data: Data = Path("data"),
 ) -> None:
-    """Check every file of datasets against its checksum, all of them before it fails."""
+    """Check every file of all or some datasets against its checksum."""
     from lorun.data.checksums import known_datasets, manifest_path, verify_dataset
 
     chosen = names or [name for name in known_datasets(data) if (data / name).is_dir()]

@@ -9,21 +9,21 @@ import typer
 
 def history(
     results: Annotated[list[Path], typer.Argument(help="Folders of result sets, e.g. results/quick.")],
-    task: Annotated[str | None, typer.Option(help="Task alone, e.g. cs.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Test set alone.")] = None,
-    setting: Annotated[str | None, typer.Option(help="Setting alone, e.g. r25.")] = None,
-    method: Annotated[str | None, typer.Option(help="Method alone, e.g. lorun.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Protocol; default: the one that leads a table.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task, e.g. cs.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this test set.")] = None,
+    setting: Annotated[str | None, typer.Option(help="Only this setting, e.g. r25.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only this method, e.g. lorun.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol; default: the first of each table.")] = None,
     metric: Annotated[
         str, typer.Option(help="Column of summary.csv: psnr, ssim, parameters_network, step_total, ...")
     ] = "psnr",
     plot: Annotated[Path | None, typer.Option(help="PNG file to draw it into.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell how a score, a count of parameters or of bytes changed over the commits of a result set.
+    """Show how a score, or a count of parameters or bytes, changed over the commits of a result set.
 
-    Read from git, as committed; commits that left a value as it was are passed over. What an older revision does not
-    have is told at the end.
+    Result sets are read from git. Commits that did not change the value are left out. What is missing in older
+    revisions is listed at the end.
     """
     from lorun.results.history import as_records, render, write_plot
     from lorun.results.history import history as history_of

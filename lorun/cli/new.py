@@ -29,9 +29,10 @@ def new_baseline(
 
     Then: lorun contract NAME, or lorun contract DIR/NAME.
     """
+    from lorun.methods import PRESETS
     from lorun.plugins.scaffold import write_baseline
 
-    reference, folder = write_baseline(name, into)
+    reference, folder = write_baseline(name, into, reserved=PRESETS)
     typer.echo(f"wrote {folder}: change what is marked CHANGE in baseline.py and card.yaml, then")
     typer.echo(f"  lorun contract {reference}")
     typer.echo(f"and name it in a profile, under `baselines: [{reference}]`.")

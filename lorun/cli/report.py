@@ -22,7 +22,7 @@ def report(
     a score to see its code, data, weights, seed and machine, and the commands that reproduce it. Without the runs, the
     page shows the figures of the result set instead of the crops.
     """
-    from lorun.config import load_profile
+    from lorun.profiles import load_profile
     from lorun.report import write_report
 
     config = config or Path("config") / f"{folder.resolve().name}.yaml"

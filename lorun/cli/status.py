@@ -1,4 +1,4 @@
-"""`lorun status`: which committed rows the project of today would no longer give."""
+"""`lorun status`: committed results that the project of today would no longer give."""
 
 import json
 from pathlib import Path
@@ -11,42 +11,43 @@ from lorun.errors import LorunError
 
 def status(
     results: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of result sets; default: all of results/ that have rows.")
+        list[Path] | None, typer.Argument(help="Folders of result sets; default: all in results/.")
     ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of all runs: whose weights are there can be scored again.")] = Path(
-        "runs"
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, for machines.")] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where rows or accounts are stale or unknown.")
-    ] = False,
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET/TASK/SETTING/METHOD/SEED",
+            help="Record today's code for all seeds of a method, after this seed was run again with equal scores.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything that is known, as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a result is stale or unknown.")] = False,
 ) -> None:
-    """Tell which rows of result sets no longer match code, configuration, data, weights or packages, and why.
+    """Show which results no longer match code, configuration, data or packages, why, and what has to run again.
 
-    For every commit that the rows name, the code that a row may have run is read from git and compared with that of the
-    working tree, without comments, docstrings and annotations. Training, scores and accounts are judged by themselves.
-    Rows of a commit that this clone lacks, or of a tree with changes, are unknown. See docs/status.md for the limits.
-
-    What would have to run again is estimated from timing.csv and accounting.csv. Start from the project's root.
+    Every run recorded which code it loaded; that is compared with the files of today. Start from the project's root.
+    See docs/status.md for the limits.
     """
-    from lorun.provenance import PACKAGES, versions
-    from lorun.status.judge import installed_otherwise
+    from lorun.provenance import versions
+    from lorun.results.store import read_result_set
+    from lorun.status.accept import accept as accept_run
+    from lorun.status.check import status_of
     from lorun.status.project import Project
     from lorun.status.report import as_json as to_json
-    from lorun.status.report import render, status_of
+    from lorun.status.report import count, render
 
-    project = Project(Path("."))
+    project = Project(Path())
+    if accept is not None:
+        typer.echo(accept_run(project, accept, runs))
+        return
     folders = results or sorted(path.parent for path in Path("results").glob("*/rows.csv"))
     if not folders:
-        raise LorunError("results: no result set with a rows.csv there; `lorun table` writes one")
-    sets = [status_of(project, folder, runs) for folder in folders]
-    installed = dict(one.split("=", 1) for one in versions().split())
-    installed = {name: version.partition("+")[0] for name, version in installed.items()}
-    other = installed_otherwise(project, PACKAGES, installed)
-    notes = [f"installed, but not as locked: {', '.join(other)}"] if other else []
-    if project.shallow:
-        notes.append("this clone is shallow: `git fetch --unshallow` brings the commits of older rows")
-    typer.echo(json.dumps(to_json(sets, notes), indent=1) if as_json else render(sets, notes))
-    counts = [one.count(what) for one in sets for what in ("rows", "account")]
-    if strict and any(count["stale"] or count["unknown"] for count in counts):
+        raise LorunError("results: there is no result set (rows.csv); `lorun table` writes one")
+    checked = [(held, status_of(project, held, runs)) for held in map(read_result_set, folders)]
+    other = project.other_versions(versions()) if project.locked else ()
+    notes = [f"installed: {', '.join(other)}"] if other else []
+    typer.echo(json.dumps(to_json(checked, notes), indent=1) if as_json else render(checked, notes))
+    states = [count(checks, what) for _, checks in checked for what in ("run", "account")]
+    if strict and any(state["stale"] or state["unknown"] for state in states):
         raise typer.Exit(1)

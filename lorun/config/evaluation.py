@@ -8,28 +8,30 @@ from lorun.config.section import Section
 
 
 class EvaluationConfig(Section):
+    """Scores, and the reconstructions that are kept."""
+
     protocols: list[str] = Field(
         min_length=1, description="named protocols; the first is the one that tables lead with"
     )
     keep: list[str] = Field(
         default_factory=list,
-        description="test images whose reconstructions are kept as PNG, those under the first of several degradations",
+        description="test images whose reconstructions are kept as PNG, under the first of several degradations",
     )
     points: list[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
-        default_factory=list,
-        exclude_if=lambda points: not points,  # absent, so that hashes are those of before there was such a thing
-        description="row, column of pixels whose spectra are kept of these images, and drawn",
+        default_factory=list, description="row, column of pixels of these images whose spectra are kept and drawn"
     )
     strip: tuple[int, int, int] = Field((128, 128, 96), description="top, left, side of the crop in the figure, pixels")
 
     @model_validator(mode="after")
-    def _points_are_of_kept_images(self) -> Self:
+    def _check_points(self) -> Self:
         if self.points and not self.keep:
             raise ValueError("`points` are pixels of the images that `keep` names: it names none")
         return self
 
 
 class AccountingConfig(Section):
+    """Sizes that parameters, bytes, FLOPs and latency are counted at."""
+
     batch: int = Field(16, ge=1, description="of the training step whose live bytes are counted")
     patch: int = Field(64, ge=1, description="pixels")
     image: int = Field(256, ge=1, description="side of the image for inference bytes, FLOPs and latency, pixels")

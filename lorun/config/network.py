@@ -1,62 +1,23 @@
-"""Denoisers, unfolding and adapters."""
+"""Unfolding and adapters."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from lorun.config.section import Section
 
 
-class UNetConfig(Section):
-    """Residual U-Net; see `lorun.denoisers.unet`."""
-
-    name: Literal["unet"] = "unet"
-    width: int = Field(32, ge=1, description="channels at full resolution, doubled at each level")
-    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
-    blocks: int = Field(2, ge=1, description="residual blocks per level, each way")
-
-
-class CNNConfig(Section):
-    """Plain convolutional denoiser; see `lorun.denoisers.cnn`."""
-
-    name: Literal["cnn"] = "cnn"
-    width: int = Field(32, ge=1, description="channels")
-    depth: int = Field(6, ge=2, description="3x3 convolutions, first and last included")
-
-
-class SpectralTransformerConfig(Section):
-    """Transformer with attention among channels; see `lorun.denoisers.spectral`."""
-
-    name: Literal["spectral"] = "spectral"
-    width: int = Field(28, ge=2, description="channels at full resolution, doubled at each level; those of a head")
-    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
-    blocks: int = Field(1, ge=1, description="attention and feed-forward blocks per level, each way")
-
-
-DenoiserConfig = Annotated[UNetConfig | CNNConfig | SpectralTransformerConfig, Field(discriminator="name")]
-
-
 class UnfoldingConfig(Section):
+    """The stages of an unfolding network."""
+
     stages: int = Field(9, ge=1, le=100, description="K; block1 always has one")
     step_size: float = Field(1.0, gt=0, description="initial rho_k; 1 projects onto {x: Ax = y} for orthonormal Phi")
-    noise_level: float = Field(0.1, gt=0, description="initial sigma_k of shared_sigma, in image units [0, 1]")
+    noise_level: float = Field(0.1, gt=0, description="initial sigma_k where it is learned, in image units [0, 1]")
 
 
-class SplittingConfig(Section):
-    """Constants of deep_plug_and_play; see `lorun.splitting`. The defaults are those of DPIR, for deblurring."""
+class AdapterConfig(Section):
+    """The adapters of each stage."""
 
-    iterations: int = Field(8, ge=1, le=1000, description="data steps, each followed by the denoiser")
-    weight: float = Field(0.23, gt=0, description="lambda: of the prior against the data")
-    first: float = Field(49.0, gt=0, le=255, description="noise level that the denoiser is told first, grey levels")
-    last: float = Field(
-        1.0, gt=0, le=255, description="and last, grey levels; that of the measurement, where that is above"
-    )
-    least_noise: float = Field(
-        0.255, gt=0, le=255, description="noise of the measurement that is assumed where there is less, grey levels"
-    )
-
-
-class LoraConfig(Section):
     gamma: float = Field(10.0, gt=0, le=100, description="rank = ceil(min(in, out) * gamma / 100)")
     forward: Literal["composed", "ordinary"] = Field(
         "composed", description="conv(x, W + BA), or conv(x, W) + B(A(x)) as peft does; the same function"

@@ -1,36 +1,60 @@
-"""What every section of a profile is, and how its mistakes are told."""
+"""Sections of a profile, what is set in them, and their mistakes in one line."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_jsonable_python
 
 
 class Section(BaseModel):
-    """A part of a profile: unknown keys are mistakes, and nothing changes after it was checked."""
+    """A part of a profile: unknown keys are errors, and a section cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+def settings(section: BaseModel) -> dict[str, Any]:
+    """What differs from the defaults, as JSON values, in nested sections too; always with `name` and `kind`.
+
+    Keys of runs are hashes of this: an option that is added later changes none of them.
+    """
+    changed = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in ("name", "kind") or field.is_required() or value != field.get_default(call_default_factory=True):
+            changed[name] = _plain(value)
+    return changed
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return settings(value)
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return to_jsonable_python(value)
+
+
 def explain(error: ValidationError, keys: Iterable[str]) -> str:
-    """What pydantic found wrong, in one line, with the nearest of the known keys for an unknown one."""
+    """All mistakes that pydantic found, in one line; for an unknown key also the nearest of the known `keys`."""
     known = sorted(keys)
-    return "; ".join(_explain_one(dict(one), known) for one in error.errors())
+    return "; ".join(_explain_one(dict(mistake), known) for mistake in error.errors())
 
 
-def _explain_one(error: dict[str, Any], known: list[str]) -> str:
-    *parents, last = [str(part) for part in error["loc"]] or [""]
+def _explain_one(mistake: dict[str, Any], known: list[str]) -> str:
+    *parents, last = [str(part) for part in mistake["loc"]] or [""]
     where = ".".join([*parents, last])
-    if error["type"] == "extra_forbidden":
+    if mistake["type"] == "extra_forbidden":
         near = get_close_matches(last, known, n=1)
         return f"unknown key `{where}`." + (f" Did you mean `{near[0]}`?" if near else "")
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "missing":
+    if mistake["type"] == "missing":
         return f"`{where}` is missing"
-    if error["type"] == "literal_error":
-        choices = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        near = get_close_matches(str(error["input"]), choices, n=1)
+    message = mistake["msg"].removeprefix("Value error, ")
+    if mistake["type"] == "literal_error":
+        choices = mistake["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        near = get_close_matches(str(mistake["input"]), choices, n=1)
         message += f". Did you mean '{near[0]}'?" if near else ""
-    shown = f" (={error['input']!r})" if not isinstance(error["input"], dict | list) else ""
-    return f"`{where}`{shown}: {message}" if where else message
+    value = f" (={mistake['input']!r})" if not isinstance(mistake["input"], dict | list) else ""
+    return f"`{where}`{value}: {message}" if where else message

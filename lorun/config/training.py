@@ -1,37 +1,22 @@
-"""Data and training: what is learned from, and how."""
+"""Training: how weights are learned."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lorun.config.methods import RATE_OF, Recompute
 from lorun.config.section import Section
 
-
-class DataConfig(Section):
-    train: str = Field(description="dataset whose train split is learned from")
-    validation: str = Field(description="dataset whose validation split watches the training")
-    test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
-    channels: Literal[1, 3, 28] = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
-    mosaic: bool = Field(
-        False,
-        exclude_if=lambda mosaic: (
-            not mosaic
-        ),  # absent, so that keys and hashes are those of before there was such a thing
-        description="make half of each batch 2 x 2 mosaics of crops of half the side",
-    )
+Recompute = Literal["none", "stage"]
+"""Activations of a training step: keep all for the backward pass, or keep those of one stage and recompute the rest."""
 
 
-class TrainingConfig(Section):
-    steps: int = Field(ge=1, description="optimiser steps in all; LoRun's phase 1 is part of them")
-    phase1_steps: int = Field(ge=1, description="LoRun: steps that pretrain the base as a one-stage network")
+class TrainingSettings(Section):
+    """What a training of a profile and the training of one run have in common."""
+
     batch: int = Field(16, ge=1, description="patches per step")
     patch: int = Field(64, ge=1, description="side of a patch, pixels")
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(5e-4, gt=0)
-    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=dict, description="method -> its own, where the common one is not stable"
-    )
     final_learning_rate: float = Field(5e-6, ge=0, description="reached at the last step, on a cosine")
     warmup_steps: int = Field(0, ge=0, description="linear, from 0")
     weight_decay: float = Field(0.0, ge=0)
@@ -43,8 +28,8 @@ class TrainingConfig(Section):
     )
     recompute: Recompute | Literal["auto"] = Field(
         "none",
-        description="none: keep all activations of a step; stage: those of one stage at a time, for about a third more "
-        "arithmetic and the same weights; auto: none where the predicted peak fits the memory, else stage",
+        description="none: keep all activations of a step; stage: keep those of one stage at a time, for about a third "
+        "more arithmetic and the same weights; auto: none where the predicted peak fits the memory, else stage",
     )
     memory_budget: float | None = Field(
         None,
@@ -56,29 +41,8 @@ class TrainingConfig(Section):
     checkpoint_policy: Literal["last", "best_validation"] = "last"
     cpu_threads: int = Field(1, ge=1, description="threads of one training on a CPU; part of what is reproducible")
 
-    def for_method(self, method: str) -> Self:
-        """With the method's own learning rate, if it has one; the final rate keeps its proportion."""
-        own = self.learning_rates.get(RATE_OF.get(method, method), self.learning_rate)
-        final = self.final_learning_rate * own / self.learning_rate
-        return self.model_copy(update={"learning_rate": own, "final_learning_rate": final, "learning_rates": {}})
-
     @model_validator(mode="after")
-    def _phases_fit(self) -> Self:
-        if self.phase1_steps >= self.steps:
-            raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
-        return self
-
-    @model_validator(mode="after")
-    def _rates_are_chosen_once(self) -> Self:
-        for method in self.learning_rates:
-            if method in RATE_OF:
-                raise ValueError(
-                    f"`learning_rates` of `{method}`: it takes that of `{RATE_OF[method]}`, whose base it shares"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _budget_is_asked_for(self) -> Self:
+    def _check_memory_budget(self) -> Self:
         if self.memory_budget is not None and self.recompute != "auto":
             raise ValueError(
                 f"`memory_budget` (={self.memory_budget:g}) goes with `recompute: auto`, not {self.recompute!r}"
@@ -86,10 +50,60 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _rate_falls(self) -> Self:
+    def _check_rates(self) -> Self:
         if self.final_learning_rate > self.learning_rate:
             raise ValueError(
                 f"`final_learning_rate` (={self.final_learning_rate:g}) must not be above `learning_rate` "
                 f"(={self.learning_rate:g})"
             )
         return self
+
+
+class TrainingConfig(TrainingSettings):
+    """The training of one run."""
+
+    WITHOUT_EFFECT: ClassVar[set[str]] = {"checkpoint_every", "recompute", "memory_budget"}
+    """Fields that do not change the trained weights."""
+
+    SHAPES_STEP: ClassVar[set[str]] = {
+        "optimizer",
+        "weight_decay",
+        "clip_norm",
+        "ema",
+        "loss",
+        "precision",
+        "recompute",
+        "memory_budget",
+    }
+    """Fields that, with the sizes, decide the bytes of a training step."""
+
+    steps: int = Field(ge=1, description="optimiser steps of this run")
+    first_step: int = Field(
+        0, ge=0, description="position in the stream of patches at which it starts: phase 2 goes on where phase 1 ended"
+    )
+
+
+class TaskTraining(TrainingSettings):
+    """The budget of a task, from which each method's own training follows."""
+
+    steps: int = Field(ge=1, description="optimiser steps in all; pretraining a base is part of them")
+    phase1_steps: int | None = Field(
+        None, ge=1, description="steps that pretrain the base of LoRun as a one-stage network"
+    )
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="method -> its own learning rate, where the common one is not stable"
+    )
+
+    @model_validator(mode="after")
+    def _check_phases(self) -> Self:
+        if self.phase1_steps is not None and self.phase1_steps >= self.steps:
+            raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
+        return self
+
+    def resolve(self, method: str, *, first_step: int, last_step: int) -> TrainingConfig:
+        """The training of one run, with the learning rate of `method`; the final rate keeps its proportion."""
+        rate = self.learning_rates.get(method, self.learning_rate)
+        settings: dict[str, Any] = self.model_dump(exclude={"steps", "phase1_steps", "learning_rates"})
+        settings["learning_rate"] = rate
+        settings["final_learning_rate"] = self.final_learning_rate * rate / self.learning_rate
+        return TrainingConfig(**settings, steps=last_step - first_step, first_step=first_step)

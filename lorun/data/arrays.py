@@ -1,6 +1,6 @@
-"""Arrays in MATLAB and NumPy files: found by name, read, and told what is wrong with them."""
+"""Arrays in MATLAB and NumPy files: read them, and say in one line what is wrong with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,56 +10,55 @@ import numpy as np
 from lorun.data.checksums import read_bytes
 from lorun.errors import LorunError
 
-Variables = dict[str, tuple[tuple[int, ...], str]]
-"""Shape and MATLAB class of variables, by name."""
 
+def read_mat(
+    path: Path, accepted: Sequence[str], data: bytes | None = None, *, or_single_cube: bool = False
+) -> tuple[str, np.ndarray]:
+    """Name and value of the first accepted variable that a MATLAB file (version 5 to 7) has, in its stored type.
 
-def mat_variables(path: Path, data: bytes | None = None) -> Variables:
-    """The variables of a MATLAB file (version 5 to 7), from their headers; `data` is its content where it is known.
-
-    Raises:
-        LorunError: the file cannot be read, or is of version 7.3.
-    """
-    from scipy.io import whosmat
-
-    held = _read_mat(whosmat, path, data)
-    return {name: (tuple(shape), kind) for name, shape, kind in held if not name.startswith("__")}
-
-
-def read_mat(path: Path, name: str, data: bytes | None = None) -> Any:
-    """The variable `name` of a MATLAB file, in the type that it is stored as: of whole doubles that may be an integer.
+    Args:
+        data: the content of the file, if already read.
+        or_single_cube: take the only variable of three dimensions if there is no accepted one.
 
     Raises:
-        LorunError: as `mat_variables` does.
+        LorunError: the file cannot be read, or has no such variable, or that is no array of finite real numbers.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
-    return _read_mat(loadmat, path, data, variable_names=[name])[name]
+    shapes = {name: shape for name, shape, _ in _read_mat(whosmat, path, data)}
+    names = [name for name in accepted if name in shapes]
+    solid = [name for name, shape in shapes.items() if len(shape) == 3]
+    if or_single_cube and len(solid) == 1:
+        names += solid
+    if not names:
+        wanted = (
+            " or ".join(f"`{name}`" for name in accepted) + ", nor a single one of three dimensions" * or_single_cube
+        )
+        found = ", ".join(f"`{name}`" for name in shapes) or "nothing"
+        raise LorunError(f"{path}: holds no variable {wanted}, but {found}")
+    values = _read_mat(loadmat, path, data, variable_names=names[:1])[names[0]]
+    return names[0], _checked(values, f"{path}: variable `{names[0]}`")
 
 
 def read_npy(path: Path, data: bytes | None = None) -> np.ndarray:
-    """The array of a .npy file. Raises LorunError when it cannot be read, or holds Python objects."""
+    """The array of a .npy file. Raises LorunError when it cannot be read, or is no array of finite real numbers."""
+    content = read_bytes(path) if data is None else data
     try:
-        return np.load(BytesIO(read_bytes(path) if data is None else data), allow_pickle=False)
-    except LorunError:
-        raise
-    except Exception as error:  # numpy raises almost anything on damaged headers, SyntaxError among it
+        values = np.load(BytesIO(content), allow_pickle=False)
+    except Exception as error:  # numpy raises almost anything on damaged headers, even SyntaxError
         raise LorunError(f"{path} cannot be read as a .npy file ({_one_line(error)})") from error
+    return _checked(values, f"{path}: the array")
 
 
-def named(variables: Variables) -> str:
-    """For people: `a`, `b`."""
-    return ", ".join(f"`{name}`" for name in variables) or "nothing"
-
-
-def flaw(values: Any) -> str | None:
-    """Why something read is no array of finite real numbers, or None where it is one."""
+def _checked(values: Any, what: str) -> np.ndarray:
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        return "is not an array of real numbers"
+        raise LorunError(f"{what} is not an array of real numbers")
     if values.size == 0:
-        return "is empty"
+        raise LorunError(f"{what} is empty")
     bad = values.size - int(np.isfinite(values).sum())
-    return f"has {bad} values that are not finite" if bad else None
+    if bad:
+        raise LorunError(f"{what} has {bad} values that are not finite")
+    return values
 
 
 def _read_mat(read: Callable[..., Any], path: Path, data: bytes | None, **options: Any) -> Any:
@@ -67,7 +66,7 @@ def _read_mat(read: Callable[..., Any], path: Path, data: bytes | None, **option
         return read(path if data is None else BytesIO(data), **options)
     except NotImplementedError:
         raise LorunError(f"{path} is a MATLAB file of version 7.3; save it again as version 7 (`save -v7`)") from None
-    except Exception as error:  # scipy raises almost anything on damaged files, zlib.error among it
+    except Exception as error:  # scipy raises almost anything on damaged files, even zlib.error
         raise LorunError(f"{path} cannot be read as a MATLAB file ({_one_line(error)})") from error
 
 

@@ -1,8 +1,8 @@
-"""What each dataset must hold, to the byte.
+"""Manifests: the md5 of every file of every dataset.
 
-`data/<name>.md5` is the manifest of dataset <name>, committed: lines "<md5>  <name>/<path>", sorted by path,
-as md5sum writes them (so `cd data && md5sum -c photos.md5` works too). The known datasets are those of the registry
-and those with a manifest; a registered one that its user must obtain has a manifest once it was added.
+`data/<name>.md5` is the manifest of dataset <name> and is committed: lines "<md5>  <name>/<path>", sorted by path, in
+the format of md5sum (`cd data && md5sum -c photos.md5` works). Known datasets are those of the registry and those with
+a manifest. A dataset that users obtain themselves has a manifest after `lorun data add`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _WHAT: dict[Damage, str] = {
 
 
 def known_datasets(root: Path = DATA_ROOT) -> list[str]:
-    """Names of the registered datasets, in the registry's order, then of others with a manifest in `root`, sorted.
+    """Names of the registered datasets in the registry's order, then of others with a manifest in `root`, sorted.
 
     Raises LorunError when there is none.
     """
@@ -37,7 +37,7 @@ def known_datasets(root: Path = DATA_ROOT) -> list[str]:
 
 
 def manifest_path(root: Path, name: str) -> Path:
-    """Where the manifest of a known dataset lies, or will once it was added. Raises UnknownName for any other name."""
+    """The path of the manifest of a known dataset, which may not exist yet. Raises UnknownName for any other name."""
     known = known_datasets(root)
     if name not in known:
         raise UnknownName("dataset", name, known)
@@ -47,8 +47,8 @@ def manifest_path(root: Path, name: str) -> Path:
 def read_manifest(root: Path, name: str) -> dict[str, str]:
     """The md5 of every file of a dataset, by its path inside the dataset ("test/gray/camera.png").
 
-    Raises UnknownName for an unknown dataset, LorunError for a manifest that cannot be read, and for a dataset that its
-    user must obtain and has not added.
+    Raises UnknownName for an unknown dataset, LorunError for an unreadable manifest and for a dataset that users obtain
+    themselves and that was not added.
     """
     path = manifest_path(root, name)
     entry = read_registry(root).get(name)
@@ -68,14 +68,14 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
 def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
     """The files of a split, sorted by their path inside the dataset; `kind` is "gray", "rgb", "cube" or "measurement".
 
-    Raises UnknownName for an unknown split, LorunError when it has nothing of that kind.
+    Raises UnknownName for an unknown split, LorunError when it has no files of that kind.
     """
     entry = read_registry(root).get(name)
     manifest = read_manifest(root, name)
-    splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(entry.splits)
+    patterns = OWN_LAYOUT if entry is None else entry.splits
+    splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(patterns)
     if split not in splits:
         raise UnknownName(f"split of {name}", split, splits)
-    patterns = OWN_LAYOUT if entry is None else entry.splits
     files = sorted(file for file in manifest if split_of(patterns, file, kind) == split)
     held = {} if entry is None else {"cube": entry.cubes, "measurement": entry.measurements}
     other_kind = any((stored is not None) != (kind == name) for name, stored in held.items())
@@ -88,14 +88,14 @@ def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
 
 
 def write_manifest(root: Path, name: str) -> None:
-    """Write `root`/<name>.md5 from the files in `root`/<name>: for who makes or changes a dataset."""
+    """Write the manifest `root`/<name>.md5 of the files in `root`/<name>."""
     checksums = _folder_checksums(root / name)
     lines = [f"{checksums[file]}  {name}/{file}\n" for file in sorted(checksums)]
     write_text(root / f"{name}.md5", "".join(lines))
 
 
 def find_damage(root: Path, name: str) -> dict[str, Damage]:
-    """How the files in `root`/<name> differ from the manifest, by path inside the dataset. Reads them all."""
+    """How the files in `root`/<name> differ from the manifest, by path inside the dataset. Reads all files."""
     expected = read_manifest(root, name)
     found = _folder_checksums(root / name)
     damage: dict[str, Damage] = {}
@@ -110,17 +110,23 @@ def find_damage(root: Path, name: str) -> dict[str, Damage]:
 
 
 def describe_damage(root: Path, name: str, damage: Mapping[str, Damage]) -> str:
-    """One line that names the first damaged file, how many others there are, and what to do."""
+    """One line: the first damaged file, the number of others, and what to do."""
     file, kind = next(iter(damage.items()))
     others = f" (and {len(damage) - 1} more files differ)" if len(damage) > 1 else ""
-    return f"{root / name / file}{others} {_WHAT[kind]}: {_what_to_do(root, name, kind)}"
+    entry = read_registry(root).get(name)
+    advice = f"run `lorun data fetch {name}` to restore it"
+    if kind == "extra":
+        advice = "move it elsewhere"
+    elif entry is not None and entry.manual is not None:
+        advice = f"restore it by `lorun data add {name} --from FOLDER`"
+    return f"{root / name / file}{others} {_WHAT[kind]}: {advice}"
 
 
 def verify_dataset(root: Path, name: str) -> str:
-    """Check every file of a dataset against its manifest; return its identity (see `directory_md5`).
+    """Check every file of a dataset against its manifest; return its identity (see `dataset_identity`).
 
-    Raises UnknownName for a dataset without manifest, LorunError naming the first file that is missing,
-    changed or not part of the dataset.
+    Raises UnknownName for an unknown dataset, LorunError naming the first file that is missing, changed or not part of
+    the dataset.
     """
     damage = find_damage(root, name)
     if damage:
@@ -128,26 +134,33 @@ def verify_dataset(root: Path, name: str) -> str:
     return dataset_identity(root, name)
 
 
+def dataset_state(root: Path, name: str) -> str:
+    """Present, damaged or absent; "to be added" for a dataset that users obtain themselves and that was never added."""
+    entry = read_registry(root).get(name)
+    if entry is not None and entry.manual is not None and not manifest_path(root, name).exists():
+        return "to be added"
+    if not (root / name).exists():
+        return "absent"
+    return "damaged" if find_damage(root, name) else "present"
+
+
 def dataset_identity(root: Path, name: str) -> str:
-    """What `directory_md5` gives for an undamaged dataset, from its manifest alone."""
-    return _identity(read_manifest(root, name))
-
-
-def directory_md5(folder: Path) -> str:
-    """The identity that DVC (3.x) gives to a folder as a stage's output: 32 hexadecimal digits and ".dir".
+    """The hash that DVC (3.x) gives to the folder of a dataset, from its manifest: 32 hexadecimal digits and ".dir".
 
     It is the md5 of the JSON list of {"md5", "relpath"} of all files, sorted by path.
     """
-    return _identity(_folder_checksums(folder))
+    checksums = read_manifest(root, name)
+    listing = [{"md5": checksums[file], "relpath": file} for file in sorted(checksums)]
+    return md5_of_bytes(json.dumps(listing).encode()) + ".dir"
 
 
 def md5_of_bytes(data: bytes) -> str:
-    """md5 as 32 hexadecimal digits; guards against accidents, not against attackers."""
+    """md5 as 32 hexadecimal digits. It guards against accidents, not against attackers."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def read_verified(root: Path, name: str, file: str, md5: str) -> bytes:
-    """The content of a dataset's file, read once. Raises LorunError when it is missing or has another md5."""
+    """The content of a file of a dataset. Raises LorunError when it is missing or has another md5."""
     path = root / name / file
     if not path.exists():
         raise LorunError(describe_damage(root, name, {file: "missing"}))
@@ -163,20 +176,6 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise LorunError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _what_to_do(root: Path, name: str, kind: Damage) -> str:
-    if kind == "extra":
-        return "move it elsewhere"
-    entry = read_registry(root).get(name)
-    if entry is not None and entry.manual is not None:
-        return f"restore it by `lorun data add {name} --from FOLDER`"
-    return f"run `lorun data fetch {name}` to restore it"
-
-
-def _identity(checksums: Mapping[str, str]) -> str:
-    listing = [{"md5": checksums[file], "relpath": file} for file in sorted(checksums)]
-    return md5_of_bytes(json.dumps(listing).encode()) + ".dir"
 
 
 def _folder_checksums(folder: Path) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""Have a dataset complete and intact in data/: what is there, else a DVC remote, else its origin.
+"""Put a dataset in place, complete and intact: from a DVC remote, else from its origin.
 
-DVC believes whatever its cache or an unverified remote holds, so everything is checked against the manifest
-data/NAME.md5 here, and wrong copies are dropped before DVC is asked (again). DVC is a command here, not a library;
-where it is not installed, the origin alone is asked.
+DVC trusts its cache and unverified remotes, so all files are checked here against the manifest data/NAME.md5, and wrong
+copies are deleted before DVC is asked (again). DVC runs as a command. If it is not installed, only the origin is used.
 """
 
 import os
@@ -10,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,51 +21,65 @@ from lorun.data.checksums import (
     read_bytes,
     read_manifest,
 )
-from lorun.data.download import begun
-from lorun.data.make import make
-from lorun.data.registry import DATA_ROOT, read_registry
+from lorun.data.download import RemoteFile, download, partial_folder
+from lorun.data.registry import DATA_ROOT, Dataset, read_registry
 from lorun.errors import LorunError
 from lorun.files import write_text
 
-PULLS = 3  # the pull after a killed pull often fails, and the one after that succeeds
+PULLS = 3  # the first pull after a killed one often fails, the second succeeds
 
 
-class DvcError(LorunError):
-    """A dvc command failed; `output` is what it printed, where that was caught."""
+def make(root: Path, name: str) -> None:
+    """Build or download `root`/<name> from its origin in the registry, and check it against its manifest.
 
-    def __init__(self, command: str, output: str) -> None:
-        super().__init__(f"`dvc {command}` failed")
-        self.output = output
+    Raises:
+        LorunError: the dataset is not registered, users obtain it themselves, or the files differ from the manifest.
+    """
+    manifest = read_manifest(root, name)
+    entry = read_registry(root).get(name)
+    if entry is None:
+        raise LorunError(f"dataset {name!r} has no origin in {root}/registry.yaml")
+    if entry.built_by is not None:
+        import_module(entry.built_by).build(root / name)
+    elif entry.upstream:
+        files = {file: RemoteFile(_url(entry, name, file), md5) for file, md5 in manifest.items()}
+        download(files, root / name, name)
+    else:
+        raise LorunError(f"dataset {name!r} cannot be made: you must obtain it ({entry.sources[0]})")
+    different = find_damage(root, name)
+    if different:
+        raise LorunError(
+            f"{root / name / min(different)} differs from its manifest ({len(different)} files do): the packages it is "
+            "built from are not the locked versions, run `make setup`"
+        )
 
 
 def fetch(name: str) -> None:
-    """Leave DATA_ROOT/<name> as its manifest says: as it is, pulled from a DVC remote, or made from its origin.
+    """Make DATA_ROOT/<name> agree with its manifest: keep it, pull it from a DVC remote, or make it from its origin.
 
-    Started from the project's root; prints what it does.
+    Runs in the project's root and prints what it does.
 
     Raises:
         UnknownName: no such dataset.
-        LorunError: files that are not part of the dataset lie in it (DVC would delete them); its user has to obtain it;
-            or neither a remote nor the origin gives the right files.
+        LorunError: the folder holds files that are not part of the dataset (DVC would delete them); users obtain the
+            dataset themselves; or neither a remote nor the origin gives the right files.
     """
     damage = find_damage(DATA_ROOT, name)
     if not damage:
         print(f"{name}: {len(read_manifest(DATA_ROOT, name))} files verified")
         return
     extra = {file: kind for file, kind in damage.items() if kind == "extra"}
-    if extra:
-        raise LorunError(describe_damage(DATA_ROOT, name, extra))
     entry = read_registry().get(name)
-    if entry is not None and entry.manual is not None:
-        raise LorunError(describe_damage(DATA_ROOT, name, damage))
+    if extra or (entry is not None and entry.manual is not None):
+        raise LorunError(describe_damage(DATA_ROOT, name, extra or damage))
     print(f"{name}: restoring {len(damage)} files ...", flush=True)
     if find_spec("dvc") is None:
         make(DATA_ROOT, name)
         return
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
-        _dvc("config", "--local", "core.no_scm", "true")
-    cache = Path(_dvc("cache", "dir").strip())
-    remotes = re.findall(r"^remote\.(.+)\.url=", _dvc("config", "--list"), re.MULTILINE)
+        _setting("config", "--local", "core.no_scm", "true")
+    cache = Path(_setting("cache", "dir").strip())
+    remotes = re.findall(r"^remote\.(.+)\.url=", _setting("config", "--list"), re.MULTILINE)
     if not remotes:
         print(f"{name}: no DVC remote is configured; asking its origin", flush=True)
     if not any(_pull(name, remote, cache) for remote in remotes):
@@ -79,19 +93,25 @@ def mark(name: str, marker: Path) -> None:
         write_text(marker, text)
 
 
+def _url(entry: Dataset, name: str, file: str) -> str:
+    url = next((url for upstream in entry.upstream if (url := upstream.url(file)) is not None), None)
+    if url is None:
+        raise LorunError(f"dataset {name!r}: no upstream of the registry has {file}")
+    return url
+
+
 def _pull(name: str, remote: str, cache: Path) -> bool:
-    """Whether the dataset is right after a pull from `remote`; says why not where it is not."""
+    """Whether the dataset is right after a pull from `remote`; prints the reason if it is not."""
     why = ""
     for _ in range(PULLS):
         _drop_wrong_copies(name, cache)
-        try:
-            _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
-        except DvcError as error:
+        pulled = _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
+        if pulled.returncode:
             _drop_wrong_copies(name, cache)
-            why = _why_not(name, cache, error.output)
+            why = _why_not(name, cache, pulled.stdout + pulled.stderr)
         damage = find_damage(DATA_ROOT, name)
         if not damage:
-            shutil.rmtree(begun(DATA_ROOT / name), ignore_errors=True)  # nobody will go on with it
+            shutil.rmtree(partial_folder(DATA_ROOT / name), ignore_errors=True)  # no longer needed
             print(f"{name}: files restored and verified (DVC remote {remote!r})")
             return True
         if "changed" in damage.values():
@@ -101,16 +121,16 @@ def _pull(name: str, remote: str, cache: Path) -> bool:
 
 
 def _why_not(name: str, cache: Path, output: str) -> str:
-    """Why a pull failed: what DVC says, or what the cache still lacks where DVC says that it lacks something."""
-    said = _last_line(output)
-    if "Checkout failed" not in said:
-        return f"cannot give it ({said})"
+    """Why a pull failed: the last error of DVC, or the files that are missing in the cache."""
+    last = _last_line(output)
+    if "Checkout failed" not in last:
+        return f"cannot give it ({last})"
     files = read_manifest(DATA_ROOT, name)
-    lacking = sorted(file for file, md5 in files.items() if not _copy(cache, md5).exists())
-    if len(lacking) == len(files):
+    missing = sorted(file for file, md5 in files.items() if not _copy(cache, md5).exists())
+    if len(missing) == len(files):
         return "gives none of its files"
-    others = f" and {len(lacking) - 1} more files" if len(lacking) > 1 else ""
-    return f"does not give an intact {lacking[0]}{others}" if lacking else "does not give the listing of its files"
+    others = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
+    return f"does not give an intact {missing[0]}{others}" if missing else "does not give the listing of its files"
 
 
 def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
@@ -118,13 +138,11 @@ def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
     stage = f"dataset@{name}"
     for command in (["repro", stage], ["repro", "--force", stage]):  # by force where dvc.lock is wrong
         _drop_wrong_copies(name, cache)
-        try:
-            _dvc("--wait-for-lock", *command, show=True)
-        except DvcError as error:
-            asked = f"of the DVC remotes {', '.join(remotes)} none had it"
-            if not remotes:
-                asked = "without its origin it takes a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
-            raise LorunError(f"cannot restore dataset {name!r}: {error} (see above); {asked}") from None
+        if _dvc("--wait-for-lock", *command, show=True).returncode:
+            advice = "or add a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
+            if remotes:
+                advice = f"none of the DVC remotes has it ({', '.join(remotes)})"
+            raise LorunError(f"cannot restore dataset {name!r}: `dvc {' '.join(command)}` failed (see above); {advice}")
         if not find_damage(DATA_ROOT, name):
             print(f"{name}: files restored and verified (dvc {' '.join(command)})")
             return
@@ -146,21 +164,20 @@ def _copy(cache: Path, md5: str) -> Path:
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def _dvc(*arguments: str, show: bool = False) -> str:
-    """Run dvc and return its standard output, or show it as it comes. Raises DvcError when it fails."""
-    # Stages call `lorun`: let it be the one that runs this.
+def _dvc(*arguments: str, show: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run dvc and return what it printed, or show it as it comes."""
+    # The stages call `lorun`: make that the one of this environment.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     sys.stdout.flush()
-    result = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        env={**os.environ, "PATH": path},
-        stdout=None if show else subprocess.PIPE,
-        stderr=None if show else subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=not show, text=True)
+
+
+def _setting(*arguments: str) -> str:
+    result = _dvc(*arguments)
     if result.returncode:
-        raise DvcError(" ".join(arguments), "" if show else result.stdout + result.stderr)
-    return "" if show else result.stdout
+        raise LorunError(f"`dvc {' '.join(arguments)}` failed: {_last_line(result.stdout + result.stderr)}")
+    return result.stdout
 
 
 def _last_line(output: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading 8-bit photographs and spectral cubes, from any folder or from a checksummed dataset."""
+"""Images: 8-bit photographs and spectral cubes, from any folder or from a checksummed dataset."""
 
 from collections.abc import Iterable, Mapping
 from io import BytesIO
@@ -28,8 +28,7 @@ _KIND_OF_CHANNELS = {1: "gray", 3: "rgb", 28: "cube"}
 def luminance(rgb: Pixels) -> Pixels:
     """Y of YCrCb, full range: (3, H, W) -> (1, H, W), both uint8.
 
-    0.299 R + 0.587 G + 0.114 B in the 14-bit fixed point of OpenCV's COLOR_RGB2YCrCb, the same to the bit.
-    R = G = B stays as it is.
+    0.299 R + 0.587 G + 0.114 B in 14-bit fixed point, the same to the bit as OpenCV's COLOR_RGB2YCrCb.
     """
     r, g, b = rgb.astype(np.int32)
     return ((4899 * r + 9617 * g + 1868 * b + (1 << 13)) >> 14).astype(np.uint8)[None]
@@ -38,24 +37,24 @@ def luminance(rgb: Pixels) -> Pixels:
 def read_image(path: Path, channels: int) -> Pixels:
     """The pixels of an 8-bit image file as uint8 of shape (channels, H, W), 0..255; `channels` is 1 or 3.
 
-    One channel of a colour image is its luminance; three channels of a gray image are three times the same.
-    Palettes are resolved, opaque alpha channels dropped, orientation tags and colour profiles ignored.
+    A colour image becomes its luminance for one channel; a gray image is repeated for three. Palettes are resolved,
+    opaque alpha channels dropped, orientation tags and colour profiles ignored.
 
-    Raises LorunError, naming the file, when it cannot be read, is damaged, holds several images, is
-    transparent, or has other than 8-bit gray or RGB pixels.
+    Raises LorunError when the file cannot be read, is damaged, holds several images, is transparent, or is not 8-bit
+    gray or RGB.
     """
     return _decode(read_bytes(path), path, channels)
 
 
 def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, np.ndarray]:
-    """The images of a split of a dataset: name -> uint8 (C, H, W), or float32 (28, H, W), in order of their paths.
+    """The images of a split: name -> uint8 (C, H, W), or float32 (28, H, W), in the order of their paths.
 
     The splits are those of the registry. A dataset without an entry there has its images in
-    `root`/<name>/<split>/gray (1 channel), rgb (3) or cube (28). Each file is checked against the manifest before it is
-    decoded. Photographs are held in memory; cubes lie on disk, see `lorun.data.cubes.open_cubes`.
+    `root`/<name>/<split>/gray (1 channel), rgb (3) or cube (28). Each file is checked against the manifest first.
+    Photographs are held in memory, cubes are memory maps (`lorun.data.cubes.open_cubes`).
 
-    Raises UnknownName for an unknown dataset or split, LorunError for a missing or damaged file, when the
-    split has no images of that kind, and when two have the same name.
+    Raises UnknownName for an unknown dataset or split; LorunError for a missing or damaged file, when the split has no
+    images of that kind, and when two have the same name.
     """
     manifest = read_manifest(root, name)
     kind = _kind_of(channels)
@@ -72,9 +71,9 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
 
 
 def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
-    """All images directly in `folder`: name -> uint8 (C, H, W), or float32 (28, H, W), in order.
+    """All images directly in `folder`: file name without suffix -> uint8 (C, H, W), or float32 (28, H, W), sorted.
 
-    Photographs are png, tif, bmp, jpg, pgm or ppm, cubes mat or npy. The name is the file's without its suffix.
+    Photographs are png, tif, bmp, jpg, pgm or ppm files, cubes are mat or npy files.
 
     Raises LorunError when the folder does not exist or has no images, when two names are the same, and as `read_image`
     and `lorun.data.cubes.read_cube` do.

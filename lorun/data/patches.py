@@ -1,4 +1,4 @@
-"""Training patches, drawn at random from images in memory or on disk: a batch is a function of (seed, step)."""
+"""Training patches, drawn at random from images: a batch is a function of the seed and the step."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,27 +10,26 @@ from torch import Tensor
 from lorun import seeds
 from lorun.errors import LorunError
 
-_AHEAD = 4  # batches prepared while the device works
-_CHUNK = 2048  # blocks per chunk of the initial estimate's fit
+_AHEAD = 4  # batches prepared while the device computes
+_CHUNK = 2048  # blocks
 
 
 class PatchStream:
-    """Batches of patches: `stream.batch(step)` is (B, C, patch, patch), float32 in [0, 1], the same whenever asked.
+    """Batches of patches: `stream.batch(step)` is (B, C, patch, patch), float32 in [0, 1].
 
     Images are drawn in proportion to their pixels, positions uniformly, then one of the eight flips and rotations.
-    Of an image that lies on disk, the rows of its patches are read.
 
     Args:
         images: name -> uint8 (C, H, W), or float (C, H, W) in [0, 1].
         patch: side, pixels.
-        batch: patches in a batch.
+        batch: number of patches.
         seed: of the run.
-        share: which patches of each batch to give, of those that the whole batch would have.
-        mosaic: whether the later half of each batch (rounded down) are 2 x 2 mosaics of crops of half the side, each
-            from an image, a place and an orientation of its own.
+        share: the patches of each batch to return, for one process of several.
+        mosaic: whether the second half of each batch (rounded down) consists of 2 x 2 mosaics of independent crops of
+            half the side.
 
     Raises:
-        LorunError: there are no images, or one is smaller than a patch; mosaics of an odd side.
+        LorunError: there are no images, an image is smaller than a patch, or the side of mosaics is odd.
     """
 
     def __init__(
@@ -69,10 +68,10 @@ class PatchStream:
             for i, side in zip(chosen, sides, strict=True)
         ]
         pieces = [*([crop] for crop in crops[:whole]), *(crops[at : at + 4] for at in range(whole, len(crops), 4))]
-        return in_unit_range(torch.from_numpy(np.stack([_joined(of) for of in pieces[self.share]])))
+        return in_unit_range(torch.from_numpy(np.stack([_joined(crops) for crops in pieces[self.share]])))
 
     def batches(self, first: int, last: int, pin: bool = False) -> Iterator[Tensor]:
-        """The batches of steps `first` to `last` - 1, made in a thread ahead of their use; pinned if asked."""
+        """The batches of steps `first` to `last` - 1, prepared in a thread ahead of their use."""
 
         def make(step: int) -> Tensor:
             batch = self.batch(step)
@@ -87,7 +86,7 @@ class PatchStream:
 
 
 def random_blocks(images: Mapping[str, np.ndarray], block: int, count: int, seed: int) -> Iterator[Tensor]:
-    """`count` blocks at random places, as chunks (N, block**2) of float64 in [0, 1]; channels count as images.
+    """`count` random blocks in chunks (N, block**2) of float64 in [0, 1]; each channel of an image is one block.
 
     Raises:
         LorunError: an image is smaller than a block.
@@ -101,7 +100,7 @@ def random_blocks(images: Mapping[str, np.ndarray], block: int, count: int, seed
 
 
 def in_unit_range(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Pixels as floats: bytes divided by 255; others are in [0, 1] already, and the tensor the same where it can be."""
+    """Pixels as floats: bytes are divided by 255, floats (in [0, 1] already) only change their type."""
     return pixels.to(dtype).div_(255) if pixels.dtype == torch.uint8 else pixels.to(dtype)
 
 
@@ -117,7 +116,7 @@ def _turn(patch: np.ndarray, which: int) -> np.ndarray:
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    """One patch as it is, four of them as a mosaic, row by row."""
+    """One crop itself, or four as a mosaic, row by row."""
     if len(pieces) == 1:
         return pieces[0]
     rows = [np.concatenate(pieces[at : at + 2], axis=2) for at in (0, 2)]

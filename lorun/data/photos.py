@@ -1,10 +1,10 @@
-"""The embedded dataset `photos`: photographs inside the packages scikit-image and scikit-learn.
+"""The dataset `photos`: photographs inside the packages scikit-image and scikit-learn.
 
-`lorun data make photos` builds it without network, the same bytes on every machine, and checks it against
-data/photos.md5. Who changes what is built writes a new manifest first: `build(Path("data/photos"))`, then
-`checksums.write_manifest(Path("data"), "photos")`.
+`lorun data make photos` builds it without network, with the same bytes on every machine, and checks it against
+data/photos.md5.
 """
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from lorun.files import replace_folder
 
 
 class Source(NamedTuple):
-    """One photograph: where it goes and where it comes from."""
+    """One photograph: its split and its origin."""
 
     split: str
     name: str
@@ -26,7 +26,7 @@ class Source(NamedTuple):
 _GRAY = ("gray",)
 _COLOUR = ("gray", "rgb")
 
-# motorcycle_right.png is left out: it shows nearly the same as motorcycle_left.png.
+# Without motorcycle_right.png, which is nearly the same as motorcycle_left.png.
 SOURCES = (
     Source("test", "astronaut", "skimage", "data/astronaut.png", _COLOUR),
     Source("test", "camera", "skimage", "data/camera.png", _GRAY),
@@ -51,28 +51,26 @@ SOURCES = (
 _CHANNELS = {"gray": 1, "rgb": 3}
 
 
-def build(out: Path) -> None:
+def build(out: Path, sources: Iterable[Source] = SOURCES) -> None:
     """Fill `out` anew: <split>/gray/<name>.png of every source, <split>/rgb/<name>.png of those in colour.
 
-    Raises LorunError when a package or its file is missing or cannot be read; `out` then stays as it was.
+    Raises LorunError when a package or its file is missing or cannot be read; `out` is then not changed.
     """
-    replace_folder(out, _fill)
-
-
-def _fill(out: Path) -> None:
     from lorun.data.images import read_image
     from lorun.data.png import encode_png
 
-    for source in SOURCES:
-        original = locate(source)
-        for kind in source.kinds:
-            path = out / source.split / kind / f"{source.name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_png(read_image(original, _CHANNELS[kind])))
+    def fill(part: Path) -> None:
+        for source in sources:
+            for kind in source.kinds:
+                path = part / source.split / kind / f"{source.name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode_png(read_image(locate(source), _CHANNELS[kind])))
+
+    replace_folder(out, fill)
 
 
 def locate(source: Source) -> Path:
-    """The file of a source, found without importing its package: that would take seconds.
+    """The file of a source, found without importing its package, which would take seconds.
 
     Raises LorunError when the package or its file is missing.
     """

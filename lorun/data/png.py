@@ -1,7 +1,7 @@
 """A PNG encoder whose bytes depend on the pixels alone.
 
-Pillow's PNG bytes change with its zlib; here the pixels are stored uncompressed, so that a checksum of the
-file holds on every machine. See the PNG specification (W3C, 2003), RFC 1950 and RFC 1951.
+The bytes that Pillow writes change with its zlib. Here the pixels are stored uncompressed, so that the checksum of a
+file is the same on every machine. See the PNG specification (W3C, 2003), RFC 1950 and RFC 1951.
 """
 
 import struct
@@ -10,7 +10,6 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _STORED_BLOCK = 65535  # bytes, the most that deflate allows
 _COLOUR_TYPE = {1: 0, 3: 2}  # channels -> gray, RGB
 
@@ -26,7 +25,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     rows = pixels.transpose(1, 2, 0).reshape(height, width * channels)
     lines = np.pad(rows, ((0, 0), (1, 0))).tobytes()  # each line starts with its filter, 0: none
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[channels], 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", _store(lines)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", _store(lines)) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

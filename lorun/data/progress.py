@@ -1,21 +1,25 @@
-"""How far a pass over many files is, on standard error."""
+"""Progress bars of files, on standard error. In a log, only the last state of a bar is printed."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _File = TypeVar("_File")
 
 
-def shown(files: Sequence[_File], what: str) -> Iterator[_File]:
-    """The files one by one, with a bar on a terminal, else a line per tenth of them."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import track
+def progress_bar() -> "Progress":
+    """A bar for use in `with`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        yield from track(files, what, console=Console(stderr=True))
-        return
-    for number, file in enumerate(files, start=1):
-        yield file
-        if 10 * number // len(files) > 10 * (number - 1) // len(files):
-            print(f"{what}: {number} of {len(files)} files", file=sys.stderr, flush=True)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def track(files: Sequence[_File], what: str) -> Iterator[_File]:
+    """The files one by one, with a progress bar."""
+    if files:
+        with progress_bar() as bar:
+            yield from bar.track(files, description=what)

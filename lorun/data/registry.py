@@ -1,4 +1,4 @@
-"""The registry of datasets, `data/registry.yaml`: where each comes from, what it may be used for, how it is split."""
+"""The registry of datasets, `data/registry.yaml`: the source, licence and splits of each."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -18,7 +18,7 @@ _GITHUB = "https://github.com/"
 _RAW = "https://raw.githubusercontent.com/"
 
 OWN_LAYOUT: Mapping[str, list[str]] = {split: [f"{split}/{{kind}}/*"] for split in ("train", "validation", "test")}
-"""How the images of a dataset lie that says nothing else: SPLIT/gray/FILE, SPLIT/rgb/FILE, SPLIT/cube/FILE."""
+"""The default layout of a dataset: SPLIT/gray/FILE, SPLIT/rgb/FILE, SPLIT/cube/FILE."""
 
 
 class _Entry(BaseModel):
@@ -26,14 +26,14 @@ class _Entry(BaseModel):
 
 
 class Upstream(_Entry):
-    """Files of a git repository at one commit, or of any other web address."""
+    """Files of a git repository at one commit, or files at a web address."""
 
     repository: str | None = Field(None, pattern=rf"^{_GITHUB}[^/]+/[^/]+$")
     commit: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
-    path: str | None = Field(None, description="of every file, `{file}` standing for its path inside the dataset")
+    path: str | None = Field(None, description="path in the repository; `{file}` is the path inside the dataset")
     files: dict[str, str] = Field(default_factory=dict, description="path inside the dataset -> path in the repository")
     address: str | None = Field(
-        None, pattern=r"^https?://.*\{file\}", description="of every file, where it is not in a repository"
+        None, pattern=r"^https?://.*\{file\}", description="web address of the files, if they are in no repository"
     )
 
     @model_validator(mode="after")
@@ -46,11 +46,11 @@ class Upstream(_Entry):
 
     @property
     def source(self) -> str:
-        """For people."""
+        """The source as tables show it."""
         return self.address or f"{self.repository}/tree/{self.commit}"
 
     def url(self, file: str) -> str | None:
-        """Where a file of the dataset is to be had, or None where it is not from here."""
+        """The URL of a file of the dataset, or None if it has another upstream."""
         if self.address is not None:
             return self.address.format(file=file)
         path = self.path.format(file=file) if self.path is not None else self.files.get(file)
@@ -60,41 +60,36 @@ class Upstream(_Entry):
 
 
 class Expectation(_Entry):
-    """What the files of a dataset must be that its user obtains; see `lorun.data.manual`."""
+    """The files that `lorun data add` expects; see `lorun.data.manual`."""
 
-    kind: Literal["images", "mat"]
-    count: int = Field(ge=1, description="files")
-    pattern: str = Field(description="of their names, whatever their case: *.bmp")
-    names: list[str] | None = Field(None, description="their names, where known")
+    count: int = Field(ge=1, description="number of files")
+    pattern: str = Field(description="of the file names, ignoring case: *.bmp")
+    names: list[str] | None = Field(None, description="the file names, if known")
     channels: Literal[1, 3] | None = Field(None, description="of the images")
-    min_side: int | None = Field(None, description="of the images, pixels")
-    variable: list[str] | None = Field(None, description="accepted names of the variable in a .mat file")
-    shape: list[int] | None = Field(None, description="of the variable")
-    low: float | None = Field(None, description="smallest value allowed in the variable")
-    high: float | None = Field(None, description="largest value allowed in the variable")
+    size: list[int] | None = Field(None, description="height and width of the cubes")
 
 
 class CubeFormat(_Entry):
     """How the spectral cubes of a dataset are stored; see `lorun.data.cubes`."""
 
-    wavelengths: Literal["kaist", "cave"] = Field(description="of the bands: 28 as KAIST, 31 as CAVE")
+    wavelengths: Literal["kaist", "cave"] = Field(description="of the bands: 28 (KAIST) or 31 (CAVE)")
     variable: list[str] | None = Field(None, description="accepted names of the variable in a .mat file")
     divide: float | None = Field(
-        None, gt=0, description="what all values are divided by; by default integers by the largest of their type"
+        None, gt=0, description="divisor of all values; the default for integers is the largest value of their type"
     )
 
 
 class MeasurementFormat(_Entry):
-    """How the measurements of a dataset without a truth are stored, in .mat files; see `lorun.data.measurements`."""
+    """How measurements without ground truth are stored, in .mat files; see `lorun.data.measurements`."""
 
     variable: list[str] = Field(min_length=1, description="accepted names of the variable")
-    scale: float = Field(1.0, gt=0, description="what the largest value of each is brought to")
+    scale: float = Field(1.0, gt=0, description="the largest value of each measurement after scaling")
 
 
 class Manual(_Entry):
-    """A dataset that its user must obtain."""
+    """A dataset that users obtain themselves."""
 
-    how: str = Field(min_length=1, description="where, in words")
+    how: str = Field(min_length=1, description="where to get it")
     expected: Expectation
 
 
@@ -103,54 +98,45 @@ class Dataset(_Entry):
 
     role: Literal["train", "test", "train+test", "operator", "weights"]
     tasks: list[str] = Field(min_length=1)
-    what: str = Field(min_length=1)
+    what: str = Field(min_length=1, description="what it contains")
     licence: str = Field(min_length=1)
-    redistribution: Literal["yes", "no", "not stated"] = Field(description="may it be passed on?")
+    redistribution: Literal["yes", "no", "not stated"] = Field(description="whether it may be passed on")
     citation: str = Field(min_length=1)
-    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}\.dir$", description="identity of the folder, as DVC has it")
-    built_by: str | None = Field(None, description="module that builds it from what is installed")
+    built_by: str | None = Field(None, description="module that builds it from installed packages")
     upstream: list[Upstream] = Field(default_factory=list)
     manual: Manual | None = None
-    cubes: CubeFormat | None = Field(None, description="how its files are read, where they are spectral cubes")
-    measurements: MeasurementFormat | None = Field(
-        None, description="how its files are read, where they are measurements of which nobody knows the image"
-    )
-    simulated: bool = Field(False, description="made by a model instead of measured; tables say so")
+    cubes: CubeFormat | None = Field(None, description="format of spectral cubes")
+    measurements: MeasurementFormat | None = Field(None, description="format of measurements without ground truth")
+    simulated: bool = Field(False, description="whether it is simulated instead of captured; tables show this")
     splits: dict[str, list[str]] = Field(
         default_factory=lambda: dict(OWN_LAYOUT),
-        description="split -> patterns of paths, `{kind}` standing for gray, rgb or cube where several are there",
+        description="split -> patterns of paths; `{kind}` stands for gray, rgb or cube",
     )
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    def _consistent(self) -> Self:
         if (self.built_by is not None) + bool(self.upstream) + (self.manual is not None) != 1:
             raise ValueError("give one of `built_by`, `upstream`, `manual`")
-        return self
-
-    @model_validator(mode="after")
-    def _one_kind_of_content(self) -> Self:
         if self.cubes is not None and self.measurements is not None:
             raise ValueError("give `cubes` or `measurements`, or neither for photographs")
         return self
 
     @property
     def sources(self) -> list[str]:
-        """Where it comes from, for people."""
+        """The sources as tables show them."""
         if self.built_by is not None:
             return [f"built by {self.built_by}"]
-        if self.manual is not None:
-            return [self.manual.how]
-        return sorted({one.source for one in self.upstream})
+        return [self.manual.how] if self.manual is not None else sorted({upstream.source for upstream in self.upstream})
 
 
 def is_simulated(root: Path, name: str) -> bool:
-    """Whether the registry says that a dataset is made by a model instead of measured."""
+    """Whether the registry marks a dataset as simulated."""
     entry = read_registry(root).get(name)
     return entry is not None and entry.simulated
 
 
 def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | None:
-    """The split that a file belongs to: the first one with a pattern that its path matches."""
+    """The first split with a pattern that matches the path of a file."""
     for split, patterns in splits.items():
         if any(fnmatchcase(file, pattern.format(kind=kind)) for pattern in patterns):
             return split
@@ -158,10 +144,10 @@ def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | Non
 
 
 def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
-    """The registry in `root`, empty where there is none; the order is that of the file.
+    """The registry in `root` in the order of the file; empty if there is no file.
 
     Raises:
-        LorunError: it cannot be read, or an entry is incomplete; the keys are named.
+        LorunError: the file cannot be read, or an entry is wrong; the keys are named.
     """
     path = root / "registry.yaml"
     try:

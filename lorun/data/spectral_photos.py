@@ -1,48 +1,58 @@
-"""The embedded dataset `photos_spectral`: spectral cubes *simulated* from the colour photographs of `photos`.
+"""The dataset `photos_spectral`: spectral cubes *simulated* from the colour photographs of `photos`.
 
-A stand-in for measured cubes, for a suite that needs no download. Each pixel becomes a reflectance that has its colour
-in daylight: the sum of three spectral primaries, weighted by its linear red, green and blue (Mallett and Yuksel,
-"Spectral Primary Decomposition for Rendering with sRGB Reflectance", EGSR 2019; the primaries are those of
-colour-science). So all spectra lie in a space of three dimensions, are smooth and never metameric: what is learned and
-scored here says little about measured scenes.
+It replaces measured cubes where nothing can be downloaded. The reflectance of a pixel is the sum of three spectral
+primaries, weighted by its linear red, green and blue (Mallett and Yuksel, "Spectral Primary Decomposition for Rendering
+with sRGB Reflectance", EGSR 2019; the primaries are those of colour-science). So all spectra are smooth and lie in a
+space of three dimensions: scores on this dataset say little about measured scenes.
 
 `lorun data make photos_spectral` builds it without network and checks it against data/photos_spectral.md5. The bytes
-are the same on every machine: all sums are of integers, and the two tables of floats that they are made from are far
-enough from where rounding could go either way, which a test holds.
+are the same on every machine: all sums are of integers, and the two tables of floats behind them are not close to where
+rounding could go either way, which a test checks.
 """
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorun.data.cubes import WAVELENGTHS
-from lorun.data.photos import SOURCES, locate
+from lorun.data.photos import SOURCES, Source, locate
 from lorun.files import replace_folder
 
 SIDE = 256
-"""Of a cube at most, pixels."""
+"""Largest height and width of a cube, pixels."""
 
 SPECTRAL_SOURCES = tuple(source for source in SOURCES if "rgb" in source.kinds)
 
-_LEVELS = 65535  # of the values that are stored, and of the linear colours
-_BITS = 24  # behind the point of the primaries
+_LEVELS = 65535  # of the stored values and of the linear colours
+_BITS = 24  # fractional bits of the primaries
 
 
-def build(out: Path) -> None:
-    """Fill `out` anew: <split>/cube/<name>.npy of every colour photograph, uint16 (28, H, W), 65535 being all light.
+def build(out: Path, sources: Iterable[Source] = SPECTRAL_SOURCES) -> None:
+    """Fill `out` anew: <split>/cube/<name>.npy of every colour photograph, uint16 (28, H, W), 65535 for full light.
 
-    Raises LorunError when a package or its file is missing or cannot be read; `out` then stays as it was.
+    Raises LorunError when a package or its file is missing or cannot be read; `out` is then not changed.
     """
-    replace_folder(out, _fill)
+    from lorun.data.images import read_image
+
+    primaries = spectral_primaries()
+
+    def fill(part: Path) -> None:
+        for source in sources:
+            path = part / source.split / "cube" / f"{source.name}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_encode_npy(simulate(read_image(locate(source), 3), primaries)))
+
+    replace_folder(out, fill)
 
 
 def simulate(rgb: NDArray[np.uint8], primaries: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """A cube (28, H', W') from a photograph (3, H, W) in sRGB; `primaries` as `spectral_primaries` gives them.
+    """A cube (28, H', W') from a photograph (3, H, W) in sRGB; `primaries` is `spectral_primaries()`.
 
-    Where that leaves `SIDE` pixels, the mean of the light of 2 x 2 pixels is taken; then the centre, of `SIDE` pixels
-    at most.
+    Photographs of twice `SIDE` pixels or more are halved, with the mean light of 2 x 2 pixels. Then the centre of at
+    most `SIDE` pixels is cropped.
     """
     light = linear_light()[rgb]  # (3, H, W)
     height, width = light.shape[1:]
@@ -71,29 +81,19 @@ def spectral_primaries() -> NDArray[np.int64]:
 
 
 def exact_light() -> NDArray[np.float64]:
-    """`linear_light` before it is rounded."""
+    """`linear_light` before rounding."""
     value = np.arange(256) / 255
     return _LEVELS * np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
 def exact_primaries() -> NDArray[np.float64]:
-    """`spectral_primaries` before they are rounded: linear between the 5 nm of the table."""
+    """`spectral_primaries` before rounding, interpolated linearly from the 5 nm table."""
     from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as TABLE  # takes a second or two
 
-    return 2**_BITS * np.stack([np.interp(WAVELENGTHS, TABLE.wavelengths, of) for of in TABLE.values.T], axis=1)
-
-
-def _fill(out: Path) -> None:
-    from lorun.data.images import read_image
-
-    primaries = spectral_primaries()
-    for source in SPECTRAL_SOURCES:
-        path = out / source.split / "cube" / f"{source.name}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_encode_npy(simulate(read_image(locate(source), 3), primaries)))
+    return 2**_BITS * np.stack([np.interp(WAVELENGTHS, TABLE.wavelengths, column) for column in TABLE.values.T], axis=1)
 
 
 def _encode_npy(cube: NDArray[np.uint16]) -> bytes:
-    """The cube as a .npy file of version 1.0, whose header versions of NumPy pad differently."""
+    """The cube as a .npy file of version 1.0. The header is padded here, since NumPy versions pad it differently."""
     header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': {cube.shape}, }}"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + f"{header:117}\n".encode() + cube.astype("<u2").tobytes()

@@ -1,23 +1,16 @@
-"""Proximal mappings: denoisers D(z[, sigma]) of the same shape in and out, made of layers that LoRA can adapt."""
+"""Denoisers D(z[, sigma]) with images of the same shape in and out, made of layers that LoRA can adapt.
 
-from collections.abc import Callable
+Each module defines one denoiser and its section of a profile; `DENOISERS` finds them by the name of the module.
+"""
 
-from torch import nn
+from typing import Annotated
 
-from lorun.config import CNNConfig, DenoiserConfig, SpectralTransformerConfig, UNetConfig
-from lorun.denoisers.cnn import CNN
-from lorun.denoisers.spectral import SpectralTransformer
-from lorun.denoisers.unet import UNet
+from lorun.config.registry import Registry
+from lorun.denoisers.base import DenoiserSection
 
-__all__ = ["CNN", "SpectralTransformer", "UNet", "build_denoiser"]
+__all__ = ["DENOISERS", "DenoiserConfig", "DenoiserSection"]
 
-_KINDS: dict[type, Callable[..., nn.Module]] = {
-    UNetConfig: UNet,
-    CNNConfig: CNN,
-    SpectralTransformerConfig: SpectralTransformer,
-}
+DENOISERS = Registry("denoiser", "lorun.denoisers", DenoiserSection)  # type: ignore[type-abstract]
 
-
-def build_denoiser(config: DenoiserConfig, channels: int, noise_map: bool = False) -> nn.Module:
-    """The denoiser that `config` describes, for images of `channels` channels, freshly initialised."""
-    return _KINDS[type(config)](channels, noise_map=noise_map, **config.model_dump(exclude={"name"}))
+DenoiserConfig = Annotated[DenoiserSection, DENOISERS]
+"""The section of any denoiser, as the type of a field."""

@@ -1,11 +1,13 @@
 """A plain convolutional denoiser of the residual, after DnCNN (Zhang et al., TIP 2017), without batch norm."""
 
 from itertools import pairwise
+from typing import Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from lorun.denoisers.residual import start_small, with_noise_map
+from lorun.denoisers.base import DenoiserSection, start_small, with_noise_map
 
 
 class CNN(nn.Module):
@@ -23,3 +25,18 @@ class CNN(nn.Module):
         for conv in self.convs[:-1]:
             h = torch.relu(conv(h))
         return z + self.convs[-1](h)
+
+
+class CNNConfig(DenoiserSection):
+    """Plain convolutional denoiser."""
+
+    name: Literal["cnn"] = "cnn"
+    width: int = Field(32, ge=1, description="channels")
+    depth: int = Field(6, ge=2, description="3x3 convolutions, first and last included")
+
+    def build(self, channels: int, noise_map: bool = False) -> CNN:
+        return CNN(channels, self.width, self.depth, noise_map)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(width=4, depth=4)

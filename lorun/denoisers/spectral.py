@@ -1,36 +1,39 @@
 """A U-shaped transformer whose tokens are channels, after MST (Cai et al., "Mask-guided Spectral-wise Transformer",
 CVPR 2022): attention over C channels costs as much per pixel as a linear layer, whatever the size of the image.
 
-Without the mask branch, which is physics; going up as in `lorun.denoisers.unet`, and skips are added, not fused.
+Without the mask branch, which belongs to the physics. Upsampling is as in `lorun.denoisers.unet`; skips are added.
 """
+
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
-from lorun.denoisers.residual import UShape, start_small
+from lorun.denoisers.base import DenoiserSection, UShape, start_small
 
 _EXPANSION = 4  # channels within a feed-forward, over those around it
-_SHORTEST = 1e-12  # product of two channels' lengths: below, their cosine goes to 0 instead of 0 / 0
+_SHORTEST = 1e-12  # lower bound of the product of two channels' lengths, against 0 / 0 in their cosine
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, temperature: Tensor) -> Tensor:
     """Channel i of the output is sum_j softmax_j(temperature * cos(q_i, k_j)) v_j: all (B, N, d), over N pixels.
 
-    Cosines and softmax are never in half precision; q and k are not kept a second time in normalised form.
+    Cosines and softmax are computed in float32 at least; no normalised copies of q and k are kept.
     """
     exact = torch.promote_types(q.dtype, torch.float32)
-    lengths = [torch.linalg.vector_norm(of, dim=1, dtype=exact) for of in (k, q)]  # (B, d) each
+    lengths = [torch.linalg.vector_norm(channels, dim=1, dtype=exact) for channels in (k, q)]  # (B, d) each
     cosines = (k.mT @ q).to(exact) / (lengths[0][:, :, None] * lengths[1][:, None, :]).clamp_min(_SHORTEST)
     attention = torch.softmax(temperature * cosines, dim=1)  # (B, d, d): of j for each i
     return v @ attention.to(v.dtype)
 
 
 class SpectralAttention(nn.Module):
-    """Self-attention among the channels of each head, and a branch that knows where pixels are: (B, H, W, C) -> same.
+    """Self-attention among the channels of each head, plus a convolutional positional branch: (B, H, W, C) -> same.
 
-    Projections are linear layers on the last axis, whose (pixels, C) matrices attention multiplies anyway: all of them,
-    and the images that the positional branch convolves, are views of tensors in channels-last order.
+    Projections are linear layers on the last axis. Matrices of attention and images of the positional branch are views
+    of tensors in channels-last order.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -45,8 +48,8 @@ class SpectralAttention(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         q, k, v = self.query(h), self.key(h), self.value(h)
         # Head by head: a product of all at once needs copies of q, k and v with the heads in front of the pixels.
-        by_head = (of.flatten(1, 2).chunk(len(self.temperature), dim=-1) for of in (q, k, v))  # (B, N, d) each
-        heads = [attend(*of) for of in zip(*by_head, self.temperature, strict=True)]
+        by_head = (part.flatten(1, 2).chunk(len(self.temperature), dim=-1) for part in (q, k, v))  # (B, N, d) each
+        heads = [attend(*head) for head in zip(*by_head, self.temperature, strict=True)]
         mixed = heads[0] if len(heads) == 1 else torch.cat(heads, dim=-1)
         return self.out(mixed.view(h.shape)) + _to_tokens(self.position(_to_image(v)))
 
@@ -54,8 +57,8 @@ class SpectralAttention(nn.Module):
 class PixelNorm(nn.LayerNorm):
     """Layer norm over the channels of each pixel: (B, H, W, C) -> same.
 
-    In half precision its result is, too, under autocast as well: what follows would round it anyway, in copies. The
-    kernels compute in float32 inside.
+    Half precision in gives half precision out, under autocast too: the next layer would round it anyway, in a copy. The
+    kernels compute in float32.
     """
 
     def forward(self, h: Tensor) -> Tensor:
@@ -100,7 +103,7 @@ class SpectralTransformer(UShape):
         self.noise_map = noise_map
         self.multiple = 2 ** (levels - 1)
         widths = [width * 2**level for level in range(levels)]
-        # With a bias: else black stays zero in every channel, where layer norms multiply gradients by 1 / sqrt(eps).
+        # With a bias: without one, black is zero in every channel, and layer norms divide gradients by sqrt(eps).
         self.head = nn.Conv2d(channels + noise_map, width, 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(w, width, blocks) for w in widths[:-1])
         self.down = nn.ModuleList(nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False) for w in widths[:-1])
@@ -111,6 +114,24 @@ class SpectralTransformer(UShape):
         self.decoder = nn.ModuleList(_blocks(w, width, blocks) for w in reversed(widths[:-1]))
         self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
         start_small(self.tail)
+
+
+class SpectralTransformerConfig(DenoiserSection):
+    """Transformer with attention among channels."""
+
+    name: Literal["spectral"] = "spectral"
+    width: int = Field(28, ge=2, description="channels at full resolution, doubled at each level; also those of a head")
+    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
+    blocks: int = Field(1, ge=1, description="attention and feed-forward blocks per level, each way")
+
+    def build(self, channels: int, noise_map: bool = False) -> SpectralTransformer:
+        return SpectralTransformer(
+            channels, width=self.width, levels=self.levels, blocks=self.blocks, noise_map=noise_map
+        )
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(width=4, levels=3, blocks=1)
 
 
 def _blocks(width: int, width_of_head: int, count: int) -> nn.Sequential:

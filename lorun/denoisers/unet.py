@@ -1,12 +1,15 @@
 """A U-Net denoiser of the residual, after DRUNet (Zhang et al., TPAMI 2021), without transposed convolutions.
 
-peft's LoRA cannot adapt `ConvTranspose2d`, so going up is a 1x1 convolution followed by a pixel shuffle.
+peft's LoRA cannot adapt `ConvTranspose2d`, so upsampling is a 1x1 convolution followed by a pixel shuffle.
 """
 
+from typing import Literal, Self
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from lorun.denoisers.residual import UShape, start_small
+from lorun.denoisers.base import DenoiserSection, UShape, start_small
 
 
 class ResidualBlock(nn.Module):
@@ -44,6 +47,22 @@ class UNet(UShape):
         self.decoder = nn.ModuleList(_blocks(w, blocks) for w in reversed(widths[:-1]))
         self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
         start_small(self.tail)
+
+
+class UNetConfig(DenoiserSection):
+    """Residual U-Net."""
+
+    name: Literal["unet"] = "unet"
+    width: int = Field(32, ge=1, description="channels at full resolution, doubled at each level")
+    levels: int = Field(3, ge=1, le=6, description="resolutions, the full one included")
+    blocks: int = Field(2, ge=1, description="residual blocks per level, each way")
+
+    def build(self, channels: int, noise_map: bool = False) -> UNet:
+        return UNet(channels, self.width, self.levels, self.blocks, noise_map)
+
+    @classmethod
+    def example(cls) -> Self:
+        return cls(width=4, levels=3, blocks=1)
 
 
 def _blocks(width: int, count: int) -> nn.Sequential:

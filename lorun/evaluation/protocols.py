@@ -1,18 +1,28 @@
-"""Named ways of scoring a reconstruction, so that every number says how it was measured.
+"""Named protocols: how a reconstruction is scored. Every score is stored with the name of its protocol.
 
-At 42 dB two papers' ways of rounding alone are 0.34 dB apart.
+Details matter: at 42 dB, the rounding of two papers alone makes a difference of 0.34 dB.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor
 
 from lorun.errors import LorunError, UnknownName
-from lorun.evaluation.metrics import SSIM_WINDOW, SsimKind, psnr, residual, spectral_angle, ssim
+from lorun.evaluation.metrics import (
+    METRICS,
+    SSIM_WINDOW,
+    IqaMetric,
+    SsimKind,
+    iqa,
+    psnr,
+    residual,
+    spectral_angle,
+    ssim,
+)
 
 if TYPE_CHECKING:
     from lorun.physics import Operator
@@ -33,33 +43,39 @@ _TOLERANCE = 1e-6  # a truth that went through float32 may leave [0, 1] by a rou
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric of a protocol, and on which values it is computed.
+    """One metric of a protocol, and the values it is computed on.
 
     metric    one of `lorun.evaluation.metrics.METRICS`
-    estimate  what is done to the estimate before: nothing; clip to [0, 1], then nothing, or round or truncate to 8-bit
-              integers; `uint8` rounds as MATLAB's im2uint8; `times256` is for peak 255 without clipping
-    truth     the same, of the truth
+    estimate  how the estimate is prepared: `as_is` not at all, `clip` clipped to [0, 1], `round` and `truncate` clipped
+              and rounded to 8 bits or truncated, `uint8` as `round` with MATLAB's im2uint8, `times256` multiplied by
+              256 and rounded, without clipping, for a peak of 255
+    truth     how the truth is prepared, in the same terms
     window    of the SSIM (`lorun.evaluation.metrics.ssim`)
     """
 
-    metric: Literal["psnr", "ssim", "sam", "residual"]
+    metric: Literal["psnr", "ssim", "sam", "residual"] | IqaMetric
     estimate: Values = "clip"
     truth: Values = "as_is"
     window: SsimKind = "gaussian11"
+
+    @property
+    def side(self) -> int:
+        """Height and width of the smallest image, pixels."""
+        return SSIM_WINDOW[self.window] if self.metric == "ssim" else METRICS[self.metric].side
 
 
 @dataclass(frozen=True)
 class Protocol:
     """One way of scoring an estimate.
 
-    name      how tables call it
-    image     what the images show, as the caller gives them
-    measures  what is computed; tables lead with the first
-    source    who measures so
-    channels  C of the images; None where any number will do
-    border    pixels cropped from each side of both images, in terms of the operator's scale where it is a name
-    luma      RGB becomes Y of YCbCr (`studio_luma`) after it has been rounded; nothing else changes colour
-    by_band   PSNR and SSIM are those of each channel by itself, then averaged; else PSNR has all values in one mean
+    name      in profiles and tables
+    image     the images it is for
+    measures  what is computed; the first one leads in tables
+    source    the papers or programs that measure in this way
+    channels  C of the images; None for any
+    border    pixels cropped from each side of both images: a number, or a function of the operator's scale
+    luma      whether RGB is converted to Y of YCbCr (`studio_luma`), after rounding
+    by_band   whether PSNR and SSIM are computed for each channel and averaged, instead of one mean over all values
     """
 
     name: str
@@ -73,34 +89,34 @@ class Protocol:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics that it gives, in the order of tables."""
+        """The names of its metrics, in the order of tables."""
         return tuple(measure.metric for measure in self.measures)
 
     @property
     def needs_truth(self) -> bool:
-        """Whether it compares with a truth."""
+        """Whether it compares the estimate with a truth."""
         return set(self.metrics) != {"residual"}
 
     @property
     def needs_measurement(self) -> bool:
-        """Whether it compares with the measurement."""
+        """Whether it compares the estimate with the measurement."""
         return "residual" in self.metrics
 
     def border_at(self, scale: int | None) -> int:
-        """The border in pixels, for an operator of that scale.
+        """The border in pixels for an operator of that scale.
 
         Raises:
-            LorunError: it depends on the scale, and there is none.
+            LorunError: the border depends on the scale, and `scale` is None.
         """
         if isinstance(self.border, int):
             return self.border
         if scale is None:
-            raise LorunError(f"{self.name} crops a border of {self.border} pixels: say the scale")
+            raise LorunError(f"{self.name} crops a border of {self.border} pixels: give the scale")
         return scale**2 if self.border == "scale**2" else scale
 
 
 class Measurement(NamedTuple):
-    """y (1, C', H', W'), and the physics that made it, bound to the size of the estimate; on any device."""
+    """y (1, C', H', W') and the physics that made it, for images of the estimate's size; on any device."""
 
     y: Tensor
     physics: "Operator"
@@ -111,6 +127,17 @@ _RGB = "8-bit RGB, divided by 255"
 _CUBE = "28 spectral bands from 453.3 to 648.1 nm in [0, 1]"
 
 _MATLAB = "Cal_quality_assessment.m, whose im2uint8 rounds"
+
+
+_IQA = tuple(
+    Measure(name, "round")
+    for name in ("psnr", "ssim", "ms_ssim", "gmsd", "fsim", "vif", "nlpd")  # on saved images
+)
+_IQA_SOURCE = (
+    "saved 8-bit images; pyiqa's defaults for MS-SSIM (Wang et al., Asilomar 2003), GMSD (Xue et al., TIP 2014), FSIM "
+    "(Zhang et al., TIP 2011), VIF (Sheikh and Bovik, TIP 2006), NLPD (Laparra et al., EI 2016): "
+    "github.com/chaofengc/IQA-PyTorch"
+)
 
 
 def _psnr_ssim(estimate: Values, window: SsimKind, truth: Values = "as_is") -> tuple[Measure, ...]:
@@ -191,14 +218,16 @@ PROTOCOLS: Mapping[str, Protocol] = {
             name="sr_gray",
             image=_GRAY,
             measures=_psnr_ssim("round", "gaussian11"),
-            source="sr_y on gray images, which are Y already",
+            source="as sr_y, for gray images, which are Y already",
             border="scale",
         ),
+        Protocol(name="iqa_gray", image=_GRAY, measures=_IQA, source=_IQA_SOURCE),
+        Protocol(name="iqa_rgb", image=_RGB, measures=_IQA, source=_IQA_SOURCE, channels=3),
         Protocol(
             name="measurement_residual",
-            image="any; there need not be a truth",
+            image="any, with or without a truth",
             measures=(Measure("residual"),),
-            source="the only number that real captures have",
+            source="the only score that real captures have",
             channels=None,
         ),
     )
@@ -220,20 +249,18 @@ def score(
     measurement: Measurement | None = None,
     scale: int | None = None,
 ) -> dict[str, float]:
-    """Score one estimate: the protocol's metrics by name, as `lorun.evaluation.metrics` computes them.
+    """Score one estimate: the protocol's metrics by name.
 
-    Estimate and truth are (C, H, W) tensors of any floating dtype on any device; the computation is float64 on the CPU.
-    The truth lies in [0, 1], the estimate may leave it. A protocol without a truth asks for the measurement alone.
-    `scale` is that of the operator, for protocols whose border depends on it.
+    Estimate and truth are (C, H, W) tensors of any floating dtype on any device. The truth lies in [0, 1], the estimate
+    may leave it. A protocol that needs no truth needs the measurement. `scale` is that of the operator, for protocols
+    whose border depends on it.
 
-    Where bands are averaged, each PSNR has its own limit (`metrics.PSNR_LIMIT`): a perfect band counts 80 dB, where
-    the scripts of the papers would have infinity. The peak is that of the range, not of the band, so a band of constant
-    truth is a band like any other.
+    Where PSNR is averaged over bands, each band has the limit `metrics.PSNR_LIMIT`: a perfect band counts 80 dB, where
+    the scripts of the papers give infinity. The peak is that of the range, not that of the band.
 
     Raises LorunError when the dtype is not floating, the shapes differ, C is not the protocol's, the cropped
-    image is smaller than the SSIM window, a value is NaN or infinite, or the truth leaves [0, 1]; when there is no
-    truth or no measurement and the protocol compares with it, or no scale and its border depends on it; and as the
-    metrics do.
+    image is smaller than a metric needs, a value is NaN or infinite, or the truth leaves [0, 1]; when the truth,
+    measurement or scale that the protocol needs is missing; and as the metrics do.
     """
     border = protocol.border_at(scale)
     estimate = _checked("estimate", estimate)
@@ -251,7 +278,7 @@ def score(
 
 
 def studio_luma(rgb: Tensor) -> Tensor:
-    """Y of YCbCr as MATLAB's rgb2ycbcr has it (BT.601, 16 to 235 of 255): (3, H, W) -> (1, H, W), both over 255."""
+    """Y of YCbCr as MATLAB's rgb2ycbcr (BT.601, 16 to 235 of 255): (3, H, W) -> (1, H, W), both divided by 255."""
     red, green, blue = rgb.split(1)
     return (16 + 65.481 * red + 128.553 * green + 24.966 * blue) / 255
 
@@ -274,8 +301,10 @@ def _value(
         estimate, truth = studio_luma(estimate), studio_luma(truth)
     if measure.metric == "sam":
         return spectral_angle(estimate, truth)
+    if measure.metric in get_args(IqaMetric):
+        return iqa(estimate, truth, cast(IqaMetric, measure.metric))
     if measure.metric == "ssim":
-        return ssim(estimate, truth, measure.window)  # the mean over channels in any case
+        return ssim(estimate, truth, measure.window)  # a mean over channels anyway
     if not protocol.by_band:
         return psnr(estimate, truth)
     return fmean(psnr(one, other) for one, other in zip(estimate.split(1), truth.split(1), strict=True))
@@ -283,7 +312,7 @@ def _value(
 
 def _checked(what: str, image: Tensor) -> Tensor:
     if not image.is_floating_point():
-        # integers are grey levels 0..255: clipping to [0, 1] would turn them white without a word
+        # integers are grey levels 0..255, which clipping to [0, 1] would turn white
         raise LorunError(f"{what} has dtype {image.dtype}, expected floating point values in [0, 1]")
     image = image.detach().to("cpu", torch.float64)
     bad = image.numel() - int(image.isfinite().sum())
@@ -297,13 +326,11 @@ def _check_shapes(protocol: Protocol, border: int, estimate: tuple[int, ...], tr
         raise LorunError(f"estimate has shape {estimate}, but truth has shape {truth}")
     if len(truth) != 3 or truth[0] != protocol.channels:
         raise LorunError(f"images have shape {truth}, but {protocol.name} scores ({protocol.channels}, H, W)")
-    windows = [SSIM_WINDOW[measure.window] for measure in protocol.measures if measure.metric == "ssim"]
-    window = max(windows, default=1)
-    if min(truth[1:]) - 2 * border < window:
-        what = f"the {window}x{window} SSIM window" if windows else "the one pixel"
+    largest = max(protocol.measures, key=lambda measure: measure.side)
+    if min(truth[1:]) - 2 * border < largest.side:
         raise LorunError(
-            f"images of {truth[1]}x{truth[2]} px with a border of {border} px cropped are smaller than "
-            f"{what} of {protocol.name}"
+            f"images of {truth[1]}x{truth[2]} px with a border of {border} px cropped are smaller than the "
+            f"{largest.side}x{largest.side} px that {METRICS[largest.metric].title} of {protocol.name} needs"
         )
 
 

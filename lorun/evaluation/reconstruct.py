@@ -1,4 +1,4 @@
-"""Score a trained run on test images: rows for the tables, reconstructions to look at."""
+"""Score a trained run on test images, and keep some reconstructions to look at."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -8,20 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorun.config import Experiment
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.data.patches import in_unit_range
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
-from lorun.evaluation.planned import planned_rows
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
+from lorun.methods import Experiment
 from lorun.physics import Operator
-from lorun.provenance import provenance
+from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
-from lorun.training.loop import WEIGHTS
 from lorun.training.outcome import Outcome, read_outcome
+from lorun.training.start import WEIGHTS
 from lorun.training.weights import load_state, load_weights
 
 
@@ -40,10 +39,21 @@ class Reconstruction(NamedTuple):
         return score(protocol, self.estimate, self.truth, self.measurement, self.measurement.physics.decimation)
 
 
-def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> list[dict[str, Any]]:
-    """Rows of one run on the test split of its datasets, one per image, degradation, protocol and metric.
+class Evaluation(NamedTuple):
+    """What one run scored.
 
-    A run that did not complete gives one row per dataset, degradation, protocol and metric, without a value.
+    Attributes:
+        run: the run: labels, status, training, provenance; `trained_code` and `code` map modules to digests.
+        rows: one per dataset, image, degradation, protocol and metric; none where the training did not complete.
+    """
+
+    run: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> Evaluation:
+    """Score one run on the test split of its datasets.
+
     Keeps the reconstructions that the experiment names in its folder (`lorun.evaluation.kept`), those under the first
     degradation alone. A dataset of measurements without a truth is reconstructed from these, where others are measured
     first.
@@ -55,39 +65,38 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
     outcome = _ended(experiment, runs)
     _check_truths(experiment, data)
     md5s = {name: dataset_identity(data, name) for name in experiment.datasets}
-    common = _common(experiment, outcome, md5s, device)
     if outcome.status != "completed":
-        return [{**common, **row} for row in planned_rows(experiment)]
+        return Evaluation(_run(experiment, outcome, md5s, device), [])
     system = load_system(experiment, runs).to(device)
     first = next(iter(system.physics.degradations), None)
     rows = []
-    for name in experiment.data.test:
+    for name in experiment.test:
         for one in _reconstructions(experiment, system, data, name, device):
-            rows += [{**common, "dataset": name, **row} for row in _scores(experiment, one)]
+            rows += [{**experiment.labels, "dataset": name, **row} for row in _scores(experiment, one)]
             if one.name in experiment.evaluation.keep and one.degradation == first:
                 _keep(experiment, runs / experiment.folder, name, one)
-    return rows
+    return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
-def evaluate_folder(experiment: Experiment, folder: Path, *, runs: Path, device: torch.device) -> list[dict[str, Any]]:
+def evaluate_folder(experiment: Experiment, folder: Path, *, runs: Path, device: torch.device) -> Evaluation:
     """As `evaluate`, on the images of any folder; the dataset of the rows is the folder's name."""
     outcome = _ended(experiment, runs)
     if outcome.status != "completed":
         raise LorunError(f"{experiment.name} is {outcome.status}: {outcome.message}")
-    return folder_rows(experiment, outcome, load_system(experiment, runs), folder, {}, device)
+    return score_folder(experiment, outcome, load_system(experiment, runs), folder, {}, device)
 
 
-def folder_rows(
+def score_folder(
     experiment: Experiment, outcome: Outcome, system: System, folder: Path, md5s: dict[str, str], device: torch.device
-) -> list[dict[str, Any]]:
-    """Rows of a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
-    images = load_folder(folder, experiment.data.channels)
-    common = _common(experiment, outcome, md5s, device)
-    return [
-        {**common, "dataset": folder.resolve().name, **row}
+) -> Evaluation:
+    """Score a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
+    images = load_folder(folder, experiment.channels)
+    rows = [
+        {**experiment.labels, "dataset": folder.resolve().name, **row}
         for one in reconstruct(system.to(device), images, device)
         for row in _scores(experiment, one)
     ]
+    return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
 def load_system(experiment: Experiment, runs: Path) -> System:
@@ -148,7 +157,7 @@ def reconstruct_measurements(
 def _reconstructions(
     experiment: Experiment, system: System, data: Path, name: str, device: torch.device
 ) -> Iterator[Reconstruction]:
-    channels = experiment.data.channels
+    channels = experiment.channels
     if holds_measurements(data, name):
         return reconstruct_measurements(system, load_measurements(data, name, "test"), channels, device)
     return reconstruct(system, load_dataset(data, name, "test", channels), device)
@@ -180,7 +189,7 @@ def _keep(experiment: Experiment, run: Path, dataset: str, one: Reconstruction) 
 
 
 def _check_truths(experiment: Experiment, data: Path) -> None:
-    for name in experiment.data.test:
+    for name in experiment.test:
         for protocol in experiment.evaluation.protocols:
             if get_protocol(protocol).needs_truth and holds_measurements(data, name):
                 choices = ", ".join(other.name for other in PROTOCOLS.values() if not other.needs_truth)
@@ -197,7 +206,7 @@ def _ended(experiment: Experiment, runs: Path) -> Outcome:
     return outcome
 
 
-def _common(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], device: torch.device) -> dict[str, Any]:
+def _run(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], device: torch.device) -> dict[str, Any]:
     trained = {f"trained_{name}": outcome.provenance[name] for name in ("commit", "dirty", "device", "threads")}
     return {
         **experiment.labels,
@@ -208,6 +217,8 @@ def _common(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], devi
         "checkpoint_policy": outcome.checkpoint_policy,
         **provenance(experiment, md5s, device),
         **trained,
+        "trained_code": outcome.code,
+        "code": code_used(experiment, md5s),
     }
 
 

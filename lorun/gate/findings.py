@@ -1,39 +1,89 @@
-"""What the checks find, and in which order it is told."""
+"""What the gate checks, what it allows and what it finds."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Verdict = Literal["failed", "unknown", "improved", "new", "noted", "passed"]
+from lorun.evaluation.metrics import METRICS
+
+Verdict = Literal["failed", "unknown", "new", "improved", "noted", "passed"]
+
+VERDICTS: tuple[Verdict, ...] = ("failed", "unknown", "new", "improved", "noted", "passed")
+"""Worst first. Failed: the gate fails. Unknown: could not be compared; fails with --strict. The others never fail."""
 
 CHECKS = {
-    "rows": "every row of the reference is there",
+    "rows": "every row of the reference is present",
     "status": "no run ended worse",
-    "stages": "every parameter that is trained moved",
-    "protocol": "scores stay where weights stay, or where there are none",
-    "parameters": "parameters are those of the reference",
-    "bytes": "no counted bytes were added",
-    "flops": "no FLOPs were added",
-    "scores": "no score fell by more than the noise of trainings explains",
-    "time": "ratios of times, each within one run",
+    "stages": "every trained parameter moved",
+    "protocol": "scores of unchanged weights are unchanged",
+    "parameters": "parameter counts are those of the reference",
+    "bytes": "no more bytes than in the reference",
+    "flops": "no more FLOPs than in the reference",
+    "scores": "no score fell by more than training noise explains",
+    "time": "times relative to a base method of the same table",
 }
-"""Every check by name, with what passes it."""
+"""Every check and what passes it."""
 
-_ORDER: tuple[Verdict, ...] = ("failed", "unknown", "new", "improved", "noted", "passed")
+TOLERANCE: Mapping[str, float] = {"psnr": 0.3, "ssim": 0.02, "sam": 2.0, "residual": 0.005}
+"""How far a score may fall where there is only one seed: about three times the standard deviation of the difference of
+two trainings with different seeds in the committed `quick` (0.10 and 0.17 dB, 0.006 and 0.009, 0.8 degrees). Nothing
+is known yet about the residual of real captures."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the gate allows.
+
+    alpha        probability that noise alone fails the score tests of a comparison, if all methods of a task are
+                 equally noisy; docs/gate.md has the rates if they are not
+    tolerance    how far a score may fall where there is only one seed, by metric
+    parameters   percent that a parameter count may change, up or down
+    bytes        percent that counted bytes may rise
+    flops        percent that FLOPs may rise
+    time         percent that a relative time may rise; None: times are only reported
+    time_base    method whose times the others are divided by
+    fresh_seeds  the candidate used other seeds: they are matched in order, and no test is paired
+    """
+
+    alpha: float = 0.005
+    tolerance: Mapping[str, float] = field(default_factory=lambda: dict(TOLERANCE))
+    parameters: float = 0.0
+    bytes: float = 0.0
+    flops: float = 0.0
+    time: float | None = None
+    time_base: str = "block_k"
+    fresh_seeds: bool = False
+
+    def described(self) -> tuple[str, ...]:
+        """The limits as sentences, for reports."""
+        tolerance = ", ".join(f"{METRICS[name].title} {value:g}" for name, value in self.tolerance.items())
+        equal = ", ".join(f"{METRICS[name].title} {margin(name):g}" for name in self.tolerance)
+        times = "reported only" if self.time is None else f"at most {self.time:g} % more"
+        return (
+            f"Scores of trained methods: noise alone fails a comparison with a probability of {self.alpha:g} (t-tests "
+            f"by method and by task, Holm's correction over all). With one seed, scores may fall by {tolerance}.",
+            f"Scores of unchanged weights: means over images equal to {equal}; each row to ten times as much.",
+            f"Parameters: within {self.parameters:g} %. Bytes: at most {self.bytes:g} % more. "
+            f"FLOPs: at most {self.flops:g} % more.",
+            f"Times: relative to `{self.time_base}` of the same table, {times}.",
+        )
+
+
+def margin(metric: str) -> float:
+    """The smallest difference that counts: a tenth of the last digit that tables show, 0.001 dB of PSNR."""
+    return float(10.0 ** -(METRICS[metric].digits + 1))
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was compared.
+    """The result of one comparison.
 
-    check      of `CHECKS`
-    verdict    failed: the gate fails; unknown: could not be compared, and so is not passed; improved, new, noted: told,
-               no more; passed
-    subject    what it is about: task/setting/method, with the result set before it where there are several
-    message    what was found, for people: one sentence
-    reference  the number of either side, None where there is none
-    candidate
-    severity   how bad, among findings of one check and verdict; a relative or standardised difference
+    check      one of `CHECKS`
+    verdict    one of `VERDICTS`
+    subject    task/setting/method, after the name of the result set if there are several
+    message    one sentence
+    reference, candidate  the number on each side, if there is one
+    severity   relative or standardised difference; orders findings of the same check and verdict
     """
 
     check: str
@@ -47,29 +97,28 @@ class Finding:
     @property
     def rank(self) -> tuple[int, int, float, str, str]:
         """Sorts findings, worst first."""
-        order = list(CHECKS).index(self.check)
-        return (_ORDER.index(self.verdict), order, -self.severity, self.subject, self.message)
+        check = list(CHECKS).index(self.check)
+        return VERDICTS.index(self.verdict), check, -self.severity, self.subject, self.message
 
 
 @dataclass(frozen=True)
 class Report:
     """All findings of a comparison, worst first.
 
-    reference  what was compared with what, as the user named it
-    candidate
-    strict     whether what is unknown fails, too
-    stated     the limits and error rates that were applied, a sentence each
+    reference, candidate  what was compared, as the user named it
+    strict  whether unknown findings fail
+    limits  the limits that were applied, a sentence each
     """
 
     reference: str
     candidate: str
     findings: tuple[Finding, ...]
     strict: bool = False
-    stated: tuple[str, ...] = field(default=())
+    limits: tuple[str, ...] = ()
 
     @property
     def failures(self) -> list[Finding]:
-        """What the gate fails by."""
+        """The findings that make the gate fail."""
         failing = ("failed", "unknown") if self.strict else ("failed",)
         return [finding for finding in self.findings if finding.verdict in failing]
 
@@ -79,10 +128,5 @@ class Report:
         return not self.failures
 
     def count(self, verdict: Verdict) -> int:
-        """Findings with this verdict."""
+        """How many findings have this verdict."""
         return sum(finding.verdict == verdict for finding in self.findings)
-
-
-def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings, worst first; the same order whatever order they come in."""
-    return tuple(sorted(findings, key=lambda finding: finding.rank))

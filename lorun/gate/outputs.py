@@ -1,133 +1,93 @@
-"""Reports of the gate: for a terminal, for a comment (Markdown), for CI (JUnit) and for programs (JSON)."""
+"""Reports of the gate: for a terminal (rich), for a comment (Markdown), for CI (JUnit) and for programs (JSON)."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from lorun.gate.findings import CHECKS, Finding, Report, Verdict
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from lorun.gate.findings import CHECKS, VERDICTS, Finding, Report
 
-_STYLES: dict[Verdict, str] = {
-    "failed": "bold red",
-    "unknown": "yellow",
-    "improved": "green",
-    "new": "cyan",
-    "noted": "",
-    "passed": "dim",
-}
-_MARKDOWN_ROWS = 60  # a comment of GitHub holds 65,536 characters
+_STYLES = {"failed": "bold red", "unknown": "yellow", "new": "cyan", "improved": "green", "passed": "dim"}
+_MARKDOWN_ROWS = 60  # a comment on GitHub holds 65,536 characters
 
 
 def headline(report: Report) -> str:
     """The result in one line."""
-    counts = [f"{report.count(verdict)} {verdict}" for verdict in _STYLES if report.count(verdict)]
+    counts = [f"{report.count(verdict)} {verdict}" for verdict in VERDICTS if report.count(verdict)]
+    strict = "; unknown fails" if report.strict else ""
     result = "passed" if report.passed else "FAILED"
-    strict = ", what is unknown fails" if report.strict else ""
     return f"gate {result}: {report.candidate} against {report.reference} ({', '.join(counts)}{strict})"
 
 
-def told(report: Report, everything: bool = False, limit: int | None = None) -> tuple[Sequence[Finding], int]:
-    """The findings to show, worst first, and how many more there are. What passed, and what is as good as the reference
-    for all that can be told, is shown where `everything` is; failures always are."""
-    shown = [one for one in report.findings if everything or one.verdict not in ("passed", "noted")]
-    if limit is not None and not everything:
-        shown = shown[: max(limit, len(report.failures))]
+def select(report: Report, limit: int) -> tuple[list[Finding], int]:
+    """The findings to show, worst first, and how many others there are: all failures, no passed or noted ones."""
+    shown = [one for one in report.findings if one.verdict not in ("passed", "noted")]
+    shown = shown[: max(limit, len(report.failures))]
     return shown, len(report.findings) - len(shown)
 
 
-def table(findings: Sequence[Finding]) -> "Table":
-    """The findings as a table for a terminal."""
-    from rich.table import Table
-    from rich.text import Text
-
+def table(findings: Sequence[Finding]) -> Table:
+    """Findings as a table for a terminal."""
     made = Table(box=None, pad_edge=False)
-    for heading in ("verdict", "check", "subject", "what"):
+    for heading in ("verdict", "check", "subject", "finding"):
         made.add_column(heading, overflow="fold")
     for one in findings:
-        made.add_row(Text(one.verdict, _STYLES[one.verdict]), one.check, Text(one.subject), Text(one.message))
+        made.add_row(Text(one.verdict, _STYLES.get(one.verdict, "")), one.check, Text(one.subject), Text(one.message))
     return made
 
 
 def markdown(report: Report) -> str:
-    """A summary for a comment: the result, what is worth a look, times, and the limits."""
-    lines = [f"### {'✅' if report.passed else '❌'} {headline(report)}", ""]
-    shown, more = told(report, limit=_MARKDOWN_ROWS)
-    if shown:
-        lines += _markdown_table(shown)
-    lines += [f"{more} more findings are in the JSON and JUnit files." if more else "", ""]
+    """A summary for a comment: the result, what needs attention, the times and the limits."""
+    shown, more = select(report, _MARKDOWN_ROWS)
     times = [one for one in report.findings if one.check == "time" and one.verdict in ("noted", "passed")]
+    lines = [f"### {'✅' if report.passed else '❌'} {headline(report)}", "", *_markdown_table(shown)]
+    if more:
+        lines += [f"{more} more findings are in the JSON and JUnit files.", ""]
     if times:
-        lines += [
-            "<details><summary>Times, as ratios within one run</summary>",
-            "",
-            *_markdown_table(times),
-            "</details>",
-            "",
-        ]
-    lines += [
-        "<details><summary>Limits</summary>",
-        "",
-        *(f"* {sentence}" for sentence in report.stated),
-        "",
-        "</details>",
-    ]
-    return "\n".join(lines) + "\n"
+        lines += _folded("Relative times", _markdown_table(times))
+    lines += _folded("Limits", [*(f"* {sentence}" for sentence in report.limits), ""])
+    return "\n".join(lines)
+
+
+def _folded(title: str, lines: list[str]) -> list[str]:
+    return [f"<details><summary>{title}</summary>", "", *lines, "</details>", ""]
 
 
 def _markdown_table(findings: Sequence[Finding]) -> list[str]:
-    rows = [f"| {one.verdict} | {one.check} | {_cell(one.subject)} | {_cell(one.message)} |" for one in findings]
-    return ["| verdict | check | subject | what |", "|---|---|---|---|", *rows, ""]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    if not findings:
+        return []
+    cells = [(one.verdict, one.check, one.subject, one.message) for one in findings]
+    rows = [[text.replace("|", "\\|").replace("\n", " ") for text in row] for row in cells]
+    lines = [("verdict", "check", "subject", "finding"), ("---",) * 4, *rows]
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
 def as_json(report: Report) -> str:
     """Everything, for programs."""
-    said = {
-        "passed": report.passed,
-        "strict": report.strict,
-        "reference": report.reference,
-        "candidate": report.candidate,
-        "limits": list(report.stated),
-        "counts": {verdict: report.count(verdict) for verdict in _STYLES},
-        "findings": [asdict(one) for one in report.findings],
-    }
-    return json.dumps(said, indent=1, allow_nan=False) + "\n"
+    counts = {verdict: report.count(verdict) for verdict in VERDICTS}
+    return json.dumps({"passed": report.passed, "counts": counts, **asdict(report)}, indent=1, allow_nan=False) + "\n"
 
 
 def junit(report: Report) -> str:
-    """A test suite per check, a test case per finding: what fails is a failure, what is unknown is skipped."""
-    failures = set(report.failures)
-    root = ElementTree.Element(
-        "testsuites", name="lorun gate", tests=str(len(report.findings)), failures=str(len(failures))
-    )
-    for check, what in CHECKS.items():
-        of = [one for one in report.findings if one.check == check]
-        if not of:
+    """A test suite per check, a test case per finding. Unknown ones are skipped, unless they fail."""
+    failures, number = set(report.failures), str(len(report.findings))
+    root = ElementTree.Element("testsuites", name="lorun gate", tests=number, failures=str(len(failures)))
+    for check, title in CHECKS.items():
+        findings = [one for one in report.findings if one.check == check]
+        if not findings:
             continue
-        skipped = [one for one in of if one.verdict == "unknown" and one not in failures]
-        suite = ElementTree.SubElement(
-            root,
-            "testsuite",
-            name=f"{check}: {what}",
-            tests=str(len(of)),
-            failures=str(sum(one in failures for one in of)),
-            skipped=str(len(skipped)),
-        )
-        for one in of:
-            # The message is part of the name: a subject may have several findings of one check.
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=f"gate.{check}", name=f"{one.subject}: {one.message}"
-            )
-            if one in failures:
-                ElementTree.SubElement(case, "failure", message=one.message).text = f"{one.subject}: {one.message}"
-            elif one in skipped:
-                ElementTree.SubElement(case, "skipped", message=one.message)
+        suite = ElementTree.SubElement(root, "testsuite", name=f"{check}: {title}", tests=str(len(findings)))
+        for one in findings:
+            # With the message, since a subject may have several findings of a check.
+            name = f"{one.subject}: {one.message}"
+            case = ElementTree.SubElement(suite, "testcase", classname=f"gate.{check}", name=name)
+            if one in failures or one.verdict == "unknown":
+                result = "failure" if one in failures else "skipped"
+                ElementTree.SubElement(case, result, message=one.message).text = name
+        suite.set("failures", str(len(suite.findall("*/failure"))))
+        suite.set("skipped", str(len(suite.findall("*/skipped"))))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

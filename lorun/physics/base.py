@@ -1,32 +1,36 @@
-"""What the suite asks of a measurement model beyond A and its adjoint."""
+"""The interface of a measurement model, and of its section of a profile."""
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import torch
 from deepinv.physics import LinearPhysics
 from torch import Tensor
 
+from lorun.config.section import Section
 from lorun.errors import UnknownName
 
 Patches = Callable[[int, int], Iterator[Tensor]]
-"""Called with a side and a count: so many square patches of training images at random places, as chunks (N, side**2)
+"""Called with a side and a count: that many square patches of training images at random places, as chunks (N, side**2)
 of float64 in [0, 1]; channels count as images."""
 
 
 class Operator(LinearPhysics):
     """A measurement model, for one image size once bound with `at` or `for_training`.
 
-    What a subclass does not say otherwise: any image can be measured, nothing is fitted, the first estimate and the
-    gradient step are those of a plain operator, and a training step measures as a reconstruction does.
+    A subclass defines `A` and `A_adjoint`. By default it measures images of any size, fits nothing, starts from A^T y,
+    takes gradient steps along A^T, and measures in training as in scoring.
 
     Attributes:
         smallest: side of the smallest image that is scored, pixels.
-        decimation: how many times a side of the image is that of its measurement; 1 where that says nothing.
+        decimation: ratio of the side of an image to that of its measurement.
         size: (height, width) of the images that it is bound to, or None.
-        degradations: names of the variants under each of which a test image is measured and scored (see `under`); none
-            where there is one way of measuring.
+        degradations: names of the variants that each test image is measured and scored under (see `under`); empty where
+            there is only one.
     """
 
     smallest = 1
@@ -35,16 +39,15 @@ class Operator(LinearPhysics):
     degradations: tuple[str, ...] = ()
 
     def at(self, height: int, width: int) -> Self:
-        """This operator for images of `height` x `width` pixels; shares everything else.
+        """This operator for images of `height` x `width` pixels; everything else is shared.
 
         Raises:
-            LorunError: there is no measuring images of that size.
+            LorunError: it cannot measure images of that size.
         """
         return self.bound(size=(height, width))
 
     def for_training(self, side: int, random: np.random.Generator) -> Self:
-        """This operator for square patches in one training step; what the step leaves to chance is drawn from
-        `random`."""
+        """This operator for the square patches of one training step, with its random parts drawn from `random`."""
         return self.bound(size=(side, side))
 
     def bound(self, **attributes: Any) -> Self:
@@ -55,7 +58,7 @@ class Operator(LinearPhysics):
         return bound
 
     def under(self, degradation: str) -> Self:
-        """This operator under one of its degradations; one network serves all of them.
+        """This operator under one of its degradations.
 
         Raises:
             UnknownName: it has no such degradation.
@@ -67,7 +70,7 @@ class Operator(LinearPhysics):
         return y.new_zeros(len(y), 1, 1, 1)
 
     def scored_size(self, height: int, width: int) -> tuple[int, int]:
-        """What is left of an image of `height` x `width` pixels, cropped at the right and below, when it is scored."""
+        """Size that an image of `height` x `width` pixels is cropped to, at the right and bottom, before scoring."""
         return height, width
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
@@ -75,7 +78,7 @@ class Operator(LinearPhysics):
         return height, width
 
     def fit(self, patches: Patches) -> None:
-        """Fit what the first estimate learns from training images, if anything."""
+        """Fit the initial reconstruction to training images, if it has anything to fit."""
 
     def initial_reconstruction(self, y: Tensor) -> Tensor:
         """x_0 from a measurement."""
@@ -83,6 +86,93 @@ class Operator(LinearPhysics):
         return estimate
 
     def back_project(self, residual: Tensor) -> Tensor:
-        """What a gradient step subtracts, times its size: A^T r, or (A^T A)-preconditioned where that is needed."""
+        """The direction of a gradient step: A^T r, or A^T r preconditioned by an inverse of A A^T."""
         projected: Tensor = self.A_adjoint(residual)
         return projected
+
+
+class OperatorConfig(Section):
+    """The section of an operator: the keys of a profile, and what the suite needs to know about them.
+
+    A subclass has `name: Literal[...]` with the name of its module as default, and defines `build`, `kind` and
+    `heading`.
+    """
+
+    name: str
+
+    task: ClassVar[str]
+    """What cards of baselines and published tables call the inverse problem."""
+
+    @abstractmethod
+    def build(self, dtype: torch.dtype = torch.float32) -> Operator:
+        """The operator, not fitted yet (see `Operator.fit`).
+
+        Raises:
+            LorunError: one of its files is missing, unreadable or has another shape.
+        """
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Short name of the variant, such as fixed_gaussian_33: scores of one kind are comparable."""
+
+    @property
+    @abstractmethod
+    def heading(self) -> str:
+        """The setting in words, for tables."""
+
+    @property
+    def published_as(self) -> float | str:
+        """Key of the setting in the published scores of its kind."""
+        return self.kind
+
+    @property
+    def learned(self) -> bool:
+        """Whether the operator is trained with the network."""
+        return False
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the initial reconstruction is fitted to training images."""
+        return False
+
+    @property
+    def noise_level_input(self) -> bool:
+        """Whether denoisers get the noise level of each measurement as an input."""
+        return False
+
+    @property
+    def channels(self) -> int | None:
+        """Number of channels that images must have; None allows any."""
+        return None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that the operator is built from."""
+        return ()
+
+    @property
+    def degradations(self) -> tuple[str, ...]:
+        """See `Operator.degradations`."""
+        return ()
+
+    @classmethod
+    def example(cls) -> "Example":
+        """A small operator for tests and for the contract of baselines; by default the section with its defaults."""
+        config = cls()  # type: ignore[call-arg]
+        channels = config.channels or 1
+        return Example(config, (channels,), (config, channels))
+
+
+class Example(NamedTuple):
+    """A small operator to try networks on.
+
+    Attributes:
+        config: its section.
+        channels: numbers of channels to try.
+        published: section and number of channels that published parameter counts of networks refer to.
+    """
+
+    config: OperatorConfig
+    channels: tuple[int, ...]
+    published: tuple[OperatorConfig, int]

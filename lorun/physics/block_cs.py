@@ -1,20 +1,24 @@
 """Compressed sensing of an image block by block: y = Phi x for each of its non-overlapping blocks.
 
-The block-based model of Gan, "Block compressed sensing of natural images" (DSP 2007), as ISTA-Net (33-blocks),
-FSOINet and CASNet (32-blocks) use it. Their conventions differ and are named settings here.
+The block-based model of Gan, "Block compressed sensing of natural images" (DSP 2007), as used by ISTA-Net (blocks of 33
+pixels), FSOINet and CASNet (32). Their conventions differ; each is an option here.
 """
 
 import math
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from lorun.errors import LorunError
-from lorun.physics.base import Operator, Patches
+from lorun.physics._matrices import read_matrix
+from lorun.physics.base import Example, Operator, OperatorConfig, Patches
 
+Count = Literal["floor", "ceil", "ista_net"]
 Padding = Literal["needed", "always"]
 Initial = Literal["lmmse", "adjoint", "pseudo_inverse", "given"]
 
@@ -27,15 +31,15 @@ class BlockCS(Operator):
 
     The operator is for one image size once bound with `at(height, width)`; its adjoint then crops to that size.
     Unbound, it takes images of any size and its adjoint returns whole blocks. `padding="always"` adds a whole
-    block to a size that already is a multiple (as the ISTA-Net family does) and needs the binding.
+    block to a size that already is a multiple (as the ISTA-Net family does) and needs a bound operator.
 
     Args:
         matrix: Phi, (m, n) with n a square number; a pixel's place in its block is row-major.
         learned: Phi is a trainable parameter instead of a buffer.
         padding: "needed" or "always".
         initial: what `initial_reconstruction` computes: "lmmse" (needs `fit`), "adjoint", "pseudo_inverse" or "given".
-        initialiser: the matrix (n, m) of the "given" initial estimate.
-        initial_blocks: training blocks that the lmmse estimate is fitted on.
+        initialiser: the matrix (n, m) of the "given" initial reconstruction.
+        initial_blocks: training blocks that "lmmse" is fitted on.
         dtype: of Phi.
 
     Raises:
@@ -63,17 +67,17 @@ class BlockCS(Operator):
         self.initial: Initial = initial
         self.initial_blocks = initial_blocks
         if (initial == "given") != (initialiser is not None):
-            raise LorunError("an initialiser goes with the initial estimate 'given', and only with it")
+            raise LorunError("`initial: given` and an initialiser belong together: give both or neither")
         if initialiser is not None and initialiser.shape != (n, m):
-            raise LorunError(f"the initialiser has shape {tuple(initialiser.shape)}, Phi asks for {(n, m)}")
+            raise LorunError(f"the initialiser has shape {tuple(initialiser.shape)}, Phi needs {(n, m)}")
         self._hold_matrix(matrix.to(dtype).clone())
         if initialiser is not None:
             initialiser = initialiser.to(dtype).clone()
         elif initial == "lmmse" and not learned:
-            initialiser = torch.zeros(n, m, dtype=dtype)  # what `fit` finds
+            initialiser = torch.zeros(n, m, dtype=dtype)  # set by `fit`
         self.register_buffer("initialiser", initialiser)
         moment = torch.zeros(n, n, dtype=dtype) if initial == "lmmse" and learned else None
-        self.register_buffer("second_moment", moment)  # of the blocks; found by `fit`, the initialiser follows Phi
+        self.register_buffer("second_moment", moment)  # of training blocks, set by `fit`; the initialiser follows Phi
 
     def _hold_matrix(self, matrix: Tensor) -> None:
         if self.learned:
@@ -87,12 +91,12 @@ class BlockCS(Operator):
         return self.phi.shape[0]
 
     def for_training(self, side: int, random: np.random.Generator) -> Self:
-        """For whole patches, never padded by a block for the sake of a convention."""
+        """For patches of whole blocks, without the extra block of `padding="always"`."""
         return self.bound(size=(side, side), padding="needed")
 
     def whole_blocks(self) -> Self:
-        """This operator on images of whole blocks, whatever size it is bound to: for a network that works on padded
-        images, and crops its estimate to `size` at the end."""
+        """This operator for images of whole blocks: for networks that work on padded images and crop their estimate to
+        `size` at the end."""
         return self.bound(size=None, padding="needed")
 
     def A(self, x: Tensor, **_: object) -> Tensor:
@@ -108,18 +112,18 @@ class BlockCS(Operator):
     def A_adjoint(self, y: Tensor, **_: object) -> Tensor:
         return self._to_image(y, self.phi.mT)
 
-    def A_dagger(self, y: Tensor, **settings: object) -> Tensor:
+    def A_dagger(self, y: Tensor, **options: object) -> Tensor:
         if self.size is not None and (self._margin(self.size[0]) or self._margin(self.size[1])):
-            return super().A_dagger(y, **settings)  # cropped blocks: no closed form
+            return super().A_dagger(y, **options)  # cropped blocks: no closed form
         return self._to_image(y, self._pseudo_inverse())
 
-    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **said: Any) -> Tensor:
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **options: Any) -> Tensor:
         """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
 
-        In closed form where images are whole blocks, else by deepinv's conjugate gradients, whose settings `said` are.
+        In closed form where images are whole blocks, else by deepinv's conjugate gradients with these options.
         """
         if self._margin(z.shape[2]) or self._margin(z.shape[3]):
-            iterated: Tensor = super().prox_l2(z, y, gamma, **said)
+            iterated: Tensor = super().prox_l2(z, y, gamma, **options)
             return iterated
         gains, directions = torch.linalg.eigh(self.phi @ self.phi.mT)  # of A A^T, in each block
         channels = z.shape[1]
@@ -137,9 +141,10 @@ class BlockCS(Operator):
 
     @torch.no_grad()
     def fit(self, patches: Patches) -> None:
-        """Fit the linear MMSE initial estimate on `initial_blocks` training blocks.
+        """Fit "lmmse" on `initial_blocks` training blocks; does nothing for the other initial reconstructions.
 
-        Does nothing for the other initial estimates. Raises LorunError when there are no blocks.
+        Raises:
+            LorunError: there are no blocks.
         """
         if self.initial != "lmmse":
             return
@@ -151,7 +156,7 @@ class BlockCS(Operator):
             moment += chunk.mT @ chunk
             count += len(chunk)
         if count == 0:
-            raise LorunError("no training blocks to fit the initial estimate on")
+            raise LorunError("there are no training blocks to fit the initial reconstruction on")
         moment /= count
         if self.learned:
             self.second_moment.copy_(moment)
@@ -210,6 +215,88 @@ class BinaryBlockCS(BlockCS):
         return self.scale * _StraightSign.apply(self.latent)
 
 
+class BlockCSConfig(OperatorConfig):
+    """Block-wise compressed sensing with one matrix Phi for all blocks."""
+
+    name: Literal["block_cs"] = "block_cs"
+    ratio: float = Field(gt=0, le=100, description="measurements per pixel, percent")
+    block: int = Field(32, ge=2, le=256, description="side of a block, pixels; the field uses 32 or 33")
+    count: Count = Field("floor", description="how ratio * block**2 / 100 becomes the integer m")
+    padding: Padding = Field(
+        "needed", description="pad right and below where needed, or always (a whole block on a multiple)"
+    )
+    matrix: Literal["gaussian", "learned", "learned_binary", "file"] = Field("gaussian", description="origin of Phi")
+    matrix_seed: int = Field(0, ge=0, description="seed of the orthonormal Gaussian Phi, where learning starts too")
+    matrix_file: Path | None = Field(
+        None, description="m x block**2 matrix, .npy or .mat with the variable `phi`, with matrix: file"
+    )
+    initial: Initial = Field("lmmse", description="initial reconstruction x_0")
+    initial_blocks: int = Field(20_000, ge=1, description="training blocks that lmmse is fitted on")
+    initial_file: Path | None = Field(
+        None, description="block**2 x m matrix, .npy or .mat with the variable `Qinit`, with initial: given"
+    )
+
+    task: ClassVar[str] = "cs"
+
+    @model_validator(mode="after")
+    def _files_go_with_their_options(self) -> Self:
+        if (self.matrix == "file") != (self.matrix_file is not None):
+            raise ValueError("`matrix: file` and `matrix_file` belong together: give both or neither")
+        if (self.initial == "given") != (self.initial_file is not None):
+            raise ValueError("`initial: given` and `initial_file` belong together: give both or neither")
+        return self
+
+    def build(self, dtype: torch.dtype = torch.float32) -> BlockCS:
+        pixels = self.block**2
+        m = measurement_count(self.ratio, pixels, self.count)
+        if self.matrix_file is None:
+            matrix = gaussian_matrix(m, pixels, self.matrix_seed)
+        else:
+            matrix = read_matrix(self.matrix_file, "phi", shape=(m, pixels))
+        initialiser = None
+        if self.initial_file is not None:
+            initialiser = read_matrix(self.initial_file, "Qinit", shape=(pixels, m))
+        operator = BinaryBlockCS if self.matrix == "learned_binary" else BlockCS
+        return operator(
+            matrix,
+            learned=self.learned,
+            padding=self.padding,
+            initial=self.initial,
+            initialiser=initialiser,
+            initial_blocks=self.initial_blocks,
+            dtype=dtype,
+        )
+
+    @property
+    def kind(self) -> str:
+        return f"{self.matrix if self.learned else 'fixed_gaussian'}_{self.block}"
+
+    @property
+    def heading(self) -> str:
+        return f"ratio {self.ratio:g} %, Phi {self.kind}"
+
+    @property
+    def published_as(self) -> float | str:
+        return self.ratio
+
+    @property
+    def learned(self) -> bool:
+        return self.matrix.startswith("learned")
+
+    @property
+    def fitted(self) -> bool:
+        return self.initial == "lmmse"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.matrix_file, self.initial_file) if path is not None)
+
+    @classmethod
+    def example(cls) -> Example:
+        config = cls(ratio=25, block=8)
+        return Example(config, (1, 3), (config, 1))
+
+
 def _per_channel(blocks: Tensor, matrix: Tensor, channels: int) -> Tensor:
     """Multiply each block of each channel by `matrix`: (B, C*p, H', W') -> (B, C*q, H', W')."""
     batch, _, rows, columns = blocks.shape
@@ -220,7 +307,7 @@ def _per_channel(blocks: Tensor, matrix: Tensor, channels: int) -> Tensor:
 def _lmmse(phi: Tensor, moment: Tensor) -> Tensor:
     cross = moment @ phi.mT  # (n, m)
     gram = phi @ cross  # (m, m)
-    # A thousandth of a grey level squared of assumed noise keeps this solvable when blocks are few.
+    # Assumed noise of variance 1e-3 grey levels squared keeps this solvable when there are few blocks.
     gram = gram + (1e-3 / 255**2) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     return torch.linalg.solve(gram, cross.mT).mT
 
@@ -232,7 +319,7 @@ def measurement_count(ratio: float, pixels: int, rule: str = "floor") -> int:
     1, 4, 10, 25, 30, 40, 50 % of 1089: rounded, except below 5 %, where it is truncated.
 
     Raises:
-        LorunError: no measurement at all, or more than pixels.
+        LorunError: the count is 0, or above the number of pixels.
     """
     exact = round(ratio * pixels / 100, 9)  # 9 digits: 10 % of 1090 is 109, not 109.00000000000001
     if rule == "ista_net":

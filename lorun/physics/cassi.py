@@ -2,17 +2,20 @@
 
 The single-disperser model of Wagadarikar et al., "Single disperser design for coded aperture snapshot spectral imaging"
 (Applied Optics 2008), as TSA-Net, MST and the unfolding networks simulate it: band b is multiplied by the mask, shifted
-to the right by b times the dispersion, and all are summed. What their papers do differently are named settings here.
+to the right by b times the dispersion, and all are summed. Where their papers differ, there is an option here.
 """
 
-from typing import Literal, Self
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from lorun.errors import LorunError
-from lorun.physics.base import Operator
+from lorun.physics._matrices import read_matrix
+from lorun.physics.base import Example, Operator, OperatorConfig
 
 Scaling = Literal["none", "mst"]
 Initial = Literal["normalised", "adjoint", "shift_back"]
@@ -29,8 +32,8 @@ class CASSI(Operator):
     over bands of the squared shifted mask (`row_norms`).
 
     Bound with `at(height, width)` it sees the scene through the top left of the mask; `for_training` through a window
-    of the mask at a random place, so that a network trained on patches meets all of it. Unbound, it takes scenes of
-    any size up to the mask's, at the top left.
+    of the mask at a random place, so that a network trained on patches sees all of it. Unbound, it takes scenes of any
+    size up to that of the mask, at the top left.
 
     Args:
         mask: (H, W), the largest scene; transmission, not negative.
@@ -42,11 +45,11 @@ class CASSI(Operator):
             "shift_back": 2 / bands times y shifted back for each band, whatever the mask (the input of MST).
         gradient: a stage subtracts rho A^T (A A^T)^-1 (A x - y) ("normalised": 1 projects on the measurement, as GAP
             does), or rho A^T (A x - y) ("plain": at most 2 / largest row norm is stable).
-        noise: "shot": see `shot_noise`; the first realisation of `noise_seed` for every scene that is scored, another
-            one at every training step.
+        noise: "shot": see `shot_noise`; the same realisation for every scene that is scored, a new one in every
+            training step.
         quantum_efficiency: of "shot", in (0, 1].
         noise_bits: of "shot": 2**noise_bits electrons are the full scale.
-        noise_seed: of "shot".
+        noise_seed: of "shot", for scenes that are scored.
         dtype: of the mask.
 
     Raises:
@@ -103,13 +106,13 @@ class CASSI(Operator):
         return height, width - self.dispersion
 
     def aperture(self, height: int, width: int) -> Tensor:
-        """The part of the mask that a scene of that size is seen through: (height, width)."""
+        """The part of the mask in front of a scene of that size: (height, width)."""
         if self.size is not None and (height, width) != self.size:
             raise LorunError(f"the operator is bound to {self.size} scenes, this one is {(height, width)}")
         top, left = self.corner
         window: Tensor = self.mask[top : top + height, left : left + width]
         if window.shape != (height, width):
-            self.at(height, width)  # tells what is wrong
+            self.at(height, width)  # raises
         return window
 
     def shift(self, x: Tensor) -> Tensor:
@@ -146,13 +149,13 @@ class CASSI(Operator):
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: object) -> Tensor:
         """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2, in closed form (the HQS step of DAUHST and others)."""
         norms = self.row_norms(y.shape[2], y.shape[3] - self.dispersion)
-        # From what z leaves unexplained: z + gamma A^T y is too large, where gamma is, for float32 to take away again.
+        # From the residual: for a large gamma, float32 loses the digits of z in z + gamma A^T y.
         return z + self.A_adjoint((y - self.A(z)) / (1 / gamma + norms))
 
     def row_norms(self, height: int, width: int) -> Tensor:
         """The diagonal of A A^T for scenes of that size, (1, 1, height, width + dispersion).
 
-        Where no light falls it is 0, and 1 is put in its place before anything is divided by it.
+        It is a divisor: zeros, where no light falls, are replaced by 1.
         """
         squared = (self.gain * self.aperture(height, width)) ** 2
         norms = self.shift(squared.expand(1, self.bands, -1, -1))
@@ -164,13 +167,17 @@ class CASSI(Operator):
         return self.shot_noise(y) if self.noise == "shot" else y
 
     def noise_level(self, y: Tensor) -> Tensor:
-        """None without noise. Raises LorunError for shot noise, whose level is that of each pixel."""
+        """0 without noise.
+
+        Raises:
+            LorunError: shot noise, whose level differs from pixel to pixel.
+        """
         if self.noise == "shot":
-            raise LorunError("shot noise has no one level: a method that asks for it needs an operator without")
+            raise LorunError("shot noise has no single level: this method needs an operator without shot noise")
         return super().noise_level(y)
 
     def shot_noise(self, y: Tensor) -> Tensor:
-        """A measurement that counts electrons: n ~ Binomial(floor(L f / q), q), y' = n / L in the units of y.
+        """The measurement in counted electrons: n ~ Binomial(floor(L f / q), q), y' = n / L in the units of y.
 
         f is the sum over bands times 2 / bands; q the quantum efficiency; L = 2**noise_bits. The mean is y (but for the
         floor), the variance of f about (1 - q) f / L: the model of TSA-Net (Meng, Ma and Yuan, ECCV 2020) for real
@@ -192,6 +199,73 @@ class CASSI(Operator):
     def back_project(self, residual: Tensor) -> Tensor:
         projected: Tensor = self.A_adjoint(residual) if self.gradient == "plain" else self.A_dagger(residual)
         return projected
+
+
+class CASSIConfig(OperatorConfig):
+    """Coded aperture snapshot spectral imaging."""
+
+    name: Literal["cassi"] = "cassi"
+    bands: int = Field(28, ge=2, le=1000, description="spectral bands of a scene")
+    step: int = Field(2, ge=1, description="dispersion, pixels of shift per band")
+    mask: Literal["random", "file"] = Field("random", description="origin of the mask")
+    mask_seed: int = Field(0, ge=0, description="seed of the random mask of open and closed pixels")
+    mask_side: int = Field(256, ge=1, description="the mask is square; also the largest scene, pixels")
+    mask_file: Path | None = Field(None, description="matrix, .npy or .mat with the variable `mask`, with mask: file")
+    scaling: Scaling = Field("none", description="y is the sum over bands, or that times 2 / bands")
+    initial: Initial = Field(
+        "normalised", description="initial reconstruction x_0: A^T (A A^T)^-1 y, A^T y, or y shifted back"
+    )
+    gradient: Gradient = Field(
+        "normalised", description="direction of a gradient step: A^T (A A^T)^-1 r, or A^T r, with r = A x - y"
+    )
+    noise: Noise = Field("none", description="shot: counted electrons, see `CASSI.shot_noise`")
+    quantum_efficiency: float = Field(0.4, gt=0, le=1, description="electrons per photon, of shot noise")
+    noise_bits: int = Field(11, ge=1, le=24, description="2**noise_bits electrons are the full scale, of shot noise")
+    noise_seed: int = Field(0, ge=0, description="seed of the shot noise in every test scene")
+
+    task: ClassVar[str] = "cassi"
+
+    @model_validator(mode="after")
+    def _file_goes_with_its_option(self) -> Self:
+        if (self.mask == "file") != (self.mask_file is not None):
+            raise ValueError("`mask: file` and `mask_file` belong together: give both or neither")
+        return self
+
+    def build(self, dtype: torch.dtype = torch.float32) -> CASSI:
+        shape = (self.mask_side, self.mask_side)
+        if self.mask_file is None:
+            mask = random_mask(*shape, self.mask_seed)
+        else:
+            mask = read_matrix(self.mask_file, "mask", shape=shape, transmission=True)
+        options = self.model_dump(exclude={"name", "mask", "mask_file", "mask_seed", "mask_side"})
+        return CASSI(mask, dtype=dtype, **options)
+
+    @property
+    def kind(self) -> str:
+        noise = "" if self.noise == "none" else f"_{self.noise}"
+        return f"{'random_mask' if self.mask_file is None else 'mask'}_{self.bands}x{self.step}{noise}"
+
+    @property
+    def heading(self) -> str:
+        mask = "random mask" if self.mask_file is None else f"mask {self.mask_file.parent.name}/{self.mask_file.name}"
+        noise = "no noise" if self.noise == "none" else f"{self.noise} noise"
+        return f"{self.bands} bands, dispersion {self.step} pixels, {mask}, {noise}"
+
+    @property
+    def published_as(self) -> float | str:
+        return "sim" if self.noise == "none" else self.noise
+
+    @property
+    def channels(self) -> int | None:
+        return self.bands
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return () if self.mask_file is None else (self.mask_file,)
+
+    @classmethod
+    def example(cls) -> Example:
+        return Example(cls(bands=4, mask_side=64), (4,), (cls(mask_side=8), 28))
 
 
 def random_mask(height: int, width: int, seed: int) -> Tensor:

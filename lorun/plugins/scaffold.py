@@ -1,31 +1,33 @@
-"""A folder to start a baseline from, which keeps the contract as it is."""
+"""Write a folder to start a baseline from; the network in it passes the contract."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from lorun.errors import LorunError
 from lorun.files import replace_folder
-from lorun.plugins.places import FOLDER, check_name, installed_names, own_names
+from lorun.plugins import places
+from lorun.plugins.places import check_name, installed_names, names
 
 TEMPLATE = Path(__file__).parent / "template"
 
 
-def write_baseline(name: str, into: Path | None = None) -> tuple[str, Path]:
-    """Write `into`/`name`, by default beside the suite's own; return the baseline's reference and its folder.
+def write_baseline(name: str, into: Path | None = None, reserved: Collection[str] = ()) -> tuple[str, Path]:
+    """Write the folder `into`/`name`, by default in the suite's `baselines/`; return its reference and its path.
 
     Raises:
-        LorunError: the name is none or taken, or something is in the place of the folder.
+        LorunError: the name is invalid, taken or `reserved`, or the folder exists.
     """
-    check_name(name)
-    if name in (*own_names(), *installed_names()):
+    check_name(name, reserved)
+    if name in (*names(), *installed_names()):
         raise LorunError(f"there is a baseline {name!r} already")
-    parent = into or FOLDER
-    folder = parent / name
-    for taken in (folder, parent / f"{name}.py"):  # of a package and a module of one name, Python sees one
-        if taken.exists():
-            raise LorunError(f"{taken} is there already: choose another name, or another folder with --into")
+    if into is None and not places.SUITE_FOLDER.is_dir():
+        raise LorunError(f"{places.SUITE_FOLDER} does not exist; choose a folder with --into")
+    folder = (into or places.SUITE_FOLDER) / name
+    if folder.exists():
+        raise LorunError(f"{folder} exists: choose another name, or another folder with --into")
     replace_folder(folder, lambda part: _fill(part, name))
-    if folder.resolve().parent == FOLDER:
+    if folder.resolve().parent == places.SUITE_FOLDER:
         return name, folder
     reference = os.fspath(folder)
     return reference if os.sep in reference else os.path.join(os.curdir, reference), folder

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lorun.config import Profile
 from lorun.files import write_text
+from lorun.profiles import Profile
 from lorun.report.charts import curves, points, scaling
 from lorun.report.crops import Crops
 from lorun.report.licences import licences

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lorun import plugins
-from lorun.config import NAMED, Profile
 from lorun.data.registry import read_registry
+from lorun.methods import PRESETS
+from lorun.profiles import Profile
 
 
 def licences(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[str, Any]]:
@@ -21,7 +22,7 @@ def licences(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[
         if name in plugins.names():
             card = plugins.card(name)
             rows.append(_row(name, f"baseline, our implementation: {card.title}", card, [card.source]))
-        elif name not in NAMED:
+        elif name not in PRESETS:
             rows.append(_row(name, "baseline", None, []))
     return rows
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import PRETRAINED, Experiment, Profile
 from lorun.errors import LorunError
+from lorun.methods import Experiment, Released
+from lorun.profiles import Profile
 from lorun.results.store import LINE, METHOD, ResultSet, grouped, plain, records
 
 _COUNTED = ("config_hash", "run", "commit", "dirty", "device", "threads", "python", "versions")
@@ -53,7 +54,7 @@ class Provenance:
             scores.setdefault((row.image, plain(row.degradation)), {})[str(row.metric)] = row.value
         return {
             **run,
-            "weights": None if experiment is None or experiment.weights is None else str(experiment.weights),
+            "weights": str(experiment.spec.weights) if experiment and isinstance(experiment.spec, Released) else None,
             "folder": f"runs/{run_folder(run)}",
             "note": self._note(experiment, run["config_hash"]),
             "commands": list(self._commands(experiment, run)),
@@ -82,8 +83,8 @@ class Provenance:
         yield from _checkout(trained)
         if experiment is not None:
             yield f".venv/bin/lorun data fetch {' '.join(experiment.datasets)}"
-            base = experiment.pretraining if experiment.method in PRETRAINED else None
-            if base is not None:
+            if experiment.base is not None:
+                base = experiment.base
                 yield self._command("train", base.task, base.setting, base.method, run["seed"])
         yield self._command("train", *which)
         if run["commit"] != trained:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.report.provenance import Provenance
 from lorun.results import markdown
 from lorun.results.cells import Cell, Column, cell, spread

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from lorun.config import Profile
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.degradations import KEY
 from lorun.results.published import published_scores
 from lorun.results.store import COLUMNS, make_table

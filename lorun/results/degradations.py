@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from lorun.config import Profile
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.store import ResultSet, grouped, make_table
 from lorun.results.summary import spread, summary_lines
 

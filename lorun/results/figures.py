@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorun.config import Experiment, Profile
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.data.rendering import to_pixels
@@ -15,6 +14,8 @@ from lorun.evaluation.kept import image_path, spectra_path
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_atomically
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.summary import shown
 
 
@@ -108,7 +109,7 @@ def _strip(
     import matplotlib.pyplot as plt
 
     dataset = lines.dataset.iloc[0]
-    channels = 1 if experiments[0].data.channels == 1 else 3  # cubes are kept in the colours that they would have
+    channels = 1 if experiments[0].channels == 1 else 3  # cubes are kept in the colours that they would have
     panels: list[tuple[str, Pixels | None]] = []
     for experiment in experiments:
         path = image_path(runs / experiment.folder, dataset, image)

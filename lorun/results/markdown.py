@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.cells import Cell, Column, Table, cell, decimal, integer, make_table, spread
 from lorun.results.published import published_methods, published_scores
 from lorun.results.store import grouped

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lorun.config import Experiment
+from lorun.methods import Experiment
 
 EVALUATION = "evaluation.csv"
 TRAINING_LOG = "train.log"

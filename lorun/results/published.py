@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lorun.config import PhysicsConfig
+from lorun.physics import PhysicsConfig
 
 _CONFIDENCE = ("own", "cited", "note")  # best first
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import Experiment, Profile
 from lorun.data.registry import DATA_ROOT, is_simulated
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
+from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
@@ -85,7 +86,7 @@ class _Collected:
             training = present.timing["what"] == "training"
             self._present = {
                 "runs": grouped(present.runs[has_result], (*RUN, "run", "config_hash")),
-                "accounting": grouped(present.accounts, (*METHOD, "run", "config_hash")),
+                "accounting": grouped(present.accounts, METHOD),
                 "latency": grouped(present.timing[~training], METHOD),
                 "timing": grouped(present.timing[training], RUN),
                 **{name: grouped(getattr(present, name), RUN) for name in ("rows", "trainings", "curves")},
@@ -134,7 +135,7 @@ class _Collected:
     def _add_account(self, experiment: Experiment) -> None:
         path = account_path(self._runs, experiment)
         method = tuple(experiment.labels[name] for name in METHOD)
-        kept = self._kept("accounting", (*method, experiment.key, experiment.config_hash))
+        kept = [line for line in self._kept("accounting", method) if _is_account(line, experiment)]
         if path.exists():
             account = json.loads(path.read_text(encoding="utf-8"))
             latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
@@ -160,6 +161,12 @@ class _Collected:
         if name is not None and modules is not None:
             self._code[name] = modules
         return name
+
+
+def _is_account(line: dict[str, Any], experiment: Experiment) -> bool:
+    if line.get("account_key") is not None:
+        return bool(line["account_key"] == experiment.account_key)
+    return (line["run"], line["config_hash"]) == (experiment.key, experiment.config_hash)  # made before account_key
 
 
 def _without_result(experiment: Experiment, folder: Path, outcome: Outcome | None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ LINE = ("task", "dataset", "setting", "protocol", "method")
 RUN_COLUMNS = (
     *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
     *("trained_commit", "trained_dirty", "trained_device", "trained_threads", "trained_code"),
-    *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code"),
+    *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code", "accepted"),
 )
 ROW_COLUMNS = (*SCORE, "value")
 
@@ -71,7 +71,7 @@ _TEXT = {
 }
 _TRUTH = {"dirty", "trained_dirty", "simulated"}
 _INTEGER = {
-    *("seed", "seeds", "seeds_planned", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
+    *("seed", "seeds", "seeds_planned", "accepted", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
     *("threads", "trained_threads", "stages", "m", "flops", "image"),
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")

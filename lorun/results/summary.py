@@ -5,9 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import NAMED, TRANSFER, Profile, TaskConfig
+from lorun import plugins
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
+from lorun.methods import PRESETS
+from lorun.profiles import Profile, TaskConfig
 from lorun.results.published import lorun_claims
 from lorun.results.store import METHOD, ResultSet, grouped, make_table
 
@@ -113,9 +115,9 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
                 _delta(lorun[metric.name], block_k[metric.name]),
             )
         )
-        if TRANSFER in methods.index:
-            difference = _delta(methods.loc[TRANSFER][metric.name], lorun[metric.name])
-            base = "setting" if profile.tasks[str(task)].base_task is None else "task"
+        if "lorun_transfer" in methods.index:
+            difference = _delta(methods.loc["lorun_transfer"][metric.name], lorun[metric.name])
+            base = "setting" if profile.tasks[str(task)].base["lorun_transfer"].task is None else "task"
             found.append((f"{metric.title}, LoRun on another {base}'s base - LoRun", metric.unit, None, difference))
         where = {"task": task, "dataset": dataset, "simulated": lorun.simulated, "setting": setting}
         records += [
@@ -156,9 +158,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
 
 def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[Any, Any]) -> int | None:
     """Parameters without the operator that the source of `method` reports, for the same number of stages."""
-    if method not in NAMED:
-        from lorun import plugins
-
+    if method not in PRESETS:
         return plugins.card(task.reference_of(method)).published_network_parameters
     paper = lorun_claims(name)
     millions = {"lorun": paper.get("params_M"), "block_k": paper.get("block9_params_M")}.get(method)

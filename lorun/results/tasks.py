@@ -4,11 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.config import FROZEN, TRANSFER, Profile
 from lorun.evaluation.protocols import get_protocol
+from lorun.profiles import Profile
 from lorun.results.store import make_table
 
-COMPARED = (FROZEN, TRANSFER, "block_k")
+ADAPTED = "lorun_transfer"
+COMPARED = ("frozen", ADAPTED, "block_k")
 """The methods that are compared: the frozen base, the base with adapters, and a network trained for the task only."""
 
 _PARTS = ("base", "adapters", "step_sizes", "added", "full")
@@ -26,12 +27,13 @@ def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     records = []
     for (task_name, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
         task = profile.tasks[str(task_name)]
-        if task.base_task is None or task.base_setting is None:
+        base = task.base.get(ADAPTED)
+        if base is None or base.task is None:
             continue
         protocol = get_protocol(task.evaluation.protocols[0])
         metric = protocol.metrics[0]
         methods = lines[lines.protocol == protocol.name].set_index("method").reindex(list(COMPARED))
-        adapted = methods.loc[TRANSFER]
+        adapted = methods.loc[ADAPTED]
         counts = {part: adapted[f"parameters_{part}"] for part in ("base", "adapters", "step_sizes")}
         counts["added"] = counts["adapters"] + counts["step_sizes"]
         counts["full"] = methods.loc["block_k"].parameters_network
@@ -41,7 +43,7 @@ def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
                 "dataset": dataset,
                 "simulated": lines.simulated.iloc[0],
                 "setting": setting,
-                "base": f"{task.base_task}/{task.base_setting}",
+                "base": f"{base.task}/{base.setting}",
                 **{f"parameters_{part}": counts[part] for part in _PARTS},
                 **{f"bytes_{part}": _FLOAT * counts[part] for part in _PARTS},
                 "protocol": protocol.name,

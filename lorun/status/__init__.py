@@ -1,1 +1,1 @@
-"""Which committed rows the code, configuration, data and packages of today would no longer give, and why."""
+"""`lorun status`: results that code, configuration, data or packages of today would no longer give."""

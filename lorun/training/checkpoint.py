@@ -20,7 +20,7 @@ class State:
     """What changes during a training, and so what a checkpoint holds; the patch stream needs only the step."""
 
     system: System
-    optimizer: torch.optim.Optimizer | None
+    optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     done: int = 0
     seconds: float = 0.0
@@ -35,7 +35,6 @@ class State:
 
     def save(self, path: Path, key: str, device: torch.device) -> None:
         """Write the checkpoint of the run with this key, atomically; `device` is the one that it trains on."""
-        assert self.optimizer is not None
         random = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(device)
@@ -61,7 +60,7 @@ class State:
         Raises:
             LorunError: it is damaged, of another run, or does not fit.
         """
-        if self.optimizer is None or not path.exists():
+        if not path.exists():
             return
         saved = load_checkpoint(path)
         if saved.get("key") != key:

@@ -1,38 +1,39 @@
-"""The training loop, the same for every method."""
+"""The training loop, the same for every method that is trained."""
 
 import copy
-import fcntl
 import math
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from lorun.config import PRETRAINED, Experiment, Recompute
+from lorun.code import loaded_code
+from lorun.config import Recompute
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
-from lorun.data.patches import PatchStream, in_unit_range, random_blocks
+from lorun.data.patches import PatchStream, in_unit_range
 from lorun.errors import LorunError
-from lorun.provenance import provenance
+from lorun.methods import Experiment, Strategy, Trained
+from lorun.provenance import code_used, provenance
 from lorun.step import make_average, make_optimizer, training_step
-from lorun.system import System, build_system, set_recompute, training_physics
+from lorun.system import set_recompute, training_physics
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.movement import fingerprints, unmoved
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
-from lorun.training.released import load_released, released_outcome
 from lorun.training.schedule import learning_rate
-from lorun.training.weights import load_state, load_weights, save_weights
+from lorun.training.start import WEIGHTS, base_outcome, finish_untrained, fitted_system, load_base
+from lorun.training.weights import save_weights
 
-WEIGHTS = "weights.safetensors"
 ADAPTERS = "adapters"
 
 _VALIDATION_SIDE = 256  # validation images are cut to their centre: enough to watch a training by
@@ -61,6 +62,7 @@ def train(
             that the processes do not divide; another process of the group has ended; a step that is predicted not to
             fit the memory budget.
     """
+    loaded_code()  # digests are those of now, whatever is edited while this trains
     group = group or Group()
     try:
         return _train(experiment, runs, data, device, group)
@@ -90,67 +92,47 @@ def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device,
         if group.main:
             for part in folder.glob(".*.part"):  # of a killed process
                 part.unlink() if part.is_file() else shutil.rmtree(part)
-        if experiment.weights is not None:
-            weights = experiment.weights
-            return group.from_main(lambda: _import(experiment, weights, runs, data))
+        if experiment.training is None:
+            return group.from_main(lambda: finish_untrained(experiment, runs, data))
         return _Training(experiment, runs, data, device, group).run()
-
-
-def _import(experiment: Experiment, weights: Path, runs: Path, data: Path) -> Outcome:
-    """Take released weights instead of a training."""
-    folder = runs / experiment.folder
-    system = build_system(experiment)
-    if experiment.physics.fitted:
-        _fit(system, experiment, load_dataset(data, experiment.data.train, "train", experiment.data.channels))
-    load_released(system, experiment.baseline, weights)
-    save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})
-    md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
-    outcome = released_outcome(experiment, md5s)
-    write_outcome(folder, outcome)
-    return outcome
-
-
-def _fit(system: System, experiment: Experiment, images: dict[str, Any]) -> None:
-    """Fit the operator's initial estimate on training images, where it is to be."""
-    system.physics.fit(lambda side, count: random_blocks(images, side, count, experiment.seed))
 
 
 class _Training:
     def __init__(self, experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group) -> None:
+        spec = experiment.spec
+        assert isinstance(spec, Strategy | Trained)
         self.experiment = experiment
-        self.config = experiment.training
+        self.config = spec.training
         self.folder = runs / experiment.folder
         self.device = device
         self.group = group
-        self.steps = experiment.last_step - experiment.first_step
         share = group.share(self.config.batch)
         if group.size > 1 and self.config.loss == "rmse":
             raise LorunError(f"the loss 'rmse' is of the whole batch, which {group.size} processes share: train in one")
         if device.type == "cpu":
             torch.set_num_threads(self.config.cpu_threads)
             torch.use_deterministic_algorithms(True)
-        channels = experiment.data.channels
-        images = load_dataset(data, experiment.data.train, "train", channels)
-        self.validation = load_dataset(data, experiment.data.validation, "validation", channels)
+        channels = experiment.channels
+        images = load_dataset(data, spec.data.train, "train", channels)
+        self.validation = load_dataset(data, spec.data.validation, "validation", channels)
         md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
         self.provenance = provenance(experiment, md5s, device)
         if group.size > 1:
             self.provenance["processes"] = group.size
         self.stream = PatchStream(
-            images, self.config.patch, self.config.batch, experiment.seed, share, experiment.data.mosaic
+            images, self.config.patch, self.config.batch, experiment.seed, share, spec.data.mosaic
         )
-        self.base = self._base_outcome(runs)
+        self.base = base_outcome(experiment, runs)
         self.recompute: Recompute | None = None
-        self.state = self._start(images, runs)
+        self.state = self._start(images if experiment.fit_on == spec.data.train else None, data, runs)
         self._resume()
 
-    def _start(self, images: dict[str, Any], runs: Path) -> State:
+    def _start(self, images: dict[str, Any] | None, data: Path, runs: Path) -> State:
         """The state before the first step."""
         experiment = self.experiment
-        system = build_system(experiment)
-        _fit(system, experiment, images)
+        system = fitted_system(experiment, data, images)
         if self.base is not None and self.base.status == "completed":
-            self._load_base(system, runs)
+            load_base(system, experiment, runs)
         if any(parameter.requires_grad for parameter in system.parameters()):
             chosen = choose_recompute(experiment, self.device, self.group.size)
             self.recompute = set_recompute(system.network, chosen)
@@ -158,35 +140,8 @@ class _Training:
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
-            return State(system, None, None)
+            raise LorunError(f"{experiment.name}: there is nothing to train; say `trained: false` in its card")
         return State(system, optimizer, make_average(system, self.config))
-
-    def _base_outcome(self, runs: Path) -> Outcome | None:
-        """How the training of the base ended; None for the methods that have none."""
-        if self.experiment.method not in PRETRAINED:
-            return None
-        base = self.experiment.pretraining
-        folder = runs / base.folder
-        outcome = read_outcome(folder)
-        if outcome is None:
-            task = "" if base.task == self.experiment.task else f" of the task {base.task!r}"
-            raise LorunError(
-                f"{self.experiment.name}: its pretrained base is missing ({folder}); "
-                f"train the method {base.method!r} in the setting {base.setting!r}{task} with the same seed first"
-            )
-        return outcome
-
-    def _load_base(self, system: System, runs: Path) -> None:
-        """Phase 1's denoiser; its step size, unless of another task, since it goes with the operator; and its physics,
-        which may have been learned, unless of another setting."""
-        base = self.experiment.pretraining
-        path = runs / base.folder / WEIGHTS
-        pretrained = build_system(base)
-        load_state(pretrained, load_weights(path), path)
-        network: Any = system.network
-        network.load_base(pretrained.network.state_dict(), step_size=base.task == self.experiment.task)
-        if self.experiment.base is None:
-            system.physics.load_state_dict(pretrained.physics.state_dict())
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -204,8 +159,7 @@ class _Training:
         try:
             if self.base is not None and self.base.status != "completed":
                 raise _NoResult(self.base.status, f"in the pretraining: {self.base.message}")
-            if self.state.optimizer is not None:
-                self._loop(self.state.optimizer)
+            self._loop()
             self.group.from_main(self._write_weights)
         except _NoResult as error:
             status, message = error.status, str(error)
@@ -218,7 +172,7 @@ class _Training:
             status=status,
             message=message,
             steps=self.state.done,
-            total_steps=self.state.done + (0 if self.base is None else self.experiment.pretraining.last_step),
+            total_steps=self.state.done + (0 if self.base is None else self.base.total_steps),
             scored_step=self._scored_step() if status == "completed" else None,
             checkpoint_policy=self.config.checkpoint_policy,
             recompute=self.recompute,
@@ -226,6 +180,7 @@ class _Training:
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             unmoved=unmoved(self.state.scored, self.began) if status == "completed" else None,
             provenance=self.provenance,
+            code=code_used(self.experiment, self.experiment.trained_on, None if self.base is None else self.base.code),
             curve=[CurvePoint(**point) for point in self.state.curve],
         )
         if self.group.in_step:
@@ -238,20 +193,20 @@ class _Training:
         write_outcome(self.folder, outcome)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
-    def _loop(self, optimizer: torch.optim.Optimizer) -> None:
+    def _loop(self) -> None:
         state, config = self.state, self.config
-        first = self.experiment.first_step
+        first, steps = config.first_step, config.steps
         on_gpu = self.device.type == "cuda"
         losses = state.losses
         replica = self.group.replicate(state.system)
         since = time.monotonic()
-        batches = self.stream.batches(first + state.done, first + self.steps, pin=on_gpu)
-        with Progress(self.experiment.name, state.done, self.steps, silent=not self.group.main) as progress:
+        batches = self.stream.batches(first + state.done, first + steps, pin=on_gpu)
+        with Progress(self.experiment.name, state.done, steps, silent=not self.group.main) as progress:
             for batch in batches:
-                rate = learning_rate(state.done, self.steps, config)
-                losses.append(self._step(replica, batch.to(self.device, non_blocking=True), optimizer, rate))
+                rate = learning_rate(state.done, config)
+                losses.append(self._step(replica, batch.to(self.device, non_blocking=True), rate))
                 state.done += 1
-                last = state.done == self.steps
+                last = state.done == steps
                 validate = last or state.done % config.validate_every == 0
                 save = last or state.done % config.checkpoint_every == 0
                 # Reading a loss makes the device finish, so a GPU is asked now and then only.
@@ -273,10 +228,11 @@ class _Training:
                     self.group.from_main(self._save)
                 progress.update(state.done, state.curve[-1]["loss"] if not losses else losses[-1].item(), psnr)
 
-    def _step(self, replica: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer, rate: float) -> Tensor:
+    def _step(self, replica: nn.Module, x: Tensor, rate: float) -> Tensor:
+        optimizer = self.state.optimizer
         for group in optimizer.param_groups:
             group["lr"] = rate
-        position = self.experiment.first_step + self.state.done
+        position = self.config.first_step + self.state.done
         physics = training_physics(self.state.system, self.config.patch, self.experiment.seed, position)
         loss = training_step(replica, physics, x, optimizer, self.config, self.state.average)
         return self.group.mean(loss)
@@ -287,7 +243,7 @@ class _Training:
         if not finite.all():
             at = int((~finite).nonzero()[0])
             step = self.state.done - len(losses) + at + 1
-            rate = learning_rate(step - 1, self.steps, self.config)
+            rate = learning_rate(step - 1, self.config)
             message = f"loss is {losses[at].item()} at step {step} with learning rate {rate:.3g}"
             raise _NoResult("diverged", message)
 
@@ -341,33 +297,31 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def _only_one(folder: Path, name: str, group: Group) -> Iterator[None]:
-    """Hold the run's lock, which ends with the process however it ends; wait for another process that holds it.
+    """Hold the run's lock, which ends with the process however it ends; wait while another process holds it.
 
-    Of a group, the main process holds it; the others hear of every attempt, since no answer soon means no main process.
+    In a group the main process holds it. It tells the others about every attempt, or they would take it for dead.
     """
-    lock: Any
-    with _open_lock(folder) if group.main else nullcontext() as lock:
-        waits = False
-        while not group.from_main(lambda: _take(lock)):
-            if group.main and not waits:
-                print(f"{name}: another process is training this run; waiting for it", flush=True)
-            waits = True
-            time.sleep(_LOOK_AGAIN)
+    lock = FileLock(folder / ".lock")
+    waits = False
+    while not group.from_main(lambda: _take(lock)):
+        if group.main and not waits:
+            print(f"{name}: another process is training this run; waiting for it", flush=True)
+        waits = True
+        time.sleep(_LOOK_AGAIN)
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def _open_lock(folder: Path) -> IO[str]:
+def _take(lock: FileLock) -> bool:
+    """Try to take the lock; return whether that worked."""
+    folder = Path(lock.lock_file).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return (folder / ".lock").open("w")
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-def _take(lock: IO[str]) -> bool:
-    """Take the lock unless another process has it; whether it was taken."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True

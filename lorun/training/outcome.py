@@ -26,29 +26,37 @@ class CurvePoint(BaseModel):
 class Outcome(BaseModel):
     """What is known of a finished training.
 
-    `steps` counts optimiser steps of this run, `total_steps` those of its pretraining besides; `seconds` is wall time
-    over all its sessions; `cuda_peak_bytes` is torch.cuda.max_memory_allocated, null on a CPU; `recompute` is what the
-    last session did, null where nothing was trained. `unmoved` names the trained parameters that are scored with the
-    values that they began with; null where that is not known: without weights, and before there was this field.
+    Attributes:
+        steps: optimiser steps of this run.
+        total_steps: those of its pretraining included.
+        scored_step: the step whose weights are scored; None where nothing was trained.
+        checkpoint_policy: how that step was chosen; "released" for released weights, None where nothing was trained.
+        recompute: what the last session recomputed; None where nothing was trained.
+        seconds: wall time over all sessions.
+        cuda_peak_bytes: torch.cuda.max_memory_allocated; None on a CPU.
+        unmoved: names of the trained parameters whose values are those that they began with; None without weights.
+        code: digests of the code that it used, see `lorun.provenance.code_used`; None if it was not recorded.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     status: Status
     message: str | None = None
-    steps: int
-    total_steps: int
-    scored_step: int | None
-    checkpoint_policy: str
+    steps: int = 0
+    total_steps: int = 0
+    scored_step: int | None = None
+    checkpoint_policy: str | None = None
     recompute: Recompute | None = None
-    seconds: float
-    cuda_peak_bytes: int | None
+    seconds: float = 0.0
+    cuda_peak_bytes: int | None = None
     unmoved: list[str] | None = None
     provenance: dict[str, Any]
-    curve: list[CurvePoint]
+    code: dict[str, str] | None = None
+    curve: list[CurvePoint] = []
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write `training.json`."""
     write_text(folder / FILE, outcome.model_dump_json(indent=1) + "\n")
 
 

@@ -1,34 +1,33 @@
-"""Which activations a training keeps for its backward pass: all of them, or those of one stage at a time."""
+"""Which activations a training keeps for its backward pass: all, or those of one stage at a time."""
 
 import sys
 
 import torch
 
-from lorun.config import Experiment, Recompute
+from lorun.accounting.prediction import first_that_fits, predict_steps
+from lorun.config import Recompute
 from lorun.errors import LorunError
+from lorun.methods import Experiment
 from lorun.step import at_precision
 
-_SHARE = 0.9  # of a GPU's free memory: the rest is for what is not counted, rounding and the scratch space of kernels
+_SHARE = 0.9  # of a GPU's free memory; the rest is for rounding and the workspaces of kernels, which are not counted
 
 
 def choose_recompute(experiment: Experiment, device: torch.device, processes: int = 1) -> Recompute:
-    """What `training.recompute` comes to on `device`; `auto` predicts the step's peak, and says so on stderr.
+    """What `training.recompute` means on `device`; `auto` predicts the step's peak and reports it on stderr.
 
-    Of several processes each has its share of the batch, and of memory what `memory_budget` says, or its own GPU.
+    Each of several processes has its share of the batch, and its own GPU or `memory_budget`.
 
     Raises:
-        LorunError: `auto` without `memory_budget` on a CPU, whose free memory is not the training's own; or no way to
-            make the step fits the budget.
+        LorunError: `auto` without `memory_budget` on a CPU; or the step does not fit the budget either way.
     """
     training = experiment.training
+    assert training is not None
     if training.recompute != "auto":
         return training.recompute
-    from lorun.accounting.prediction import first_that_fits, predict_steps  # these count what this package does
-
-    budget = _budget(experiment, device)
-    as_here = experiment.model_copy(update={"training": at_precision(training, device)})
+    budget = _budget(experiment, training.memory_budget, device)
     batch = training.batch // processes
-    predicted = predict_steps(as_here, batch, training.patch)
+    predicted = predict_steps(experiment, batch, training.patch, training=at_precision(training, device))
     peaks = ", ".join(f"{peak.total / 1e6:.1f} MB with {recompute}" for recompute, peak in predicted.items())
     chosen = first_that_fits(predicted, budget)
     if chosen is None:
@@ -41,11 +40,10 @@ def choose_recompute(experiment: Experiment, device: torch.device, processes: in
     return chosen
 
 
-def _budget(experiment: Experiment, device: torch.device) -> float:
-    """Bytes."""
-    said = experiment.training.memory_budget
-    if said is not None:
-        return 1e6 * said
+def _budget(experiment: Experiment, megabytes: float | None, device: torch.device) -> float:
+    """Bytes that a step may take."""
+    if megabytes is not None:
+        return 1e6 * megabytes
     if device.type != "cuda":
         raise LorunError(
             f"{experiment.name}: `recompute: auto` needs a `memory_budget` (MB) on a {device.type.upper()}"

@@ -4,15 +4,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from lorun import plugins
-from lorun.config import Experiment
 from lorun.errors import LorunError
-from lorun.provenance import provenance
 from lorun.system import System
-from lorun.training.outcome import Outcome
 from lorun.training.weights import load_checkpoint, load_weights
 
 _PREFIX = "module."  # of torch.nn.DataParallel
@@ -77,18 +73,3 @@ def our_name(method: str, key: str) -> str:
         if match is not None:
             return match.expand(ours)
     return key
-
-
-def released_outcome(experiment: Experiment, md5s: dict[str, str]) -> Outcome:
-    """That of a training whose place released weights took, or that had nothing to train; `md5s` as in `provenance`."""
-    return Outcome(
-        status="completed",
-        steps=0,
-        total_steps=0,
-        scored_step=None,
-        checkpoint_policy="released",
-        seconds=0.0,
-        cuda_peak_bytes=None,
-        provenance=provenance(experiment, md5s, torch.device("cpu")),
-        curve=[],
-    )

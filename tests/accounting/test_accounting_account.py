@@ -8,7 +8,8 @@ import yaml
 
 from lorun.accounting.account import account
 from lorun.accounting.parameters import Parameters, count_parameters
-from lorun.config import PRETRAIN, load_profile
+from lorun.methods import PRETRAIN
+from lorun.profiles import load_profile
 from lorun.results.summary import COUNTS
 from lorun.system import build_system
 

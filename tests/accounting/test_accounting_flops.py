@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from tiny import with_spec
 from torch import nn
 
 from lorun.accounting import reconstruction_flops
 from lorun.accounting.prediction import inference_build
-from lorun.config import SpectralTransformerConfig, UNetConfig
-from lorun.denoisers.spectral import SpectralBlock
+from lorun.denoisers.spectral import SpectralBlock, SpectralTransformerConfig
+from lorun.denoisers.unet import UNetConfig
 from lorun.system import build_system
 
 
@@ -110,7 +111,7 @@ def test_lorun_has_the_operations_of_its_base_and_of_composing(tiny_profile, den
     """However its convolutions are computed."""
 
     def of(method):
-        return tiny_profile.experiment("cs", "r25", method, 0).model_copy(update={"denoiser": denoiser})
+        return with_spec(tiny_profile.experiment("cs", "r25", method, 0), denoiser=denoiser)
 
     def flops(method):
         return reconstruction_flops(inference_build(of(method)), (1, 1, 24, 24))

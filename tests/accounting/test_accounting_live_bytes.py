@@ -16,7 +16,7 @@ from lorun.errors import LorunError
 
 FLOAT = 4  # bytes
 
-PLAIN = TrainingConfig(steps=2, phase1_steps=1, clip_norm=None, precision="float32")
+PLAIN = TrainingConfig(steps=2, clip_norm=None, precision="float32")
 """Adam on the mean squared error, and nothing else."""
 
 training_step_bytes = partial(accounting.training_step_bytes, config=PLAIN)

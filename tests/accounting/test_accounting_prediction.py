@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import with_spec, with_training
 
 from lorun.accounting import cuda_training_peak, training_step_bytes
 from lorun.accounting.account import account
@@ -20,8 +21,10 @@ from lorun.accounting.prediction import (
     step_build,
 )
 from lorun.accounting.report import render
-from lorun.config import STRATEGIES, TRANSFER, SpectralTransformerConfig, UNetConfig
+from lorun.denoisers.spectral import SpectralTransformerConfig
+from lorun.denoisers.unet import UNetConfig
 from lorun.errors import LorunError
+from lorun.methods import STRATEGIES, Trained
 from lorun.system import build_system
 
 CPU = torch.device("cpu")
@@ -37,11 +40,13 @@ MORE = {
 
 def tiny(profile, method, **training):
     experiment = profile.experiment("cs", "r25", method, 0)
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+    return with_training(experiment, **training)
 
 
 @pytest.mark.parametrize(("optimizer", "precision"), MORE)
-@pytest.mark.parametrize("method", [name for name in STRATEGIES if name != TRANSFER])  # which is lorun's network
+@pytest.mark.parametrize(
+    "method", [name for name in STRATEGIES if name != "lorun_transfer"]
+)  # which is lorun's network
 def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, optimizer, precision):
     experiment = tiny(tiny_profile, method, optimizer=optimizer, precision=precision, **MORE[optimizer, precision])
     predicted = predict_steps(experiment, 2, 16)
@@ -54,7 +59,7 @@ def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, optimiz
 @pytest.mark.parametrize("method", ["block_k", "shared_sigma", "lorun"])
 def test_predicted_bytes_of_a_transformer_are_those_of_real_tensors(tiny_profile, method, precision):
     spectral = SpectralTransformerConfig(width=4, levels=2)
-    experiment = tiny(tiny_profile, method, precision=precision).model_copy(update={"denoiser": spectral})
+    experiment = with_spec(tiny(tiny_profile, method, precision=precision), denoiser=spectral)
     assert predict_steps(experiment, 2, 16) == predict_steps(experiment, 2, 16, fake=False)
 
 
@@ -62,7 +67,7 @@ def test_a_step_of_many_weights_and_few_pixels(tiny_profile):
     """Gradients, states and averages, hardly any activations: there is nothing to recompute."""
     wide = UNetConfig(width=32, levels=3, blocks=1)
     for training in ({}, {"weight_decay": 0.01}, {"ema": 0.9, "optimizer": "adamw"}):
-        experiment = tiny(tiny_profile, "block_k", **training).model_copy(update={"denoiser": wide})
+        experiment = with_spec(tiny(tiny_profile, "block_k", **training), denoiser=wide)
         predicted = predict_steps(experiment, 1, 8)
         assert predicted == predict_steps(experiment, 1, 8, fake=False)
         numbers = count_parameters(build_system(experiment))
@@ -97,7 +102,9 @@ def test_recomputing_keeps_one_stage(tiny_profile):
 
 
 def test_a_baseline_has_no_stages_to_recompute(tiny_profile_file, tiny_profile):
-    ista = tiny(tiny_profile, "shared", recompute="stage").model_copy(update={"method": "ista_net_plus"})
+    shared = tiny(tiny_profile, "shared", recompute="stage").spec
+    spec = Trained(name="ista_net_plus", reference="ista_net_plus", training=shared.training, data=shared.data)
+    ista = tiny_profile.experiment("cs", "r25", "shared", 0).model_copy(update={"spec": spec})
     predicted = predict_steps(ista, 2, 16)
     assert predicted.keys() == {"none"}
     assert predicted == predict_steps(ista, 2, 16, fake=False)
@@ -221,7 +228,7 @@ def test_the_report_of_what_is_not_trained(tiny_profile):
 @pytest.mark.parametrize("method", ["block_k", "shared", "lorun"])
 def test_a_gpu_allocates_what_is_predicted(tiny_profile, method, recompute, precision):
     experiment = tiny(tiny_profile, method, precision=precision)
-    experiment = resized(experiment.model_copy(update={"denoiser": UNetConfig(width=32, levels=3, blocks=1)}), stages=5)
+    experiment = resized(with_spec(experiment, denoiser=UNetConfig(width=32, levels=3, blocks=1)), stages=5)
     predicted = predict_steps(experiment, 16, 64)[recompute].total
     measured = cuda_training_peak(step_build(experiment, 64, recompute), (16, 1, 64, 64), experiment.training)
     assert measured == pytest.approx(predicted, rel=0.1)

@@ -10,9 +10,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from lorun.accounting import training_step_bytes
 from lorun.adapters import AdaptedDenoiser
 from lorun.adapters.composed import Geometry, low_rank_pays
-from lorun.config import BlockCSConfig, TrainingConfig
-from lorun.denoisers import SpectralTransformer, UNet
-from lorun.physics import build_physics
+from lorun.config import TrainingConfig
+from lorun.denoisers.spectral import SpectralTransformer
+from lorun.denoisers.unet import UNet
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.unfolding import UnfoldingNetwork
 
 K = 3
@@ -195,9 +196,9 @@ def network(sharing, kind=UNet, **settings):
 
 def step_bytes(sharing, **settings):
     def build():
-        return network(sharing, **settings), build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+        return network(sharing, **settings), BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
 
-    return training_step_bytes(build, (4, 1, 32, 32), TrainingConfig(steps=2, phase1_steps=1))
+    return training_step_bytes(build, (4, 1, 32, 32), TrainingConfig(steps=2))
 
 
 @pytest.mark.parametrize(("kind", "saved"), [(UNet, 0.05), (SpectralTransformer, 0.02)])
@@ -213,7 +214,7 @@ def test_holds_the_weights_of_one_stage_at_a_time():
     weights = 4 * sum(p.numel() for p in UNet(1, 24, 2, 1).parameters())
     small = step_bytes("lorun", gamma=1)
     assert small.parameters < weights * (1 + 0.1 * K) + 4 * 3 * 8**4
-    net, physics = network("lorun"), build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    net, physics = network("lorun"), BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
     y = physics(torch.rand(1, 1, 16, 16))
     output = net(y, physics)
     held = [node for node in graph(output.grad_fn) if "FormBackward" in type(node).__name__]
@@ -226,7 +227,7 @@ def test_holds_the_weights_of_one_stage_at_a_time():
 
 
 def test_recomputed_stages_have_the_gradients_of_pefts_forward_pass():
-    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"), torch.float64)
+    physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build(torch.float64)
     x = image(batch=2).repeat(1, 1, 2, 2)
     results = []
     for composed, recompute in [(True, True), (True, False), (False, False)]:
@@ -259,7 +260,7 @@ def graph(node):
 @pytest.mark.parametrize("recompute", [False, True])
 def test_one_compiled_denoiser_serves_all_stages(recompute):
     torch._dynamo.reset()
-    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
     plain, compiled = network("lorun"), network("lorun")
     for net in (plain, compiled):
         net.recompute = recompute

@@ -6,10 +6,11 @@ from peft import PeftModel
 from torch import nn
 
 from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
-from lorun.config import BlockCSConfig
-from lorun.denoisers import CNN, SpectralTransformer, UNet
+from lorun.denoisers.cnn import CNN
+from lorun.denoisers.spectral import SpectralTransformer
+from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.unfolding import UnfoldingNetwork
 
 K = 3
@@ -77,7 +78,7 @@ def unfolding(sharing="lorun", kind=UNet):
 
 @pytest.fixture
 def physics():
-    return build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    return BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
 
 
 @pytest.mark.parametrize("kind", [UNet, SpectralTransformer])

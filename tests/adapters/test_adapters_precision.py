@@ -5,10 +5,10 @@ import torch
 
 from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.steps import bytes_held
-from lorun.config import BlockCSConfig
-from lorun.denoisers import SpectralTransformer, UNet
+from lorun.denoisers.spectral import SpectralTransformer
+from lorun.denoisers.unet import UNet
 from lorun.errors import UnknownName
-from lorun.physics import build_physics
+from lorun.physics.block_cs import BlockCSConfig
 from lorun.unfolding import UnfoldingNetwork
 
 
@@ -23,7 +23,7 @@ def network(kind=UNet):
 
 @torch.no_grad()
 def reconstruct(net):
-    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint"))
+    physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
     return net(physics(torch.rand(1, 1, 16, 24, generator=torch.Generator().manual_seed(0))), physics)
 
 

@@ -1,4 +1,4 @@
-"""Cards: what they must say, and how a wrong one is refused."""
+"""Cards: what they must contain, and the errors of wrong ones."""
 
 import shutil
 
@@ -13,21 +13,21 @@ from lorun.plugins import places
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A copy of one baseline, in a folder of baselines of its own."""
-    shutil.copytree(plugins.FOLDER / "ista_net", tmp_path / "ista_net")
-    monkeypatch.setattr(places, "FOLDER", tmp_path)
+    shutil.copytree(places.SUITE_FOLDER / "ista_net", tmp_path / "ista_net")
+    monkeypatch.setattr(places, "SUITE_FOLDER", tmp_path)
     return tmp_path / "ista_net"
 
 
 def rewrite(folder, change):
     path = folder / "card.yaml"
-    said = yaml.safe_load(path.read_text())
-    change(said)
-    path.write_text(yaml.safe_dump(said))
+    card = yaml.safe_load(path.read_text())
+    change(card)
+    path.write_text(yaml.safe_dump(card))
 
 
 @pytest.mark.parametrize("key", ["title", "citation", "source", "licence", "redistribution", "tasks", "differs"])
 def test_a_card_that_lacks_something_is_refused_by_name(folder, key):
-    rewrite(folder, lambda said: said.pop(key))
+    rewrite(folder, lambda card: card.pop(key))
     with pytest.raises(LorunError, match=rf"ista_net/card.yaml: `{key}` is missing"):
         plugins.card("ista_net")
 
@@ -35,11 +35,11 @@ def test_a_card_that_lacks_something_is_refused_by_name(folder, key):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda said: said.update(licence=""), r"`licence` \(=''\): String should have at least 1 character"),
-        (lambda said: said.update(licence="  "), r"`licence` \(='  '\): String should have at least 1 character"),
-        (lambda said: said.update(license="MIT"), "unknown key `license`. Did you mean `licence`?"),
-        (lambda said: said.update(redistribution="maybe"), "`redistribution` .*'maybe'"),
-        (lambda said: said.update(published_parameters_M=-1), "`published_parameters_M`"),
+        (lambda card: card.update(licence=""), r"`licence` \(=''\): String should have at least 1 character"),
+        (lambda card: card.update(licence="  "), r"`licence` \(='  '\): String should have at least 1 character"),
+        (lambda card: card.update(license="MIT"), "unknown key `license`. Did you mean `licence`?"),
+        (lambda card: card.update(redistribution="maybe"), "`redistribution` .*'maybe'"),
+        (lambda card: card.update(published_parameters_M=-1), "`published_parameters_M`"),
     ],
 )
 def test_a_card_that_says_something_wrong_is_refused_by_name(folder, change, message):

@@ -1,4 +1,4 @@
-"""Baselines outside the repository: how they are found, named, and told apart."""
+"""Finding baselines: their names, places and digests."""
 
 import shutil
 import sys
@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from lorun import plugins
-from lorun.config import BlockCSConfig, load_profile
 from lorun.errors import LorunError, UnknownName
-from lorun.physics import build_physics
-from lorun.plugins.places import FOLDER, find, own_names
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.plugins import places
+from lorun.plugins.places import SUITE_FOLDER, check_name, find, names
 from lorun.plugins.scaffold import write_baseline
+from lorun.profiles import load_profile
 from lorun.provenance import provenance
 from lorun.system import build_system
 
@@ -57,7 +58,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def build(reference: str) -> torch.nn.Module:
-    return plugins.build(reference, build_physics(BlockCSConfig(ratio=25, block=8)), 1)
+    return plugins.build(reference, BlockCSConfig(ratio=25, block=8).build(), 1)
 
 
 def test_a_folder_anywhere_is_a_baseline(folder, monkeypatch):
@@ -145,7 +146,7 @@ def test_a_name_that_two_packages_claim_is_refused(site):
         LorunError, match=r"called 'ista_net': baselines/ista_net, lab_other.nets.my_net of lab_other 2"
     ):
         find("ista_net")
-    assert find("ista_net_plus").folder == FOLDER / "ista_net_plus"
+    assert find("ista_net_plus").folder == SUITE_FOLDER / "ista_net_plus"
 
 
 @pytest.mark.parametrize(
@@ -158,23 +159,18 @@ def test_an_entry_point_that_is_no_folder_of_a_baseline_is_told(site, value):
 
 
 def test_names_do_not_clash(tmp_path, site):
-    shutil.copytree(FOLDER / "ista_net", tmp_path / "ista_net")
-    with pytest.raises(LorunError, match="another one is called 'ista_net' already; rename the folder"):
+    shutil.copytree(SUITE_FOLDER / "ista_net", tmp_path / "ista_net")
+    with pytest.raises(LorunError, match="the name .ista_net. is taken"):
         find(str(tmp_path / "ista_net"))
     make_package(site, "lab_nets", "1.2", "theirs = lab_nets.nets.my_net")
-    shutil.copytree(FOLDER / "ista_net", tmp_path / "theirs")
-    with pytest.raises(LorunError, match="another one is called 'theirs' already"):
+    shutil.copytree(SUITE_FOLDER / "ista_net", tmp_path / "theirs")
+    with pytest.raises(LorunError, match="the name .theirs. is taken"):
         find(str(tmp_path / "theirs"))
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [
-        ("my-net", "such as 'my_net'"),
-        ("shared", "that is a strategy"),
-        ("deep_plug_and_play", "that is a strategy"),
-        ("2d", "'my_2d'"),
-    ],
+    [("my-net", "such as 'my_net'"), ("2d", "'my_2d'"), ("deep_plug_and_play", "is taken; rename the folder")],
 )
 def test_a_folder_that_cannot_be_a_method_is_refused(folder, name, words):
     shutil.copytree(folder, folder.with_name(name))
@@ -182,15 +178,47 @@ def test_a_folder_that_cannot_be_a_method_is_refused(folder, name, words):
         find(str(folder.with_name(name)))
 
 
+def test_names_of_other_methods_are_reserved(profile, tiny_profile_file, folder):
+    with pytest.raises(LorunError, match="cannot be called 'lorun': these methods exist already: shared, lorun"):
+        check_name("lorun", ("shared", "lorun"))
+    folder.rename(folder.with_name("shared"))
+    edit(tiny_profile_file, str(folder), str(folder.with_name("shared")))
+    with pytest.raises(LorunError, match="a baseline cannot be called 'shared'"):
+        profile()
+
+
+def test_an_installation_without_the_folder_of_the_suite_finds_paths_and_packages(folder, site, monkeypatch):
+    monkeypatch.setattr(places, "SUITE_FOLDER", folder / "missing")
+    make_package(site, "lab_nets", "1.2", "theirs = lab_nets.nets.my_net")
+    assert names() == []
+    assert build(str(folder)).stages == build("theirs").stages == 3
+    with pytest.raises(
+        LorunError, match=r"baseline 'ista_net' \(found: theirs\). The suite's own baselines need"
+    ):
+        find("ista_net")
+    with pytest.raises(LorunError, match="missing does not exist; choose a folder with --into"):
+        write_baseline("another")
+
+
+def test_every_folder_is_a_package_of_its_own_named_by_the_suite(folder):
+    for reference in ("ista_net", str(folder)):
+        module = sys.modules[plugins.load(reference).__module__]
+        assert module.__name__.startswith("lorun_plugin_")
+        assert module.__file__ == str(find(reference).folder / "baseline.py")
+    assert not [name for name in sys.modules if name.split(".")[0] == "baselines"]
+
+
 def test_the_suites_own_are_called_by_their_names():
-    with pytest.raises(LorunError, match="is of the suite's own: call it 'ista_net'"):
-        find(str(FOLDER / "ista_net"))
-    assert not any(find(name).outside for name in own_names())
+    with pytest.raises(LorunError, match="belongs to the suite: call it 'ista_net'"):
+        find(str(SUITE_FOLDER / "ista_net"))
+    assert not any(find(name).outside for name in names())
 
 
 def test_a_folder_here_without_a_slash_is_told_how_to_say(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
-    with pytest.raises(LorunError, match="no baseline is called 'my_net'; for the folder here say './my_net'"):
+    with pytest.raises(
+        LorunError, match="no baseline is called 'my_net'; for the folder of that name write './my_net'"
+    ):
         find("my_net")
 
 

@@ -9,8 +9,8 @@ from lorun.accounting.prediction import inference_build, predict_steps, resized
 from lorun.bench import scaling
 from lorun.bench.scaling import STRATEGIES, count, stage_range, write_figure
 from lorun.bench.variants import benchmarked, with_strategy
-from lorun.config import Profile
 from lorun.errors import LorunError
+from lorun.profiles import Profile
 from lorun.system import build_system
 
 

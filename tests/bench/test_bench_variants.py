@@ -9,8 +9,8 @@ import torch
 from lorun.bench import backward, steps
 from lorun.bench.steps import Measured, bytes_held, count, judge, judge_startup
 from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction
-from lorun.config import load_profile
 from lorun.errors import LorunError
+from lorun.profiles import load_profile
 
 CPU = torch.device("cpu")
 
@@ -28,7 +28,7 @@ def output(name, experiment):
             if "lora_" in key:
                 parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
     physics = system.physics.at(32, 32)
-    x = torch.rand(1, experiment.data.channels, 32, 32, generator=generator)
+    x = torch.rand(1, experiment.channels, 32, 32, generator=generator)
     y = system.network(physics(x), physics)
     y.square().mean().backward()
     return y.detach(), sum(p.grad.square().sum() for p in system.parameters() if p.grad is not None)

@@ -1,87 +1,79 @@
-"""`lorun adapters` and `lorun evaluate --adapters`: the library from the command line, and what it refuses."""
+"""`lorun adapters`: the adapter store from the command line, and its errors."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-
-from lorun import cli
-from lorun.config import Profile
 from lorun.results.rows import read_rows
+from said import Said
+
+from lorun.evaluation.reconstruct import evaluate_folder
+from lorun.profiles import Profile
 from lorun.training import train
 
-Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., Said]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs."""
+    return tmp_path_factory.mktemp("trained")
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run a command line in a folder of its own; its exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        return status, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def folders(run: Run, transfer_profile: Profile, tiny_data: Path) -> dict[str, Path]:
-    """Runs in two settings on one random base, as both have the same seed, below `runs`."""
+def folders(trained: Path, transfer_profile: Profile, tiny_data: Path) -> dict[str, Path]:
+    """Runs in two settings on one random base, as both have the same seed."""
     found = {}
     for setting in ("r10", "r25"):
         experiment = transfer_profile.experiment("cs", setting, "lorun_random", 0)
-        train(experiment, runs=Path("runs"), data=tiny_data, device=torch.device("cpu"))
-        found[setting] = Path("runs") / experiment.folder
+        train(experiment, runs=trained, data=tiny_data, device=CPU)
+        found[setting] = trained / experiment.folder
     return found
 
 
-def test_add_list_activate_and_score(run: Run, folders: dict[str, Path], tiny_data: Path) -> None:
-    assert run("adapters", "list") == (0, "adapters: no adapters; `lorun adapters add NAME --from RUN_FOLDER`\n", "")
+def test_add_list_activate_and_score(
+    lorun: Run, folders: dict[str, Path], trained: Path, transfer_profile: Profile, tiny_data: Path
+) -> None:
+    empty = "adapters: no adapters; `lorun adapters add NAME --from RUN_FOLDER` adds them\n"
+    assert lorun("adapters", "list") == (0, empty, "")
     for name, folder in folders.items():
-        status, out, err = run("adapters", "add", name, "--from", folder)
-        assert (status, err) == (0, "")
-        assert re.fullmatch(rf"{name}: added to adapters, [\d,]+ bytes of adapters on the base [0-9a-f]{{12}}\n", out)
-    status, out, err = run("adapters", "activate", "r25", "--repeats", 1)
-    assert (status, err) == (0, "")
-    assert out.splitlines()[0].endswith(", the first")
-    status, out, err = run("adapters", "activate", "r10", "--repeats", 2)
-    assert (status, err) == (0, "")
-    first, _, swap, reload, last = out.splitlines()
-    assert re.fullmatch(r"r10: active on the base [0-9a-f]{12}, instead of r25", first)
-    numbers = [[float(number.replace(",", "")) for number in line.split()[1:]] for line in (swap, reload)]
-    assert all(number > 0 for line in numbers for number in line)
-    assert numbers[0][1] < numbers[1][1]
-    assert numbers[0][2] < numbers[1][2]
-    assert last.startswith("Medians of 2 on this machine")
-    assert [line[:5] for line in run("adapters", "list")[1].splitlines()[2:]] == ["*  r1", "   r2"]
+        added = lorun("adapters", "add", name, "--from", folder)
+        assert (added.status, added.err) == (0, "")
+        pattern = rf"{name}: added to adapters, [\d,]+ bytes of adapters on the base [0-9a-f]{{12}}\n"
+        assert re.fullmatch(pattern, added.out)
+    activated = lorun("adapters", "activate", "r25")
+    assert (activated.status, activated.err) == (0, "")
+    assert re.fullmatch(r"r25: active on the base [0-9a-f]{12}, the first\n", activated.out)
+    first, swap, reload, last = lorun("adapters", "activate", "r10", "--time", "--repeats", 2).out.splitlines()
+    base = first.split()[5].rstrip(",")
+    assert first == f"r10: active on the base {base}, instead of r25"
+    numbers = [[float(word.replace(",", "")) for word in line.split()[1::2]] for line in (swap, reload)]
+    assert numbers[0][0] > 0
+    assert 0 < numbers[0][1] < numbers[1][1]
+    assert last == "Medians of 2 on this machine."
+    assert [line.split()[:2] for line in lorun("adapters", "list").out.splitlines()[1:]] == [
+        ["*", "r10"],
+        ["r25", base],
+    ]
 
     images = tiny_data / "tiny/test/gray"
-    for name, where in (("active", "r10"), ("r25", "r25")):
-        status, out, err = run("evaluate", "--adapters", name, "--images", images, "--out", f"{name}.csv")
-        assert (status, err) == (0, "")
-        assert out.startswith(f"cs/{where}/lorun_random seed 0: gray: cs_float_y psnr ")
-        rows = read_rows(Path(f"{name}.csv"))
-        assert set(rows.setting) == {where}
-        assert set(rows.image) == {"checks", "blobs"}
-        assert rows.value.notna().all()
+    for name, setting in (("active", "r10"), ("r25", "r25")):
+        scored = lorun("adapters", "evaluate", name, "--images", images, "--out", f"{name}.csv", "--device", "cpu")
+        assert (scored.status, scored.err) == (0, "")
+        assert scored.out.startswith(f"cs/{setting}/lorun_random seed 0: gray: cs_float_y psnr ")
+        experiment = transfer_profile.experiment("cs", setting, "lorun_random", 0)
+        expected = evaluate_folder(experiment, images, runs=trained, device=CPU)
+        values = pytest.approx([row["value"] for row in expected], abs=1e-6)
+        assert list(read_rows(Path(f"{name}.csv")).value) == values
 
 
-def test_the_library_may_lie_anywhere(run: Run, folders: dict[str, Path], tiny_data: Path) -> None:
-    assert run("adapters", "add", "r10", "--from", folders["r10"], "--library", "else/where")[0] == 0
-    assert (
-        run("evaluate", "--adapters", "r10", "--library", "else/where", "--images", tiny_data / "tiny/test/gray")[0]
-        == 0
-    )
+def test_the_store_may_be_any_folder(lorun: Run, folders: dict[str, Path], tiny_data: Path) -> None:
+    store = ["--store", "else/where"]
+    assert lorun("adapters", "add", "r10", "--from", folders["r10"], *store).status == 0
+    assert lorun("adapters", "evaluate", "r10", "--images", tiny_data / "tiny/test/gray", *store).status == 0
     assert Path("gray.csv").exists()
     assert not Path("adapters").exists()
 
@@ -89,23 +81,19 @@ def test_the_library_may_lie_anywhere(run: Run, folders: dict[str, Path], tiny_d
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["adapters", "add", "r10", "--from", "nowhere"], "nowhere: not the folder of a finished run"),
-        (["adapters", "add", "a/b", "--from", "{r10}"], "'a/b' cannot name a set"),
-        (["adapters", "add", "r25", "--from", "{r10}"], "adapters/sets/r25: there is such a set"),
-        (["adapters", "activate", "r52"], "unknown set of adapters 'r52'. Did you mean 'r25'? Choices: r25"),
-        (["adapters", "activate", "r25", "--library", "no"], "no: no adapters here; `lorun adapters add NAME --from"),
-        (["evaluate", "--adapters", "active", "--images", "mine"], "adapters: no set is active; `lorun adapters activ"),
-        (["evaluate", "--adapters", "r25"], "name a folder with --images to score adapters on"),
-        (["evaluate", "--adapters", "r25", "--images", "mine"], "no folder mine"),
-        (
-            ["evaluate", "--adapters", "r25", "--images", "m", "--method", "lorun"],
-            "--adapters goes with --library, --im",
-        ),
+        (["add", "r10", "--from", "nowhere"], "nowhere: not the folder of a finished run"),
+        (["add", "a/b", "--from", "{r10}"], "'a/b' cannot name a set"),
+        (["add", "r25", "--from", "{r10}"], "adapters/sets/r25: exists; choose another name"),
+        (["activate", "r52"], "unknown set of adapters 'r52'. Did you mean 'r25'? Choices: r25"),
+        (["activate", "r25", "--store", "no"], "no: no adapters here; `lorun adapters add NAME --from RUN_FOLDER`"),
+        (["activate", "r25", "--repeats", "2"], "--repeats needs --time"),
+        (["evaluate", "active", "--images", "mine"], "adapters: no set is active; `lorun adapters activate NAME`"),
+        (["evaluate", "r25", "--images", "mine"], "no folder mine"),
     ],
 )
-def test_mistakes_are_one_line(run: Run, folders: dict[str, Path], words: list[str], message: str) -> None:
-    assert run("adapters", "add", "r25", "--from", folders["r25"])[0] == 0
-    status, out, err = run(*(word.format(**folders) for word in words))
+def test_mistakes_are_one_line(lorun: Run, folders: dict[str, Path], words: list[str], message: str) -> None:
+    assert lorun("adapters", "add", "r25", "--from", folders["r25"]).status == 0
+    status, out, err = lorun("adapters", *(word.format(**folders) for word in words))
     assert (status, out) == (1, "")
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1

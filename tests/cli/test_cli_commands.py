@@ -10,13 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
 from typer.main import get_command
 
 from lorun import __version__, cli
-from lorun.config import Profile
-from lorun.results.rows import read_rows
+from lorun.profiles import Profile
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_config_check_tells_the_size_of_a_profile(lorun: Callable[..., Said], ti
 def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
     said = lorun("config", "schema")
     assert said.status == 0
-    assert "phase1_steps" in yaml.safe_load(said.out)["$defs"]["TrainingConfig"]["properties"]
+    assert "phase1_steps" in yaml.safe_load(said.out)["$defs"]["TaskTraining"]["properties"]
 
 
 def test_data_list_tells_what_is_there(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from lorun import cli
-from lorun.config import Profile
+from lorun.profiles import Profile
 
 Change = Callable[[dict[str, Any]], object]
 

@@ -1,40 +1,20 @@
-"""`lorun evaluate` with files of one's own, without a profile: weights, a sampling matrix, a folder of images."""
+"""`lorun score`: a baseline with your own weights, sampling matrix and images."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lorun.results.rows import read_rows
 from PIL import Image
 from scipy.io import savemat
 
-from lorun import cli, plugins
+from lorun import plugins
 from lorun.evaluation.protocols import get_protocol, score
-from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
-from lorun.results.rows import read_rows
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
 from lorun.system import System
 
 M, BLOCK = 12, 8
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run a command line in a folder of its own; returns its exit status, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
-        capsys.readouterr()
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = end.code or 0
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return run
 
 
 @pytest.fixture
@@ -70,9 +50,9 @@ def expected(system, path):
     return score(get_protocol("cs_float_y"), estimate, x)["psnr"]
 
 
-def test_weights_matrix_and_folder_of_ones_own(run, folder, tmp_path):
+def test_weights_matrix_and_folder_of_ones_own(lorun, folder, tmp_path):
     system, options = fixed(tmp_path)
-    status, out, err = run("evaluate", "--method", "ista_net", *options, "--images", "mine")
+    status, out, err = lorun("score", "--method", "ista_net", *options, "--images", "mine")
     assert (status, err) == (0, "")
     assert out.startswith("cs/18.75%/ista_net seed 0: mine: cs_float_y psnr ")
     assert out.endswith(": mine.csv\n")
@@ -86,29 +66,29 @@ def test_weights_matrix_and_folder_of_ones_own(run, folder, tmp_path):
         assert name in rows.data_md5[0]
 
 
-def test_weights_that_hold_their_matrix(run, folder, tmp_path):
+def test_weights_that_hold_their_matrix(lorun, folder, tmp_path):
     torch.manual_seed(0)
     physics = BinaryBlockCS(gaussian_matrix(M, BLOCK**2, 3), learned=True, padding="always", initial="adjoint")
     system = System(plugins.build("opine_net_plus", physics, 1), physics)
     torch.save(system.state_dict(), tmp_path / "opine.pkl")
-    status, _, err = run("evaluate", "--method", "opine_net_plus", "--weights", "opine.pkl", "--images", "mine")
+    status, _, err = lorun("score", "--method", "opine_net_plus", "--weights", "opine.pkl", "--images", "mine")
     assert (status, err) == (0, "")
     rows = read_rows(Path("mine.csv"))
     (found,) = rows[(rows.image == "one") & (rows.metric == "psnr")]["value"]
     assert found == pytest.approx(expected(system, folder / "one.png"), abs=1e-4)
 
 
-def test_protocols_padding_and_out_are_heeded(run, folder, tmp_path):
+def test_protocols_padding_and_out_are_heeded(lorun, folder, tmp_path):
     _, options = fixed(tmp_path)
-    command = ["evaluate", "--method", "ista_net", *options, "--images", "mine", "--out", "scores/a.csv"]
-    assert run(*command, "--protocol", "cs_round_y", "--protocol", "cs_truncate_y", "--padding", "needed")[0] == 0
+    command = ["score", "--method", "ista_net", *options, "--images", "mine", "--out", "scores/a.csv"]
+    assert lorun(*command, "--protocol", "cs_round_y", "--protocol", "cs_truncate_y", "--padding", "needed")[0] == 0
     assert set(read_rows(Path("scores/a.csv")).protocol) == {"cs_round_y", "cs_truncate_y"}
 
 
-def test_a_baseline_without_parameters_needs_no_weights(run, folder, tmp_path):
+def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path):
     fixed(tmp_path)
-    words = ["evaluate", "--method", "linear_mmse", "--matrix", "phi.mat", "--initial", "pseudo_inverse"]
-    status, _, err = run(*words, "--images", "mine")
+    words = ["score", "--method", "linear_mmse", "--matrix", "phi.mat", "--initial", "pseudo_inverse"]
+    status, _, err = lorun(*words, "--images", "mine")
     assert (status, err) == (0, "")
     assert len(read_rows(Path("mine.csv"))) == 6
 
@@ -144,16 +124,20 @@ def test_a_baseline_without_parameters_needs_no_weights(run, folder, tmp_path):
         ({"--padding": "sometimes"}, "unknown padding 'sometimes'. Choices: always, needed"),
         ({"--protocol": "cs_float"}, "unknown protocol 'cs_float'. Did you mean 'cs_float_y'?"),
         ({"--images": "yours"}, "no folder yours"),
-        ({"--images": None}, "name a profile with --config, or a folder with --images"),
-        ({"--method": None}, "name the --method"),
     ],
 )
-def test_what_does_not_fit_is_one_line_and_writes_nothing(run, folder, tmp_path, change, message):
+def test_what_does_not_fit_is_one_line_and_writes_nothing(lorun, folder, tmp_path, change, message):
     _, (_, weights, _, matrix, _, initial) = fixed(tmp_path)
     torch.save({"module.Phi": torch.zeros(M, BLOCK**2)}, tmp_path / "opine.pkl")
-    said = {"--method": "ista_net", "--weights": weights, "--matrix": matrix, "--initial": initial, "--images": "mine"}
-    said |= change
-    status, _, err = run("evaluate", *(word for pair in said.items() if pair[1] is not None for word in pair))
+    options = {
+        "--method": "ista_net",
+        "--weights": weights,
+        "--matrix": matrix,
+        "--initial": initial,
+        "--images": "mine",
+    }
+    options |= change
+    status, _, err = lorun("score", *(word for pair in options.items() if pair[1] is not None for word in pair))
     assert status == 1
     assert err.startswith("error: ")
     assert message in err
@@ -161,8 +145,25 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(run, folder, tmp_path,
     assert not list(tmp_path.glob("*.csv"))
 
 
-def test_files_do_not_go_with_a_profile(run, folder, tiny_profile_file):
-    words = ["evaluate", "-c", tiny_profile_file, "--task", "cs", "--setting", "r25", "--method", "linear_mmse"]
-    status, _, err = run(*words, "--weights", "weights.pth")
-    assert (status, err) == (1, "error: --weights, --matrix, --initial and --protocol go without --config\n")
-    assert run(*words[:3], "--method", "linear_mmse")[2] == "error: name the --task and the --setting of the profile\n"
+@pytest.mark.parametrize("missing", ["--method", "--images"])
+def test_method_and_images_are_required(lorun, missing):
+    options = {"--method": "ista_net", "--images": "mine"}
+    words = [word for name, value in options.items() if name != missing for word in (name, value)]
+    status, _, err = lorun("score", *words)
+    assert status == 2
+    assert f"Missing option '{missing}'" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["--method", "ista_net", "--weights", "a.pkl", "--images", "mine"], "lorun score"),
+        (["-c", "quick.yaml", "--method", "ista_net", "--protocol=cs_round_y"], "lorun score"),
+        (["--adapters", "active", "--images", "mine"], "lorun adapters evaluate NAME --images FOLDER"),
+    ],
+)
+def test_evaluate_names_the_command_for_options_that_moved(lorun, words, command):
+    status, out, err = lorun("evaluate", *words)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: `lorun evaluate` has no option --")
+    assert err.endswith(f": use `{command}`\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lorun.data.checksums import (
-    directory_md5,
+    dataset_identity,
     find_damage,
     known_datasets,
     md5_of_bytes,
@@ -24,13 +24,14 @@ def refuses(match: str) -> "pytest.RaisesExc[LorunError]":
     return pytest.raises(LorunError, match=match)
 
 
-def test_directory_md5_is_that_of_dvc_by_hand(tmp_path: Path) -> None:
+def test_the_identity_is_that_of_dvc_by_hand(tmp_path: Path) -> None:
     for name, text in (("b", "2"), ("a/ü", "1")):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "own" / name).write_text(text)
+    write_manifest(tmp_path, "own")
     one, two = md5_of_bytes(b"1"), md5_of_bytes(b"2")
     listing = f'[{{"md5": "{one}", "relpath": "a/\\u00fc"}}, {{"md5": "{two}", "relpath": "b"}}]'
-    assert directory_md5(tmp_path) == md5_of_bytes(listing.encode()) + ".dir"
+    assert dataset_identity(tmp_path, "own") == md5_of_bytes(listing.encode()) + ".dir"
 
 
 def test_a_manifest_written_anew_is_the_committed_one(root: Path) -> None:
@@ -44,24 +45,18 @@ def test_md5sum_accepts_the_manifest(built: Path) -> None:
     subprocess.run(["md5sum", "--check", "--strict", "--quiet", "photos.md5"], cwd=built, check=True)
 
 
-def test_a_missing_file_is_named(root: Path) -> None:
-    (root / "photos" / CAMERA).unlink()
-    with refuses(rf"^\S*{CAMERA} is missing: run `lorun data fetch photos`"):
-        verify_dataset(root, "photos")
-
-
-def test_a_flipped_bit_is_named(root: Path) -> None:
-    path = root / "photos" / CAMERA
-    content = bytearray(path.read_bytes())
-    content[5000] ^= 1
-    path.write_bytes(content)
-    with refuses(rf"^\S*{CAMERA} does not have the checksum of its manifest: run `lorun data fetch photos`"):
-        verify_dataset(root, "photos")
-
-
-def test_an_extra_file_is_named(root: Path) -> None:
-    (root / "photos/test/mine.png").write_bytes(b"")
-    with refuses(r"^\S*test/mine\.png is not part of the dataset: move it elsewhere$"):
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (CAMERA, None, "is missing: run `lorun data fetch photos` to restore it"),
+        (CAMERA, b"other", "does not have the checksum of its manifest: run `lorun data fetch photos` to restore it"),
+        ("test/mine.png", b"", "is not part of the dataset: move it elsewhere"),
+    ],
+)
+def test_a_wrong_file_is_named(root: Path, file: str, content: bytes | None, message: str) -> None:
+    path = root / "photos" / file
+    path.unlink() if content is None else path.write_bytes(content)
+    with refuses(rf"^\S*{file} {message}$"):
         verify_dataset(root, "photos")
 
 

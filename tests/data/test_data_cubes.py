@@ -1,11 +1,14 @@
 """Spectral cubes: what is accepted and what exactly is refused, the 28 bands, and what is kept on disk."""
 
 import errno
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +73,6 @@ def test_31_bands_are_resampled_linearly(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(cube, expected.transpose(2, 0, 1), rtol=0, atol=1e-7)
 
 
-def test_a_straight_spectrum_stays_one(tmp_path: Path) -> None:
-    """By hand: a ramp from 0 at 400 nm to 1 at 700 nm is (453.3 - 400) / 300 at 453.3 nm."""
-    cube = read_cube(save(tmp_path / "a.npy", np.broadcast_to((CAVE - 400) / 300, (2, 3, 31))))
-    np.testing.assert_allclose(cube[0], 0.1776667, rtol=1e-6)
-    np.testing.assert_allclose(cube[:, 0, 0], (np.array(WAVELENGTHS) - 400) / 300, rtol=1e-6)
-
-
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), bands=st.sampled_from([28, 31]), kind=st.sampled_from([np.uint8, np.uint16, np.int16]))
 def test_integers_are_divided_by_the_largest_of_their_type(
@@ -101,14 +97,14 @@ def test_the_registry_may_say_another_divisor(tmp_path: Path) -> None:
     ).all()
 
 
-@pytest.mark.parametrize("bands", [2, 3, 27, 29, 30, 32])
-def test_another_number_of_bands_is_told(tmp_path: Path, bands: int) -> None:
+@pytest.mark.parametrize("bands", [3, 27, 32])
+def test_another_number_of_bands_is_refused(tmp_path: Path, bands: int) -> None:
     message = refused(save(tmp_path / "a.mat", random_cube(bands)))
     assert f"a.mat: variable `img` has {bands} bands (height x width x bands: (6, 5, {bands}))" in message
     assert message.endswith("known are 28 (453.3 to 648.1 nm, as KAIST) and 31 (400 to 700 nm in steps of 10, as CAVE)")
 
 
-def test_other_bands_than_the_registry_says_are_told(tmp_path: Path) -> None:
+def test_other_bands_than_the_registry_says_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.mat", random_cube(28))
     assert refused(path, CubeFormat(wavelengths="cave")).endswith(
         "has 28 bands (height x width x bands: (6, 5, 28)); known are 31, as the registry says"
@@ -133,19 +129,15 @@ def test_other_bands_than_the_registry_says_are_told(tmp_path: Path) -> None:
         (np.zeros((0, 2, 28)), "is empty"),
     ],
 )
-def test_a_wrong_cube_is_told(tmp_path: Path, cube: Any, message: str) -> None:
+def test_a_wrong_cube_is_refused(tmp_path: Path, cube: Any, message: str) -> None:
     assert refused(save(tmp_path / "a.mat", cube)) == f"a.mat: variable `img` {message}"
 
 
-@pytest.mark.parametrize("cube", [np.full((28, 2, 2), "x"), np.zeros((28, 2, 2), bool), np.zeros((28, 2, 2), complex)])
-def test_other_arrays_of_numpy_are_told(tmp_path: Path, cube: np.ndarray) -> None:
-    np.save(tmp_path / "a.npy", cube)
-    assert refused(tmp_path / "a.npy") == "a.npy: the array is not an array of real numbers"
-
-
-def test_python_objects_are_not_unpickled(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
-    assert refused(tmp_path / "a.npy").startswith("a.npy cannot be read as a .npy file (")
+@pytest.mark.parametrize("kind", [str, bool, complex, object])
+def test_other_arrays_of_numpy_are_refused(tmp_path: Path, kind: type) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((28, 2, 2)).astype(kind), allow_pickle=True)
+    message = " cannot be read as a .npy file (" if kind is object else ": the array is not an array of real numbers"
+    assert refused(tmp_path / "a.npy").startswith(f"a.npy{message}")
 
 
 def test_the_variable_is_a_known_one_or_the_only_one_with_three_dimensions(tmp_path: Path) -> None:
@@ -179,7 +171,7 @@ def test_the_variable_is_a_known_one_or_the_only_one_with_three_dimensions(tmp_p
         ("a.tif", b"", "a.tif is no file of a cube: use .mat or .npy"),
     ],
 )
-def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert refused(tmp_path / name).startswith(message)
 
@@ -247,48 +239,29 @@ def test_a_dataset_is_converted_once_and_opened_on_disk(root: Path, monkeypatch:
 
 def test_progress_is_shown_for_what_is_converted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     load_dataset(root, "scenes", "train", 28)
-    assert capsys.readouterr().err.splitlines()[-1] == "scenes: converting: 2 of 2 files"
+    assert re.search(r"scenes: converting \S+ 2/2", capsys.readouterr().err)
     load_dataset(root, "scenes", "train", 28)
     assert capsys.readouterr().err == ""
 
 
-def damaged(path: Path, how: str) -> None:
-    whole = path.read_bytes()
-    if how.startswith("cut"):
-        path.write_bytes(whole[: int(float(how.split()[1]) * len(whole))])
-    elif how == "without its seal":
-        path.write_bytes(whole[:-43])
-    elif how == "longer":
-        path.write_bytes(whole + b"\0")
-    elif how == "another shape":
-        np.save(path, np.zeros((28, 2, 2), np.float32))
-    elif how == "another array of its shape":
-        np.save(path, np.zeros((28, 6, 5), np.float32))
-    elif how == "another type":
-        path.write_bytes(whole.replace(b"<f4", b"<i4"))
-    elif how == "in another order":
-        path.write_bytes(whole.replace(b"'fortran_order': False", b"'fortran_order': True "))
-    elif how == "no array":
-        path.write_bytes(b"hello")
-    elif how == "a zip":
-        np.savez(path.with_suffix(".npz"), np.zeros(3))
-        path.with_suffix(".npz").replace(path)
-    elif how == "empty":
-        path.write_bytes(b"")
+def saved(array: np.ndarray) -> bytes:
+    stream = BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
 
 
-DAMAGE = [
-    "empty",
-    "no array",
-    "a zip",
-    "cut 0.01",
-    "cut 0.5",
-    "cut 0.999",
-    "without its seal",
-    "longer",
-    "another shape",
-]
-DAMAGE += ["another array of its shape", "another type", "in another order"]
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda whole: b"",
+    "no array": lambda whole: b"hello",
+    "cut early": lambda whole: whole[: len(whole) // 100],
+    "cut late": lambda whole: whole[:-4],
+    "without its seal": lambda whole: whole[:-43],
+    "longer": lambda whole: whole + b"\0",
+    "another shape": lambda whole: saved(np.zeros((28, 2, 2), np.float32)),
+    "another array": lambda whole: saved(np.zeros((28, 6, 5), np.float32)),
+    "another type": lambda whole: whole.replace(b"<f4", b"<i4"),
+    "another order": lambda whole: whole.replace(b"'fortran_order': False", b"'fortran_order': True "),
+}
 
 
 @pytest.mark.parametrize("how", DAMAGE)
@@ -296,7 +269,7 @@ def test_what_is_not_the_conversion_is_made_anew(root: Path, how: str) -> None:
     load_dataset(root, "scenes", "train", 28)
     path = kept(root, "s0.mat")
     before = path.read_bytes()
-    damaged(path, how)
+    path.write_bytes(DAMAGE[how](before))
     assert path.read_bytes() != before
     cube = load_dataset(root, "scenes", "train", 28)["s0"]
     np.testing.assert_array_equal(cube, expected(root, "s0.mat"))
@@ -431,7 +404,7 @@ MANY = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's own memory is that of Linux")
 def test_memory_does_not_grow_with_the_number_of_scenes(root: Path) -> None:
-    """40 scenes of 1.8 MB as they are kept, 72 MB in all, are converted and drawn from within 32 MB more."""
+    """40 cached scenes of 1.8 MB, 72 MB in all, are converted and drawn from within 32 MB of memory."""
     for number in range(3, 43):
         shared = (random_cube(28, 128, 128, seed=number) * 65535).astype(np.uint16)
         savemat(root / f"scenes/s{number}.mat", {"img": shared})
@@ -481,13 +454,13 @@ def test_the_scenes_of_cave() -> None:
     if not (DATA / "cave_mini").is_dir():
         pytest.skip("data/cave_mini is not there: `lorun data fetch cave_mini`")
     scenes = {split: load_dataset(DATA, "cave_mini", split, 28) for split in ("train", "validation", "test")}
-    assert {split: {name: cube.shape for name, cube in of.items()} for split, of in scenes.items()} == {
+    assert {split: {name: cube.shape for name, cube in cubes.items()} for split, cubes in scenes.items()} == {
         "train": {"cloth_256": (28, 256, 256), "feathers_150": (28, 150, 150)},
         "validation": {"chart_150": (28, 150, 150)},
         "test": {"balloons_256": (28, 256, 256)},
     }
-    for of in scenes.values():
-        for cube in of.values():
+    for found in scenes.values():
+        for cube in found.values():
             assert 0 <= cube.min() < 0.01
             assert 0.5 < cube.max() <= 1
     batch = PatchStream(scenes["train"], 96, 4, 0, mosaic=True).batch(0)
@@ -503,10 +476,7 @@ def test_what_the_registry_says_of_cubes_is_consistent() -> None:
         manual = registry[name].manual
         if manual is not None:
             assert entry is not None
-            assert manual.expected.variable == entry.variable
-            assert manual.expected.high == (entry.divide or 1)
-            assert manual.expected.shape is not None
-            assert manual.expected.shape[2] == 28
+            assert manual.expected.size is not None
 
 
 def test_five_of_the_205_scenes_validate(tmp_path: Path) -> None:

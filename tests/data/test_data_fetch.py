@@ -77,6 +77,19 @@ def stored(store: Path, md5: str) -> Path:
     return store / "files/md5" / md5[:2] / md5[2:]
 
 
+def forget(project: Path) -> None:
+    for path in ("data/photos", ".dvc/cache"):
+        shutil.rmtree(project / path)
+
+
+def fetch_and_check(project: Path) -> str:
+    """Returns what a successful fetch prints."""
+    result = fetch(project)
+    assert (result.returncode, result.stderr) == (0, "")
+    check(project)
+    return result.stdout
+
+
 @pytest.fixture(scope="module")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A project after its first fetch, and what that printed; not to be changed."""
@@ -115,20 +128,16 @@ def test_an_intact_dataset_keeps_its_marker(project: Path) -> None:
 def test_a_damaged_file_that_dvc_takes_for_unchanged_is_restored(project: Path) -> None:
     dvc(project, "status")  # from now on DVC knows the files by inode, size and time
     flip(project / CAMERA)
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.endswith("verified (dvc repro dataset@photos)\n")
-    check(project)
+    printed = fetch_and_check(project)
+    assert printed.endswith("verified (dvc repro dataset@photos)\n")
 
 
 @needs_git
 def test_damaged_and_missing_files_are_restored(project: Path) -> None:
     (project / CAMERA).write_bytes(b"")
     (project / "data/photos/train/rgb/coffee.png").unlink()
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.startswith("photos: restoring 2 files")
-    check(project)
+    printed = fetch_and_check(project)
+    assert printed.startswith("photos: restoring 2 files")
 
 
 @needs_git
@@ -136,10 +145,8 @@ def test_the_manifest_overrules_a_wrong_lock(project: Path) -> None:
     (project / "data/photos/mine.png").write_bytes(b"mine")
     dvc(project, "commit", "--force", "dataset@photos")
     shutil.rmtree(project / "data/photos")
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.endswith("verified (dvc repro --force dataset@photos)\n")
-    check(project)
+    printed = fetch_and_check(project)
+    assert printed.endswith("verified (dvc repro --force dataset@photos)\n")
 
 
 @needs_git
@@ -152,9 +159,7 @@ def test_a_wrong_object_in_the_cache_is_replaced(project: Path, victim: str) -> 
     right = copy.read_bytes()
     flip(copy)
     shutil.rmtree(project / "data/photos")
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    check(project)
+    fetch_and_check(project)
     assert copy.read_bytes() == right
 
 
@@ -173,51 +178,38 @@ def test_a_remote_is_asked_first_and_not_believed(project: Path, tmp_path: Path)
     store = tmp_path / "store"
     dvc(project, "remote", "add", "--local", "--default", "store", str(store))
     dvc(project, "push")
-    for path in ("data/photos", ".dvc/cache"):
-        shutil.rmtree(project / path)
-    result = fetch(project)
-    assert result.stdout.endswith("verified (DVC remote 'store')\n")
-    check(project)
+    forget(project)
+    printed = fetch_and_check(project)
+    assert printed.endswith("verified (DVC remote 'store')\n")
 
     flip(stored(store, read_manifest(project / "data", "photos")["test/gray/camera.png"]))
-    for path in ("data/photos", ".dvc/cache"):
-        shutil.rmtree(project / path)
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "photos: DVC remote 'store' gives a wrong test/gray/camera.png\n" in result.stdout
-    assert result.stdout.endswith("verified (dvc repro dataset@photos)\n")
-    check(project)
+    forget(project)
+    printed = fetch_and_check(project)
+    assert "photos: DVC remote 'store' gives a wrong test/gray/camera.png\n" in printed
+    assert printed.endswith("verified (dvc repro dataset@photos)\n")
 
     dvc(project, "remote", "modify", "--local", "store", "verify", "true")  # DVC finds it itself, and gives nothing
-    for path in ("data/photos", ".dvc/cache"):
-        shutil.rmtree(project / path)
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "photos: DVC remote 'store' does not give an intact test/gray/camera.png\n" in result.stdout
-    check(project)
+    forget(project)
+    printed = fetch_and_check(project)
+    assert "photos: DVC remote 'store' does not give an intact test/gray/camera.png\n" in printed
 
 
 @needs_git
 def test_a_remote_without_an_answer_is_told_in_the_words_of_dvc(project: Path) -> None:
     dvc(project, "remote", "add", "--local", "store", "ssh://127.0.0.1:1/store")
     (project / CAMERA).unlink()
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "photos: DVC remote 'store' cannot give it (ERROR: " in result.stdout
-    check(project)
+    printed = fetch_and_check(project)
+    assert "photos: DVC remote 'store' cannot give it (ERROR: " in printed
 
 
 @needs_git
 def test_an_empty_remote_is_told_and_the_origin_asked(project: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     dvc(project, "remote", "add", "--local", "empty", str(tmp_path / "empty"))
-    for path in ("data/photos", ".dvc/cache"):
-        shutil.rmtree(project / path)
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "photos: DVC remote 'empty' gives none of its files\n" in result.stdout
-    assert result.stdout.endswith("verified (dvc repro dataset@photos)\n")
-    check(project)
+    forget(project)
+    printed = fetch_and_check(project)
+    assert "photos: DVC remote 'empty' gives none of its files\n" in printed
+    assert printed.endswith("verified (dvc repro dataset@photos)\n")
 
 
 @needs_git
@@ -226,8 +218,7 @@ def test_a_second_remote_is_asked_when_the_first_has_nothing(project: Path, tmp_
     for name in ("empty", "full"):
         dvc(project, "remote", "add", "--local", name, str(tmp_path / name))
     dvc(project, "push", "--remote", "full")
-    for path in ("data/photos", ".dvc/cache"):
-        shutil.rmtree(project / path)
+    forget(project)
     (project / "data/.photos.download").mkdir()  # of a download that failed
     result = fetch(project)
     assert (result.returncode, result.stderr) == (0, "")
@@ -251,8 +242,8 @@ def test_a_failure_is_one_line_after_what_dvc_says(project: Path, tmp_path: Path
     assert "no photos" in result.stdout
     assert "photos: DVC remote 'store' gives none of its files\n" in result.stdout
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("error: cannot restore dataset 'photos': `dvc --wait-for-lock repro dataset@photos` failed")
-    assert last.endswith("of the DVC remotes store none had it")
+    assert last.startswith("error: cannot restore dataset 'photos': `dvc repro dataset@photos` failed")
+    assert last.endswith("none of the DVC remotes has it (store)")
     assert "Traceback" not in result.stderr
     assert not (project / MARKER).exists()
     assert (project / "dvc.lock").read_bytes() == (PROJECT / "dvc.lock").read_bytes()
@@ -314,7 +305,7 @@ def test_upstream_remote_and_what_is_there_give_the_same_bytes(tmp_path: Path) -
     result = run(project, sys.executable, "-m", "lorun", "data", "fetch", "own")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].endswith(
-        "takes a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
+        "or add a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
     )
 
 
@@ -325,9 +316,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 def test_without_git(tmp_path: Path) -> None:
     project = skeleton(tmp_path / "project")
-    result = fetch(project)
-    assert (result.returncode, result.stderr) == (0, "")
-    check(project)
+    fetch_and_check(project)
 
 
 def test_an_unknown_dataset_is_one_line(tmp_path: Path) -> None:

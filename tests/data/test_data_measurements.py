@@ -93,10 +93,10 @@ def test_measurements_are_no_images_and_images_no_measurements(spectral_data: Pa
 
 
 def test_an_entry_is_of_one_kind(root_of: Callable[..., Path]) -> None:
-    said = yaml.safe_load(CAPTURES)
-    said["captures"]["cubes"] = {"wavelengths": "kaist"}
+    registry = yaml.safe_load(CAPTURES)
+    registry["captures"]["cubes"] = {"wavelengths": "kaist"}
     with pytest.raises(LorunError, match="give `cubes` or `measurements`, or neither"):
-        read_registry(root_of(yaml.safe_dump(said), meas=VALUES))
+        read_registry(root_of(yaml.safe_dump(registry), meas=VALUES))
 
 
 def test_the_real_captures_are_read_beside_their_mask() -> None:

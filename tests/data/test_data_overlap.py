@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from overlap import find_overlaps
 from PIL import Image
 
 from lorun.data.images import Pixels, load_dataset
-from lorun.data.overlap import find_overlaps
 
 DATA = Path(__file__).parents[2] / "data"
 TEST = ("set11", "set14", "set5", "bsd68", "cbsd68")

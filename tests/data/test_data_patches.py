@@ -207,7 +207,7 @@ def test_the_later_half_of_a_batch_are_mosaics(batch: int, mosaics: int) -> None
     patches = PatchStream(images, patch=8, batch=batch, seed=0, mosaic=True).batch(0)[:, 0]
     quarters = patches.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3).flatten(1, 2)  # (B, 4, 16)
     assert (quarters == quarters[..., :1]).all()
-    assert [len(of.unique()) > 1 for of in quarters[..., 0]] == [False] * (batch - mosaics) + [True] * mosaics
+    assert [len(values.unique()) > 1 for values in quarters[..., 0]] == [False] * (batch - mosaics) + [True] * mosaics
 
 
 def test_every_quarter_of_a_mosaic_has_a_place_and_an_orientation_of_its_own() -> None:

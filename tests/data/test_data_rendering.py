@@ -28,8 +28,8 @@ def test_the_observer_is_that_of_colour_science() -> None:
     from colour import MSDS_CMFS
 
     table = MSDS_CMFS["CIE 1931 2 Degree Standard Observer"]
-    expected = [np.interp(WAVELENGTHS, table.wavelengths, of) for of in table.values.T]
-    np.testing.assert_allclose(np.array(rendering._OBSERVER).T, expected, rtol=0, atol=5.1e-6)
+    expected = [np.interp(WAVELENGTHS, table.wavelengths, column) for column in table.values.T]
+    np.testing.assert_allclose(np.array(rendering._OBSERVER) / 1e5, expected, rtol=0, atol=5.1e-6)
 
 
 @settings(deadline=None, max_examples=20)
@@ -38,7 +38,7 @@ def test_colours_are_those_that_colour_science_computes(cube: np.ndarray) -> Non
     """The integral by hand, adaptation and encoding by colour-science."""
     from colour import XYZ_to_sRGB, XYZ_to_xy
 
-    observer = np.array(rendering._OBSERVER)
+    observer = np.array(rendering._OBSERVER).T / 1e5
 
     def integral(values: np.ndarray) -> np.ndarray:  # (28, H, W) -> (H, W, 3)
         return np.trapezoid(values[..., None] * observer[:, None, None], WAVELENGTHS, axis=0)

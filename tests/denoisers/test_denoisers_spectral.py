@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lorun.denoisers import SpectralTransformer
-from lorun.denoisers.spectral import SpectralAttention, SpectralBlock
+from lorun.denoisers.spectral import SpectralAttention, SpectralBlock, SpectralTransformer
 
 WIDTH, HEADS = 6, 2
 

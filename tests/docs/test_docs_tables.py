@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 from tiny import PROJECT
 
-from lorun.config import Profile
 from lorun.evaluation.metrics import METRICS
+from lorun.profiles import Profile
 from lorun.results.comparison import verdict
 from lorun.results.markdown import COSTS
 from lorun.results.result_set import write_result_set
@@ -37,7 +37,7 @@ def columns(tasks_profile: Profile, tasks_data: Path, tmp_path: Path) -> dict[st
     write_result_set(tasks_profile, tmp_path / "runs", tmp_path / "out", partial=True, data=tasks_data)
     found = {path.stem: path.read_text().split("\n")[0].split(",") for path in (tmp_path / "out").glob("*.csv")}
     accounts = read_result_set(PROJECT / "results/quick").accounts
-    return {**found, "accounting": [*dict.fromkeys([*accounts.columns, "code"])]}
+    return {**found, "accounting": [*dict.fromkeys([*accounts.columns, "account_key", "code"])]}
 
 
 def test_every_column_of_every_table_is_explained(columns: dict[str, list[str]]) -> None:

@@ -20,7 +20,7 @@ from lorun.evaluation.reconstruct import evaluate, load_system, reconstruct_meas
 from lorun.results.figures import write_figures
 from lorun.results.paths import ROWS
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import to_frame, write_table
+from lorun.results.store import write_evaluation
 from lorun.training import train
 
 CPU = torch.device("cpu")
@@ -59,7 +59,7 @@ def spectra(path):
 
 def test_a_cube_is_scored_by_every_protocol_of_its_profile(spectral_profile, spectral_data, run):
     experiment, runs = run(spectral_profile())
-    rows = pd.DataFrame(evaluate(experiment, runs=runs, data=spectral_data, device=CPU))
+    rows = pd.DataFrame(evaluate(experiment, runs=runs, data=spectral_data, device=CPU).rows)
     assert set(rows.image) == {"blobs", "checks"}
     asked = [(name, metric) for name in experiment.evaluation.protocols for metric in get_protocol(name).metrics]
     assert [metric for _, metric in asked] == ["psnr", "ssim", "sam", "psnr", "residual"]
@@ -78,7 +78,7 @@ def test_a_cube_is_scored_by_every_protocol_of_its_profile(spectral_profile, spe
 def test_a_capture_is_reconstructed_from_what_was_measured(spectral_profile, spectral_data, run):
     """The linear estimate of least norm explains what was measured, but for clipping."""
     experiment, runs = run(spectral_profile(**ON_CAPTURES), "initial_reconstruction")
-    rows = pd.DataFrame(evaluate(experiment, runs=runs, data=spectral_data, device=CPU))
+    rows = pd.DataFrame(evaluate(experiment, runs=runs, data=spectral_data, device=CPU).rows)
     assert rows.image.tolist() == ["blobs", "checks"]
     assert set(rows.dataset) == {"captures"}
     assert set(rows.metric) == {"residual"}
@@ -108,7 +108,7 @@ def test_a_training_without_result_has_the_rows_of_the_captures(spectral_profile
     path = runs / experiment.folder / "training.json"
     outcome = json.loads(path.read_text()) | {"status": "diverged", "message": "loss is nan"}
     path.write_text(json.dumps(outcome))
-    (row,) = evaluate(experiment, runs=runs, data=spectral_data, device=CPU)
+    (row,) = evaluate(experiment, runs=runs, data=spectral_data, device=CPU).rows
     assert (row["dataset"], row["protocol"], row["metric"]) == ("captures", "measurement_residual", "residual")
     assert (row["status"], row["image"], row["value"]) == ("diverged", None, None)
 
@@ -194,7 +194,7 @@ def drawn(profile, run, data, folder):
     """A result set and its figures: the summary and the figures by name."""
     for method in ("block1", "initial_reconstruction"):
         experiment, runs = run(profile, method)
-        write_table(runs / experiment.folder / ROWS, to_frame(evaluate(experiment, runs=runs, data=data, device=CPU)))
+        write_evaluation(runs / experiment.folder / ROWS, *evaluate(experiment, runs=runs, data=data, device=CPU))
     summary = write_result_set(profile, runs, folder, partial=True, data=data)  # without accounts
     paths = write_figures(profile, summary, runs=runs, data=data, folder=folder)
     return summary, {path.name: path for path in paths}, runs

@@ -10,16 +10,15 @@ import yaml
 from PIL import Image
 
 from lorun.accounting.account import account
-from lorun.config import load_profile
 from lorun.data.images import load_dataset
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.evaluation.reconstruct import evaluate, evaluate_folder, load_system, reconstruct_measurements
-from lorun.physics import build_physics
+from lorun.profiles import load_profile
 from lorun.results import figures
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import to_frame, write_table
+from lorun.results.store import write_evaluation
 from lorun.training import train
 from lorun.training.outcome import read_outcome
 
@@ -44,15 +43,15 @@ def runs(profile, sr_project, shared_runs):
     for method in METHODS:
         experiment = profile.experiment("sr", "x2", method, 0)
         if method == "lorun":
-            train(experiment.pretraining, runs=shared_runs, data=sr_project / "data", device=CPU)
+            train(experiment.base, runs=shared_runs, data=sr_project / "data", device=CPU)
         assert train(experiment, runs=shared_runs, data=sr_project / "data", device=CPU).status == "completed"
     return shared_runs
 
 
 def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, monkeypatch):
     for experiment in profile.experiments():
-        rows = to_frame(evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU))
-        write_table(runs / experiment.folder / ROWS, rows)
+        evaluation = evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU)
+        write_evaluation(runs / experiment.folder / ROWS, *evaluation)
         account_path(runs, experiment).write_text(json.dumps(account(experiment, CPU)))
         assert len(read_outcome(runs / experiment.folder).curve) == {"block1": 4, "lorun": 2}.get(experiment.method, 0)
     summary = write_result_set(profile, runs, tmp_path, data=sr_project / "data")
@@ -61,7 +60,7 @@ def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, mo
     assert {name: rows[name].unique().tolist()[:2] for name in asked} == asked
     assert len(rows) == len(METHODS) * 2 * 2 * (2 + 2 + 1)  # images, degradations, metrics of the protocols
     assert not rows.duplicated(["method", "image", "degradation", "protocol", "metric"]).any()
-    assert rows.data_md5.str.contains("blurs=").all()
+    assert pd.read_csv(tmp_path / "runs.csv").data_md5.str.contains("blurs=").all()
 
     degradations = pd.read_csv(tmp_path / "degradations.csv", dtype={"degradation": str})
     assert len(degradations) == len(METHODS) * 2 * 5
@@ -92,7 +91,7 @@ def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, mo
 
 def test_every_image_is_cropped_and_scored_with_every_kernel(profile, sr_project, runs):
     experiment = profile.experiment("sr", "x2", "block1", 0)
-    rows = pd.DataFrame(evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU))
+    rows = pd.DataFrame(evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU).rows)
     system = load_system(experiment, runs)
     images = load_dataset(sr_project / "data", "colour", "test", 3)
     kernels = np.load(sr_project / "data/blurs/blurs.npy")
@@ -113,7 +112,7 @@ def test_only_the_first_condition_is_kept(profile, sr_project, runs):
     folder = runs / experiment.folder / "reconstructions" / "colour"
     assert [path.name for path in folder.iterdir()] == ["checks.png"]
     truth = load_dataset(sr_project / "data", "colour", "test", 3)["checks"][:, :40, :40]
-    physics = build_physics(experiment.physics).under("3").at(40, 40)
+    physics = experiment.physics.build().under("3").at(40, 40)
     expected = load_system(experiment, runs).network(physics(torch.from_numpy(truth.copy())[None] / 255), physics)[0]
     with Image.open(folder / "checks.png") as kept:
         pixels = np.asarray(kept).transpose(2, 0, 1)
@@ -126,7 +125,7 @@ def test_a_folder_of_one_s_own_is_scored_with_every_kernel(profile, runs, tmp_pa
     Image.fromarray(random.integers(0, 256, (33, 50, 3), dtype=np.uint8)).save(tmp_path / "mine" / "colour.png")
     Image.fromarray(random.integers(0, 256, (40, 32), dtype=np.uint8)).save(tmp_path / "mine" / "gray.png")
     experiment = profile.experiment("sr", "x2", "lorun", 0)
-    rows = pd.DataFrame(evaluate_folder(experiment, tmp_path / "mine", runs=runs, device=CPU))
+    rows = pd.DataFrame(evaluate_folder(experiment, tmp_path / "mine", runs=runs, device=CPU).rows)
     assert rows.groupby(["image", "degradation"]).size().to_dict() == {
         (image, degradation): 5 for image in ("colour", "gray") for degradation in ("1", "3")
     }
@@ -144,7 +143,7 @@ def test_a_run_without_result_has_its_rows_under_every_condition(profile, sr_pro
         path = tmp_path / "runs" / experiment.folder / "training.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(outcome | {"status": "diverged", "message": "loss is nan"}))
-        rows = pd.DataFrame(evaluate(experiment, runs=tmp_path / "runs", data=sr_project / "data", device=CPU))
+        rows = pd.DataFrame(evaluate(experiment, runs=tmp_path / "runs", data=sr_project / "data", device=CPU).rows)
         assert set(rows.status) == {"diverged"}
     else:
         write_result_set(profile, tmp_path / "runs", tmp_path, partial=True, data=sr_project / "data")
@@ -168,9 +167,9 @@ def test_measurements_of_an_operator_with_conditions_are_refused(profile, runs):
 @pytest.mark.parametrize(
     ("scored", "message"),
     [
-        ([1, 4], r"blurs\.npy: holds 3 kernels, `scored` names the number 4"),
+        ([1, 4], r"blurs\.npy: has 3 kernels, `scored` names number 4"),
         ([1, 1], "names a kernel twice"),
-        ([], "`scored` says which of the kernels of a file"),
+        ([], "`scored` numbers the kernels of"),
     ],
 )
 def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_path, scored, message):
@@ -179,7 +178,7 @@ def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_pa
     said["tasks"]["sr"]["physics"]["scored"] = scored
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(said))
     with pytest.raises(LorunError, match=message):
-        build_physics(load_profile(tmp_path / "other.yaml").experiment("sr", "x2", "block1", 0).physics)
+        load_profile(tmp_path / "other.yaml").experiment("sr", "x2", "block1", 0).physics.build()
 
 
 def test_an_account_of_images_that_are_cropped_is_refused(profile):

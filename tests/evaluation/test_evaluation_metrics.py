@@ -10,7 +10,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lorun.errors import LorunError
 from lorun.evaluation.metrics import PSNR_LIMIT, SSIM_WINDOW, psnr, residual, spectral_angle, ssim
-from lorun.physics import CASSI, BlockCS, gaussian_matrix, random_mask
+from lorun.physics.block_cs import BlockCS, gaussian_matrix
+from lorun.physics.cassi import CASSI, random_mask
 
 REFERENCE = {
     "uniform7": {},  # every default of scikit-image

@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from skimage import data
 from skimage.metrics import structural_similarity
 
 from lorun.errors import LorunError, UnknownName
-from lorun.evaluation.metrics import METRICS, PSNR_LIMIT, psnr, ssim
+from lorun.evaluation.metrics import METRICS, PSNR_LIMIT, IqaMetric, iqa, psnr, ssim
 from lorun.evaluation.protocols import PROTOCOLS, Measure, Protocol, get_protocol, score
 
 CS = {name: protocol for name, protocol in PROTOCOLS.items() if name.startswith("cs_")}
@@ -158,7 +159,7 @@ BAD_PAIRS = {
         GOOD.repeat(3, 1, 1),
         r"shape \(3, 20, 20\), but cs_round_y scores \(1, H",
     ),
-    "too small": (GOOD[..., :10], GOOD[..., :10], "20x10 px with a border of 0 px .* 11x11 SSIM window"),
+    "too small": (GOOD[..., :10], GOOD[..., :10], "20x10 px with a border of 0 px .* 11x11 px that SSIM"),
     "empty": (GOOD[..., :0], GOOD[..., :0], "20x0 px"),
     "NaN": (with_value(math.nan), GOOD, "estimate has 1 NaN or infinite values of 400"),
     "inf": (with_value(-math.inf), GOOD, "estimate has 1 NaN or infinite values of 400"),
@@ -182,10 +183,24 @@ def test_the_smallest_images():
     for name, size in sizes.items():
         image = torch.full((1, size, size), 128 / 255)
         assert score(get_protocol(name), image, image)["ssim"] == pytest.approx(1, abs=1e-12)
-        with pytest.raises(LorunError, match=f"{size}x{size} SSIM window of {name}"):
+        with pytest.raises(LorunError, match=f"{size}x{size} px that SSIM of {name} needs"):
             score(get_protocol(name), image[:, 1:], image[:, 1:])
         with pytest.raises(LorunError, match="border of 1 px"):
             score(replace(get_protocol(name), border=1), image, image)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("iqa_gray", 1), ("iqa_rgb", 3)])
+def test_iqa_protocols_score_the_saved_image(photo, name, channels):
+    protocol = get_protocol(name)
+    truth = photo[:, :161, :165].repeat(channels, 1, 1)
+    estimate = truth + 0.05 * noise(truth.shape)
+    got = score(protocol, estimate, truth)
+    assert list(got) == ["psnr", "ssim", "ms_ssim", "gmsd", "fsim", "vif", "nlpd"]
+    rounded = (estimate.clamp(0, 1) * 255).round() / 255
+    expected = {metric: iqa(rounded, truth, metric) for metric in get_args(IqaMetric)}
+    assert got == {"psnr": psnr(rounded, truth), "ssim": ssim(rounded, truth, "gaussian11"), **expected}
+    with pytest.raises(LorunError, match=f"160x165 px .* smaller than the 161x161 px that MS-SSIM of {name} needs$"):
+        score(protocol, estimate[:, 1:], truth[:, 1:])
 
 
 def test_scoring_is_silent_offline_lazy_and_leaves_the_random_numbers_alone():
@@ -203,13 +218,13 @@ from lorun.evaluation.protocols import PROTOCOLS, score
 assert "pyiqa" not in sys.modules
 
 state = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].copy()
-image = torch.full((1, 16, 16), 0.5)
 for protocol in PROTOCOLS.values():
     if protocol.needs_truth:
-        scene = image.expand(protocol.channels, -1, -1)
+        side = max(16, *(measure.side for measure in protocol.measures))
+        scene = torch.full((protocol.channels, side, side), 0.5)
         score(protocol, scene, scene, scale=1)
         score(protocol, scene, scene, scale=1)
-assert "pyiqa" in sys.modules
+assert "pyiqa" in sys.modules and "transformers" not in sys.modules
 assert torch.equal(state[0], torch.get_rng_state()) and state[1] == random.getstate()
 assert (state[2] == numpy.random.get_state()[1]).all()
 assert torch.get_default_dtype() is torch.float32

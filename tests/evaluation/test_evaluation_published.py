@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import PROJECT
 
-from lorun.evaluation.files import evaluate_files
+from lorun.evaluation.files import score_files
 from lorun.results.comparison import TOLERANCE
 
 SET11 = {
@@ -28,11 +28,11 @@ def data(name: str) -> Path:
 
 @pytest.mark.parametrize(
     ("method", "ratio", "psnr", "ssim"),
-    [(method, ratio, *scores) for method, of in SET11.items() for ratio, scores in of.items()],
+    [(method, ratio, *scores) for method, ratios in SET11.items() for ratio, scores in ratios.items()],
 )
 def test_released_weights_give_the_published_scores_on_set11(method, ratio, psnr, ssim):
     fixed = method != "opine_net_plus"
-    rows = evaluate_files(
+    rows = score_files(
         method,
         data("set11"),
         weights=data(f"{FILES[method]}_ratio_{ratio}.pkl"),
@@ -41,7 +41,7 @@ def test_released_weights_give_the_published_scores_on_set11(method, ratio, psnr
         padding="always",
         protocols=["cs_float_y"],
         device=torch.device("cpu"),
-    )
+    ).rows
     means = pd.DataFrame(rows).groupby("metric")["value"].mean()
     assert len(rows) == 22
     assert means["psnr"] == pytest.approx(psnr, abs=TOLERANCE["psnr"])

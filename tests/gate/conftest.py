@@ -5,21 +5,23 @@ from collections.abc import Callable
 import pytest
 from tiny import PROJECT
 
-from lorun.gate import Finding, ResultSet, compare, read_result_sets
+from lorun.gate import Finding, Limits, compare
+from lorun.results.store import ResultSet, read_result_set
+
+Failures = Callable[..., list[Finding]]
 
 
 @pytest.fixture(scope="session")
 def quick() -> ResultSet:
-    """The committed result set; not to be changed. Two tasks, six trained methods each, two seeds."""
-    [results] = read_result_sets("results/quick", PROJECT)
-    return results
+    """The committed result set; not to be changed. Three tasks, six trained methods each, two seeds."""
+    return read_result_set(PROJECT / "results/quick")
 
 
 @pytest.fixture(scope="session")
-def failures() -> Callable[..., list[Finding]]:
-    """What the gate fails by: failures(reference, candidate, limits)."""
+def failures() -> Failures:
+    """The findings that fail the gate: failures(reference, candidate, limits)."""
 
-    def failures(reference: ResultSet, candidate: ResultSet, *limits: object) -> list[Finding]:
-        return [one for one in compare([reference], [candidate], *limits) if one.verdict == "failed"]
+    def failures(reference: ResultSet, candidate: ResultSet, limits: Limits | None = None) -> list[Finding]:
+        return [one for one in compare([reference], [candidate], limits) if one.verdict == "failed"]
 
     return failures

@@ -1,4 +1,4 @@
-"""What any two result sets give: nothing against itself, the same in any order, missing one way is new the other."""
+"""Properties of any two result sets, and the checks one by one."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from planted import trained_anew, with_rows
+from planted import only, trained_anew, with_status, with_table
 
 from lorun.errors import LorunError
-from lorun.gate import Limits, ResultSet, compare
-from lorun.gate.findings import Finding
+from lorun.gate import Finding, Limits, compare
+from lorun.results.store import ROW_COLUMNS, RUN_COLUMNS, ResultSet
 
 few = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-KEY = st.tuples(
+RUN = ("task", "setting", "method", "seed")
+ROW = st.tuples(
     st.sampled_from(["cs", "sr"]),
     st.sampled_from(["r10", "r25"]),
     st.sampled_from(["lorun", "block_k", "linear_mmse"]),
@@ -26,153 +27,179 @@ KEY = st.tuples(
 )
 
 
+def result_set(runs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> ResultSet:
+    """A result set of nothing but runs and rows."""
+    empty = pd.DataFrame()
+    return ResultSet(
+        name="some",
+        where="nowhere",
+        runs=pd.DataFrame(runs).reindex(columns=list(RUN_COLUMNS)).astype({"trained_dirty": "boolean"}),
+        rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"degradation": "str"}),
+        trainings=pd.DataFrame(columns=[*RUN, "unmoved", "names"]),
+        timing=pd.DataFrame(columns=["task", "setting", "method", "what"]),
+        **dict.fromkeys(("accounts", "curves", "summary", "degradations", "claims", "comparison"), empty),
+        tasks=None,
+        code={},
+        version=None,
+    )
+
+
 @st.composite
 def result_sets(draw: st.DrawFn) -> ResultSet:
-    """A few rows of a few methods; a training completes as a whole or does not."""
-    rows = []
-    ended: dict[tuple[Any, ...], str] = {}
-    for task, setting, method, seed, image, (metric, value) in draw(st.sets(KEY, min_size=1, max_size=30)):
-        run = (task, setting, method, seed)
-        status = ended.setdefault(run, draw(st.sampled_from(["completed", "completed", "diverged"])))
-        rows.append(
-            {
-                **dict(zip(("task", "setting", "method", "seed"), run, strict=True)),
-                "dataset": "photos",
-                "image": image,
-                "degradation": None,
-                "protocol": "p",
-                "metric": metric,
-                "status": status,
-                "value": value + draw(st.floats(-1, 1)) if status == "completed" else None,
-                "steps": 0 if method == "linear_mmse" else 100,
-            }
-        )
-    return ResultSet("some", "nowhere", pd.DataFrame(rows))
+    """A few rows of a few methods; runs that did not complete have none."""
+    rows, runs = [], {}
+    for *labels, image, (metric, value) in draw(st.sets(ROW, min_size=1, max_size=30)):
+        run = dict(zip(RUN, labels, strict=True))
+        status = draw(st.sampled_from(["completed", "completed", "diverged"]))
+        steps = 0 if run["method"] == "linear_mmse" else 100
+        known = runs.setdefault(tuple(labels), {**run, "status": status, "steps": steps})
+        if known["status"] == "completed":
+            score = {"dataset": "photos", "image": image, "degradation": None, "protocol": "p", "metric": metric}
+            rows.append({**run, **score, "value": value + draw(st.floats(-1, 1))})
+    return result_set(list(runs.values()), rows)
 
 
-def listed(findings: tuple[Finding, ...], verdict: str) -> set[tuple[str, str]]:
-    """Missing or new rows and runs, by subject, in words that are the same for both."""
-    words = [(one.subject, one.message) for one in findings if one.check == "rows" and one.verdict == verdict]
+def rows_found(findings: tuple[Finding, ...], verdict: str) -> set[tuple[str, str]]:
+    """Missing or new rows and runs, in words that are the same for both."""
+    found = [(one.subject, one.message) for one in findings if (one.check, one.verdict) == ("rows", verdict)]
     return {
-        (subject, said.replace("missing", "?").replace("new", "?").removesuffix(" in the reference"))
-        for subject, said in words
+        (subject, text.replace("missing", "?").replace("new", "?").removesuffix(" in the reference"))
+        for subject, text in found
     }
 
 
 @few
 @given(result_sets())
-def test_against_itself_everything_passes(results: ResultSet) -> None:
+def test_a_result_set_passes_against_itself(results: ResultSet) -> None:
     assert not [one for one in compare([results], [results]) if one.verdict in ("failed", "improved", "new")]
 
 
 @few
 @given(result_sets(), result_sets(), st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(one: ResultSet, other: ResultSet, random: Any) -> None:
+def test_the_order_of_lines_does_not_matter(one: ResultSet, other: ResultSet, random: Any) -> None:
     def shuffled(results: ResultSet) -> ResultSet:
-        order = list(range(len(results.rows)))
-        random.shuffle(order)
-        return with_rows(results, results.rows.iloc[order])
+        seed = random.randrange(1000)
+        tables = {name: getattr(results, name).sample(frac=1, random_state=seed) for name in ("runs", "rows")}
+        return replace(results, **tables)
 
     assert compare([one], [other]) == compare([shuffled(one)], [shuffled(other)])
 
 
 @few
 @given(result_sets(), result_sets())
-def test_what_is_missing_one_way_is_new_the_other(one: ResultSet, other: ResultSet) -> None:
+def test_rows_missing_in_one_direction_are_new_in_the_other(one: ResultSet, other: ResultSet) -> None:
     there, back = compare([one], [other]), compare([other], [one])
-    assert listed(there, "failed") == listed(back, "new")
-    assert listed(there, "new") == listed(back, "failed")
+    assert rows_found(there, "failed") == rows_found(back, "new")
+    assert rows_found(there, "new") == rows_found(back, "failed")
 
 
-def verdicts(reference: ResultSet, candidate: ResultSet, check: str, *limits: Limits) -> set[str]:
-    return {one.verdict for one in compare([reference], [candidate], *limits) if one.check == check}
+def verdicts(reference: ResultSet, candidate: ResultSet, check: str, limits: Limits | None = None) -> set[str]:
+    return {one.verdict for one in compare([reference], [candidate], limits) if one.check == check}
 
 
-def edited(results: ResultSet, table: str, method: str, **values: object) -> ResultSet:
-    """With other values in the lines of a method of compressed sensing."""
-    frame = getattr(results, table).copy()
-    which = (frame.task == "cs") & (frame.method == method)
-    for column, value in values.items():
-        frame.loc[which, column] = value
-    return replace(results, **{table: frame})
+LORUN = "task == 'cs' and method == 'lorun'"
 
 
-def test_fewer_bytes_and_flops_are_told_as_improvements(quick: ResultSet) -> None:
-    better = edited(quick, "accounts", "lorun", inference_total="17000000", flops="8000000000")
-    assert "improved" in verdicts(quick, better, "bytes")
-    assert "failed" not in verdicts(quick, better, "bytes") | verdicts(quick, better, "flops")
-    assert "failed" in verdicts(better, quick, "bytes")
-    assert "failed" in verdicts(better, quick, "flops")
+def test_fewer_bytes_and_flops_are_improvements(quick: ResultSet) -> None:
+    better = with_table(quick, "accounts", LORUN, inference_total=17_000_000, flops=8_000_000_000)
+    for check in ("bytes", "flops"):
+        found = verdicts(quick, better, check)
+        assert "improved" in found
+        assert "failed" not in found
+        assert "failed" in verdicts(better, quick, check)
     assert "failed" not in verdicts(better, quick, "bytes", Limits(bytes=5.0))
 
 
-@pytest.mark.parametrize("count", ["50379", "50381"])
-def test_parameters_fail_either_way(quick: ResultSet, count: str) -> None:
-    other = edited(quick, "accounts", "lorun", parameters_network=count)
+@pytest.mark.parametrize("count", [50379, 50381])
+def test_parameters_fail_if_they_rise_or_fall(quick: ResultSet, count: int) -> None:
+    other = with_table(quick, "accounts", LORUN, parameters_network=count)
     assert "failed" in verdicts(quick, other, "parameters")
     assert "failed" not in verdicts(quick, other, "parameters", Limits(parameters=0.01))
 
 
-def test_counts_of_another_size_are_not_compared(quick: ResultSet) -> None:
-    found = compare([quick], [edited(quick, "accounts", "lorun", step_batch="8", step_total="1")])
+def test_counts_of_other_sizes_are_not_compared(quick: ResultSet) -> None:
+    found = compare([quick], [with_table(quick, "accounts", LORUN, step_batch=8, step_total=1)])
     [failed] = [one for one in found if one.verdict == "failed"]
-    assert "counted at another `step_batch`: 16 -> 8" in failed.message
+    assert "counted for another `step_batch`: 16 -> 8" in failed.message
 
 
-@pytest.mark.parametrize("table", ["accounts", "rows"])
-def test_a_method_that_is_gone_fails(quick: ResultSet, table: str) -> None:
-    frame = getattr(quick, table)
-    without = replace(quick, **{table: frame[frame.method != "shared"].reset_index(drop=True)})
-    assert "failed" in verdicts(quick, without, "bytes" if table == "accounts" else "rows")
-    assert "failed" not in {one.verdict for one in compare([without], [quick])}
+@pytest.mark.parametrize(("column", "check"), [("step_total", "bytes"), ("parameters_base", "parameters")])
+def test_a_count_that_one_side_lacks(quick: ResultSet, column: str, check: str) -> None:
+    without = with_table(quick, "accounts", LORUN, **{column: pd.NA})
+    assert "failed" in verdicts(quick, without, check)
+    assert "unknown" in verdicts(without, quick, check)
+    bare = replace(quick, accounts=quick.accounts.drop(columns=column))
+    assert "new" in verdicts(bare, quick, "bytes")
+
+
+def test_a_method_that_is_missing_fails(quick: ResultSet) -> None:
+    accounts = quick.accounts[quick.accounts.method != "shared"]
+    for without, check in ((replace(quick, accounts=accounts), "bytes"), (only(quick, "method != 'shared'"), "rows")):
+        assert "failed" in verdicts(quick, without, check)
+        assert "failed" not in {one.verdict for one in compare([without], [quick])}
 
 
 def test_tables_that_are_missing(quick: ResultSet) -> None:
-    bare = replace(quick, accounts=None)
-    assert "failed" in verdicts(quick, bare, "bytes")
+    bare = replace(quick, accounts=pd.DataFrame(), timing=quick.timing.iloc[:0])
+    assert verdicts(quick, bare, "bytes") == {"failed"}
     assert verdicts(bare, quick, "bytes") == {"unknown"}
+    assert verdicts(quick, bare, "time") == {"noted"}
+    assert verdicts(quick, bare, "time", Limits(time=5.0)) == {"unknown"}
 
 
-def test_a_training_that_diverges_fails_and_one_that_completes_again_improves(quick: ResultSet) -> None:
-    rows = quick.rows
-    run = (rows.task == "cs") & (rows.method == "lorun") & (rows.seed == 1)
-    one = rows[run].iloc[:1].assign(image=None, value=None, status="diverged")
-    diverged = with_rows(quick, pd.concat([rows[~run], one]))
+def test_a_training_that_diverges_fails_and_one_that_completes_improves(quick: ResultSet) -> None:
+    diverged = with_status(quick, f"{LORUN} and seed == 1", "diverged")
     [failed] = [found for found in compare([quick], [diverged]) if found.verdict == "failed"]
     assert (failed.check, failed.subject) == ("status", "cs/r25/lorun seed 1")
     assert failed.message == "diverged; completed in the reference"
     assert verdicts(diverged, quick, "status") == {"improved"}
 
 
-def test_one_seed_is_judged_by_the_tolerance(quick: ResultSet) -> None:
-    single = with_rows(quick, quick.rows[quick.rows.seed == 0])
+def test_with_one_seed_a_score_may_fall_by_the_tolerance(quick: ResultSet) -> None:
+    single = only(quick, "seed == 0")
+    strict = Limits(tolerance={**Limits().tolerance, "psnr": 0.2})
     for loss, expected in ((0.25, False), (0.35, True)):
-        worse = with_rows(single, trained_anew(quick, np.random.default_rng(0), 0.0, loss=loss).rows.query("seed == 0"))
+        worse = only(trained_anew(quick, np.random.default_rng(0), 0.0, loss=loss), "seed == 0")
         assert ("failed" in verdicts(single, worse, "scores")) is expected
-        assert "failed" in verdicts(single, worse, "scores", Limits(tolerance={**Limits().tolerance, "psnr": 0.2}))
+        assert "failed" in verdicts(single, worse, "scores", strict)
+    assert "unknown" in verdicts(single, worse, "scores", Limits(tolerance={}))
 
 
-def test_a_set_of_which_every_network_was_trained_anew_has_no_protocol_to_check(quick: ResultSet) -> None:
-    trained = with_rows(quick, quick.rows[quick.rows.steps > 0])
+def test_without_unchanged_weights_there_is_no_protocol_check(quick: ResultSet) -> None:
+    trained = only(quick, "steps > 0")
     assert verdicts(trained, trained_anew(trained, np.random.default_rng(0), 0.0), "protocol") == set()
 
 
-def test_times_fail_only_where_a_limit_is_set(quick: ResultSet) -> None:
-    assert quick.timing is not None
-    slower = edited(quick, "timing", "lorun", median_ms=2000.0)
-    assert "failed" not in verdicts(quick, slower, "time")
+def test_fresh_seeds_are_matched_in_order(quick: ResultSet) -> None:
+    """Also in trainings.csv; a third seed is new."""
+
+    def renamed(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.assign(seed=frame.seed + 7)
+
+    tables = {name: renamed(getattr(quick, name)) for name in ("runs", "rows", "trainings")}
+    fresh = replace(quick, **tables)
+    limits = Limits(fresh_seeds=True)
+    assert not {one.verdict for one in compare([quick], [fresh], limits)} & {"failed", "unknown", "new"}
+    assert "failed" in verdicts(quick, fresh, "rows")
+    third = {name: pd.concat([tables[name], tables[name].query("seed == 8").assign(seed=9)]) for name in tables}
+    assert verdicts(quick, replace(quick, **third), "rows", limits) == {"new", "passed"}
+
+
+def test_times_fail_only_if_a_limit_is_set(quick: ResultSet) -> None:
+    slower = with_table(quick, "timing", LORUN, median_ms=2000.0)
+    assert verdicts(quick, slower, "time") == {"noted"}
     assert "failed" in verdicts(quick, slower, "time", Limits(time=50.0))
     twice = replace(quick, timing=quick.timing.assign(median_ms=2 * quick.timing.median_ms))  # a slower machine
     assert verdicts(quick, twice, "time", Limits(time=1.0)) == {"passed"}
-    assert "unknown" in verdicts(quick, quick, "time", Limits(time=1.0, time_base="nothing"))
+    assert verdicts(quick, quick, "time", Limits(time=1.0, time_base="nothing")) == {"unknown"}
 
 
-def test_result_sets_go_by_name(quick: ResultSet) -> None:
+def test_result_sets_are_matched_by_name(quick: ResultSet) -> None:
     one, other = replace(quick, name="one"), replace(quick, name="other")
     found = compare([one, other], [one, replace(quick, name="third")])
     assert {(found.subject, found.verdict) for found in found if found.verdict in ("failed", "new")} == {
         ("other", "failed"),
         ("third", "new"),
     }
-    with pytest.raises(LorunError, match="one side holds several result sets"):
+    with pytest.raises(LorunError, match="one side has several result sets"):
         compare([one, other], [one])

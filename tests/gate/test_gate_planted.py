@@ -1,4 +1,4 @@
-"""Planted regressions, twenty times each on real rows: what must be caught, is; noise alone is not."""
+"""Planted regressions on the committed rows, and in truly trained networks: each is caught, and noise alone is not."""
 
 import json
 from collections.abc import Callable
@@ -9,26 +9,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted import SAME, trained_anew, with_rows
+import yaml
+from lorun.results.rows import to_frame, write_table
+from planted import SAME_SEEDS, trained_anew, with_table
+from tiny import PROFILE
 from torch import Tensor
 
 from lorun.accounting.account import account
-from lorun.config import Profile
 from lorun.evaluation import protocols
 from lorun.evaluation.reconstruct import evaluate
-from lorun.gate import Finding, Limits, ResultSet, read_result_sets
+from lorun.gate import Finding, Limits
+from lorun.profiles import Profile, load_profile
 from lorun.results.paths import ROWS, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.rows import to_frame, write_table
+from lorun.results.store import ResultSet, read_result_set
 from lorun.training import train
 from lorun.unfolding import UnfoldingNetwork
 
 CPU = torch.device("cpu")
 
 Failures = Callable[..., list[Finding]]
+Make = Callable[..., ResultSet]
 
 
-@pytest.fixture(params=range(20))
+@pytest.fixture(params=range(8))
 def random(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(request.param)
 
@@ -37,7 +41,7 @@ def random(request: pytest.FixtureRequest) -> np.random.Generator:
 def test_a_tenth_of_a_db_lost_by_equal_code(
     quick: ResultSet, failures: Failures, random: np.random.Generator, task: str
 ) -> None:
-    """On a CPU equal code gives equal bytes: what moved, moved by the change."""
+    """On a CPU equal code gives equal bytes, so whatever moved was moved by the change."""
     found = failures(quick, trained_anew(quick, random, 0.0, loss=0.1, task=task))
     assert {one.check for one in found} == {"scores"}
     assert any(one.subject.startswith(f"{task}, all 6 methods") and "PSNR" in one.message for one in found)
@@ -45,7 +49,7 @@ def test_a_tenth_of_a_db_lost_by_equal_code(
 
 
 def test_noise_alone_from_the_same_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
-    assert failures(quick, trained_anew(quick, random, SAME)) == []
+    assert failures(quick, trained_anew(quick, random, SAME_SEEDS)) == []
 
 
 def test_noise_alone_from_other_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
@@ -55,14 +59,14 @@ def test_noise_alone_from_other_seeds(quick: ResultSet, failures: Failures, rand
 
 def test_a_row_dropped(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
     index = random.integers(len(quick.rows))
-    [found] = failures(quick, with_rows(quick, quick.rows.drop(index=index)))
+    [found] = failures(quick, replace(quick, rows=quick.rows.drop(index=index)))
     row = quick.rows.loc[index]
     assert found.check == "rows"
     assert found.subject == f"{row.task}/{row.setting}/{row.method}"
-    said = [row.dataset, f"seed {row.seed}", row.image, row.protocol, row.metric]
-    if isinstance(row.degradation, str):
-        said.insert(3, f"degradation {row.degradation}")
-    assert f"rows missing: {', '.join(said)}" in found.message
+    words = [row.dataset, f"seed {row.seed}", row.image, row.protocol, row.metric]
+    if pd.notna(row.degradation):
+        words.insert(3, f"degradation {row.degradation}")
+    assert f"rows missing: {', '.join(words)}" in found.message
 
 
 PROTOCOLS = [
@@ -75,17 +79,18 @@ PROTOCOLS = [
 
 
 def test_a_protocol_changed_under_its_name(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
-    """The committed rows score the same reconstructions under several protocols: the values of one under the name of
-    another are what a change of rounding gives. All networks are trained anew besides: an untrained method alone tells.
+    """The committed rows score the same reconstructions under several protocols, so the values of one under the name of
+    another are what a changed rounding gives. All networks are trained anew too: only an untrained method shows it.
     """
     task, name, other = PROTOCOLS[random.integers(len(PROTOCOLS))]
-    rows = trained_anew(quick, random, SAME).rows
+    anew = trained_anew(quick, random, SAME_SEEDS)
+    rows = anew.rows
     key = ["task", "dataset", "setting", "method", "seed", "image", "metric"]
     values = rows[rows.protocol == other].set_index(key)["value"]
     own = pd.MultiIndex.from_frame(rows[key])
     swapped = (rows.protocol == name) & own.isin(values.index)
     value = rows.value.where(~swapped, values.reindex(own).to_numpy())
-    found = [one for one in failures(quick, replace(quick, rows=rows.assign(value=value))) if one.check == "protocol"]
+    found = [one for one in failures(quick, replace(anew, rows=rows.assign(value=value))) if one.check == "protocol"]
     assert found
     assert {one.subject for one in found} == {f"{task}/{name}"}
     assert all("trained nothing" in one.message and "changed under the same name" in one.message for one in found)
@@ -93,54 +98,51 @@ def test_a_protocol_changed_under_its_name(quick: ResultSet, failures: Failures,
 
 def test_an_extra_activation_kept(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
     """One map of one channel in one stage: 16 patches of 64 x 64, or one of them, in float32."""
-    assert quick.accounts is not None
     accounts = quick.accounts.copy()
     trained = accounts[accounts.step_total.notna()]
     index = trained.index[random.integers(len(trained))]
     extra = int(trained.step_batch[index]) * int(trained.step_patch[index]) ** 2 * 4
     for column in ("step_total", "step_activations", "kept_total", "kept_activations"):
-        accounts.loc[index, column] = str(float(accounts.loc[index, column]) + extra)
+        accounts.loc[index, column] += extra
     found = failures(quick, replace(quick, accounts=accounts))
     assert {one.check for one in found} == {"bytes"}
     assert {one.subject for one in found} == {"/".join(trained.loc[index, ["task", "setting", "method"]])}
     assert f"activations +{extra:,}" in found[0].message
 
 
-Make = Callable[..., ResultSet]
+@pytest.fixture(scope="module")
+def make(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Really trains, scores and counts LoRun with three stages of the tiny profile; returns the result set."""
+    path = tmp_path_factory.mktemp("gate") / "tiny.yaml"
+    cs = {**PROFILE["tasks"]["cs"], "strategies": ["lorun"]}
+    path.write_text(yaml.safe_dump({**PROFILE, "tasks": {"cs": cs}}))
+    profile = load_profile(path)
 
-
-@pytest.fixture
-def made(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Make:
-    """Train, score and account LoRun of the tiny profile, three stages, for real; its result set."""
-    count = iter(range(100))
-
-    def made(**training: object) -> ResultSet:
-        runs = tmp_path / f"runs{next(count)}"
-        folder = runs / "results"
-        tasks = tiny_profile.tasks["cs"]
-        tasks = tasks.model_copy(
-            update={"strategies": ["lorun"], "training": tasks.training.model_copy(update=training)}
-        )
-        profile = tiny_profile.model_copy(update={"tasks": {"cs": tasks}})
+    def make() -> ResultSet:
+        runs = tmp_path_factory.mktemp("runs")
         for experiment in profile.experiments():
             if experiment.method == "lorun":
-                train(experiment.pretraining, runs=runs, data=tiny_data, device=CPU)
+                train(experiment.base, runs=runs, data=tiny_data, device=CPU)
             train(experiment, runs=runs, data=tiny_data, device=CPU)
             rows = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
             write_table(runs / experiment.folder / ROWS, to_frame(rows))
             account_path(runs, experiment).write_text(json.dumps(account(experiment, CPU, latency=False)))
-        write_result_set(profile, runs, folder, data=tiny_data)
-        [results] = read_result_sets(str(folder))
-        return results
+        write_result_set(profile, runs, runs / "results", data=tiny_data)
+        return read_result_set(runs / "results")
 
-    return made
+    return make
+
+
+@pytest.fixture(scope="module")
+def reference(make: Make) -> ResultSet:
+    return make()
 
 
 proximal_step = UnfoldingNetwork.proximal_step
 
 
 def skipping(stage: int) -> Callable[[UnfoldingNetwork, Tensor, int, Tensor | None], Tensor]:
-    """A proximal step that takes the next stage's adapter in the place of that of `stage`."""
+    """A proximal step that uses the next stage's adapter instead of that of `stage`."""
 
     def step(self: UnfoldingNetwork, z: Tensor, at: int, sigma: Tensor | None) -> Tensor:
         return proximal_step(self, z, (at + 1) % self.stages if at == stage else at, sigma)
@@ -148,68 +150,66 @@ def skipping(stage: int) -> Callable[[UnfoldingNetwork, Tensor, int, Tensor | No
     return step
 
 
-def test_the_adapter_of_one_stage_truly_dead(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = made()
+def test_the_adapter_of_one_stage_truly_dead(
+    make: Make, reference: ResultSet, failures: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(1))
-    candidate = made()
-    [found] = [one for one in failures(reference, candidate) if one.check == "stages"]
-    assert found.subject == "cs/r25/lorun seed 0"
-    assert "did not move (which moved in the reference): adapter of stage_2" in found.message
-    # A reference from before trainings said so does not hide it.
-    [found] = [one for one in failures(replace(reference, trainings=None), candidate) if one.check == "stages"]
-    assert "adapter of stage_2" in found.message
-    # Nor does a candidate that does not say.
-    [found] = [one for one in failures(reference, replace(candidate, trainings=None)) if one.check == "stages"]
-    assert "no longer says" in found.message
+    candidate = make()
+    # The second reference does not record unmoved parameters, and the last candidate neither.
+    bare, silent = (replace(one, trainings=one.trainings.iloc[:0]) for one in (reference, candidate))
+    for before, after, words in (
+        (reference, candidate, "did not move (they moved in the reference): adapter of stage_2"),
+        (bare, candidate, "did not move (the reference does not record them): adapter of stage_2"),
+        (reference, silent, "does not record unmoved parameters"),
+    ):
+        [found] = [one for one in failures(before, after) if one.check == "stages"]
+        assert found.subject == "cs/r25/lorun seed 0"
+        assert words in found.message
 
 
-def test_a_dead_adapter_of_any_stage_and_seed(
+@pytest.mark.parametrize("stage", range(3))
+def test_a_dead_adapter_of_any_stage(
     quick: ResultSet,
     failures: Failures,
-    random: np.random.Generator,
+    stage: int,
     tiny_profile: Profile,
     tiny_data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Trained truly, in the place of one training of the committed rows."""
-    stage = int(random.integers(3))
-    experiment = tiny_profile.experiment("cs", "r25", "lorun_random", int(random.integers(1000)))
+    """Truly trained, and put in the place of a training of the committed rows."""
+    experiment = tiny_profile.experiment("cs", "r25", "lorun_random", 0)
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(stage))
     dead = train(experiment, runs=tmp_path, data=tiny_data, device=CPU).unmoved
     assert dead is not None
-    assert quick.trainings is not None
-    trainings = quick.trainings.copy()
-    labels = pd.Series({"task": "cs", "setting": "r25", "method": "lorun_random", "seed": 1})
-    which = (trainings[list(labels.index)] == labels).all(axis=1)
-    trainings["unmoved"] = trainings.unmoved.mask(which, len(dead))
-    trainings["names"] = trainings.names.astype(object).mask(which, " ".join(dead))
-    candidate = replace(quick, trainings=trainings)
+    run = "task == 'cs' and method == 'lorun_random' and seed == 1"
+    candidate = with_table(quick, "trainings", run, unmoved=len(dead), names=" ".join(dead))
     [found] = failures(quick, candidate)
     assert found.check == "stages"
     assert found.message.endswith(f": adapter of stage_{stage + 1}")
 
 
-def test_an_extra_activation_truly_kept(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = made()
-
+def test_an_extra_activation_truly_kept(
+    make: Make, reference: ResultSet, failures: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def keeping(self: UnfoldingNetwork, z: Tensor, at: int, sigma: Tensor | None) -> Tensor:
         x = proximal_step(self, z, at, sigma)
         return x.exp().log() if at == 0 else x  # exp keeps what it gives, log what it gets: the same tensor
 
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", keeping)
-    found = [one for one in failures(reference, made()) if one.check == "bytes"]
+    found = [one for one in failures(reference, make()) if one.check == "bytes"]
     assert any("training step: " in one.message and "activations +" in one.message for one in found)
 
 
-def test_a_protocol_truly_changed(made: Make, failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
-    reference = made()
-    assert failures(reference, made()) == []  # equal code, trained twice
+def test_a_protocol_truly_changed(
+    make: Make, reference: ResultSet, failures: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failures(reference, make()) == []  # equal code, trained twice
     own = protocols.PROTOCOLS["cs_float_y"]
     measures = tuple(replace(measure, window="gaussian11") for measure in own.measures)
     assert measures != own.measures
     monkeypatch.setitem(protocols.PROTOCOLS, "cs_float_y", replace(own, measures=measures))  # type: ignore[arg-type]
-    found = failures(reference, made())
+    found = failures(reference, make())
     assert {one.check for one in found} == {"protocol"}
     assert {one.subject for one in found} == {"cs/cs_float_y"}
     assert all("linear_mmse trained nothing" in one.message for one in found)

@@ -5,15 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from lorun.config import BlockCSConfig
 from lorun.errors import LorunError
-from lorun.physics import BinaryBlockCS, BlockCS, build_physics, gaussian_matrix, measurement_count
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, BlockCSConfig, gaussian_matrix, measurement_count
 
 F64 = torch.float64
 
 
 def physics(**settings):
-    return build_physics(BlockCSConfig(**{"ratio": 25, "block": 8, "initial": "adjoint", **settings}), F64)
+    return BlockCSConfig(**{"ratio": 25, "block": 8, "initial": "adjoint", **settings}).build(F64)
 
 
 def images(*shape):
@@ -181,7 +180,7 @@ def test_phi_files_that_do_not_fit_are_refused(tmp_path):
     pickled = tmp_path / "pickled.npy"
     np.save(pickled, np.array([{"a": 1}], dtype=object))
     for path, message in [
-        (wrong, r"shape \(15, 64\), the setting asks for \(16, 64\)"),
+        (wrong, r"shape \(15, 64\), the setting needs \(16, 64\)"),
         (other, "no matrix named `phi`"),
         (text, "cannot be read as a matrix"),
         (pickled, "cannot be read as a matrix"),
@@ -205,16 +204,16 @@ def test_a_given_initial_estimate_is_that_of_its_file(tmp_path):
     operator = physics(matrix="file", initial="given", **files)
     y = images(1, 16, 1, 1)
     assert torch.equal(operator.initial_reconstruction(y).reshape(64), (qinit @ y.reshape(16, 1)).reshape(64))
-    with pytest.raises(LorunError, match=r"`Qinit` has shape \(64, 16\), the setting asks for \(64, 6\)"):
+    with pytest.raises(LorunError, match=r"`Qinit` has shape \(64, 16\), the setting needs \(64, 6\)"):
         physics(ratio=10, initial="given", initial_file=tmp_path / "qinit.mat")
 
 
 def test_an_initialiser_goes_with_the_given_estimate_alone():
     phi = gaussian_matrix(16, 64, 0)
     for settings_ in ({"initial": "given"}, {"initial": "adjoint", "initialiser": torch.zeros(64, 16)}):
-        with pytest.raises(LorunError, match="goes with the initial estimate 'given'"):
+        with pytest.raises(LorunError, match="`initial: given` and an initialiser belong together"):
             BlockCS(phi, **settings_)
-    with pytest.raises(LorunError, match=r"the initialiser has shape \(16, 64\), Phi asks for \(64, 16\)"):
+    with pytest.raises(LorunError, match=r"the initialiser has shape \(16, 64\), Phi needs \(64, 16\)"):
         BlockCS(phi, initial="given", initialiser=torch.zeros(16, 64))
 
 

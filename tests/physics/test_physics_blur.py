@@ -10,11 +10,9 @@ from scipy.io import savemat
 from scipy.ndimage import convolve, zoom
 
 from lorun import seeds
-from lorun.config import BlurDownsampleConfig
 from lorun.errors import LorunError, UnknownName
-from lorun.physics import build_physics
-from lorun.physics.blur import BlurDownsample, enlarged
-from lorun.physics.kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, motion_kernel, read_kernels
+from lorun.physics._kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, motion_kernel, read_kernels
+from lorun.physics.blur_downsample import BlurDownsample, BlurDownsampleConfig, enlarged
 
 
 def image(*shape, seed=0):
@@ -237,8 +235,8 @@ def test_drawn_kernels_are_kernels(seed, scale):
 
 def test_scored_kernels_may_be_drawn_by_number_and_are_no_kernels_of_training():
     config = BlurDownsampleConfig(scale=2, kernels="drawn", scored=[3, 1])
-    physics = build_physics(config)
-    again = build_physics(config.model_copy(update={"scored": [1]}))
+    physics = config.build()
+    again = config.model_copy(update={"scored": [1]}).build()
     assert physics.degradations == ("3", "1")
     assert torch.equal(physics.under("1").kernel, again.kernel)
     assert not torch.equal(physics.under("3").kernel, again.kernel)
@@ -249,7 +247,7 @@ def test_scored_kernels_may_be_drawn_by_number_and_are_no_kernels_of_training():
 
 @pytest.mark.parametrize(("kernels", "scored"), [("drawn", []), ("gaussian", [1]), ("bicubic", [2])])
 def test_kernels_are_numbered_where_there_are_several(kernels, scored):
-    with pytest.raises(ValidationError, match="`scored` says which of the kernels"):
+    with pytest.raises(ValidationError, match="`scored` numbers the kernels"):
         BlurDownsampleConfig(scale=2, kernels=kernels, scored=scored)
 
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from lorun.config import CASSIConfig
 from lorun.errors import LorunError
-from lorun.physics import CASSI, build_physics, random_mask
+from lorun.physics.cassi import CASSI, CASSIConfig, random_mask
 
 
 def scene(*shape, seed=0):
@@ -194,24 +193,24 @@ def mask_file(folder, values, key="mask"):
 
 def test_a_mask_comes_from_a_matlab_file(tmp_path):
     values = np.random.default_rng(0).random((8, 8))
-    physics = build_physics(mask_file(tmp_path, values), torch.float64)
+    physics = mask_file(tmp_path, values).build(torch.float64)
     np.testing.assert_array_equal(physics.mask.numpy(), values)
 
 
 @pytest.mark.parametrize(
     ("values", "key", "words"),
     [
-        (np.ones((8, 9)), "mask", r"`mask` has shape \(8, 9\), the setting asks for \(8, 8\)"),
+        (np.ones((8, 9)), "mask", r"`mask` has shape \(8, 9\), the setting needs \(8, 8\)"),
         (np.ones((8, 8, 28)), "mask", "`mask` is not a matrix of real numbers"),
         (np.full((8, 8), np.nan), "mask", "`mask` has values that are not finite"),
-        (-np.ones((8, 8)), "mask", "`mask` has values from -1 to -1: light cannot be less than none"),
-        (np.zeros((8, 8)), "mask", "`mask` has values from 0 to 0: light cannot be less than none"),
+        (-np.ones((8, 8)), "mask", "`mask` has values from -1 to -1: a transmission is not negative"),
+        (np.zeros((8, 8)), "mask", "`mask` has values from 0 to 0: a transmission is not negative"),
         (np.ones((8, 8)), "mask3d", "holds no matrix named `mask`, but mask3d"),
     ],
 )
 def test_a_wrong_mask_file_is_refused_by_name(tmp_path, values, key, words):
     with pytest.raises(LorunError, match=rf"mask\.mat: {words}"):
-        build_physics(mask_file(tmp_path, values, key))
+        mask_file(tmp_path, values, key).build()
 
 
 def test_the_random_mask_is_its_seed_s():

@@ -1,36 +1,44 @@
-"""What every physics owes to the rest of the suite."""
+"""What every operator owes to the rest of the suite; those of new modules are tested too."""
 
 import numpy as np
 import pytest
 import torch
 from deepinv.physics import LinearPhysics
 
-from lorun.config import BlockCSConfig, BlurDownsampleConfig, CASSIConfig, DenoisingConfig
+from lorun.config.section import settings
 from lorun.errors import UnknownName
-from lorun.physics import build_physics
+from lorun.physics import OPERATORS
 
-PHYSICS = {
-    "block_cs": BlockCSConfig(ratio=25, block=8),
-    "block_cs_33": BlockCSConfig(ratio=10, block=33, count="ista_net", padding="always", initial="adjoint"),
-    "block_cs_learned": BlockCSConfig(ratio=50, block=8, matrix="learned", initial="pseudo_inverse"),
-    "block_cs_learned_binary": BlockCSConfig(ratio=50, block=8, matrix="learned_binary", initial="adjoint"),
-    "cassi": CASSIConfig(bands=5, mask_side=32),
-    "cassi_plain": CASSIConfig(bands=4, step=3, mask_side=26, scaling="mst", initial="shift_back", gradient="plain"),
-    "blur": BlurDownsampleConfig(scale=1, width=1.0),
-    "blur_downsample": BlurDownsampleConfig(scale=2, training="same"),
-    "bicubic_downsample": BlurDownsampleConfig(scale=2, kernels="bicubic", initial="bicubic", gradient="plain"),
-    "denoising": DenoisingConfig(noise=0, noise_range=(0, 50)),
-}
+VARIANTS = [
+    {"name": "block_cs", "ratio": 10, "block": 33, "count": "ista_net", "padding": "always", "initial": "adjoint"},
+    {"name": "block_cs", "ratio": 50, "block": 8, "matrix": "learned", "initial": "pseudo_inverse"},
+    {"name": "block_cs", "ratio": 50, "block": 8, "matrix": "learned_binary", "initial": "adjoint"},
+    {"name": "cassi", "bands": 5, "mask_side": 32},
+    {
+        "name": "cassi",
+        "bands": 4,
+        "step": 3,
+        "mask_side": 26,
+        "scaling": "mst",
+        "initial": "shift_back",
+        "gradient": "plain",
+    },
+    {"name": "blur_downsample", "scale": 1, "width": 1.0},
+    {"name": "blur_downsample", "scale": 2, "training": "same"},
+    {"name": "blur_downsample", "scale": 2, "kernels": "bicubic", "initial": "bicubic", "gradient": "plain"},
+    {"name": "denoising", "noise": 0, "noise_range": (0, 50)},
+]
+CONFIGS = [*(section.example().config for section in OPERATORS), *map(OPERATORS.parse, VARIANTS)]
 
 
-@pytest.fixture(params=PHYSICS)
+@pytest.fixture(params=CONFIGS, ids=lambda config: f"{config.name}-{config.kind}")
 def config(request):
-    return PHYSICS[request.param]
+    return request.param
 
 
 @pytest.fixture
 def physics(config):
-    return build_physics(config, torch.float64).at(20, 26)
+    return config.build(torch.float64).at(20, 26)
 
 
 @pytest.fixture
@@ -38,14 +46,36 @@ def x(config):
     return torch.rand(2, config.channels or 1, 20, 26, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("section", list(OPERATORS), ids=lambda section: section.__name__)
+def test_an_example_can_be_given_in_a_profile_and_has_the_channels_that_it_measures(section):
+    example = section.example()
+    for config, channels in [*((example.config, channels) for channels in example.channels), example.published]:
+        assert OPERATORS.parse(settings(config)) == config
+        assert config.channels in (None, channels)
+        assert config.build().at(8, 8).A(torch.rand(1, channels, 8, 8)).isfinite().all()
+
+
+def test_what_tables_say_of_it_is_one_line(config):
+    assert config.task
+    assert " " not in config.kind
+    assert config.heading.strip() == config.heading != ""
+    assert "\n" not in config.heading
+
+
 def test_is_a_deepinv_operator_that_passes_its_adjointness_test(physics, x):
     assert isinstance(physics, LinearPhysics)
     assert physics.adjointness_test(x).abs() < 1e-10
 
 
-def test_is_linear_and_called_like_a_function(physics, x):
+def test_is_linear(physics, x):
     torch.testing.assert_close(physics.A(2 * x + x.flip(0)), 2 * physics.A(x) + physics.A(x.flip(0)))
-    torch.testing.assert_close(physics(x), physics.A(x))
+
+
+def test_a_measurement_has_the_noise_level_that_the_operator_states(physics, x):
+    y = physics(x)
+    noise = (y - physics.A(x)).flatten(1).std(1)
+    torch.testing.assert_close(noise, physics.noise_level(y).flatten(), rtol=0.2, atol=1e-9)
+    assert torch.equal(y, physics(x))
 
 
 def test_initial_estimate_has_the_shape_of_the_image(physics, x):
@@ -79,7 +109,7 @@ def max_eigenvalue(physics, x):
 
 
 def test_a_bound_operator_shares_all_it_holds(config):
-    physics = build_physics(config, torch.float64)
+    physics = config.build(torch.float64)
     bound = physics.at(20, 26)
     held = {tensor.data_ptr() for tensor in physics.state_dict().values()}
     assert {tensor.data_ptr() for tensor in bound.state_dict().values()} == held
@@ -88,7 +118,7 @@ def test_a_bound_operator_shares_all_it_holds(config):
 
 
 def test_an_operator_for_training_depends_on_its_generator_alone(config):
-    physics = build_physics(config, torch.float64)
+    physics = config.build(torch.float64)
     x = torch.rand(2, config.channels or 1, 16, 16, dtype=torch.float64)
     one, same = (physics.for_training(16, np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(one(x), same(x))
@@ -109,7 +139,7 @@ def test_what_is_scored_of_an_image_lies_inside_and_is_scored_whole(config, phys
     assert physics.scored_size(height, width) == (height, width)
 
 
-def test_conditions_are_those_of_the_configuration(config, physics):
+def test_degradations_are_those_of_the_configuration(config, physics):
     assert physics.degradations == config.degradations
     with pytest.raises(UnknownName, match="unknown (degradation|kernel) 'none'"):
         physics.under("none")
@@ -117,7 +147,7 @@ def test_conditions_are_those_of_the_configuration(config, physics):
 
 def test_state_survives_saving(config, physics, x):
     state = {name: tensor.clone() for name, tensor in physics.state_dict().items()}
-    other = build_physics(config, torch.float64)
+    other = config.build(torch.float64)
     with torch.no_grad():
         for tensor in other.state_dict().values():
             tensor.zero_()

@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny import PROFILE
 
-from lorun.config import DenoisingConfig, Profile
 from lorun.errors import LorunError
-from lorun.physics import build_physics
+from lorun.physics.denoising import DenoisingConfig
+from lorun.profiles import Profile
 from lorun.system import build_system, set_recompute, training_physics
 
 
@@ -17,16 +17,16 @@ def grey_levels(y):
 
 
 def test_what_is_scored_has_the_noise_that_the_setting_names_and_always_the_same():
-    physics = build_physics(DenoisingConfig(noise=25, noise_range=(0, 50)))
+    physics = DenoisingConfig(noise=25, noise_range=(0, 50)).build()
     x = torch.zeros(3, 1, 64, 64)
     torch.testing.assert_close(grey_levels(physics(x)), torch.full((3,), 25.0), rtol=0.05, atol=0)
     assert torch.equal(physics(x), physics.at(64, 64)(x))
-    other = build_physics(DenoisingConfig(noise=25, noise_seed=1))
+    other = DenoisingConfig(noise=25, noise_seed=1).build()
     assert not torch.equal(physics(x), other(x))
 
 
 def test_each_image_of_a_training_step_has_a_level_of_its_own_from_the_whole_range():
-    physics = build_physics(DenoisingConfig(noise=25, noise_range=(10, 40)))
+    physics = DenoisingConfig(noise=25, noise_range=(10, 40)).build()
     levels = grey_levels(physics.for_training(32, np.random.default_rng(0))(torch.zeros(400, 1, 32, 32)))
     assert 9 < levels.min() < 11
     assert 38 < levels.max() < 42.5
@@ -38,14 +38,14 @@ def test_each_image_of_a_training_step_has_a_level_of_its_own_from_the_whole_ran
 
 
 def test_without_a_range_it_trains_at_the_level_that_is_scored():
-    physics = build_physics(DenoisingConfig(noise=15)).for_training(64, np.random.default_rng(0))
+    physics = DenoisingConfig(noise=15).build().for_training(64, np.random.default_rng(0))
     torch.testing.assert_close(
         grey_levels(physics(torch.zeros(3, 3, 64, 64))), torch.full((3,), 15.0), rtol=0.05, atol=0
     )
 
 
 def test_it_knows_the_level_of_each_measurement_that_it_makes():
-    physics = build_physics(DenoisingConfig(noise=25, noise_range=(10, 40)))
+    physics = DenoisingConfig(noise=25, noise_range=(10, 40)).build()
     step = physics.for_training(64, np.random.default_rng(0))
     y = step(torch.zeros(20, 1, 64, 64))
     level = step.noise_level(y)

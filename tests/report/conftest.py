@@ -14,11 +14,12 @@ import torch
 import yaml
 from tiny import PROFILE
 
-from lorun.config import Experiment, Profile, load_profile
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
 from lorun.evaluation.kept import image_path
 from lorun.evaluation.protocols import get_protocol
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.provenance import provenance
 from lorun.report import write_report
 from lorun.results.paths import EVALUATION, account_path

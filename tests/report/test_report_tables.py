@@ -11,7 +11,6 @@ from tiny import PROJECT
 from typer.testing import CliRunner
 
 from lorun.cli import app
-from lorun.config import DEEP_PLUG_AND_PLAY
 from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import points, scaling
@@ -208,8 +207,8 @@ def test_a_damaged_table_of_counts_is_named(tmp_path, content):
 
 
 def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
-    methods = ["lorun", DEEP_PLUG_AND_PLAY, "linear_mmse", "gone"]
+    methods = ["lorun", "lorun_transfer", "linear_mmse", "gone"]
     found = {row["name"]: row["licence"] for row in licences(project.profile, methods, project.data)}
-    assert {"lorun", DEEP_PLUG_AND_PLAY}.isdisjoint(found)
+    assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from made_up import results_of
 
-from lorun.config import BlockCSConfig, load_profile
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.profiles import load_profile
 from lorun.results.comparison import TOLERANCE, compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render

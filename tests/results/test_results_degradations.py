@@ -10,7 +10,8 @@ import yaml
 from made_up import results_of
 from tiny import SR_PROFILE
 
-from lorun.config import BlurDownsampleConfig, load_profile
+from lorun.physics.blur_downsample import BlurDownsampleConfig
+from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details

@@ -13,9 +13,9 @@ import yaml
 from made_up import CODE, code_ids, write_account, write_runs, write_scores
 from PIL import Image
 
-from lorun.config import Profile, load_profile
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path
+from lorun.profiles import Profile, load_profile
 from lorun.results.figures import write_figures
 from lorun.results.paths import EVALUATION, account_path
 from lorun.results.result_set import write_result_set
@@ -65,7 +65,7 @@ def test_the_set_is_complete_and_says_where_it_comes_from(tiny_profile, runs, ou
     assert len(found.rows) == len(methods) * 2 * 2 * 2  # images, protocols, metrics
     for table in (found.runs, found.accounts, found.trainings, found.curves):
         assert table.method.tolist() == methods
-    runs_table = found.runs.drop(columns="message")
+    runs_table = found.runs.drop(columns=["message", "accepted"])
     assert runs_table.notna().all(axis=None)
     assert dict(zip(found.runs.method, found.runs.run, strict=True)) == {
         e.method: e.key for e in tiny_profile.experiments()

@@ -46,6 +46,7 @@ RUN = {
     "trained_device": "cpu",
     "trained_threads": 1,
     "trained_code": None,
+    "accepted": None,
     "code": None,
     **PROVENANCE,
 }

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from made_up import results_of
 
-from lorun.config import load_profile
 from lorun.evaluation.metrics import METRICS
+from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
@@ -194,7 +194,7 @@ def test_claims_are_ratios_of_ours_beside_the_papers(make_profile):
 def test_what_the_base_of_another_setting_costs_is_listed_with_the_claims(make_profile):
     settings = {"r10": {"ratio": 10}, "r25": {"ratio": 25}}
     strategies = ["block_k", "lorun", "lorun_transfer"]
-    profile = make_profile([0], strategies=strategies, settings=settings, base_setting="r10")
+    profile = make_profile([0], strategies=strategies, settings=settings, base={"lorun_transfer": {"setting": "r10"}})
     rows = [*SCORES, *rows_of("lorun_transfer", 0, [30.75], [0.9])]
     found = claims(profile, summarised(profile, rows, ACCOUNTS))
     assert (found.setting == "r25").sum() == 5

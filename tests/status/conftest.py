@@ -1,40 +1,34 @@
-"""A project in a git repository of its own."""
+"""A small project with a result set, to be edited."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from scratch import LOCK, PROFILE, Scratch, git, write_tables
-from tiny import PROJECT
+from recorded import COMMON, COUNTING, LOCK, OF_METHOD, REGISTRY, SCORING, SOURCE, TRAINING, Suite, write_results
+from tiny import PROFILE
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Not to be changed: `scratch` is a clone of it."""
-    root = tmp_path_factory.mktemp("status") / "project"
-    no_bytecode = shutil.ignore_patterns("__pycache__")
-    for folder in ("lorun", "baselines", "config"):
-        shutil.copytree(PROJECT / folder, root / folder, ignore=no_bytecode)
-    (root / "data").mkdir()
-    for path in [*PROJECT.glob("data/*.md5"), PROJECT / "data" / "registry.yaml"]:
-        shutil.copy(path, root / "data")
-    (root / "requirements.lock").write_text(LOCK)
-    (root / "config" / "scratch.yaml").write_text(yaml.safe_dump(PROFILE, sort_keys=False))
-    git(root.parent, "init", "--quiet", "--initial-branch=main", str(root))
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "Code")
-    commit = git(root, "rev-parse", "HEAD")
-    for name in ("scratch", "published", "tasks"):
-        write_tables(root, name, commit)
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "Results")
-    return root
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project as `suite` begins. Not to be changed."""
+    suite = Suite(tmp_path_factory.mktemp("status") / "project")
+    task = {**PROFILE["tasks"]["cs"], "strategies": ["block_k", "lorun"]}  # type: ignore[index]
+    profile = {"profile": "scratch", "seeds": [0, 1], "tasks": {"cs": task}}
+    suite.write("config/scratch.yaml", yaml.safe_dump(profile, sort_keys=False))
+    suite.write("data/registry.yaml", yaml.safe_dump(REGISTRY))
+    suite.write("data/tiny.md5", f"{'0' * 32}  tiny/test/gray/checks.png\n")
+    suite.write("requirements.lock", LOCK)
+    for path in ("lorun/__init__.py", COMMON, TRAINING, SCORING, COUNTING, "lorun/unloaded.py", *OF_METHOD.values()):
+        suite.write(path, SOURCE)
+    write_results(suite)
+    return suite.root
 
 
 @pytest.fixture
-def scratch(pristine: Path, tmp_path: Path) -> Scratch:
-    """A clone of the project, to be edited."""
-    root = tmp_path / "clone"
-    git(tmp_path, "clone", "--quiet", str(pristine), str(root))
-    return Scratch(root, git(root, "rev-parse", "HEAD~1"))
+def suite(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """The project, to be edited; it is the current folder."""
+    root = tmp_path / "project"
+    shutil.copytree(planted, root)
+    monkeypatch.chdir(root)
+    return Suite(root)

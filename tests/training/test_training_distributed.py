@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from tiny import PROFILE, PROJECT
 from torch import Tensor, nn
 
-from lorun.config import Experiment, Profile, load_profile
 from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.distributed import Group, process_group
@@ -107,7 +108,7 @@ if behaviour != "trains many":
     main()
     sys.exit()
 
-from lorun.config import load_profile
+from lorun.profiles import load_profile
 from lorun.errors import LorunError
 from lorun.training import train
 from lorun.training.distributed import process_group

@@ -14,15 +14,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from tiny import with_training
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lorun.config import Experiment, Profile
 from lorun.data.patches import PatchStream
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate, load_system
-from lorun.physics import BlockCS, build_physics
-from lorun.results.rows import read_rows, to_frame, write_table
+from lorun.methods import Experiment
+from lorun.physics.block_cs import BlockCS
+from lorun.profiles import Profile
 from lorun.training import Outcome, loop, read_outcome, train
 from lorun.training.distributed import Group
 from lorun.training.schedule import learning_rate
@@ -36,7 +37,7 @@ Run = Callable[..., Outcome]
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+    return with_training(experiment, **training)
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_all_strategies_see_the_same_batches_and_take_as_many_steps(
 def test_the_optimiser_follows_the_schedule(run: Run, steps_taken: list[float], tiny_profile: Profile) -> None:
     run("shared", warmup_steps=3)
     config = tiny(tiny_profile, "shared", warmup_steps=3).training
-    assert steps_taken == [learning_rate(done, 8, config) for done in range(8)]
+    assert steps_taken == [learning_rate(done, config) for done in range(8)]
 
 
 @pytest.mark.parametrize("method", ["shared_sigma", "lorun_random"])
@@ -210,9 +211,9 @@ def test_lorun_starts_from_the_operator_that_its_base_learned(
         operators.clear()
         experiment = tiny(tiny_profile, method).model_copy(update={"physics": learned})
         train(experiment, runs=runs, data=tiny_data, device=CPU)
-    pretrained = load_file(runs / experiment.pretraining.folder / "weights.safetensors")["physics.phi"]
+    pretrained = load_file(runs / experiment.base.folder / "weights.safetensors")["physics.phi"]
     assert torch.equal(operators[0], pretrained)
-    assert not torch.equal(pretrained, build_physics(learned).phi)  # phase 1 did learn it
+    assert not torch.equal(pretrained, learned.build().phi)  # phase 1 did learn it
     assert not torch.equal(operators[-1], pretrained)  # and phase 2 goes on
 
 
@@ -372,18 +373,16 @@ def test_a_loss_that_is_not_a_number_is_an_outcome(
     outcome = run("shared", **EXPLODING)
     experiment = tiny(tiny_profile, "shared", **EXPLODING)
     assert outcome.status == "diverged"
-    rate = learning_rate(1, 8, experiment.training)
+    rate = learning_rate(1, experiment.training)
     assert outcome.message == f"loss is nan at step 2 with learning rate {rate:.3g}"
     assert (outcome.steps, outcome.total_steps, outcome.scored_step) == (2, 2, None)
     folder = runs / experiment.folder
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "training.json"]
     assert json.loads((folder / "training.json").read_text())["status"] == "diverged"
 
-    rows = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
-    assert len(rows) == 4  # two protocols with two metrics
-    assert {(row["value"], row["status"], row["message"]) for row in rows} == {(None, "diverged", outcome.message)}
-    write_table(folder / "rows.csv", to_frame(rows))
-    assert read_rows(folder / "rows.csv").value.isna().all()
+    evaluation = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
+    assert (evaluation.run["status"], evaluation.run["message"]) == ("diverged", outcome.message)
+    assert evaluation.rows == []
 
 
 def test_rmse_is_the_root_of_the_batch_s_mean_squared_error(run: Run) -> None:
@@ -409,13 +408,13 @@ def test_the_message_has_the_step_and_rate_of_the_first_bad_loss(
 
     monkeypatch.setattr(F, "l1_loss", loss)
     outcome = run("shared", loss="l1", warmup_steps=4)
-    rate = learning_rate(2, 8, tiny(tiny_profile, "shared", warmup_steps=4).training)
+    rate = learning_rate(2, tiny(tiny_profile, "shared", warmup_steps=4).training)
     assert (outcome.status, outcome.message) == ("diverged", f"loss is {bad} at step 3 with learning rate {rate:.3g}")
     assert len(calls) == 3
 
 
 def test_weights_that_only_the_last_step_spoiled_are_not_a_result(run: Run, runs: Path) -> None:
-    outcome = run("pretrain", phase1_steps=1, learning_rate=1e30, clip_norm=None)
+    outcome = run("pretrain", steps=1, learning_rate=1e30, clip_norm=None)
     assert outcome.status == "diverged"
     assert outcome.message == "validation PSNR is nan at step 1 with learning rate 1e+30"
     assert not list(runs.rglob("weights.safetensors"))
@@ -503,7 +502,7 @@ def test_averaged_weights_are_the_exponential_average(run: Run, runs: Path, tiny
     """After two steps: the first weights, then decay of them and the rest of the second."""
 
     def step_sizes(steps: int, ema: float | None) -> Tensor:
-        settings = {"steps": steps, "phase1_steps": 1, "ema": ema, "final_learning_rate": 5e-4}  # a constant rate
+        settings = {"steps": steps, "ema": ema, "final_learning_rate": 5e-4}  # a constant rate
         run("shared", **settings)
         folder = runs / tiny(tiny_profile, "shared", **settings).folder
         return load_file(folder / "weights.safetensors")["network.step_sizes"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import with_training
 from torch import Tensor, nn
 
-from lorun.config import Profile
+from lorun.profiles import Profile
 from lorun.training import Outcome, train
 from lorun.training.movement import fingerprints, unmoved
 from lorun.unfolding import UnfoldingNetwork
@@ -21,10 +22,10 @@ def trained(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> Train:
 
     def trained(method: str, **training: object) -> Outcome:
         experiment = tiny_profile.experiment("cs", "r25", method, 0)
-        experiment = experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+        experiment = with_training(experiment, **training)
         places = {"runs": tmp_path / "runs", "data": tiny_data, "device": torch.device("cpu")}
         if method in ("lorun", "frozen"):
-            train(experiment.pretraining, **places)
+            train(experiment.base, **places)
         return train(experiment, **places)
 
     return trained

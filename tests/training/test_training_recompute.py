@@ -6,18 +6,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import unfolding_network, with_training
 from torch import Tensor, nn
 
 from lorun.accounting.prediction import predict_steps
-from lorun.config import PRETRAINED, STRATEGIES, TRANSFER, BlockCSConfig, Experiment, Profile
 from lorun.data.patches import PatchStream
-from lorun.denoisers import UNet
+from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.physics import build_physics
+from lorun.methods import STRATEGIES, Experiment
+from lorun.physics.block_cs import BlockCSConfig
+from lorun.profiles import Profile
 from lorun.system import set_recompute
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.recompute import choose_recompute
-from lorun.unfolding import UnfoldingNetwork
 
 CPU = torch.device("cpu")
 K = 3
@@ -45,13 +46,12 @@ def gradients(
     dtype = torch.float32 if half else torch.float64
     torch.manual_seed(0)
     calls: list[int] = []
-    stages = 1 if sharing == "block1" else K
-    network = UnfoldingNetwork(lambda noise: Dropping(noise, calls, dropout), sharing, stages, composed=composed)
+    network = unfolding_network(sharing, lambda noise: Dropping(noise, calls, dropout), K, composed=composed)
     with torch.no_grad():  # adapters start with B = 0, and all stages alike
         for parameter in network.parameter_kinds()["adapters"]:
             parameter.copy_(0.1 * torch.randn(parameter.shape))
     network.to(dtype)
-    physics = build_physics(BlockCSConfig(ratio=25, block=8, initial="adjoint")).to(dtype)
+    physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build().to(dtype)
     x = torch.rand(2, 1, 16, 24, dtype=dtype)
     assert set_recompute(network, "stage" if recompute else "none") == ("stage" if recompute else "none")
     y = physics(x)
@@ -97,7 +97,7 @@ Go = Callable[..., Outcome]
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+    return with_training(experiment, **training)
 
 
 @pytest.fixture
@@ -123,7 +123,9 @@ def budget_between(profile: Profile, method: str, **training: object) -> float:
 
 
 @pytest.mark.parametrize("more", [{}, {"ema": 0.9, "precision": "bfloat16"}], ids=["plain", "averaged, bfloat16"])
-@pytest.mark.parametrize("method", [name for name in STRATEGIES if name != TRANSFER])  # which is lorun's network
+@pytest.mark.parametrize(
+    "method", [name for name in STRATEGIES if name != "lorun_transfer"]
+)  # which is lorun's network
 def test_the_weights_are_the_same_byte_for_byte(
     go: Go, tiny_profile: Profile, tmp_path: Path, method: str, more: dict[str, object]
 ) -> None:
@@ -135,7 +137,7 @@ def test_the_weights_are_the_same_byte_for_byte(
     }
     found, curves, did = {}, {}, {}
     for name, setting in settings.items():
-        if method in PRETRAINED:
+        if tiny(tiny_profile, method).base is not None:
             go("pretrain", name, **more)
         outcome = go(method, name, **setting, **more)
         found[name] = weights(tiny_profile, tmp_path / name, method, **more)

@@ -7,11 +7,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from tiny import with_spec
 
 from lorun import plugins
-from lorun.config import load_profile
 from lorun.errors import LorunError
-from lorun.physics import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
+from lorun.profiles import load_profile
 from lorun.system import System
 from lorun.training import train
 from lorun.training.released import load_released, our_name, read_released
@@ -191,6 +192,5 @@ def test_they_run_in_their_settings_and_with_one_seed(profile):
 
 def test_the_key_depends_on_weights_and_operator_alone(profile):
     experiment = profile.experiment("cs", "r25", "ista_net", 0)
-    longer = experiment.model_copy(update={"training": experiment.training.model_copy(update={"steps": 99})})
-    assert longer.key == experiment.key
-    assert experiment.model_copy(update={"weights": Path("other.pkl")}).key != experiment.key
+    assert with_spec(experiment, name="ista_net_25").key == experiment.key
+    assert with_spec(experiment, weights=Path("other.pkl")).key != experiment.key

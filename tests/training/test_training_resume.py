@@ -17,12 +17,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tiny import with_training
 from torch import Tensor
 
 from lorun import cli
-from lorun.config import Experiment, Profile, load_profile
 from lorun.data.patches import PatchStream
 from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.weights import load_checkpoint, save_checkpoint
@@ -40,7 +42,7 @@ class Cut(Exception):
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return experiment.model_copy(update={"training": experiment.training.model_copy(update=training)})
+    return with_training(experiment, **training)
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     profile_file = edited(tiny_profile_file, **steps, **settings)
     experiment = load_profile(profile_file).experiment("cs", "r25", method, 0)
     if method == "lorun":
-        go(experiment.pretraining)
+        go(experiment.base)
         shutil.copytree(tmp_path / "runs", tmp_path / "whole")
     folder = tmp_path / "runs" / experiment.folder
 
@@ -127,7 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert process.returncode == -signal.SIGKILL, err
     assert not (folder / "training.json").exists(), "it ended before it was killed"
     done = load_checkpoint(folder / "checkpoint.pt")["done"]
-    assert 0 < done < experiment.last_step - experiment.first_step
+    assert 0 < done < experiment.training.steps
 
     go(experiment)
     go(experiment, "whole")

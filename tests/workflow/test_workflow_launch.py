@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lorun.results.rows import read_rows
 from sessions import kill_session, run_session
 from tiny import PROFILE, PROJECT
 
-from lorun.config import load_profile
 from lorun.data.checksums import write_manifest
-from lorun.results.rows import read_rows
+from lorun.profiles import load_profile
 
 pytest.importorskip("snakemake")
 psutil = pytest.importorskip("psutil")  # Snakemake's own
@@ -85,7 +85,7 @@ def folders(project, profile="tiny"):
     loaded = load_profile(project / "config" / f"{profile}.yaml")
     found = {e.method: project / "runs" / e.folder for e in loaded.experiments()}
     if "lorun" in found:
-        base = loaded.experiment("cs", "r25", "lorun", 0).pretraining
+        base = loaded.experiment("cs", "r25", "lorun", 0).base
         found["pretrain"] = project / "runs" / base.folder
     return found
 
@@ -221,7 +221,7 @@ def test_released_weights_take_the_place_of_a_training(project):
     import torch
 
     from lorun import plugins
-    from lorun.physics import BlockCS, gaussian_matrix
+    from lorun.physics.block_cs import BlockCS, gaussian_matrix
 
     physics = BlockCS(gaussian_matrix(16, 64, 0), initial="adjoint")
     state = {f"network.{name}": value for name, value in plugins.build("ista_net", physics, 1).state_dict().items()}
@@ -274,7 +274,7 @@ def test_data_that_cannot_be_had_are_an_error_that_names_them(project):
         image.write_bytes(content)
     assert result.returncode != 0
     assert "error: cannot restore dataset 'tiny'" in result.stdout
-    last = "error: failed before there was a table (see above); results/tiny is what it was"
+    last = "error: failed before any table was written (see above); results/tiny is unchanged"
     assert result.stderr.splitlines()[-1] == last
     assert snapshot(project / "runs", project / "results") == before
     assert not (project / "data/.tiny.ok").exists()
@@ -421,7 +421,7 @@ def test_an_interruption_stops_everything_and_leaves_the_results_alone(project, 
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal
     assert process.wait(PATIENCE) == 130
     said = process.log.read_text()
-    assert said.splitlines()[-1] == "Interrupted. What is done is kept: the same command goes on from there."
+    assert said.splitlines()[-1] == "Interrupted. Finished work is kept; run the same command to continue."
     assert "launch.py" not in said  # no traceback of it
     assert not (project / "results/wild").exists()
     assert not psutil.wait_procs(below, timeout=10)[1]
@@ -440,7 +440,7 @@ def test_where_one_run_fails_the_others_are_in_the_table_and_it_says_why(project
     result, _ = failed_run
     assert result.returncode != 0
     last = result.stderr.splitlines()[-1]
-    assert last == "error: some jobs failed (see above and the logs in runs/); results/wild says which rows"
+    assert last == "error: some jobs failed (see above and the logs in runs/); results/wild lists them"
     rows = read_rows(project / "results/wild/rows.csv")
     failed = rows[rows.method == "block1"]
     assert set(failed.status) == {"failed"}

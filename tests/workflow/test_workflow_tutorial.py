@@ -1,4 +1,4 @@
-"""docs/baselines.md, followed to the letter in a copy of the project: two networks from elsewhere become rows."""
+"""Tutorials followed in a copy of the project: docs/baselines.md adds two networks, docs/task.md an operator."""
 
 import os
 import re
@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from lorun.results.rows import read_rows
+from pages import blocks
 from sessions import run_session
 from tiny import PROJECT
 
 from lorun.plugins.places import find
-from lorun.results.rows import read_rows
 
 pytest.importorskip("snakemake")
 
@@ -117,3 +118,63 @@ def test_a_changed_network_alone_is_trained_again(followed):
         jobs = re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)
         assert int(dict(jobs).get("train", 0)) == trainings
     network.write_text(before)
+
+
+# docs/task.md
+
+IN_ONE_PROCESS = """
+import shlex, sys
+from typer.testing import CliRunner
+from lorun.cli import app
+
+for line in sys.argv[1:]:
+    result = CliRunner().invoke(app, shlex.split(line), catch_exceptions=False)
+    print(result.output)
+    if result.exit_code:
+        sys.exit(result.exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def inpainting(tmp_path_factory):
+    """A suite with the files of docs/task.md, these files, and the commands of that page."""
+    suite = Suite(tmp_path_factory.mktemp("task") / "suite")
+    page = list(blocks(PROJECT / "docs/task.md"))
+    assert {block.kind for block in page} == {"file", "run"}
+    added = {block.said: block.text for block in page if block.kind == "file"}
+    assert [name for name in added if (suite.root / name).exists()] == []
+    for name, text in added.items():
+        (suite.root / name).write_text(text, encoding="utf-8")
+    return suite, added, [line for block in page if block.kind == "run" for line in block.commands]
+
+
+def test_an_operator_is_one_module_and_a_profile(inpainting):
+    suite, added, commands = inpainting
+    assert list(added) == ["lorun/physics/inpainting.py", "config/inpainting.yaml"]
+    lines = [line.removeprefix(".venv/bin/lorun ") for line in commands if line.startswith(".venv/bin/lorun ")]
+    assert {line.split()[0] for line in lines} == {"config", "train", "evaluate", "account", "table", "show"}
+    result = suite.run(shlex.join(["python", "-c", IN_ONE_PROCESS, "data make photos", *lines]))
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = read_rows(suite.root / "results/inpainting/rows.csv")
+    completed = rows[rows.status == "completed"]
+    assert set(completed.method) == {"lorun"}
+    assert completed.value.notna().all()
+
+
+def test_the_suite_finds_an_operator_by_the_name_of_its_module(inpainting):
+    suite, _, _ = inpainting
+    (suite.root / "config/mistake.yaml").write_text(
+        "extends: inpainting.yaml\ntasks: {inpainting: {settings: {half: {kepd: 0.5}}}}\n"
+    )
+    result = suite.run("lorun config check config/mistake.yaml")
+    assert result.returncode == 1
+    assert "Did you mean `kept`?" in result.stdout + result.stderr
+
+
+def test_the_contract_of_operators_tries_a_new_one(inpainting):
+    suite, _, _ = inpainting
+    shutil.copytree(PROJECT / "tests/physics", suite.root / "tests/physics")
+    shutil.copy(PROJECT / "pyproject.toml", suite.root)
+    result = suite.run("python -m pytest -q tests/physics/test_physics_contract.py -k inpainting")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"1\d passed", result.stdout)

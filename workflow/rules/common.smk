@@ -4,8 +4,9 @@ from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
-from lorun.config import PRETRAIN, PRETRAINED, load_profile
 from lorun.data.checksums import dataset_identity
+from lorun.methods import PRETRAIN
+from lorun.profiles import load_profile
 from lorun.results.paths import account_path
 
 min_version("9.0")
@@ -61,4 +62,4 @@ def training_data(wildcards):
 
 
 def test_data(wildcards):
-    return experiment(wildcards).data.test
+    return experiment(wildcards).test

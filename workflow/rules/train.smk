@@ -3,10 +3,14 @@
 
 
 def pretrained_base(wildcards):
-    """LoRun's phase 2 starts from the base of the same seed, in the setting and task that it takes it from."""
-    if wildcards.method not in PRETRAINED:
-        return []
-    return RUNS / experiment(wildcards).pretraining.folder / "training.json"
+    """The run that a method starts from, with the same seed."""
+    base = experiment(wildcards).base
+    return [] if base is None else RUNS / base.folder / "training.json"
+
+
+def training_threads(wildcards):
+    training = experiment(wildcards).training
+    return 1 if GPUS or training is None else training.cpu_threads
 
 
 rule train:
@@ -21,7 +25,7 @@ rule train:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/train.benchmark.tsv"
     params:
         data_md5=lambda wildcards: identities(training_data(wildcards)),
-    threads: lambda wildcards: 1 if GPUS else experiment(wildcards).training.cpu_threads
+    threads: training_threads
     resources:
         gpu=min(1, GPUS),
     priority: 10

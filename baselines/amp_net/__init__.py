@@ -1,1 +1,0 @@
-"""AMP-Net-BM (IEEE TIP 2021)."""

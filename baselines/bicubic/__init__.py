@@ -1,1 +1,0 @@
-"""Bicubic interpolation (IEEE TASSP 1981)."""

@@ -1,1 +1,0 @@
-"""DAUHST (NeurIPS 2022)."""

@@ -1,1 +1,0 @@
-"""FSOINet (ICASSP 2022)."""

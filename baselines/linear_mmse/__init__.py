@@ -1,1 +1,0 @@
-"""The initial estimate alone."""

@@ -1,1 +1,0 @@
-"""OPINE-Net+ (IEEE JSTSP 2020)."""

@@ -1,1 +1,0 @@
-"""Plug-and-play with a sliding cosine transform, through deepinv."""

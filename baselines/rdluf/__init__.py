@@ -1,1 +1,0 @@
-"""RDLUF-MixS2 (CVPR 2023)."""

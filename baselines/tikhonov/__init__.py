@@ -1,1 +1,0 @@
-"""Tikhonov's regularised least squares, in closed form."""

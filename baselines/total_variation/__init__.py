@@ -1,1 +1,0 @@
-"""Total variation, through deepinv."""

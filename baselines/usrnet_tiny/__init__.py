@@ -1,1 +1,0 @@
-"""USRNet-tiny (CVPR 2020)."""

@@ -1,0 +1,27 @@
+"""`lorun config`: check profiles."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+config_app = typer.Typer(help="Profiles.", no_args_is_help=True)
+
+
+@config_app.command("check")
+def check_config(config: Annotated[Path, typer.Argument(help="Profile to check.")]) -> None:
+    """Check a profile and print its size."""
+    from lorun.profiles import load_profile
+
+    profile = load_profile(config)
+    count = sum(1 for _ in profile.experiments())
+    typer.echo(f"{config}: profile {profile.profile!r}, {len(profile.tasks)} tasks, {count} experiments")
+
+
+@config_app.command("schema")
+def print_schema() -> None:
+    """Print the JSON schema of profiles (the committed one is workflow/schemas/profile.schema.json)."""
+    from lorun.profiles import profile_schema
+
+    typer.echo(json.dumps(profile_schema(), indent=1))

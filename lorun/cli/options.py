@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lorun.errors import UnknownName
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
+Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]
+Setting = Annotated[str, typer.Option(help="Setting of the task, e.g. r25.")]
+Method = Annotated[str, typer.Option(help="Strategy or baseline of the task, or 'pretrain' (phase 1 of lorun).")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the weights and of the training patches.")]
+Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu or cuda.")]
+Images = Annotated[Path, typer.Option(help="Folder of images to score.")]
+Table = Annotated[Path | None, typer.Option("--out", help="Table to write; default: FOLDER.csv.")]
+
+
+def one_of(kind: str, name: str, choices: Sequence[str]) -> Any:
+    """Return `name`; raise UnknownName if it is not one of `choices`."""
+    if name not in choices:
+        raise UnknownName(kind, name, choices)
+    return name

@@ -1,0 +1,455 @@
+"""What every baseline must do: one list of checks, run by `lorun contract` and by the tests.
+
+A check is a function whose docstring states the requirement. It runs once for the baseline, once for each operator that
+the baseline supports, or once for each number of channels, and raises `Failure` with what is wrong, or `NotApplicable`
+with the reason.
+"""
+
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lorun import plugins
+from lorun.accounting import inference_bytes, reconstruction_flops, training_step_bytes
+from lorun.config import TrainingConfig
+from lorun.denoisers.cnn import CNNConfig
+from lorun.errors import LorunError
+from lorun.physics import OPERATORS, Operator, OperatorConfig
+from lorun.step import make_optimizer, training_step
+from lorun.system import System
+from lorun.training.weights import load_state, load_weights, save_weights
+from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
+
+Scope = Literal["baseline", "operator", "channels"]
+
+STAGES = 3
+"""Where the class takes a number of `stages`, slow checks use so many."""
+
+STEPS, RATE, REMAINING_LOSS = 20, 2e-4, 0.9
+"""Of the check `overfitting`: steps, learning rate, and the part of the first loss that may remain."""
+
+TOLERANCE = 0.02
+"""Relative error of published parameter counts, and of an estimate in half precision."""
+
+_TRAINING = TrainingConfig(steps=2, phase1_steps=1)
+
+
+class Failure(Exception):
+    """A baseline fails a check."""
+
+
+class NotApplicable(Exception):
+    """A check does not apply to a baseline."""
+
+
+def require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise Failure(problem)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A baseline, an operator (the example of its section), and images of so many channels."""
+
+    reference: str
+    operator: type[OperatorConfig]
+    channels: int
+
+    def physics(self, dtype: torch.dtype = torch.float32) -> Operator:
+        """The operator, fitted to noise."""
+        physics = self.operator.example().config.build(dtype)
+        generator = torch.Generator().manual_seed(0)
+        physics.fit(lambda side, count: iter([torch.rand(200, side**2, generator=generator, dtype=torch.float64)]))
+        return physics
+
+    def unsupported(self) -> str | None:
+        reason: str | None = plugins.load(self.reference).unsupported(self.physics(), self.channels)
+        return reason
+
+    def network(self, physics: Operator, small: bool = False, seed: int = 0) -> nn.Module:
+        """A fresh network, the same for the same seed; a small one has `STAGES`, if their number can be chosen."""
+        baseline = plugins.load(self.reference)
+        arguments: dict[str, Any] = {}
+        if small and "stages" in inspect.signature(baseline.__init__).parameters:
+            arguments["stages"] = STAGES
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            base = _base(self.channels) if getattr(baseline, "takes_base", False) else None
+            return plugins.build(self.reference, physics, self.channels, base=base, **arguments)
+
+    def measured(self, physics: Operator, side: int = 16) -> tuple[Operator, Tensor]:
+        """The operator for images of that size, and the measurement of two."""
+        physics = physics.at(side, side)
+        return physics, physics(self.images(side, side))
+
+    def images(self, height: int, width: int) -> Tensor:
+        """Noise, (2, C, height, width)."""
+        return torch.rand(2, self.channels, height, width, generator=torch.Generator().manual_seed(0))
+
+    def __str__(self) -> str:
+        return f"{self.operator.model_fields['name'].default}-{self.channels}"
+
+
+class Subject:
+    """A baseline under test, with all its cases."""
+
+    def __init__(self, reference: str) -> None:
+        self.reference = reference
+
+    @cached_property
+    def cases(self) -> dict[Case, str | None]:
+        """Every case -> the reason why the baseline does not support it, or None."""
+        every = [Case(self.reference, config, n) for config in OPERATORS for n in config.example().channels]
+        return {case: case.unsupported() for case in every}
+
+    @property
+    def supported(self) -> list[Case]:
+        return [case for case, reason in self.cases.items() if reason is None]
+
+
+class Check(NamedTuple):
+    name: str
+    requirement: str
+    scope: Scope
+    run: Callable[[Any], None]
+
+    def targets(self, subject: Subject) -> Sequence[Case | None]:
+        """The cases that the check runs on; None stands for the baseline itself."""
+        if self.scope == "baseline":
+            return [None]
+        if self.scope == "channels":
+            return subject.supported
+        return [*{case.operator: case for case in reversed(subject.supported)}.values()][::-1]
+
+
+CHECKS: list[Check] = []
+
+
+def check(scope: Scope) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Add a function to `CHECKS`."""
+
+    def add(run: Callable[[Any], None]) -> Callable[[Any], None]:
+        CHECKS.append(Check(run.__name__, " ".join((run.__doc__ or "").split()), scope, run))
+        return run
+
+    return add
+
+
+@check("baseline")
+def loads(subject: Subject) -> None:
+    """baseline.py defines a class `Baseline(nn.Module)` with `__init__(self, physics, channels)`, a class method
+    `unsupported(cls, physics, channels)` and `forward(self, y, physics)`."""
+    plugins.load(subject.reference)
+
+
+@check("baseline")
+def unsupported(subject: Subject) -> None:
+    """`unsupported` returns the reason in one line, or None; it returns None for at least one operator."""
+    for case, reason in subject.cases.items():
+        if reason is None:
+            continue
+        valid = isinstance(reason, str) and bool(reason.strip()) and "\n" not in reason
+        require(valid, f"for {case} it returns {reason!r}, which is no reason in one line")
+        try:
+            case.network(case.physics())
+        except LorunError as error:
+            require(reason in str(error), f"{case} is refused, but not for that reason: {error}")
+        else:
+            raise Failure(f"{case} is refused at first and then built: `unsupported` contradicts itself")
+    require(bool(subject.supported), f"no operator is supported: {'; '.join(map(str, subject.cases.values()))}")
+
+
+@check("baseline")
+def card(subject: Subject) -> None:
+    """card.yaml is complete (`lorun.plugins.Card`); its `tasks` are those of the operators that `unsupported` lets
+    through, and `trained` says whether the network has parameters to train."""
+    card = plugins.card(subject.reference)
+    known = {config.task for config in OPERATORS}
+    listed, supported = known & set(card.tasks), {case.operator.task for case in subject.supported}
+    require(
+        listed == supported,
+        f"`tasks` lists {', '.join(sorted(listed)) or 'no known task'}, but `unsupported` lets through "
+        f"{', '.join(sorted(supported))}",
+    )
+    case = subject.supported[0]
+    trained = bool(_trained(case.network(case.physics())))
+    require(
+        card.trained == trained,
+        f"`trained` is {card.trained}, but there are {'' if trained else 'no '}parameters to train",
+    )
+
+
+@check("baseline")
+def published_parameters(subject: Subject) -> None:
+    """The network has the published number of parameters, or card.yaml explains in `parameters_differ` why it is more
+    than 2 % off."""
+    card = plugins.card(subject.reference)
+    published = card.published_network_parameters
+    if published is None or card.published_parameters_M is None:
+        raise NotApplicable("the card has no published parameters")
+    config, channels = subject.supported[0].operator.example().published
+    network = plugins.build(subject.reference, config.build(), channels)
+    ours = sum(parameter.numel() for parameter in network.parameters())
+    error = abs(ours - published) / (1e6 * card.published_parameters_M)
+    difference = f"{ours:,} parameters for {channels} channels, {published:,} published ({error:.1%} off)"
+    require(error <= TOLERANCE or card.parameters_differ is not None, difference)
+    require(error > TOLERANCE or card.parameters_differ is None, f"{difference}, but the card explains a difference")
+
+
+@check("channels")
+def shapes(case: Case) -> None:
+    """`forward` returns (B, C, H, W) like the image, for any size: pad inside, and crop at the end."""
+    physics = case.physics()
+    network = case.network(physics)
+    for size in [(16, 16), (24, 8), (17, 23)]:
+        height, width = physics.scored_size(*size)
+        x, bound = case.images(height, width), physics.at(height, width)
+        estimate = network(bound(x), bound)
+        require(isinstance(estimate, Tensor), f"the estimate is no tensor, but {type(estimate).__name__}")
+        require(estimate.shape == x.shape, f"images of shape {tuple(x.shape)} come back as {tuple(estimate.shape)}")
+
+
+@check("operator")
+def gradients(case: Case) -> None:
+    """Every parameter affects the estimate; freeze the others with `requires_grad_(False)`."""
+    physics = case.physics()
+    network = case.network(physics)
+    bound, y = case.measured(physics, 40)  # large enough for windows to attend to each other
+    estimate = network(y, bound)
+    if not _trained(network):
+        require(not estimate.requires_grad, "nothing is trained, but the estimate has a gradient")
+        raise NotApplicable("nothing is trained")
+    (estimate - case.images(40, 40)).square().mean().backward()
+    # Without a residual, as in denoising, the step size of the first stage has no effect.
+    exact = torch.equal(bound.A(initial_reconstruction(y, bound)), y)
+    trained = {name: one for name, one in _trained(network).items() if not (exact and one.numel() == 1)}
+    unreached = [name for name, one in trained.items() if one.grad is None or not one.grad.abs().sum() > 0]
+    require(not unreached, f"no gradient reaches {_some(unreached)}")
+
+
+@check("operator")
+def deterministic(case: Case) -> None:
+    """`forward` draws nothing at random (no dropout either), so that a resumed run repeats; weights are drawn from
+    torch's global generator."""
+    physics = case.physics()
+    bound, y = case.measured(physics)
+    network, other = case.network(physics), case.network(physics)
+    with torch.no_grad():
+        require(torch.equal(network(y, bound), other(y, bound)), "two networks of one seed give different estimates")
+        network.eval()
+        require(torch.equal(network(y, bound), network(y, bound)), "two calls give different estimates")
+
+
+@check("operator")
+def saving(case: Case) -> None:
+    """Everything that affects the estimate is a parameter or a buffer (`register_buffer`)."""
+    physics = case.physics()
+    bound, y = case.measured(physics)
+    network, other = case.network(physics).eval(), case.network(physics, seed=1).eval()
+    with torch.no_grad(), TemporaryDirectory() as folder:
+        for parameter in other.parameters():
+            parameter.zero_()
+        path = Path(folder, "weights.safetensors")
+        save_weights(path, network.state_dict(), {})
+        load_state(other, load_weights(path), path)
+        require(torch.equal(network(y, bound), other(y, bound)), "after saving and loading, the estimate differs")
+
+
+@check("operator")
+def batches(case: Case) -> None:
+    """Images of a batch do not affect each other, and constants are buffers, so that `double()` reaches them."""
+    physics = case.physics(torch.float64)
+    network = case.network(physics).double().eval()
+    bound = physics.at(16, 16)
+    y = bound(case.images(16, 16).double())
+    with torch.no_grad():
+        estimate = network(y, bound)
+        require(estimate.dtype == torch.float64, f"measurements in float64 give an estimate in {estimate.dtype}")
+        alone = network(y[1:], bound)
+    error = float((alone - estimate[1:]).abs().max())
+    require(torch.allclose(alone, estimate[1:], rtol=1e-7, atol=1e-7), f"an image alone differs by {error:.1e}")
+
+
+@check("operator")
+def overfitting(case: Case) -> None:
+    """A few steps on one patch reduce the loss: start near the initial reconstruction, and saturate no layer."""
+    physics = case.physics()
+    network = case.network(physics, small=True)
+    parameters = _trained_or_skip(network)
+    ramp = torch.linspace(0, 1, 16)
+    phase = torch.arange(case.channels)[:, None, None]
+    x = (0.5 + 0.4 * torch.sin(6 * ramp[:, None] * ramp + phase))[None]
+    bound = physics.at(16, 16)
+    optimizer = torch.optim.Adam(parameters.values(), lr=RATE)
+    losses = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = (network(bound(x), bound) - x).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    require(
+        losses[-1] < REMAINING_LOSS * losses[0],
+        f"{STEPS} steps on one patch reduce the loss from {losses[0]:.3g} to {losses[-1]:.3g} only",
+    )
+
+
+@check("operator")
+def training_steps(case: Case) -> None:
+    """A training step in float32 and one in bfloat16 stay finite and move every weight: compute the data term and
+    normalisations in full precision (`lorun/plugins/full_precision.py`)."""
+    for precision in ("float32", "bfloat16"):
+        physics = case.physics()
+        system = _system(case.network(physics, small=True), physics)
+        _trained_or_skip(system.network)
+        config = _TRAINING.model_copy(update={"precision": precision})
+        optimizer: Any = make_optimizer(system, config, torch.device("cpu"))
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3
+        before = {name: parameter.clone() for name, parameter in _trained(system).items()}
+        bound = physics.for_training(40, np.random.default_rng(0))
+        loss = training_step(system, bound, case.images(40, 40), optimizer, config)
+        require(bool(loss.isfinite()), f"the loss in {precision} is {loss.item()}")
+        after = _trained(system)
+        broken = [name for name, parameter in after.items() if not parameter.isfinite().all()]
+        require(not broken, f"a step in {precision} makes non-finite values of {_some(broken)}")
+        still = [name for name, old in before.items() if old.ndim > 1 and torch.equal(old, after[name])]
+        require(not still, f"a step in {precision} does not move {_some(still)}")
+
+
+@check("operator")
+def half_precision(case: Case) -> None:
+    """The estimate in bfloat16 is close to the one in float32: keep the data term, and layers without a skip
+    connection, in full precision (`lorun/plugins/full_precision.py`)."""
+    physics = case.physics()
+    network = case.network(physics, small=True).eval()
+    bound, y = case.measured(physics)
+    with torch.no_grad():
+        exact = network(y, bound)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = network(y, bound)
+    error = float((rounded.float() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
+    require(error < TOLERANCE, f"the estimate in bfloat16 is {error:.1%} off")
+
+
+@check("operator")
+def accounting(case: Case) -> None:
+    """All tensors are made in `__init__` or `forward`, none at import, so that costs are counted without memory. If
+    the computation depends on values (`.item()`, a test of convergence), the class has `data_dependent = True`."""
+
+    def build() -> tuple[nn.Module, Operator]:
+        operator = case.operator.example().config.build()
+        system = _system(case.network(operator, small=True), operator)
+        return system.network, operator.at(16, 16)
+
+    network, _ = build()
+    counts: dict[str, Callable[..., Any]] = {"bytes of a reconstruction": inference_bytes}
+    if _trained(network):
+        counts["bytes of a training step"] = partial(training_step_bytes, config=_TRAINING)
+    if not getattr(network, "data_dependent", False):
+        counts["FLOPs"] = reconstruction_flops
+    for what, count in counts.items():
+        real = count(build, (1, case.channels, 16, 16), fake=False)
+        if getattr(network, "data_dependent", False):
+            require(real.total > 0, f"no {what} are counted")
+        else:
+            fake = count(build, (1, case.channels, 16, 16))
+            require(fake == real, f"{fake} {what} are counted without memory, {real} with it")
+
+
+def _base(channels: int) -> UnfoldingNetwork:
+    """A small network to stand for the pretrained base."""
+    denoiser = CNNConfig.example()
+    return UnfoldingNetwork(partial(denoiser.build, channels), "block1", stages=1, noise_map=True)
+
+
+def _system(network: nn.Module, physics: Operator) -> Any:
+    """In the memory layout of a training, which a `view` may not survive."""
+    system: Any = System(network, physics)
+    return system.to(memory_format=torch.channels_last)
+
+
+def _trained(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def _trained_or_skip(module: nn.Module) -> dict[str, nn.Parameter]:
+    if not _trained(module):
+        raise NotApplicable("nothing is trained")
+    return _trained(module)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+class Finding(NamedTuple):
+    """The outcome of a check; `case` is None for a check of the baseline itself."""
+
+    check: Check
+    case: Case | None
+    verdict: Literal["passed", "failed", "not applicable"]
+    reason: str = ""
+
+
+class Report(NamedTuple):
+    """All findings about a baseline, the cases that it does not support, and the seconds that the checks took."""
+
+    reference: str
+    findings: list[Finding]
+    unsupported: dict[Case, str]
+    seconds: float
+
+    @property
+    def failures(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.verdict == "failed"]
+
+
+def examine(reference: str) -> Report:
+    """Run every check on a baseline; none after `loads` or `unsupported` if that fails.
+
+    Raises:
+        UnknownName: there is no such baseline.
+        LorunError: its folder does not exist or lacks a file.
+    """
+    began = time.monotonic()
+    folder = plugins.find(reference).folder
+    subject = Subject(reference)
+    findings = []
+    for check in CHECKS:
+        found = [_run(check, case, subject, folder) for case in check.targets(subject)]
+        findings += found
+        if check.name in ("loads", "unsupported") and found[0].verdict == "failed":
+            return Report(reference, findings, {}, time.monotonic() - began)
+    reasons = {case: reason for case, reason in subject.cases.items() if reason is not None}
+    return Report(reference, findings, reasons, time.monotonic() - began)
+
+
+def _run(check: Check, case: Case | None, subject: Subject, folder: Path) -> Finding:
+    try:
+        check.run(case or subject)
+    except NotApplicable as error:
+        return Finding(check, case, "not applicable", str(error))
+    except (Failure, LorunError) as error:
+        return Finding(check, case, "failed", str(error))
+    except Exception as error:  # the baseline's code may raise anything
+        return Finding(check, case, "failed", _explain(error, folder))
+    return Finding(check, case, "passed")
+
+
+def _explain(error: Exception, folder: Path) -> str:
+    """An exception in one line, with the line of the baseline that it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
+    where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"

@@ -1,0 +1,130 @@
+"""What a method costs: parameters, bytes and FLOPs, compared exactly, and times, compared as ratios."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from lorun.gate.findings import Finding, Limits, Verdict
+from lorun.results.store import METHOD, plain
+
+SIZES = ("stages", "m", "step_batch", "step_patch", "step_precision", "step_recompute", "image")
+"""What counts depend on; they are compared only where these agree."""
+
+BYTES = {
+    "step_total": "training step",
+    "kept_total": "training step that keeps all activations",
+    "recomputed_total": "training step that recomputes stages",
+    "inference_total": "reconstruction",
+}
+"""Columns of peak bytes. Each has parts by kind, e.g. step_activations."""
+
+COUNTS = {
+    "parameters": {
+        f"parameters_{kind}": f"parameters, {kind.replace('_', ' ')}"
+        for kind in ("operator", "base", "adapters", "step_sizes", "other", "trainable", "network", "total")
+    },
+    "bytes": BYTES,
+    "flops": {"flops": "FLOPs of a reconstruction"},
+}
+"""The columns of each check, with their titles."""
+
+_KINDS = ("parameters", "gradients", "optimiser", "activations", "other")
+_TIMES = {"reconstruction latency": "median_ms", "training": "seconds"}
+
+Account = Mapping[str, Any]
+
+
+def compare_counts(reference: pd.DataFrame, candidate: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
+    """Compare two tables of accounts. Parameters fail by any change, bytes and FLOPs by a rise."""
+    if reference.empty:
+        yield Finding("bytes", "unknown", "accounting.csv", "missing in the reference: no counts are compared")
+        return
+    before, after = _accounts(reference), _accounts(candidate)
+    for method in sorted(before):
+        if method not in after:
+            yield Finding("bytes", "failed", method, "its account is missing")
+        else:
+            yield from _compare(method, before[method], after[method], limits)
+    new = sorted(after.keys() - before.keys())
+    if new:
+        yield Finding("bytes", "new", "accounting.csv", f"accounts of {', '.join(new)}")
+    columns = [name for names in COUNTS.values() for name in names if name in candidate and name not in reference]
+    if columns:
+        yield Finding("bytes", "new", "accounting.csv", f"columns not in the reference: {', '.join(columns)}")
+
+
+def _accounts(table: pd.DataFrame) -> dict[str, Account]:
+    lines = ({str(name): plain(value) for name, value in line.items()} for line in table.to_dict("records"))
+    return {"/".join(line[name] for name in METHOD): line for line in lines}
+
+
+def _compare(subject: str, before: Account, after: Account, limits: Limits) -> Iterator[Finding]:
+    for name in SIZES:
+        if name in before and before[name] != after.get(name):
+            message = f"counted for another `{name}`: {before[name]} -> {after.get(name)}"
+            yield Finding("bytes", "failed", subject, message)
+            return
+    for check, columns in COUNTS.items():
+        found = [
+            _count(check, subject, columns[name], name, before, after, getattr(limits, check))
+            for name in columns
+            if name in before and (before[name], after.get(name)) != (None, None)
+        ]
+        if check == "parameters":  # one finding where all is well
+            found = [one for one in found if one.verdict in ("failed", "unknown")]
+            found = found or [Finding(check, "passed", subject, "as in the reference")]
+        yield from found
+
+
+def _count(check: str, subject: str, title: str, name: str, before: Account, after: Account, percent: float) -> Finding:
+    was, now = before[name], after.get(name)
+    if was is None or now is None:
+        verdict: Verdict = "unknown" if was is None else "failed"
+        side = "reference" if was is None else "candidate"
+        return Finding(check, verdict, subject, f"{title}: not counted in the {side}", was, now)
+    change = (now - was) / was if was else float(now > 0)
+    risen = now > was * (1 + percent / 100)
+    fallen = check == "parameters" and now < was * (1 - percent / 100)
+    parts = _parts(name, before, after) if check == "bytes" else ""
+    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{parts})"
+    if risen or fallen:
+        return Finding(check, "failed", subject, message, was, now, abs(change))
+    verdict = "improved" if now < was else "passed" if now == was else "noted"
+    return Finding(check, verdict, subject, message, was, now, max(-change, 0.0))
+
+
+def _parts(total: str, before: Account, after: Account) -> str:
+    """The kinds of bytes that changed."""
+    columns = {kind: total.replace("_total", f"_{kind}") for kind in _KINDS}
+    known = {kind: name for kind, name in columns.items() if None not in (before.get(name), after.get(name))}
+    changes = {kind: after[name] - before[name] for kind, name in known.items()}
+    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes.items() if change)
+
+
+def compare_times(reference: pd.DataFrame, candidate: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
+    """Compare two tables of times, each relative to `limits.time_base` of the same table: machines differ."""
+    before, after = _ratios(reference, limits.time_base), _ratios(candidate, limits.time_base)
+    shared = sorted(before.keys() & after.keys())
+    if not shared:
+        message = f"no times on both sides that are relative to those of {limits.time_base!r} (--time-base)"
+        yield Finding("time", "noted" if limits.time is None else "unknown", "timing.csv", message)
+    for subject, what in shared:
+        was, now = before[subject, what], after[subject, what]
+        percent = 100 * (now / was - 1)
+        verdict: Verdict = "noted" if limits.time is None else "failed" if percent > limits.time else "passed"
+        message = f"{what} relative to {limits.time_base}: {was:.3f} -> {now:.3f} ({percent:+.0f} %)"
+        yield Finding("time", verdict, subject, message, was, now, percent / 100)
+
+
+def _ratios(timing: pd.DataFrame, base: str) -> dict[tuple[str, str], float]:
+    """By method and kind of time: the median over seeds, divided by that of the base method."""
+    found = {}
+    for what, column in _TIMES.items():
+        measured = timing[timing.what == what].reindex(columns=[*METHOD, column])
+        for (task, setting), group in measured[measured[column] > 0].groupby(["task", "setting"]):
+            medians = group.groupby("method")[column].median()
+            if base in medians:
+                ratios = (medians / medians[base]).drop(base)
+                found.update({(f"{task}/{setting}/{method}", what): ratio for method, ratio in ratios.items()})
+    return found

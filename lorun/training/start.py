@@ -1,0 +1,96 @@
+"""What a run starts from: a fitted operator, a pretrained base, released weights; a run without training is no more."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorun.data.checksums import dataset_identity
+from lorun.data.images import load_dataset
+from lorun.data.patches import random_blocks
+from lorun.errors import LorunError
+from lorun.methods import Experiment, Released
+from lorun.provenance import code_used, provenance
+from lorun.system import System, build_system
+from lorun.training.outcome import Outcome, read_outcome, write_outcome
+from lorun.training.released import load_released
+from lorun.training.weights import load_state, load_weights, save_weights
+
+WEIGHTS = "weights.safetensors"
+
+
+def fitted_system(experiment: Experiment, data: Path, images: Mapping[str, np.ndarray] | None = None) -> System:
+    """A fresh system whose operator is fitted, where it is to be; `images` are those of `fit_on` if already loaded."""
+    system = build_system(experiment)
+    if experiment.fit_on is not None:
+        held = images or load_dataset(data, experiment.fit_on, "train", experiment.channels)
+        system.physics.fit(lambda side, count: random_blocks(held, side, count, experiment.seed))
+    return system
+
+
+def base_outcome(experiment: Experiment, runs: Path) -> Outcome | None:
+    """How the training of the base ended; None for a method without a base.
+
+    Raises:
+        LorunError: the base is not trained yet.
+    """
+    base = experiment.base
+    if base is None:
+        return None
+    outcome = read_outcome(runs / base.folder)
+    if outcome is None:
+        task = "" if base.task == experiment.task else f" of the task {base.task!r}"
+        raise LorunError(
+            f"{experiment.name}: its pretrained base is missing ({runs / base.folder}); "
+            f"train the method {base.method!r} in the setting {base.setting!r}{task} with the same seed first"
+        )
+    return outcome
+
+
+def load_base(system: System, experiment: Experiment, runs: Path) -> None:
+    """Load the trained base: its denoiser; its step size in the same task, since that depends on the operator; and
+    its operator, which may have been learned, if that is the same."""
+    base = experiment.base
+    assert base is not None
+    path = runs / base.folder / WEIGHTS
+    pretrained = build_system(base)
+    load_state(pretrained, load_weights(path), path)
+    network: Any = system.network
+    network.load_base(pretrained.network.state_dict(), step_size=base.task == experiment.task)
+    if base.physics == experiment.physics:
+        system.physics.load_state_dict(pretrained.physics.state_dict())
+
+
+def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
+    """Write the weights and the outcome of a run without a training, as `lorun.training.train` describes.
+
+    Raises:
+        LorunError: data or weights are missing or do not fit; the network has parameters that nothing trains.
+    """
+    torch.set_num_threads(1)  # the digits of a fit depend on it
+    folder = runs / experiment.folder
+    outcome = base_outcome(experiment, runs)
+    md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
+    found: dict[str, Any] = {"status": "completed"}
+    if outcome is not None and outcome.status != "completed":
+        found = {"status": outcome.status, "message": f"in the pretraining: {outcome.message}"}
+    else:
+        system = fitted_system(experiment, data)
+        if experiment.base is not None:
+            load_base(system, experiment, runs)
+        if isinstance(experiment.spec, Released):
+            load_released(system, experiment.spec.reference, experiment.spec.weights)
+            found["checkpoint_policy"] = "released"
+        elif any(parameter.requires_grad for parameter in system.parameters()):
+            raise LorunError(f"{experiment.name} has parameters to train, but its card says `trained: false`")
+        save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})
+    outcome = Outcome(
+        **found,
+        total_steps=0 if outcome is None else outcome.total_steps,
+        provenance=provenance(experiment, md5s, torch.device("cpu")),
+        code=code_used(experiment, experiment.trained_on, None if outcome is None else outcome.code),
+    )
+    write_outcome(folder, outcome)
+    return outcome

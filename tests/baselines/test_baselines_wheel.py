@@ -1,0 +1,18 @@
+"""What a wheel installs."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_a_wheel_installs_the_library_alone(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"lorun", next(top for top in tops if top.endswith(".dist-info"))}
+    assert {"lorun/plugins/template/baseline.py.txt", "lorun/plugins/template/card.yaml.txt"} <= set(names)

@@ -1,0 +1,107 @@
+"""Simulate how often the gate is right: its false alarms under noise alone, and how often it catches a loss of PSNR.
+
+`python workflow/gate_rates.py` prints both as a Markdown table (docs/gate.md). The scores are those of a committed
+result set; the noise has the standard deviation that the seeds of each method show. A training gets one normal deviate,
+which moves all its metrics for better or worse. Two seeds estimate a standard deviation badly, which exaggerates how
+much methods differ; `--alike` is the other extreme. `--common` is the part of a seed's variance that all methods share.
+"""
+
+from itertools import product
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from lorun.errors import UnknownName
+from lorun.evaluation.metrics import METRICS
+from lorun.gate import Limits
+from lorun.gate.scores import compare_scores, judge_scores
+from lorun.results.store import RUN, ResultSet, read_result_set
+
+NOISE = {
+    "none": "none: equal code on a CPU",
+    "same": "the same seeds, trained by other code or on a GPU",
+    "fresh": "other seeds",
+}
+
+SAME_SEEDS = 0.45
+"""How much two trainings from the same seed differ, in parts of what two trainings from different seeds do.
+
+Measured: `quick` before and after its twelve networks were trained anew by other code (git revisions 30992e0 and
+c539559). PSNR differs by 0.045 dB (root mean square); the standard deviation over seeds of 0.07 dB would give 0.10 dB.
+"""
+
+LOSSES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)  # dB
+
+
+def mean_scores(results: ResultSet, seeds: int, alike: bool) -> pd.DataFrame:
+    """The mean and standard deviation over seeds of each score, a line for each of `seeds` simulated trainings."""
+    scores = results.scores()
+    line = ["task", "dataset", "setting", "method", "metric"]
+    of_seeds = scores[scores.steps > 0].groupby([*line, "seed"])["value"].mean()
+    frame = of_seeds.groupby(line).agg(["mean", "std"]).reset_index()
+    if alike:
+        frame["std"] = (frame["std"] ** 2).groupby([frame.task, frame.metric]).transform("mean") ** 0.5
+    frame["sign"] = frame.metric.map({name: 1.0 if one.better == "higher" else -1.0 for name, one in METRICS.items()})
+    return frame.merge(pd.DataFrame({"seed": range(seeds)}), how="cross")
+
+
+def draw(
+    scores: pd.DataFrame, noise: str, random: np.random.Generator, common: float, loss: float, task: str
+) -> pd.DataFrame:
+    """Scores of a reference and a candidate, whose PSNR is `loss` dB lower in all methods of `task`."""
+    runs = scores.groupby(list(RUN)).ngroup().to_numpy()
+
+    def effects() -> np.ndarray:
+        own, shared = random.standard_normal(runs.max() + 1)[runs], random.standard_normal(scores.seed.max() + 1)
+        return np.sqrt(1 - common) * own + np.sqrt(common) * shared[scores.seed]
+
+    before, other = effects(), effects()
+    after = {"none": before, "same": before + SAME_SEEDS * np.sqrt(2) * other, "fresh": other}[noise]
+    lost = loss * ((scores.task == task) & (scores.metric == "psnr"))
+    reference, candidate = (scores["mean"] + scores["std"] * scores.sign * effect for effect in (before, after))
+    worse = (reference - candidate + lost) * scores.sign
+    return scores.assign(before=reference, after=candidate - lost, loss=worse.round(9))
+
+
+def rate(
+    scores: pd.DataFrame, noise: str, repeats: int, limits: Limits, common: float, loss: float = 0.0, task: str = ""
+) -> float:
+    """The fraction of comparisons that fail; with a task, by a finding about it."""
+    random = np.random.default_rng(0)
+    failed = 0
+    for _ in range(repeats):
+        compared = compare_scores(draw(scores, noise, random, common, loss, task), limits)
+        found = judge_scores(compared, limits)
+        failed += any(one.verdict == "failed" and one.subject.startswith(task) for one in found)
+    return failed / repeats
+
+
+def main(
+    results: Annotated[str, typer.Option(help="Result set with the scores.")] = "results/quick",
+    repeats: Annotated[int, typer.Option(min=1, help="Comparisons for each rate.")] = 200,
+    seeds: Annotated[list[int] | None, typer.Option(help="Number of seeds; may be repeated. Default: 2, 3, 5.")] = None,
+    common: Annotated[float, typer.Option(min=0, max=1, help="Part of the variance that all methods share.")] = 0.0,
+    alike: Annotated[bool, typer.Option("--alike", help="All methods of a task are equally noisy.")] = False,
+    alpha: Annotated[float, typer.Option(help="As of `lorun gate`.")] = 0.005,
+    noise: Annotated[list[str] | None, typer.Option(help=f"{', '.join(NOISE)}; may be repeated. Default: all.")] = None,
+) -> None:
+    """Print the rate of false alarms and the power against losses of PSNR, by noise, number of seeds and task."""
+    for name in noise or []:
+        if name not in NOISE:
+            raise UnknownName("noise", name, NOISE)
+    print(f"| noise | seeds | task | false alarms | {' | '.join(f'{loss} dB' for loss in LOSSES)} |")
+    print(f"|{'---|' * (4 + len(LOSSES))}")
+    for kind, count in product(noise or NOISE, seeds or [2, 3, 5]):
+        scores = mean_scores(read_result_set(results), count, alike)
+        limits = Limits(alpha=alpha, fresh_seeds=kind == "fresh")
+        alarms = rate(scores, kind, repeats, limits, common)
+        for task in sorted(scores.task.unique()):
+            power = (rate(scores, kind, repeats, limits, common, loss, task) for loss in LOSSES)
+            cells = " | ".join(f"{value:.2f}" for value in power)
+            print(f"| {NOISE[kind]} | {count} | {task} | {alarms:.3f} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
