@@ -148,9 +148,9 @@ def _step_size(common: dict[Any, Any]) -> str:
 
 
 def _measured(summary: pd.DataFrame) -> list[str]:
-    """The metrics that the lines have a value of, or that their protocols have."""
-    planned = {metric for protocol in summary.protocol.unique() for metric in get_protocol(protocol).metrics}
-    return [metric for metric in METRICS if metric in planned or summary[metric].notna().any()]
+    """The metrics of the protocols of the lines."""
+    measured = {metric for protocol in summary.protocol.unique() for metric in get_protocol(protocol).metrics}
+    return [metric for metric in METRICS if metric in measured]
 
 
 def _meaning(summary: pd.DataFrame) -> str:

@@ -1,6 +1,6 @@
 """The summary, a line per dataset, setting, protocol and method; and the claims of the LoRun paper beside it."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -32,13 +32,16 @@ INFERENCE_MEMORY = "peak memory of inference, LoRun / Block-K"
 def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> pd.DataFrame:
     """One row per (task, dataset, setting, protocol, method), in the order of the profile.
 
-    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images and
-    degradations, null if the protocol does not have it; `*_sd` is the standard deviation over seeds (null for one).
+    The metrics of all protocols of the profile have columns: the mean over seeds of the mean over images and
+    degradations, null if the line's protocol lacks the metric; `*_sd` is the standard deviation over seeds (null for one).
     Only operators of the same kind (`operator`) can be ranked. `simulated` names the datasets that are. `seeds` counts
     completed runs; `status` is the worst of all.
     """
     accounts = {tuple(line[name] for name in METHOD): line for line in results.accounts.to_dict("records")}
     runs, rows = grouped(results.runs, METHOD), grouped(results.rows, (*METHOD, "dataset", "protocol"))
+    protocols = {name for task in profile.tasks.values() for name in task.evaluation.protocols}
+    measured = {metric for name in protocols for metric in get_protocol(name).metrics}
+    metrics = [metric for metric in METRICS if metric in measured]
     no_runs, no_rows = results.runs.iloc[:0], results.rows.iloc[:0]
     records = []
     for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
@@ -53,7 +56,7 @@ def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] =
                 "operator": task.physics_of(setting).kind,
                 "protocol": protocol,
                 "method": method,
-                **_scores(runs.get(key, no_runs), rows.get((*key, dataset, protocol), no_rows)),
+                **_scores(runs.get(key, no_runs), rows.get((*key, dataset, protocol), no_rows), metrics),
                 "parameters_published": _published_parameters(task_name, task, method, account),
                 **{name: account.get(name) for name in COUNTS},
             }
@@ -135,7 +138,7 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     return make_table("claims", records)
 
 
-def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
+def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> dict[str, Any]:
     """Means and spreads of one line of the summary, and how its runs ended."""
     by_seed = rows.groupby(["metric", "seed"])["value"].mean()
     scored = set(rows["seed"])
@@ -151,7 +154,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
         "steps": runs["steps"].max(),
         "checkpoint_policy": " ".join(sorted(runs["checkpoint_policy"].dropna().unique())) or None,
     }
-    for metric in METRICS:
+    for metric in metrics:
         found[metric], found[f"{metric}_sd"] = spread(by_seed.get(metric, pd.Series(dtype=float)))
     return found
 
