@@ -99,35 +99,22 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class ResultSet:
-    """The tables of one result set. A table without a file is empty; `tasks` is then None.
+    """The tables of one result set. A table without a file is empty, but `tasks` is None."""
 
-    name          of its folder, e.g. quick
-    where         it was read from, for messages
-    runs          a line per run: status, training, provenance (RUN_COLUMNS)
-    rows          a line per measured value (ROW_COLUMNS)
-    accounts      a line per method: parameters, bytes, FLOPs
-    trainings     a line per training: how it ended
-    timing        a line per measured time
-    curves        a line per validation during a training
-    summary, degradations, claims, comparison, tasks: computed from the above
-    code          digests of modules, {id: {module: digest}}; `runs.code` and others name the id
-    version       None if the set has none
-    """
-
-    name: str
-    where: str
-    runs: pd.DataFrame
-    rows: pd.DataFrame
-    accounts: pd.DataFrame
-    trainings: pd.DataFrame
-    timing: pd.DataFrame
-    curves: pd.DataFrame
-    summary: pd.DataFrame
+    name: str  # of its folder, e.g. quick
+    where: str  # it was read from, for messages
+    runs: pd.DataFrame  # a line per run: status, training, provenance
+    rows: pd.DataFrame  # a line per measured value
+    accounts: pd.DataFrame  # a line per method: parameters, bytes, FLOPs
+    trainings: pd.DataFrame  # a line per training: how it ended
+    timing: pd.DataFrame  # a line per measured time
+    curves: pd.DataFrame  # a line per validation during a training
+    summary: pd.DataFrame  # this and the following are computed from the above
     degradations: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
     tasks: pd.DataFrame | None
-    code: dict[str, dict[str, str]]
+    code: dict[str, dict[str, str]]  # digests of modules by the id that `runs.code` and others name
     version: Version | None
 
     def scores(self) -> pd.DataFrame:
@@ -136,7 +123,7 @@ class ResultSet:
 
     def matches_version(self) -> bool:
         """Whether scores and counts are those that version.json was written for."""
-        return self.version is not None and (self.version.schema, self.version.scores) == (SCHEMA, _digest(self))
+        return self.version is not None and (self.version.schema, self.version.scores) == (SCHEMA, scores_digest(self))
 
 
 def read_result_set(source: str | Path, root: Path = Path()) -> ResultSet:
@@ -248,16 +235,16 @@ def code_id(modules: Mapping[str, str] | None) -> str | None:
     return hashlib.sha256(json.dumps(dict(modules), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def scores_digest(rows: pd.DataFrame, runs: pd.DataFrame, accounts: pd.DataFrame) -> str:
+def scores_digest(results: ResultSet) -> str:
     """The sha256 of scores, statuses and counts, in no particular order.
 
     Where and when they were made does not count: commit, machine, packages, hashes of the configuration, times.
     """
     counts = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
     tables = (
-        (rows, ROW_COLUMNS),
-        (runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
-        (accounts, (*METHOD, *counts)),
+        (results.rows, ROW_COLUMNS),
+        (results.runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
+        (results.accounts, (*METHOD, *counts)),
     )
     lines = []
     for frame, columns in tables:
@@ -368,16 +355,12 @@ def _result_set(
 def _next_version(folder: Path, results: ResultSet) -> Version:
     path = folder / "version.json"
     before = _version(str(path), path.read_bytes() if path.is_file() else None)
-    digest = _digest(results)
+    digest = scores_digest(results)
     known = None if before is None else before.scores
     if before is not None and before.schema != SCHEMA:  # hashed in another way: hash what is there anew
-        known = _digest(read_result_set(folder))
+        known = scores_digest(read_result_set(folder))
     number = 0 if before is None else before.version
     return Version(results.name, number + (known != digest), SCHEMA, digest)
-
-
-def _digest(results: ResultSet) -> str:
-    return scores_digest(results.rows, results.runs, results.accounts)
 
 
 def _code_named(frame: pd.DataFrame) -> set[str]:

@@ -22,7 +22,7 @@ TASKS = {"cs": "CS", "cassi": "CASSI", "sr": "SR"}
 _START, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
 _CAVEAT = """
-PSNR: mean ± standard deviation over seeds, after equal steps with one untuned learning rate; not a verdict on the method.
+PSNR: mean ± standard deviation over seeds; equal steps, one untuned learning rate; not a verdict on the method.
 """
 
 
@@ -39,8 +39,8 @@ def verdict_table(results: Path) -> str:
     if not sets:
         raise LorunError(f"{results}: none of the result sets {', '.join(SETS)} is here")
     rows = [
-        _ratios("Fewer parameters: LoRun / Block-K", PARAMETERS, "parameter_ratio", sets[0]),
-        _ratios("Less memory in a training step: LoRun / Block-K", STEP_MEMORY, "step_memory_ratio", sets[0]),
+        _ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, "parameter_ratio", sets[0]),
+        _ratios("Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, "step_memory_ratio", sets[0]),
         *(_psnr(task, results) for task in TASKS for results in sets if task in set(_leading(results).task)),
     ]
     headings = ["Claim of the paper", "Paper", "Measured here", "Where"]
@@ -87,12 +87,13 @@ def _psnr(task: str, results: ResultSet) -> Sequence[str]:
     measured = "not trained yet"
     if found:
         means, seeds = [values.mean() for _, values in found], max(len(values) for _, values in found)
-        measured = f"{min(means):+.2f} to {max(means):+.2f}" if len(means) > 1 else f"{means[0]:+.2f}"
-        measured += f" ± {found[0][1].std():.2f}" if len(means) == 1 and seeds > 1 else ""
-        measured += f" dB ({seeds} seed{'s' if seeds > 1 else ''})"
+        about = [f"{len(means)} test sets"] * (len(means) > 1) + [f"{seeds} seed{'s' if seeds > 1 else ''}"]
+        value = f"{min(means):+.2f} to {max(means):+.2f}" if len(means) > 1 else f"{means[0]:+.2f}"
+        value += f" ± {found[0][1].std():.2f}" if len(means) == 1 and seeds > 1 else ""
+        measured = f"{value} dB ({', '.join(about)})"
     shown_lines = [line for line, _ in found] or [line for _, line in lines.iterrows()][:1]
     places = ", ".join(f"{shown(line.dataset, line.simulated)} {line.setting}" for line in shown_lines)
-    claim = f"{TASKS[task]}: PSNR on par or above: LoRun - Block-K"
+    claim = f"{TASKS[task]}: PSNR on par or above (LoRun - Block-K)"
     paper = f"≥ {lorun_claims(task)['psnr_difference']:g} dB"
     return claim, paper, measured, f"{_link(results)}: K = {lines.stages.iloc[0]}, {places}"
 
