@@ -25,7 +25,7 @@ from lorun.results.store import read_result_set
 pytest.importorskip("snakemake")
 psutil = pytest.importorskip("psutil")  # Snakemake's own
 
-PATIENCE = 200  # seconds
+PATIENCE = 600  # seconds
 
 # One method of each kind: with a pretrained base, trained alone (it diverges), with released weights. Long enough to be
 # killed in the middle.
@@ -236,7 +236,7 @@ def test_a_further_run_changes_nothing_and_says_so(project):
 
 
 def test_comments_newer_files_and_another_test_set_train_nothing_again(project):
-    for path in ("lorun/training/loop.py", "lorun/profiles.py", "workflow/rules/train.smk", "config/tiny.yaml"):
+    for path in ("lorun/training/loop.py", "lorun/profiles/task.py", "workflow/rules/train.smk", "config/tiny.yaml"):
         with (project / path).open("a") as stream:
             stream.write("\n# a comment\n")
     rule = project / "workflow/rules/train.smk"
