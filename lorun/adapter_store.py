@@ -13,11 +13,11 @@ loaded network, which changes its adapters and step sizes. The operator is an ar
 import hashlib
 import re
 import shutil
+import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -208,7 +208,9 @@ class AdapterStore:
     def time_swap(self, name: str, repeats: int) -> tuple[float, float]:
         """Median seconds on this machine of swapping a set in, and of building and loading all anew."""
         network: Any = self.system(name).network
-        return _seconds(lambda: self.swap(network, name), repeats), _seconds(lambda: self.system(name), repeats)
+        actions: list[Callable[[], object]] = [lambda: self.swap(network, name), lambda: self.system(name)]
+        swap, reload = (median(timeit.repeat(action, number=1, repeat=repeats)) for action in actions)
+        return swap, reload
 
     def _load_adapters(self, network: Any, manifest: Manifest) -> None:
         network.denoisers[0].load(self._set(manifest.name) / ADAPTERS)
@@ -271,12 +273,3 @@ def _trained(run: Path) -> tuple[Experiment, Outcome, System]:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _seconds(action: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        start = perf_counter()
-        action()
-        seconds.append(perf_counter() - start)
-    return median(seconds)

@@ -6,21 +6,14 @@ from typing import Annotated
 
 import typer
 
+from lorun.cli.options import Runs
 from lorun.errors import LorunError
 
 
 def status(
-    results: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of result sets; default: all in results/.")
-    ] = None,
-    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    accept: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SET/TASK/SETTING/METHOD/SEED",
-            help="Record today's code for all seeds of a method, after this seed was run again with equal scores.",
-        ),
-    ] = None,
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders of result sets; default: all.")] = None,
+    runs: Runs = Path("runs"),
+    accept: Annotated[str | None, typer.Option(metavar="RUN", help="A run that was repeated, see below.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything that is known, as JSON.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a result is stale or unknown.")] = False,
 ) -> None:
@@ -28,6 +21,9 @@ def status(
 
     Every run recorded which code it loaded; that is compared with the files of today. Start from the project's root.
     See docs/status.md for the limits.
+
+    --accept SET/TASK/SETTING/METHOD/SEED records today's code for all seeds of a method, after this one was run again
+    with equal scores.
     """
     from lorun.provenance import versions
     from lorun.results.store import read_result_set
