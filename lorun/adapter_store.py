@@ -186,12 +186,7 @@ class AdapterStore:
         weights = load_weights(path)
         if identity(weights) != manifest.base:
             raise LorunError(f"{path}: damaged: not the base of this name; remove {manifest.name} and add it again")
-        own = network.denoisers[0].base_parameters()
-        if {name: w.shape for name, w in weights.items()} != {name: p.shape for name, p in own.items()}:
-            raise LorunError(f"{path}: does not fit the denoiser of this version")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(weights[name])
+        network.load_base({f"denoisers.0.{name}": weight for name, weight in weights.items()}, step_size=False)
         self._load_adapters(network, manifest)
         path = self._set(manifest.name) / "operator.safetensors"
         load_state(system.physics, load_weights(path), path)

@@ -14,8 +14,7 @@ from lorun.cli.config import config_app, list_runs
 from lorun.cli.data import data_app
 from lorun.cli.evaluate import evaluate, score
 from lorun.cli.gate import gate
-from lorun.cli.results import history, licences, report, show, table, verdict
-from lorun.cli.status import status
+from lorun.cli.results import history, licences, report, show, status, table, verdict
 from lorun.cli.train import train
 from lorun.errors import LorunError
 
@@ -53,7 +52,9 @@ def main() -> None:
     try:
         app()
     except LorunError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {place}{error.strerror or error}")
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)

@@ -10,12 +10,8 @@ from lorun.errors import LorunError
 if TYPE_CHECKING:
     from lorun.contract import Report
 
-new_app = typer.Typer(help="Write a folder to start from.", no_args_is_help=True)
-
-
-@new_app.callback()  # without it, typer would take `lorun new` itself for the only command
-def _new() -> None:
-    pass
+# Without a callback, `lorun new` itself would be the only command.
+new_app = typer.Typer(help="Write a folder to start from.", no_args_is_help=True, callback=lambda: None)
 
 
 @new_app.command("baseline")

@@ -121,17 +121,15 @@ class TaskConfig(Section):
         for setting in self.settings:
             try:
                 physics = self.physics_of(setting)
+                if physics.channels not in (None, self.data.channels):
+                    raise ValueError(f"{physics.channels} bands, but `data.channels` is {self.data.channels}")
+                if physics.fitted and self.data.train is None:
+                    raise ValueError("its initial reconstruction is fitted: give `data.train`")
             except ValidationError as error:
                 operator = OPERATORS.get({**self.physics, **self.settings[setting]}["name"])
                 raise ValueError(f"setting `{setting}`: {explain(error, operator.model_fields)}") from error
             except (ValueError, LorunError) as error:
                 raise ValueError(f"setting `{setting}`: {error}") from error
-            if physics.channels not in (None, self.data.channels):
-                raise ValueError(
-                    f"setting `{setting}`: {physics.channels} bands, but `data.channels` is {self.data.channels}"
-                )
-            if physics.fitted and self.data.train is None:
-                raise ValueError(f"setting `{setting}`: its initial reconstruction is fitted: give `data.train`")
 
     def _check_methods(self) -> None:
         try:

@@ -167,14 +167,14 @@ def made(tmp_path_factory, tiny_data):
 
 @pytest.fixture(scope="module")
 def failed_run(made):
-    """What the first run printed. Of its trainings, one cannot start and one diverges."""
-    return launch(made)
+    """What the first run printed, and the lines of its runs. One training cannot start, another one diverges."""
+    return launch(made), read_result_set(made / "results/tiny").runs.set_index("method")
 
 
 @pytest.fixture(scope="module")
 def repaired_run(made, failed_run):
     """What the second run printed, after the repair; and the files of the runs that had ended before it."""
-    assert failed_run.returncode == 1
+    assert failed_run[0].returncode == 1
     (folders(made)["ista_net"] / ".lock").rmdir()
     (made / "data/.tiny.ok").unlink()  # data that are fetched again make no training out of date
     ended = snapshot(*(folders(made)[name] for name in ("pretrain", "lorun", "block1")))
@@ -190,12 +190,14 @@ def project(made, repaired_run):
 
 
 def test_a_table_lists_the_runs_that_failed_and_why(made, failed_run):
-    result, place = failed_run, folders(made)["ista_net"].relative_to(made)
+    result, runs = failed_run
+    place = folders(made)["ista_net"].relative_to(made)
     last = result.stderr.splitlines()[-1]
     assert last == "error: some jobs failed (see above and the logs in runs/); results/tiny lists them"
     reason = f"error: cannot write to {place}: Is a directory"
-    assert reason in result.stdout  # in the table
-    assert reason in result.stderr  # when it happens
+    assert dict(runs.status) == {"block1": "diverged", "lorun": "completed", "ista_net": "failed"}
+    assert runs.message["ista_net"] == reason
+    assert reason in result.stdout
     assert "failed 0/1" in result.stdout
     assert result.stdout.count("Traceback") == result.stderr.count("Traceback") == 0
 
