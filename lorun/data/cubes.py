@@ -10,13 +10,13 @@ import os
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorun.data.arrays import read_mat, read_npy
+from lorun.data.arrays import read_array
 from lorun.data.checksums import md5_of_bytes, read_verified
 from lorun.data.progress import track
 from lorun.data.registry import CubeFormat
@@ -51,12 +51,15 @@ def read_cube(path: Path, stored: CubeFormat | None = None, data: bytes | None =
         LorunError: the file cannot be read or holds no such cube, has another number of bands, or values that are not
             finite or outside [0, 1] after division.
     """
-    values, what = _stored_array(path, stored, data)
-    is_mat = path.suffix.lower() == ".mat"
-    layout = "height x width x bands" if is_mat else "bands x height x width"
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise LorunError(f"{path} is not a file of a cube: use {' or '.join(SUFFIXES)}")
+    accepted = stored.variable if stored is not None else None
+    values, what = read_array(path, data, accepted or VARIABLES, or_single_cube=accepted is None)
+    layout = "height x width x bands" if suffix == ".mat" else "bands x height x width"
     if values.ndim != 3:
         raise LorunError(f"{what} has shape {values.shape}, expected {layout}")
-    bands = values.transpose(2, 0, 1) if is_mat else values
+    bands = values.transpose(2, 0, 1) if suffix == ".mat" else values
     grids = list(_GRIDS.values()) if stored is None else [_GRIDS[stored.wavelengths]]
     grid = next((grid for grid in grids if len(grid) == len(bands)), None)
     if grid is None:
@@ -86,34 +89,31 @@ def open_cubes(root: Path, name: str, files: Mapping[str, str], stored: CubeForm
         LorunError: as `read_cube` does; a file is missing or damaged; `root`/.cubes cannot be written.
     """
     folder = root / ".cubes"
+    cached = {file: (folder / f"{md5}.npy", _seal(md5, stored)) for file, md5 in files.items()}
 
-    def opened() -> dict[str, np.ndarray]:
-        found = {file: _opened(folder / f"{md5}.npy", _seal(md5, stored)) for file, md5 in files.items()}
-        return {file: cube for file, cube in found.items() if cube is not None}
+    def missing() -> list[str]:
+        return [file for file, (path, seal) in cached.items() if _opened(path, seal) is None]
 
-    cubes = opened()
-    if len(cubes) < len(files):
-        with _locked(folder):
+    if missing():
+        with _lock(folder):
             for part in folder.glob(".*.part"):  # of a killed process
                 part.unlink()
-            present = opened()  # another process may have made some
-            for file in track([file for file in files if file not in present], f"{name}: converting"):
+            for file in track(missing(), f"{name}: converting"):  # another process may have made some
                 cube = read_cube(root / name / file, stored, read_verified(root, name, file, files[file]))
-                _cache(folder / f"{files[file]}.npy", cube, _seal(files[file], stored))
-        cubes = opened()
-    for file, md5 in files.items():
-        if file not in cubes:
-            raise LorunError(f"{folder / md5}.npy changed right after it was written: the disk or the folder changed")
-    return [cubes[file] for file in files]
+                _cache(*cached[file], cube)
+    cubes = []
+    for path, seal in cached.values():
+        opened = _opened(path, seal)
+        if opened is None:
+            raise LorunError(f"{path} changed right after it was written: the disk or the folder changed")
+        cubes.append(opened)
+    return cubes
 
 
-class FolderOfCubes(Mapping[str, np.ndarray]):
-    """The cubes of any files, name -> (28, H, W): all are checked at once, then each is read again when it is used.
+class CubeFiles(Mapping[str, np.ndarray]):
+    """The cubes of any files, name -> (28, H, W). All are checked at once; each is read again when it is used.
 
-    So only one of them is in memory.
-
-    Raises:
-        LorunError: as `read_cube` does.
+    Only one of them is in memory at a time. Raises LorunError as `read_cube` does.
     """
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
@@ -129,18 +129,6 @@ class FolderOfCubes(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.paths)
-
-
-def _stored_array(path: Path, stored: CubeFormat | None, data: bytes | None) -> tuple[np.ndarray, str]:
-    """The array in a file, and its name for messages."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return read_npy(path, data), f"{path}: the array"
-    if suffix != ".mat":
-        raise LorunError(f"{path} is no file of a cube: use {' or '.join(SUFFIXES)}")
-    accepted = stored.variable if stored is not None else None
-    name, values = read_mat(path, accepted or VARIABLES, data, or_single_cube=accepted is None)
-    return values, f"{path}: variable `{name}`"
 
 
 def _interpolated(bands: np.ndarray, grid: tuple[float, ...], wavelength: float) -> NDArray[np.float64]:
@@ -159,7 +147,7 @@ def _seal(md5: str, stored: CubeFormat | None) -> bytes:
     return b"lorun cube " + md5_of_bytes(json.dumps([_VERSION, md5, stored_as], sort_keys=True).encode()).encode()
 
 
-def _cache(path: Path, cube: Cube, seal: bytes) -> None:
+def _cache(path: Path, seal: bytes, cube: Cube) -> None:
     def write(part: Path) -> None:
         with part.open("wb") as stream:
             np.save(stream, cube.astype("<f4", copy=False))
@@ -183,22 +171,17 @@ def _opened(path: Path, seal: bytes) -> np.ndarray | None:
     return cube if is_whole and cube.flags.c_contiguous and end == seal else None
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of the cache; the system releases it when the process ends in any way."""
+def _lock(folder: Path) -> AbstractContextManager[object]:
+    """The acquired lock of the cache; the system releases it when the process ends in any way."""
     from filelock import FileLock, Timeout
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         try:
-            lock.acquire(blocking=False)
+            return lock.acquire(blocking=False)
         except Timeout:
             print(f"{folder}: another process is converting; waiting for it", file=sys.stderr, flush=True)
-            lock.acquire()
+            return lock.acquire()
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -168,7 +168,7 @@ def test_the_variable_is_a_known_one_or_the_only_one_with_three_dimensions(tmp_p
         ),
         ("a.npy", b"\x93NUMPY\x01\x00", "a.npy cannot be read as a .npy file ("),
         ("a.npy", b"", "a.npy cannot be read as a .npy file ("),
-        ("a.tif", b"", "a.tif is no file of a cube: use .mat or .npy"),
+        ("a.tif", b"", "a.tif is not a file of a cube: use .mat or .npy"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
