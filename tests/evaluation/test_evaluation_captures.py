@@ -13,10 +13,10 @@ from scipy.io import loadmat, savemat
 from lorun.data.checksums import write_manifest
 from lorun.data.cubes import WAVELENGTHS
 from lorun.data.measurements import load_measurements
-from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.evaluation.reconstruct import evaluate, load_system, reconstruct_measurements
+from lorun.evaluation.rendering import to_pixels
 from lorun.results.figures import write_figures
 from lorun.results.paths import EVALUATION
 from lorun.results.result_set import write_result_set
@@ -95,7 +95,7 @@ def test_a_protocol_with_a_truth_is_refused_where_there_is_none(spectral_profile
     profile = spectral_profile(data={"test": ["cubes", "captures"]})
     experiment, runs = run(profile)
     message = (
-        r"^cassi: the protocol 'cassi_mst_uint8' compares with a truth, and 'captures' holds measurements alone\. "
+        r"^cassi: the protocol 'cassi_mst_uint8' needs a ground truth, and 'captures' holds only measurements\. "
         "Choices: measurement_residual$"
     )
     with pytest.raises(LorunError, match=message):
@@ -115,8 +115,8 @@ def test_a_diverged_training_has_no_rows(spectral_profile, spectral_data, run):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((20, 40), "the image that checks was measured of is 20 x -14, smaller than the 1 pixels"),
-        ((25, 76), "the image that checks was measured of: a scene of 25 x 22 is larger than the mask of 24 x 24"),
+        ((20, 40), "the scene of measurement checks is 20 x -14, smaller than the 1 pixels"),
+        ((25, 76), "the scene of measurement checks: a scene of 25 x 22 is larger than the mask of 24 x 24"),
     ],
 )
 def test_a_capture_that_does_not_fit_the_operator_is_refused(
