@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lorun.data.checksums import read_bytes, read_verified, split_files, unique_names
 from lorun.data.cubes import SUFFIXES as CUBE_SUFFIXES
-from lorun.data.cubes import CubeFiles, open_cubes
+from lorun.data.cubes import CubeFiles, open_cubes, read_cube
+from lorun.data.progress import track
 from lorun.data.registry import read_registry
 from lorun.errors import LorunError
 
@@ -60,7 +61,8 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
     named = unique_names(files)
     if kind == "cube":
         entry = read_registry(root).get(name)
-        return dict(zip(named, open_cubes(root, name, files, entry and entry.cubes), strict=True))
+        stored = None if entry is None else entry.cubes
+        return dict(zip(named, open_cubes(root, name, files, stored), strict=True))
     return {
         image: _decode(read_verified(root, name, file, files[file]), root / name / file, channels)
         for image, file in named.items()
@@ -83,7 +85,11 @@ def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
     if not files:
         raise LorunError(f"no images in {folder}: looked for {', '.join(suffixes)}")
     paths = {name: Path(file) for name, file in files.items()}
-    return CubeFiles(paths) if is_cube else {name: read_image(path, channels) for name, path in paths.items()}
+    if not is_cube:
+        return {name: read_image(path, channels) for name, path in paths.items()}
+    for path in track(list(paths.values()), "checking"):
+        read_cube(path)
+    return CubeFiles(paths)
 
 
 def _kind_of(channels: int) -> str:

@@ -75,7 +75,7 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
         return Evaluation(_run(experiment, outcome, md5s, device), [])
     system = load_system(experiment, runs).to(device)
     first = next(iter(system.physics.degradations), None)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for dataset in experiment.test:
         for result in _reconstructions(experiment, system, data, dataset, device):
             rows += _rows(experiment, dataset, result)
@@ -96,9 +96,8 @@ def score_folder(
     experiment: Experiment, outcome: Outcome, system: System, folder: Path, md5s: dict[str, str], device: torch.device
 ) -> Evaluation:
     """Score a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
-    rows = []
-    for result in reconstruct(system.to(device), load_folder(folder, experiment.channels), device):
-        rows += _rows(experiment, folder.resolve().name, result)
+    results = reconstruct(system.to(device), load_folder(folder, experiment.channels), device)
+    rows = [row for result in results for row in _rows(experiment, folder.resolve().name, result)]
     return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
