@@ -20,11 +20,10 @@ def list_data(data: Data = Path("data")) -> None:
     from lorun.data.checksums import dataset_state, known_datasets
     from lorun.data.registry import read_registry
 
-    registry = read_registry(data)
     headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
     rows = []
     for name in known_datasets(data):
-        row, entry = [name, dataset_state(data, name)], registry.get(name)
+        row, entry = [name, dataset_state(data, name)], read_registry(data).get(name)
         if entry is not None:
             row += [entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks), entry.what]
             row += [entry.licence, entry.redistribution, " ".join(entry.sources)]
@@ -96,7 +95,7 @@ def verify_data(
         except LorunError as error:
             if len(chosen) == 1:
                 raise
-            failures += 1
             typer.echo(f"{name}: {error}", err=True)
+            failures += 1
     if failures:
         raise LorunError(f"{failures} of {len(chosen)} datasets are not intact")

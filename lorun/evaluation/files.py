@@ -43,9 +43,9 @@ def score_files(
     Args:
         baseline: its name, or the path of its folder (see `lorun.plugins`).
         weights: released weights; None for a baseline without parameters.
-        matrix: Phi, m x n with n the pixels of a block (.npy, or .mat with `phi`); None where the weights hold it.
-        initial: initial reconstruction: "adjoint", "pseudo_inverse", or a file with an n x m matrix (.npy, or .mat with
-            `Qinit`); None where the weights hold Phi, whose adjoint it then is.
+        matrix: Phi, m x n with n the pixels of a block (.npy, or .mat with `phi`); None if the weights hold it.
+        initial: "adjoint", "pseudo_inverse", or a file with an n x m matrix (.npy, or .mat with `Qinit`); the default
+            is the adjoint if the weights hold Phi.
         padding: see `BlockCS`.
 
     Raises:

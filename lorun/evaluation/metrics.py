@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from lorun.errors import LorunError
@@ -104,7 +102,7 @@ def ssim(estimate: torch.Tensor, truth: torch.Tensor, kind: SsimKind) -> float:
     """
     from skimage.metrics import structural_similarity
 
-    x, y = _levels(estimate), _levels(truth)
+    x, y = (_double(image).numpy() * 255 for image in (estimate, truth))
     return float(structural_similarity(x, y, data_range=255, channel_axis=0, **_SSIM_OPTIONS[kind]))
 
 
@@ -114,10 +112,7 @@ def iqa(estimate: torch.Tensor, truth: torch.Tensor, name: IqaMetric) -> float:
     C is 1 or 3. A gray image is scored as an RGB image with three equal channels. MS-SSIM, GMSD and VIF are those of
     the luma (Y of YIQ, rounded to 8 bits), NLPD is that of the luma without rounding. FSIM is FSIMc: it also compares
     the chrominance (I and Q), which a gray image does not have. VIF is computed in float32, the others in float64. The
-    VIF of a constant truth is 0, since such an image has no information.
-
-    Sources: MS-SSIM: Wang et al., Asilomar 2003. GMSD: Xue et al., IEEE TIP 23(2), 2014. FSIM: Zhang et al., IEEE TIP
-    20(8), 2011. VIF: Sheikh and Bovik, IEEE TIP 15(2), 2006. NLPD: Laparra et al., Electronic Imaging 2016.
+    VIF of a constant truth is 0, since such an image has no information. `protocols.PROTOCOLS` names the papers.
     """
     dtype = torch.float32 if name == "vif" else torch.float64
     x, y = (_double(image).to(dtype).expand(3, -1, -1)[None] for image in (estimate, truth))
@@ -127,9 +122,8 @@ def iqa(estimate: torch.Tensor, truth: torch.Tensor, name: IqaMetric) -> float:
 def spectral_angle(estimate: torch.Tensor, truth: torch.Tensor) -> float:
     """Spectral angle between estimate and truth in degrees, the mean over pixels (SAM).
 
-    The angle between the spectra of a pixel as vectors of C values; their lengths do not matter (Kruse et al., "The
-    spectral image processing system (SIPS)", Remote Sensing of Environment 1993). Pixels whose truth is zero in all
-    bands have no direction and are left out. An estimate that is zero where the truth is not counts as 90.
+    The angle between the spectra of a pixel as vectors of C values (Kruse et al., Remote Sensing of Environment 1993).
+    Pixels whose truth is zero in all bands are left out. An estimate that is zero where the truth is not counts as 90.
 
     Raises LorunError when the truth is zero everywhere.
     """
@@ -179,7 +173,3 @@ def _directions(spectra: torch.Tensor) -> torch.Tensor:
 
 def _double(image: torch.Tensor) -> torch.Tensor:
     return image.detach().to("cpu", torch.float64)
-
-
-def _levels(image: torch.Tensor) -> npt.NDArray[np.float64]:
-    return _double(image).numpy() * 255

@@ -5,6 +5,7 @@ At 42 dB, the difference between the rounding of two papers is 0.34 dB.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 
@@ -88,11 +89,6 @@ class Protocol:
         """Whether it compares the estimate with a truth."""
         return set(self.metrics) != {"residual"}
 
-    @property
-    def needs_measurement(self) -> bool:
-        """Whether it compares the estimate with the measurement."""
-        return "residual" in self.metrics
-
     def border_at(self, scale: int | None) -> int:
         """The border in pixels for an operator of that scale.
 
@@ -116,9 +112,6 @@ class Measurement(NamedTuple):
 _GRAY = "8-bit gray, or Y of YCrCb in full range 0..255 (OpenCV), divided by 255"
 _RGB = "8-bit RGB, divided by 255"
 _CUBE = "28 spectral bands from 453.3 to 648.1 nm in [0, 1]"
-
-_MATLAB = "Cal_quality_assessment.m, whose im2uint8 rounds"
-
 _IQA_SOURCE = (
     "saved 8-bit images; pyiqa's defaults for MS-SSIM (Wang et al., Asilomar 2003), GMSD (Xue et al., TIP 2014), FSIM "
     "(Zhang et al., TIP 2011), VIF (Sheikh and Bovik, TIP 2006), NLPD (Laparra et al., EI 2016): "
@@ -132,59 +125,46 @@ def _psnr_ssim(estimate: Values, window: SsimKind, truth: Values = "as_is") -> t
 
 _IQA = (*_psnr_ssim("round", "gaussian11"), *(Measure(name, "round") for name in get_args(IqaMetric)))
 
+_CS = partial(Protocol, image=_GRAY)
+_CASSI = partial(Protocol, image=_CUBE, channels=28, by_band=True)
 
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
+        _CS(
             name="cs_float_y",
-            image=_GRAY,
             measures=_psnr_ssim("clip", "uniform7"),
             source="ISTA-Net(+), its family and FSOINet: github.com/jianzhangcs/ISTA-Net-PyTorch",
         ),
-        Protocol(
+        _CS(
             name="cs_round_y",
-            image=_GRAY,
             measures=_psnr_ssim("round", "gaussian11"),
             source="saved 8-bit images, as the demo of CSNet (ICME 2017): github.com/wzhshi/CSNet",
         ),
-        Protocol(
+        _CS(
             name="cs_truncate_y",
-            image=_GRAY,
             measures=_psnr_ssim("truncate", "gaussian11"),
             source="AMP-Net (IEEE TIP 2021): github.com/ZhonghaoZ/AMP-Net_TIP",
         ),
-        Protocol(
+        _CASSI(
             name="cassi_mst_uint8",
-            image=_CUBE,
             measures=(*_psnr_ssim("uint8", "gaussian11", truth="uint8"), Measure("sam")),
-            source=f"MST (CVPR 2022), RDLUF (CVPR 2023): {_MATLAB}: github.com/caiyuanhao1998/MST",
-            channels=28,
-            by_band=True,
+            source="MST (CVPR 2022), RDLUF (CVPR 2023), with the im2uint8 of MATLAB: github.com/caiyuanhao1998/MST",
         ),
-        Protocol(
+        _CASSI(
             name="cassi_float_x255",
-            image=_CUBE,
             measures=(*_psnr_ssim("clip", "gaussian11"), Measure("sam")),
             source="PADUT (ICCV 2023): Cal_quality_assessment.m without im2uint8: github.com/MyuLi/PADUT",
-            channels=28,
-            by_band=True,
         ),
-        Protocol(
+        _CASSI(
             name="cassi_dpu",
-            image=_CUBE,
             measures=(Measure("psnr"), Measure("ssim", "uint8", "uint8"), Measure("sam")),
             source="DPU (CVPR 2024), SSR: cal_psnr_ssim.m, whose im2uint8 rounds: github.com/ZhangJC-2k/DPU",
-            channels=28,
-            by_band=True,
         ),
-        Protocol(
+        _CASSI(
             name="cassi_torch_psnr",
-            image=_CUBE,
             measures=(Measure("psnr", "times256", "times256"),),
             source="MST while it trains: torch_psnr of simulation/train_code: github.com/caiyuanhao1998/MST",
-            channels=28,
-            by_band=True,
         ),
         Protocol(
             name="usrnet_rgb",
@@ -256,11 +236,9 @@ def score(
             raise LorunError(f"{protocol.name} needs a truth, and there is none")
         truth = _checked("truth", truth)
         _check_pair(protocol, border, estimate, truth)
-    if protocol.needs_measurement and measurement is None:
+    if "residual" in protocol.metrics and measurement is None:
         raise LorunError(f"{protocol.name} needs the measurement, and there is none")
-    return {
-        measure.metric: _value(protocol, measure, border, estimate, truth, measurement) for measure in protocol.measures
-    }
+    return {one.metric: _value(protocol, one, border, estimate, truth, measurement) for one in protocol.measures}
 
 
 def studio_luma(rgb: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Reconstruct test images with a trained system, score them, and keep some of them for viewing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,7 +80,7 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
         for result in _reconstructions(experiment, system, data, dataset, device):
             rows += _rows(experiment, dataset, result)
             if result.name in experiment.evaluation.keep and result.degradation == first:
-                _keep(experiment, runs / experiment.folder, dataset, result)
+                _keep(runs / experiment.folder, dataset, result, experiment.evaluation.points)
     return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
@@ -178,9 +178,8 @@ def _estimate(system: System, y: Tensor, physics: Operator) -> Tensor:
     return estimate[0].float().cpu()
 
 
-def _keep(experiment: Experiment, run: Path, dataset: str, result: Reconstruction) -> None:
+def _keep(run: Path, dataset: str, result: Reconstruction, points: Sequence[tuple[int, int]]) -> None:
     write_image(image_path(run, dataset, result.name), result.estimate)
-    points = experiment.evaluation.points
     if points:
         write_spectra(spectra_path(run, dataset, result.name), points, result.estimate, result.truth)
 
