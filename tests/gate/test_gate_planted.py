@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from lorun.results.rows import to_frame, write_table
 from planted import SAME_SEEDS, trained_anew, with_table
 from tiny import PROFILE
 from torch import Tensor
@@ -20,9 +19,9 @@ from lorun.evaluation import protocols
 from lorun.evaluation.reconstruct import evaluate
 from lorun.gate import Finding, Limits
 from lorun.profiles import Profile, load_profile
-from lorun.results.paths import ROWS, account_path
+from lorun.results.paths import EVALUATION, account_path
 from lorun.results.result_set import write_result_set
-from lorun.results.store import ResultSet, read_result_set
+from lorun.results.store import ResultSet, read_result_set, write_evaluation
 from lorun.training import train
 from lorun.unfolding import UnfoldingNetwork
 
@@ -121,11 +120,11 @@ def make(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
     def make() -> ResultSet:
         runs = tmp_path_factory.mktemp("runs")
         for experiment in profile.experiments():
-            if experiment.method == "lorun":
+            if experiment.base is not None:
                 train(experiment.base, runs=runs, data=tiny_data, device=CPU)
             train(experiment, runs=runs, data=tiny_data, device=CPU)
-            rows = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
-            write_table(runs / experiment.folder / ROWS, to_frame(rows))
+            evaluated = evaluate(experiment, runs=runs, data=tiny_data, device=CPU)
+            write_evaluation(runs / experiment.folder / EVALUATION, *evaluated)
             account_path(runs, experiment).write_text(json.dumps(account(experiment, CPU, latency=False)))
         write_result_set(profile, runs, runs / "results", data=tiny_data)
         return read_result_set(runs / "results")
