@@ -64,7 +64,7 @@ _FIELDS = {"accounting": "accounts"}
 # of metrics for example, hold floating-point numbers.
 _TEXT = {
     *("task", "dataset", "setting", "method", "degradation", "protocol", "metric", "operator", "base"),
-    *("run", "config_hash", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
+    *("run", "config_hash", "account_key", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
     *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
     *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
     *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
@@ -479,7 +479,7 @@ def _csv(frame: pd.DataFrame, **options: Any) -> str:
 
 
 _OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction"}
-_OLD_COLUMNS = {"condition": "degradation", "separate": "block_k", "separate_sd": "block_k_sd"}
+_OLD_COLUMNS = {"condition": "degradation", "matrix": "operator", "separate": "block_k", "separate_sd": "block_k_sd"}
 
 
 def _upgrade(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.DataFrame]:
