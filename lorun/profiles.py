@@ -18,7 +18,18 @@ from lorun.config.registry import field_names
 from lorun.config.section import explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import PRESETS, PRETRAIN, STRATEGIES, Experiment, Preset, Released, Trained, TrainingData, Untrained
+from lorun.methods import (
+    PRESETS,
+    PRETRAIN,
+    PRETRAININGS,
+    STRATEGIES,
+    Experiment,
+    Preset,
+    Released,
+    Trained,
+    TrainingData,
+    Untrained,
+)
 from lorun.methods.baselines import Located, locate
 from lorun.methods.experiment import Channels, Spec
 from lorun.physics import OPERATORS, PhysicsConfig
@@ -245,9 +256,10 @@ class Profile(Section):
         place = reference.task or name
         other = _named(self.tasks, place, "task")
         _named(other.settings, reference.setting, "setting")
-        if reference.method != PRETRAIN and reference.method not in other.methods_of(reference.setting):
-            raise UnknownName("method", reference.method, [PRETRAIN, *other.methods_of(reference.setting)])
-        if reference.method == PRETRAIN:
+        methods = [*PRETRAININGS, *other.methods_of(reference.setting)]
+        if reference.method not in methods:
+            raise UnknownName("method", reference.method, methods)
+        if reference.method in PRETRAININGS:
             other._check_phase1(method)
         if other.data.channels != task.data.channels:
             raise LorunError(f"{place} has images of {other.data.channels} channels, {name} of {task.data.channels}")
@@ -295,9 +307,11 @@ class Profile(Section):
         """
         chosen: TaskConfig = _named(self.tasks, task, "task")
         _named(chosen.settings, setting, "setting")
-        if method != PRETRAIN and method not in chosen.methods:
-            raise UnknownName("method", method, [*chosen.methods, PRETRAIN])
-        if method != PRETRAIN and setting not in chosen.settings_of(method):
+        if method in PRETRAININGS:
+            return self.resolve(task, setting, method, seed)
+        if method not in chosen.methods:
+            raise UnknownName("method", method, [*chosen.methods, *PRETRAININGS])
+        if setting not in chosen.settings_of(method):
             runs_in = ", ".join(chosen.settings_of(method))
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {runs_in}")
         return self.resolve(task, setting, method, seed)
@@ -340,7 +354,7 @@ class Profile(Section):
         if reference is not None:
             return self.resolve(reference.task or name, reference.setting, reference.method, seed)
         if method in PRESETS and PRESETS[method].base == "own":
-            return self.resolve(name, setting, PRETRAIN, seed)
+            return self.resolve(name, setting, PRESETS[method].pretraining, seed)
         return None
 
 

@@ -76,6 +76,7 @@ class Preset:
             "elsewhere": the profile's `base` must name one of another setting or task.
         rate: the strategy whose learning rate it takes, since they share a base.
         pretrains: takes the steps of phase 1 and is the base of others; it has no row of its own.
+        pretraining: the one that trains the base where `base` is "own".
     """
 
     name: str
@@ -87,6 +88,7 @@ class Preset:
     base: BaseRule = "none"
     rate: str | None = None
     pretrains: bool = False
+    pretraining: str = "pretrain"
 
     def specify(
         self,
@@ -133,3 +135,6 @@ PRESETS: Mapping[str, Preset] = {
 
 STRATEGIES = tuple(name for name, preset in PRESETS.items() if not preset.pretrains)
 """The strategies that have rows."""
+
+PRETRAININGS = tuple(name for name, preset in PRESETS.items() if preset.pretrains)
+"""The strategies that train the bases of others."""
