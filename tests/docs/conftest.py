@@ -1,4 +1,4 @@
-"""A reader of the documentation."""
+"""A reader who has followed docs/start.md."""
 
 import sys
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from reader import Reader, make_reader
 
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """One who has done what the page `start` says. Not to be changed: make a copy."""
+    """A reader who has followed docs/start.md. Do not change its folder: make a copy."""
     if not Path(sys.prefix, ".installed").exists():
-        pytest.skip(f"{sys.prefix} is no environment of `make setup`, and `make` would set one up")
+        pytest.skip(f"{sys.prefix} was not made by `make setup`, so `make` would install an environment")
     reader = make_reader(tmp_path_factory.mktemp("pages") / "project")
     reader.follow("docs/start.md")
     yield reader
