@@ -137,8 +137,9 @@ class Verdict(_Generated):
     def run(self) -> list[nodes.Node]:
         from lorun.results.verdict import verdict_table
 
-        text = verdict_table(ROOT / "results")
-        return self.markdown(re.sub(r"\(results/(\w+)/summary\.md\)", r"(#results-of-the-\1-profile)", text).splitlines())
+        table = verdict_table(ROOT / "results")
+        linked = re.sub(r"\(results/(\w+)/summary\.md\)", r"(#results-of-the-\1-profile)", table)
+        return self.markdown(linked.splitlines())
 
 
 class Section(_Generated):
