@@ -9,7 +9,7 @@ from reader import Reader, make_reader
 
 _RUN = "-c config/quick.yaml --task cs --setting r25"
 REPRODUCE = (
-    "lorun data make photos",
+    "make data",
     f"lorun train {_RUN} --method pretrain",
     f"lorun train {_RUN} --method lorun",
     f"lorun evaluate {_RUN} --method lorun",
