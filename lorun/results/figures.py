@@ -9,10 +9,10 @@ import pandas as pd
 
 from lorun.data.images import load_dataset, read_image
 from lorun.data.measurements import holds_measurements, load_measurements
-from lorun.data.rendering import to_pixels
 from lorun.evaluation.kept import image_path, spectra_path
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically
 from lorun.methods import Experiment
 from lorun.profiles import Profile

@@ -458,7 +458,7 @@ def _csv(frame: pd.DataFrame, **options: Any) -> str:
 
 
 _OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction"}
-_OLD_COLUMNS = {"condition": "degradation", "separate": "block_k", "separate_sd": "block_k_sd"}
+_OLD_COLUMNS = {"condition": "degradation", "matrix": "operator", "separate": "block_k", "separate_sd": "block_k_sd"}
 
 
 def _upgrade(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.DataFrame]:

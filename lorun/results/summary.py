@@ -173,7 +173,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> d
 def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[Any, Any]) -> int | None:
     """Parameters without the operator that the source of `method` reports, for the same number of stages."""
     if method not in PRESETS:
-        return plugins.card(task.reference_of(method)).published_network_parameters
+        return plugins.card(task.located[method].reference).published_network_parameters
     paper = lorun_claims(name)
     millions = {"lorun": paper.get("params_M"), "block_k": paper.get("block9_params_M")}.get(method)
     return None if millions is None or account.get("stages") != paper["stages"] else round(millions * 1e6)
