@@ -251,10 +251,13 @@ def test_other_code_is_another_run_and_another_place_is_not(profile, folder, tin
     assert not set(keys()) & set(before)
 
 
-def test_released_weights_of_other_code_are_another_run(profile, folder):
+def test_released_weights_of_other_code_are_another_run(profile, folder, tiny_profile_file):
+    edit(tiny_profile_file, "    strategies:", "    weights: {my_net: {r25: weights.pkl}}\n    strategies:")
+
     def key():
         experiment = profile().experiment("cs", "r25", "my_net", 0)
-        return experiment.model_copy(update={"weights": Path("weights.pkl")}).key
+        assert experiment.spec.weights == Path("weights.pkl")
+        return experiment.key
 
     before = key()
     edit(folder / "baseline.py", "width: int = 16", "width: int = 5")
@@ -274,7 +277,7 @@ def test_an_experiment_survives_its_json(profile):
     experiment = profile().experiment("cs", "r25", "my_net", 0)
     again = type(experiment).model_validate_json(experiment.model_dump_json())
     assert again == experiment
-    assert again.baseline == experiment.baseline
+    assert again.key == experiment.key
 
 
 @pytest.mark.parametrize(
