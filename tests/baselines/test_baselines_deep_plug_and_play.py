@@ -134,9 +134,9 @@ def test_each_image_of_a_batch_is_restored_as_it_is_alone():
         torch.testing.assert_close(together[one : one + 1], network(y[one : one + 1], physics))
 
 
-def test_shot_noise_which_has_no_one_level_is_refused():
+def test_shot_noise_is_refused():
     physics = CASSIConfig(bands=3, mask_side=8, noise="shot").build(F64).at(6, 5)
-    with pytest.raises(LorunError, match="shot noise has no one level"):
+    with pytest.raises(LorunError, match="shot noise has no single level"):
         splitting()(image(1, 1, 6, 9), physics)
 
 
