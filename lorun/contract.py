@@ -87,10 +87,13 @@ class Case:
             base = _base(self.channels) if getattr(baseline, "takes_base", False) else None
             return plugins.build(self.reference, physics, self.channels, base=base, **arguments)
 
-    def measured(self, physics: Operator, side: int = 16) -> tuple[Operator, Tensor]:
-        """The operator for images of that size, and the measurement of two."""
-        physics = physics.at(side, side)
-        return physics, physics(self.images(side, side))
+    def setup(
+        self, side: int = 16, small: bool = False, dtype: torch.dtype = torch.float32
+    ) -> tuple[nn.Module, Operator, Tensor]:
+        """A fresh network, the operator for images of `side` x `side` pixels, and the measurements of two."""
+        physics = self.physics(dtype)
+        bound = physics.at(side, side)
+        return self.network(physics, small).to(dtype), bound, bound(self.images(side, side).to(dtype))
 
     def images(self, height: int, width: int) -> Tensor:
         """Noise, (2, C, height, width)."""
@@ -101,14 +104,18 @@ class Case:
 
 
 class Subject:
-    """A baseline under test, with all its cases."""
+    """A baseline under test.
+
+    Attributes:
+        cases: every case -> the reason why the baseline does not support it, or None.
+        supported: the cases that it supports.
+    """
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
 
     @cached_property
     def cases(self) -> dict[Case, str | None]:
-        """Every case -> the reason why the baseline does not support it, or None."""
         every = [Case(self.reference, config, n) for config in OPERATORS for n in config.example().channels]
         return {case: case.unsupported() for case in every}
 
@@ -217,16 +224,14 @@ def shapes(case: Case) -> None:
 @check("operator")
 def gradients(case: Case) -> None:
     """Every parameter affects the estimate; freeze the others with `requires_grad_(False)`."""
-    physics = case.physics()
-    network = case.network(physics)
-    bound, y = case.measured(physics, 40)  # large enough for windows to attend to each other
-    estimate = network(y, bound)
+    network, physics, y = case.setup(40)  # large enough for windows to attend to each other
+    estimate = network(y, physics)
     if not _trained(network):
         require(not estimate.requires_grad, "nothing is trained, but the estimate has a gradient")
         raise NotApplicable("nothing is trained")
     (estimate - case.images(40, 40)).square().mean().backward()
     # Without a residual, as in denoising, the step size of the first stage has no effect.
-    exact = torch.equal(bound.A(initial_reconstruction(y, bound)), y)
+    exact = torch.equal(physics.A(initial_reconstruction(y, physics)), y)
     trained = {name: one for name, one in _trained(network).items() if not (exact and one.numel() == 1)}
     unreached = [name for name, one in trained.items() if one.grad is None or not one.grad.abs().sum() > 0]
     require(not unreached, f"no gradient reaches {_some(unreached)}")
@@ -236,41 +241,38 @@ def gradients(case: Case) -> None:
 def deterministic(case: Case) -> None:
     """`forward` draws nothing at random (no dropout either), so that a resumed run repeats; weights are drawn from
     torch's global generator."""
-    physics = case.physics()
-    bound, y = case.measured(physics)
-    network, other = case.network(physics), case.network(physics)
+    (network, physics, y), (other, *_) = case.setup(), case.setup()
     with torch.no_grad():
-        require(torch.equal(network(y, bound), other(y, bound)), "two networks of one seed give different estimates")
+        estimate = network(y, physics)
+        require(torch.equal(estimate, other(y, physics)), "two networks of one seed give different estimates")
         network.eval()
-        require(torch.equal(network(y, bound), network(y, bound)), "two calls give different estimates")
+        require(torch.equal(network(y, physics), network(y, physics)), "two calls give different estimates")
 
 
 @check("operator")
 def saving(case: Case) -> None:
     """Everything that affects the estimate is a parameter or a buffer (`register_buffer`)."""
-    physics = case.physics()
-    bound, y = case.measured(physics)
-    network, other = case.network(physics).eval(), case.network(physics, seed=1).eval()
+    network, physics, y = case.setup()
+    network.eval()
+    other = case.network(case.physics(), seed=1).eval()
     with torch.no_grad(), TemporaryDirectory() as folder:
         for parameter in other.parameters():
             parameter.zero_()
         path = Path(folder, "weights.safetensors")
         save_weights(path, network.state_dict(), {})
         load_state(other, load_weights(path), path)
-        require(torch.equal(network(y, bound), other(y, bound)), "after saving and loading, the estimate differs")
+        same = torch.equal(network(y, physics), other(y, physics))
+    require(same, "after saving and loading, the estimate differs")
 
 
 @check("operator")
 def batches(case: Case) -> None:
     """Images of a batch do not affect each other, and constants are buffers, so that `double()` reaches them."""
-    physics = case.physics(torch.float64)
-    network = case.network(physics).double().eval()
-    bound = physics.at(16, 16)
-    y = bound(case.images(16, 16).double())
+    network, physics, y = case.setup(dtype=torch.float64)
+    network.eval()
     with torch.no_grad():
-        estimate = network(y, bound)
-        require(estimate.dtype == torch.float64, f"measurements in float64 give an estimate in {estimate.dtype}")
-        alone = network(y[1:], bound)
+        estimate, alone = network(y, physics), network(y[1:], physics)
+    require(estimate.dtype == torch.float64, f"measurements in float64 give an estimate in {estimate.dtype}")
     error = float((alone - estimate[1:]).abs().max())
     require(torch.allclose(alone, estimate[1:], rtol=1e-7, atol=1e-7), f"an image alone differs by {error:.1e}")
 
@@ -278,18 +280,15 @@ def batches(case: Case) -> None:
 @check("operator")
 def overfitting(case: Case) -> None:
     """A few steps on one patch reduce the loss: start near the initial reconstruction, and saturate no layer."""
-    physics = case.physics()
-    network = case.network(physics, small=True)
-    parameters = _trained_or_skip(network)
+    network, physics, _ = case.setup(small=True)
+    optimizer = torch.optim.Adam(_trained_or_skip(network).values(), lr=RATE)
     ramp = torch.linspace(0, 1, 16)
     phase = torch.arange(case.channels)[:, None, None]
     x = (0.5 + 0.4 * torch.sin(6 * ramp[:, None] * ramp + phase))[None]
-    bound = physics.at(16, 16)
-    optimizer = torch.optim.Adam(parameters.values(), lr=RATE)
     losses = []
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = (network(bound(x), bound) - x).square().mean()
+        loss = (network(physics(x), physics) - x).square().mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -326,13 +325,12 @@ def training_steps(case: Case) -> None:
 def half_precision(case: Case) -> None:
     """The estimate in bfloat16 is close to the one in float32: keep the data term, and layers without a skip
     connection, in full precision (`lorun/plugins/full_precision.py`)."""
-    physics = case.physics()
-    network = case.network(physics, small=True).eval()
-    bound, y = case.measured(physics)
+    network, physics, y = case.setup(small=True)
+    network.eval()
     with torch.no_grad():
-        exact = network(y, bound)
+        exact = network(y, physics)
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = network(y, bound)
+            rounded = network(y, physics)
     error = float((rounded.float() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
     require(error < TOLERANCE, f"the estimate in bfloat16 is {error:.1%} off")
 
@@ -411,12 +409,7 @@ class Report(NamedTuple):
 
 
 def examine(reference: str) -> Report:
-    """Run every check on a baseline; none after `loads` or `unsupported` if that fails.
-
-    Raises:
-        UnknownName: there is no such baseline.
-        LorunError: its folder does not exist or lacks a file.
-    """
+    """Run every check on a baseline; none after `loads` or `unsupported` if that fails. Raises as `plugins.find`."""
     began = time.monotonic()
     folder = plugins.find(reference).folder
     subject = Subject(reference)
@@ -438,13 +431,9 @@ def _run(check: Check, case: Case | None, subject: Subject, folder: Path) -> Fin
     except (Failure, LorunError) as error:
         return Finding(check, case, "failed", str(error))
     except Exception as error:  # the baseline's code may raise anything
-        return Finding(check, case, "failed", _explain(error, folder))
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
+        where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
+        return Finding(check, case, "failed", reason)
     return Finding(check, case, "passed")
-
-
-def _explain(error: Exception, folder: Path) -> str:
-    """An exception in one line, with the line of the baseline that it comes from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
-    where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"

@@ -128,7 +128,7 @@ def test_docstrings_and_layout_do_not_count(folder):
 def test_an_entry_point_of_an_installed_package_is_a_baseline(site):
     package = make_package(site, "lab_nets", "1.2", "my_net = lab_nets.nets.my_net")
     place = find("my_net")
-    assert (place.folder, place.package, place.code) == (package / "nets/my_net", "lab_nets 1.2", package)
+    assert (place.folder, place.package, place.root) == (package / "nets/my_net", "lab_nets 1.2", package)
     assert type(build("my_net")).__module__ == "lab_nets.nets.my_net.baseline"
     before = place.digest
     (package / "layers.py").write_text("WIDTH = 5\n")  # of the package, which the network may import

@@ -1,4 +1,4 @@
-"""Tutorials followed in a copy of the project: docs/baselines.md adds two networks, docs/task.md an operator.
+"""Tutorials followed in a copy of the project: docs/baselines.md adds three networks, docs/task.md an operator.
 
 The commands of a page run one after another in one process. Of `make reproduce` Snakemake only plans the jobs; the
 commands that it would call are run instead.
@@ -22,7 +22,7 @@ from lorun.results.store import read_result_set
 pytest.importorskip("snakemake")
 
 PATIENCE = 600  # seconds
-NETWORKS = ("unfolded_pgd", "plain_unet")
+NETWORKS = ("my_net", "unfolded_pgd", "plain_unet")
 
 RUNNER = """
 import json, shlex, sys
@@ -116,7 +116,7 @@ def followed(suite: Suite) -> dict[str, str]:
 
 def test_the_networks_of_the_tutorial_are_short():
     networks = [text for name, text in FILES.items() if name.endswith("baseline.py")]
-    assert len(networks) == len(NETWORKS)
+    assert len(networks) == len(NETWORKS) - 1  # the other is the template
     assert all(len(text.splitlines()) < 30 for text in networks)
 
 
@@ -133,6 +133,8 @@ def test_runs_of_networks_from_elsewhere_name_their_code(suite, followed):
     runs = results.runs.set_index("method")
     assert set(runs.index) == set(results.rows.method) == {"linear_mmse", *NETWORKS}
     assert set(runs.status) == {"completed"}
+    parameters = results.accounts.set_index("method").parameters_network
+    assert parameters["my_net"] == 3 * (8 * 9 + 8 + 8 * 9 + 1 + 1)  # with the width of the profile
     for name in NETWORKS:
         digest = find(str(suite.root.parent / "nets" / name)).digest
         assert runs.versions[name].split()[-1] == f"{name}={digest}@../nets/{name}"
