@@ -32,15 +32,9 @@ from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
 Scope = Literal["baseline", "operator", "channels"]
 
-STAGES = 3
-"""Where the class takes a number of `stages`, slow checks use so many."""
-
-STEPS, RATE, REMAINING_LOSS = 20, 2e-4, 0.9
-"""Of the check `overfitting`: steps, learning rate, and the part of the first loss that may remain."""
-
-TOLERANCE = 0.02
-"""Relative error of published parameter counts, and of an estimate in half precision."""
-
+_STAGES = 3  # of a network in slow checks, where the class takes a number of stages
+_STEPS, _RATE, _REMAINING_LOSS = 20, 2e-4, 0.9  # of `overfitting`: the part of the first loss that may remain
+_TOLERANCE = 0.02  # relative error of published parameter counts, and of an estimate in half precision
 _TRAINING = TrainingConfig(steps=2)
 
 
@@ -77,14 +71,16 @@ class Case:
         return reason
 
     def network(self, physics: Operator, small: bool = False, seed: int = 0) -> nn.Module:
-        """A fresh network, the same for the same seed; a small one has `STAGES`, if their number can be chosen."""
+        """A fresh network, the same for the same seed; a small one has few stages, if their number can be chosen."""
         baseline = plugins.load(self.reference)
-        arguments: dict[str, Any] = {}
-        if small and "stages" in inspect.signature(baseline.__init__).parameters:
-            arguments["stages"] = STAGES
+        few = small and "stages" in inspect.signature(baseline.__init__).parameters
+        arguments: dict[str, Any] = {"stages": _STAGES} if few else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            base = _base(self.channels) if getattr(baseline, "takes_base", False) else None
+            base = None
+            if getattr(baseline, "takes_base", False):
+                denoiser = partial(CNNConfig.example().build, self.channels)
+                base = UnfoldingNetwork(denoiser, stages=1, noise_map=True)
             return plugins.build(self.reference, physics, self.channels, base=base, **arguments)
 
     def setup(
@@ -104,24 +100,24 @@ class Case:
 
 
 class Subject:
-    """A baseline under test.
-
-    Attributes:
-        cases: every case -> the reason why the baseline does not support it, or None.
-        supported: the cases that it supports.
-    """
+    """A baseline under test."""
 
     def __init__(self, reference: str) -> None:
         self.reference = reference
 
     @cached_property
     def cases(self) -> dict[Case, str | None]:
+        """Every case -> the reason why the baseline does not support it, or None."""
         every = [Case(self.reference, config, n) for config in OPERATORS for n in config.example().channels]
         return {case: case.unsupported() for case in every}
 
     @property
     def supported(self) -> list[Case]:
         return [case for case, reason in self.cases.items() if reason is None]
+
+    @property
+    def unsupported(self) -> dict[Case, str]:
+        return {case: reason for case, reason in self.cases.items() if reason is not None}
 
 
 class Check(NamedTuple):
@@ -162,9 +158,7 @@ def loads(subject: Subject) -> None:
 @check("baseline")
 def unsupported(subject: Subject) -> None:
     """`unsupported` returns the reason in one line, or None; it returns None for at least one operator."""
-    for case, reason in subject.cases.items():
-        if reason is None:
-            continue
+    for case, reason in subject.unsupported.items():
         valid = isinstance(reason, str) and bool(reason.strip()) and "\n" not in reason
         require(valid, f"for {case} it returns {reason!r}, which is no reason in one line")
         try:
@@ -204,8 +198,8 @@ def published_parameters(subject: Subject) -> None:
     ours = sum(parameter.numel() for parameter in network.parameters())
     error = abs(ours - published) / (1e6 * card.published_parameters_M)
     difference = f"{ours:,} parameters for {channels} channels, {published:,} published ({error:.1%} off)"
-    require(error <= TOLERANCE or card.parameters_differ is not None, difference)
-    require(error > TOLERANCE or card.parameters_differ is None, f"{difference}, but the card explains a difference")
+    require(error <= _TOLERANCE or card.parameters_differ is not None, difference)
+    require(error > _TOLERANCE or card.parameters_differ is None, f"{difference}, but the card explains a difference")
 
 
 @check("channels")
@@ -281,20 +275,20 @@ def batches(case: Case) -> None:
 def overfitting(case: Case) -> None:
     """A few steps on one patch reduce the loss: start near the initial reconstruction, and saturate no layer."""
     network, physics, _ = case.setup(small=True)
-    optimizer = torch.optim.Adam(_trained_or_skip(network).values(), lr=RATE)
+    optimizer = torch.optim.Adam(_trained_or_skip(network).values(), lr=_RATE)
     ramp = torch.linspace(0, 1, 16)
     phase = torch.arange(case.channels)[:, None, None]
     x = (0.5 + 0.4 * torch.sin(6 * ramp[:, None] * ramp + phase))[None]
     losses = []
-    for _ in range(STEPS):
+    for _ in range(_STEPS):
         optimizer.zero_grad()
         loss = (network(physics(x), physics) - x).square().mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     require(
-        losses[-1] < REMAINING_LOSS * losses[0],
-        f"{STEPS} steps on one patch reduce the loss from {losses[0]:.3g} to {losses[-1]:.3g} only",
+        losses[-1] < _REMAINING_LOSS * losses[0],
+        f"{_STEPS} steps on one patch reduce the loss from {losses[0]:.3g} to {losses[-1]:.3g} only",
     )
 
 
@@ -332,7 +326,7 @@ def half_precision(case: Case) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             rounded = network(y, physics)
     error = float((rounded.float() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
-    require(error < TOLERANCE, f"the estimate in bfloat16 is {error:.1%} off")
+    require(error < _TOLERANCE, f"the estimate in bfloat16 is {error:.1%} off")
 
 
 @check("operator")
@@ -358,12 +352,6 @@ def accounting(case: Case) -> None:
         else:
             fake = count(build, (1, case.channels, 16, 16))
             require(fake == real, f"{fake} {what} are counted without memory, {real} with it")
-
-
-def _base(channels: int) -> UnfoldingNetwork:
-    """A small network to stand for the pretrained base."""
-    denoiser = CNNConfig.example()
-    return UnfoldingNetwork(partial(denoiser.build, channels), stages=1, noise_map=True)
 
 
 def _system(network: nn.Module, physics: Operator) -> Any:
@@ -419,8 +407,7 @@ def examine(reference: str) -> Report:
         findings += found
         if check.name in ("loads", "unsupported") and found[0].verdict == "failed":
             return Report(reference, findings, {}, time.monotonic() - began)
-    reasons = {case: reason for case, reason in subject.cases.items() if reason is not None}
-    return Report(reference, findings, reasons, time.monotonic() - began)
+    return Report(reference, findings, subject.unsupported, time.monotonic() - began)
 
 
 def _run(check: Check, case: Case | None, subject: Subject, folder: Path) -> Finding:

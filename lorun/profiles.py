@@ -332,8 +332,9 @@ class Profile(Section):
         place = {**task.located[method].fields, "options": task.options.get(method, {})}
         if method in task.weights:
             return Released(**place, weights=task.weights[method][setting])
+        place["base"] = self._base(name, setting, method, seed)
         if not task._is_trained(method):
-            return Untrained(**place, base=self._base(name, setting, method, seed))
+            return Untrained(**place)
         training, data = _trained(task, method)
         return Trained(**place, training=training, data=data)
 

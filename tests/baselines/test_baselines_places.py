@@ -16,6 +16,9 @@ from lorun.plugins.scaffold import write_baseline
 from lorun.profiles import load_profile
 from lorun.provenance import provenance
 from lorun.system import build_system
+from lorun.training.loop import train
+from lorun.training.start import WEIGHTS
+from lorun.training.weights import load_weights
 
 
 @pytest.fixture
@@ -271,6 +274,52 @@ def test_a_row_says_which_code_it_is_of_and_where_that_lies(profile, folder):
     assert versions.split()[-1] == f"my_net={find(str(folder)).digest}@{folder}"
     own = provenance(said.experiment("cs", "r25", "linear_mmse", 0), {}, torch.device("cpu"))["versions"]
     assert "@" not in own
+
+
+STARTS_FROM_A_BASE = """\
+from torch import nn
+from lorun.unfolding import load_denoiser
+
+class Baseline(nn.Module):
+    takes_base = True
+
+    def __init__(self, physics, channels, base):
+        super().__init__()
+        self.network = base
+        self.network.denoisers.requires_grad_(False)
+
+    @classmethod
+    def unsupported(cls, physics, channels):
+        return None
+
+    def load_base(self, state, step_size):
+        load_denoiser(dict(self.network.denoisers[0].named_parameters()), state)
+
+    def forward(self, y, physics):
+        return self.network(y, physics)
+"""
+
+
+def test_a_trained_baseline_can_start_from_a_base(profile, folder, tiny_profile_file, tiny_data, tmp_path):
+    (folder / "baseline.py").write_text(STARTS_FROM_A_BASE)
+    with pytest.raises(LorunError, match="my_net needs a pretrained base"):
+        build_system(profile().experiment("cs", "r25", "my_net", 0))
+    edit(tiny_profile_file, "    strategies:", "    base: {my_net: {setting: r25}}\n    strategies:")
+    experiment = profile().experiment("cs", "r25", "my_net", 0)
+    assert experiment.base == profile().experiment("cs", "r25", "pretrain", 0)
+    for one in (experiment.base, experiment):
+        outcome = train(one, runs=tmp_path / "runs", data=tiny_data, device=torch.device("cpu"))
+    assert (outcome.status, outcome.steps, outcome.total_steps) == ("completed", 8, 12)
+    ours, base = (load_weights(tmp_path / "runs" / one.folder / WEIGHTS) for one in (experiment, experiment.base))
+    denoiser = [name for name in base if ".denoisers." in name]
+    assert denoiser
+    assert all(torch.equal(ours[name.replace("network.", "network.network.", 1)], base[name]) for name in denoiser)
+
+
+def test_a_base_for_a_baseline_that_takes_none_is_refused(profile, tiny_profile_file):
+    edit(tiny_profile_file, "    strategies:", "    base: {my_net: {setting: r25}}\n    strategies:")
+    with pytest.raises(LorunError, match="my_net does not take a pretrained base"):
+        build_system(profile().experiment("cs", "r25", "my_net", 0))
 
 
 def test_an_experiment_survives_its_json(profile):

@@ -17,6 +17,7 @@ from sessions import run_session
 from tiny import PROJECT
 
 from lorun.plugins.places import find
+from lorun.profiles import load_profile
 from lorun.results.store import read_result_set
 
 pytest.importorskip("snakemake")
@@ -110,6 +111,8 @@ def followed(suite: Suite) -> dict[str, str]:
     assert set(by_hand) < set(reproduce)
     printed = suite.run(*new)
     suite.write(FILES)
+    launch = ("workflow/launch.py", "--cores", "2", "--profile", "mine", "--", "--dry-run")
+    printed["make reproduce PROFILE=mine"] = suite.call(*launch)
     lines = [*(line for line in checks if line not in ELSEWHERE), "lorun data make photos", *reproduce]
     return printed | suite.run(*lines, "lorun table -c config/mine.yaml", "lorun show results/mine")
 
@@ -141,15 +144,20 @@ def test_runs_of_networks_from_elsewhere_name_their_code(suite, followed):
     assert "@" not in runs.versions["linear_mmse"]
 
 
-def test_a_changed_network_alone_is_trained_again(suite, followed):
+def test_make_reproduce_plans_every_network(followed):
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", followed["make reproduce PROFILE=mine"], re.M))
+    assert jobs["train"] == jobs["evaluate"] == jobs["account"] == "4"
+
+
+def test_a_changed_network_alone_is_trained_again(suite, followed, monkeypatch):
+    monkeypatch.chdir(suite.root)
     changes = {"unfolded_pgd": ("nf=16", "nf=8"), "plain_unet": ("\n\nBaseline", "\n\n# a comment\nBaseline")}
     for name, (old, new) in changes.items():
-        path = suite.root.parent / "nets" / name / "baseline.py"
+        path = Path("../nets", name, "baseline.py")
         assert old in path.read_text()
         path.write_text(path.read_text().replace(old, new))
-    output = suite.call("workflow/launch.py", "--cores", "2", "--profile", "mine", "--", "--dry-run")
-    jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.M))
-    assert jobs["train"] == jobs["evaluate"] == "1"
+    experiments = load_profile("config/mine.yaml").experiments()
+    assert [one.method for one in experiments if not Path("runs", one.folder).exists()] == ["unfolded_pgd"]
 
 
 # docs/task.md
