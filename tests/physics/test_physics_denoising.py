@@ -109,7 +109,7 @@ def test_the_learned_levels_of_shared_sigma_and_those_of_the_measurement_exclude
     said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
     said |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
-    with pytest.raises(LorunError, match="`shared_sigma` learns the noise levels"):
+    with pytest.raises(LorunError, match="the stages learn their noise levels, and the operator gives one too"):
         build_system(profile.experiment("denoise", "gray", "shared_sigma", 0))
 
 
