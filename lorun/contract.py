@@ -193,7 +193,8 @@ def published_parameters(subject: Subject) -> None:
     published = card.published_network_parameters
     if published is None or card.published_parameters_M is None:
         raise NotApplicable("the card has no published parameters")
-    config, channels = subject.supported[0].operator.example().published
+    operator = next(case.operator for case in subject.supported if case.operator.task in card.tasks)
+    config, channels = operator.example().published
     network = plugins.build(subject.reference, config.build(), channels)
     ours = sum(parameter.numel() for parameter in network.parameters())
     error = abs(ours - published) / (1e6 * card.published_parameters_M)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lorun import seeds
 from lorun.errors import LorunError, UnknownName
-from lorun.physics._kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, read_kernels
+from lorun.physics._kernels import bicubic_kernel, cubic, drawn_kernel, gaussian_kernel, read_kernels
 from lorun.physics.base import Example, Operator, OperatorConfig
 
 Training = Literal["drawn", "same"]
@@ -317,10 +317,7 @@ class BlurDownsampleConfig(OperatorConfig):
 
 
 def enlarged(y: Tensor, scale: int, kind: Literal["bicubic", "nearest"], size: tuple[int, int]) -> Tensor:
-    """y enlarged `scale` times to `size`, its pixels at the top left of their cells, where decimation takes them.
-
-    Bicubic is Keys' cubic convolution (a = -0.5) with repeated borders.
-    """
+    """y enlarged `scale` times to `size`, its pixels at the top left of their cells; bicubic repeats the borders."""
     height, width = size
     if kind == "nearest":
         return y.repeat_interleave(scale, 2).repeat_interleave(scale, 3)[..., :height, :width]
@@ -335,10 +332,7 @@ def _cubic(y: Tensor, scale: int, length: int) -> Tensor:
     left, part = at // scale, (at % scale).to(y.dtype) / scale
     total = torch.zeros_like(y[..., :1]).expand(*y.shape[:-1], length)
     for offset in (-1, 0, 1, 2):
-        distance = (part - offset).abs()
-        near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-        far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-        total = total + torch.where(distance <= 1, near, far) * y[..., (left + offset).clamp(0, y.shape[-1] - 1)]
+        total = total + cubic((part - offset).abs()) * y[..., (left + offset).clamp(0, y.shape[-1] - 1)]
     return total
 
 
