@@ -52,9 +52,9 @@ def image(*shape, seed=0):
     return torch.rand(shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
 
 
-def blur(**said):
-    said = {"scale": 2, "width": 0.8, "modcrop": None, **said}
-    return BlurDownsampleConfig(**said).build(F64)
+def blur(**options):
+    options = {"scale": 2, "width": 0.8, "modcrop": None, **options}
+    return BlurDownsampleConfig(**options).build(F64)
 
 
 # The levels

@@ -234,9 +234,9 @@ def profile(tiny_profile_file, folder):
 
 
 def test_a_profile_names_the_folder_and_everything_else_the_name(profile):
-    said = profile()
-    assert said.tasks["cs"].methods[-2:] == ["linear_mmse", "my_net"]
-    experiment = said.experiment("cs", "r25", "my_net", 0)
+    read = profile()
+    assert read.tasks["cs"].methods[-2:] == ["linear_mmse", "my_net"]
+    experiment = read.experiment("cs", "r25", "my_net", 0)
     assert experiment.folder.parts[:3] == ("cs", "r25", "my_net")
     assert sum(p.numel() for p in build_system(experiment).network.parameters()) > 0
 
@@ -268,11 +268,11 @@ def test_released_weights_of_other_code_are_another_run(profile, folder, tiny_pr
 
 
 def test_a_row_says_which_code_it_is_of_and_where_that_lies(profile, folder):
-    said = profile()
-    experiment = said.experiment("cs", "r25", "my_net", 0)
+    read = profile()
+    experiment = read.experiment("cs", "r25", "my_net", 0)
     versions = provenance(experiment, {}, torch.device("cpu"))["versions"]
     assert versions.split()[-1] == f"my_net={find(str(folder)).digest}@{folder}"
-    own = provenance(said.experiment("cs", "r25", "linear_mmse", 0), {}, torch.device("cpu"))["versions"]
+    own = provenance(read.experiment("cs", "r25", "linear_mmse", 0), {}, torch.device("cpu"))["versions"]
     assert "@" not in own
 
 
