@@ -77,8 +77,9 @@ class Profile(Section):
         place = {**task.located[method].fields, "options": task.options.get(method, {})}
         if method in task.weights:
             return Released(**place, weights=task.weights[method][setting])
+        place["base"] = self._base(name, setting, method, seed)
         if not task.is_trained(method):
-            return Untrained(**place, base=self._base(name, setting, method, seed))
+            return Untrained(**place)
         return Trained(**place, **task.training_of(method))
 
     def _base(self, name: str, setting: str, method: str, seed: int) -> Experiment | None:
