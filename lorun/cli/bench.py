@@ -6,14 +6,17 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.options import Config, one_of
+from lorun.cli.options import one_of
 
-KINDS = ("steps", "backward", "startup", "precision")
+KINDS = ("steps", "startup")
 
 
 def bench(
-    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all but the last.")] = None,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Default: desk and paper.")] = None,
+    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", "-c", help="Profile whose sizes are measured; repeatable. Default: desk and paper."),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
     out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("results/bench"),
 ) -> None:
@@ -21,48 +24,45 @@ def bench(
 
     steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv: seconds and bytes, on the GPU
     if there is one.
-    backward: the two ways to compute gradients of an adapted layer, over widths and ranks.
     startup: time from the start of `lorun train` to its first step.
-    precision: the base of the trained LoRun of the first profile stored in fewer bits, which needs its run.
 
-    Sizes are those of the profiles (--config may be repeated). Times are medians over rounds, with quartiles. Run
-    nothing else on the machine meanwhile.
+    Times are medians over rounds, with quartiles. Run nothing else on the machine meanwhile.
     """
     import pandas as pd
 
-    from lorun.bench import backward, precision, startup, steps
+    from lorun.bench import startup, steps
     from lorun.devices import pick_device
     from lorun.results.store import write_table
 
-    chosen = {one_of("benchmark", kind, KINDS) for kind in kinds or KINDS[:-1]}
+    chosen = {one_of("benchmark", kind, KINDS) for kind in kinds or KINDS}
     threads = os.cpu_count() or 1
     profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
     targets = []
     if "steps" in chosen:
-        pairs = [(profile, what) for profile in profiles for what in steps.COMPARED]
-        measured = [steps.measure(*pair, repeats=repeats, threads=threads) for pair in pairs]
+        measured = [
+            steps.measure(profile, what, repeats=repeats, threads=threads)
+            for profile in profiles
+            for what in steps.COMPARED
+        ]
         write_table(out / "steps.csv", steps.table(measured, threads))
         targets.append(steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
-    if "backward" in chosen:
-        write_table(out / "backward.csv", backward.measure(repeats, threads=1))
     if "startup" in chosen:
         times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
         write_table(out / "startup.csv", times)
         targets.append(steps.judge_startup(times))
-    if "precision" in chosen:
-        write_table(out / "precision.csv", precision.measure(profiles[0], runs=Path("runs"), data=Path("data")))
-    if targets:
-        table = pd.concat(targets, ignore_index=True)
-        if {"steps", "startup"} <= chosen:
-            write_table(out / "targets.csv", table)
-        typer.echo(table.to_string(index=False, na_rep=""))
+    table = pd.concat(targets, ignore_index=True)
+    if chosen == set(KINDS):
+        write_table(out / "targets.csv", table)
+    typer.echo(table.to_string(index=False, na_rep=""))
     typer.echo(f"wrote {out}")
 
 
 def scaling(
-    config: Config,
+    config: Annotated[Path, typer.Option("--config", "-c", help="Profile whose sizes are counted.")],
     stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, typer.Option(help="Table; the figure goes next to it.")] = Path("results/bench/scaling.csv"),
+    out: Annotated[Path, typer.Option(help="Table to write; the figure goes next to it.")] = Path(
+        "results/bench/scaling.csv"
+    ),
 ) -> None:
     """Count parameters and bytes of every sharing strategy against the number of stages.
 
@@ -74,7 +74,8 @@ def scaling(
     from lorun.profiles import load_profile
     from lorun.results.store import write_table
 
-    frame = count(benchmarked(load_profile(config)), stage_range(stages))
+    chosen = stage_range(stages)
+    frame = count(benchmarked(load_profile(config)), chosen)
     write_table(out, frame)
     write_figure(frame, out.with_suffix(".png"))
     typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from lorun import plugins
 from lorun.config import Section
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import PRESETS, PRETRAIN, Experiment, Released, Trained, Untrained
+from lorun.methods import PRESETS, PRETRAININGS, Experiment, Released, Trained, Untrained
 from lorun.methods.experiment import Spec
 from lorun.profiles.task import TaskConfig
 
@@ -46,9 +46,9 @@ class Profile(Section):
         """
         chosen: TaskConfig = _named(self.tasks, task, "task")
         _named(chosen.settings, setting, "setting")
-        if method not in (*chosen.methods, PRETRAIN):
-            raise UnknownName("method", method, [*chosen.methods, PRETRAIN])
-        if method != PRETRAIN and setting not in (settings := chosen.settings_of(method)):
+        if method not in (*chosen.methods, *PRETRAININGS):
+            raise UnknownName("method", method, [*chosen.methods, *PRETRAININGS])
+        if method not in PRETRAININGS and setting not in (settings := chosen.settings_of(method)):
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(settings)}")
         return self.resolve(task, setting, method, seed)
 
@@ -77,8 +77,9 @@ class Profile(Section):
         place = {**task.located[method].fields, "options": task.options.get(method, {})}
         if method in task.weights:
             return Released(**place, weights=task.weights[method][setting])
+        place["base"] = self._base(name, setting, method, seed)
         if not task.is_trained(method):
-            return Untrained(**place, base=self._base(name, setting, method, seed))
+            return Untrained(**place)
         return Trained(**place, **task.training_of(method))
 
     def _base(self, name: str, setting: str, method: str, seed: int) -> Experiment | None:
@@ -87,7 +88,7 @@ class Profile(Section):
         if reference is not None:
             return self.resolve(reference.task or name, reference.setting, reference.method, seed)
         if method in PRESETS and PRESETS[method].base == "own":
-            return self.resolve(name, setting, PRETRAIN, seed)
+            return self.resolve(name, setting, PRESETS[method].pretraining, seed)
         return None
 
     def check_options(self) -> None:
@@ -111,10 +112,10 @@ class Profile(Section):
         place = reference.task or name
         other = _named(self.tasks, place, "task")
         _named(other.settings, reference.setting, "setting")
-        choices = [PRETRAIN, *other.methods_of(reference.setting)]
+        choices = [*PRETRAININGS, *other.methods_of(reference.setting)]
         if reference.method not in choices:
             raise UnknownName("method", reference.method, choices)
-        if reference.method == PRETRAIN:
+        if reference.method in PRETRAININGS:
             other.check_pretraining(method)
         if other.data.channels != task.data.channels:
             raise LorunError(f"{place} has images of {other.data.channels} channels, {name} of {task.data.channels}")
