@@ -271,29 +271,23 @@ def test_bases_of_other_settings_and_tasks_are_trained_first(project):
 
 
 def test_data_that_cannot_be_restored_are_an_error_before_anything_runs(project):
-    """No stage makes the dataset `tiny`, and `general100` must be obtained by the user."""
-    shutil.copy(PROJECT / "data/registry.yaml", project / "data")
-    data = {"train": "tiny", "validation": "tiny", "test": ["tiny", "general100"]}
-    write_profile(project, "lost", {"extends": "tiny.yaml", "profile": "lost", "tasks": {"cs": {"data": data}}})
-    image = project / "data/tiny/test/gray/checks.png"
-    content = image.read_bytes()
-    before = snapshot(project / "runs")
+    """No stage makes the dataset `tiny`."""
+    image, marker = project / "data/tiny/test/gray/checks.png", project / "data/.tiny.ok"
+    content, mark = image.read_bytes(), marker.read_bytes()
+    before = snapshot(project / "runs", project / "results")
     image.write_bytes(b"")
     try:
-        result = launch(project, "lost")
+        result = launch(project)
     finally:
         image.write_bytes(content)
-        (project / "data/registry.yaml").unlink()
     assert result.returncode == 1
     assert "error: cannot restore dataset 'tiny'" in result.stdout
-    output = result.stdout + result.stderr
-    assert "dataset 'general100' must be obtained by you" in output
-    assert "`lorun data add general100 --from FOLDER`" in output
-    last = "error: failed before any table was written (see above); results/lost is unchanged"
+    last = "error: failed before any table was written (see above); results/tiny is unchanged"
     assert result.stderr.splitlines()[-1] == last
     assert "Traceback" not in result.stderr
-    assert snapshot(project / "runs") == before
-    assert not (project / "data/.tiny.ok").exists()
+    assert snapshot(project / "runs", project / "results") == before
+    assert not marker.exists()
+    marker.write_bytes(mark)
 
 
 @pytest.fixture
@@ -305,12 +299,13 @@ def refused(made, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)  # the launcher goes elsewhere: come back
     monkeypatch.setenv("PATH", os.environ["PATH"])
 
-    def refused(*options, root=made):
+    def refused(*options, root=made, printed=""):
         monkeypatch.setattr(module, "ROOT", root)
         monkeypatch.setattr(sys, "argv", ["launch.py", *options])
         assert module.main() == 1
         out, err = capsys.readouterr()
-        assert out == ""
+        assert out.startswith(printed)
+        assert out.count("\n") == (1 if printed else 0)
         assert err.count("\n") == 1
         return err.removeprefix("error: ").removesuffix("\n")
 
@@ -325,6 +320,18 @@ def test_mistakes_are_one_line(made, refused):
     (made / "blocked").write_text("a file")
     message = refused("--profile", "tiny", "--results", "blocked/results")
     assert message == "cannot write to blocked/results: Not a directory; nothing was run"
+
+
+def test_a_dataset_that_its_user_must_obtain_is_named_before_anything_runs(made, refused):
+    shutil.copy(PROJECT / "data/registry.yaml", made / "data")
+    data = {"train": "tiny", "validation": "tiny", "test": ["tiny", "general100"]}
+    write_profile(made, "manual", {"extends": "tiny.yaml", "profile": "manual", "tasks": {"cs": {"data": data}}})
+    try:
+        message = refused("--profile", "manual", printed="profile manual: ")
+    finally:
+        (made / "data/registry.yaml").unlink()
+    assert message.startswith("dataset 'general100' must be obtained by you")
+    assert "`lorun data add general100 --from FOLDER`" in message
 
 
 def test_killed_and_interrupted_runs_end_with_the_same_bytes(project, tiny_data, tmp_path, start, refused):
@@ -352,7 +359,7 @@ def test_killed_and_interrupted_runs_end_with_the_same_bytes(project, tiny_data,
     assert not (runs["pretrain"] / "training.json").exists()
     assert list((killed / ".snakemake/locks").iterdir())
 
-    # The next launcher waits for that training, and resumes it after kill -9. Then Ctrl-C in a terminal.
+    # The next launcher waits for that training, and resumes it after kill -9. Then Ctrl-C, as in a terminal.
     second = start(killed)
     wait_until(lambda: "cs/r25/pretrain seed 0: another process is training this run" in second.log.read_text(), second)
     assert "cs/r25/pretrain seed 0: step" not in second.log.read_text()
@@ -369,12 +376,6 @@ def test_killed_and_interrupted_runs_end_with_the_same_bytes(project, tiny_data,
     assert not (runs["lorun"] / "training.json").exists()
     assert not (killed / "results/tiny/rows.csv").exists()
 
-    # kill -9 of everything at once, then a run to the end.
-    third = start(killed)
-    wait_until(lambda: "cs/r25/lorun seed 0: step" in third.log.read_text(), third)
-    kill_session(third)
-    assert not (runs["lorun"] / "training.json").exists()
-    assert list((killed / ".snakemake/locks").iterdir())
     result = launch(killed)
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^cs/r25/lorun seed 0: step [1-9]\d*/80: resumes$", result.stdout, re.M)
