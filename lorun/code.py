@@ -47,17 +47,12 @@ def current_code(paths: Iterable[str], root: Path = ROOT) -> dict[str, str | Non
     return {path: digest_of_file(root / path) if (root / path).is_file() else None for path in paths}
 
 
-@cache
-def _digest_of_file(path: Path, modified: int, size: int) -> str:
+def digest_of_file(path: Path) -> str:
+    """The digest of a Python file; raises OSError where it cannot be read."""
     return digest_of_source(path.read_bytes())
 
 
-def digest_of_file(path: Path) -> str:
-    """The digest of a Python file; raises OSError where it cannot be read."""
-    status = path.stat()
-    return _digest_of_file(path, status.st_mtime_ns, status.st_size)
-
-
+@cache
 def digest_of_source(source: str | bytes) -> str:
     """12 hex digits of what Python code does: docstrings, comments and layout do not count.
 
