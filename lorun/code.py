@@ -23,8 +23,6 @@ _NOT_COMPUTING = (
     *("lorun/code.py", "lorun/provenance.py", "lorun/revisions.py", "lorun/training/progress.py"),
 )
 
-_DIGEST_LENGTH = 12  # hex digits
-
 _digests: dict[str, str] = {}  # of the modules that this process loaded, as they were when first seen
 
 
@@ -51,15 +49,14 @@ def current_code(paths: Iterable[str], root: Path = ROOT) -> dict[str, str | Non
 
 def digest_of_file(path: Path) -> str:
     """The digest of a Python file; raises OSError where it cannot be read."""
-    status = path.stat()
-    return _digest_of_file(path, status.st_mtime_ns, status.st_size)
+    return digest_of_source(path.read_bytes())
 
 
+@cache
 def digest_of_source(source: str | bytes) -> str:
     """12 hex digits of what Python code does: docstrings, comments and layout do not count.
 
-    The same on Python 3.11 to 3.13, as far as they parse the code into the same syntax tree. Of text that is not
-    Python every byte counts.
+    The same on Python 3.11 to 3.13. Of text that is not Python every byte counts.
     """
     try:
         content = repr(_content(ast.parse(source))).encode()
@@ -70,12 +67,7 @@ def digest_of_source(source: str | bytes) -> str:
 
 def digest(content: bytes) -> str:
     """12 hex digits of any bytes."""
-    return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH]
-
-
-@cache
-def _digest_of_file(path: Path, modified: int, size: int) -> str:
-    return digest_of_source(path.read_bytes())
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 @cache
@@ -102,7 +94,5 @@ def _content(node: Any) -> Any:
 
 def _is_idle(statement: ast.stmt) -> bool:
     """Whether it is `pass`, a docstring, or text that stands alone as one below an attribute does."""
-    if isinstance(statement, ast.Pass):
-        return True
     value = statement.value if isinstance(statement, ast.Expr) else None
-    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+    return isinstance(statement, ast.Pass) or (isinstance(value, ast.Constant) and isinstance(value.value, str))

@@ -12,15 +12,14 @@ import torch
 import yaml
 
 from lorun.code import ROOT, digest, loaded_code
-from lorun.errors import LorunError
+from lorun.data.registry import read_registry
 from lorun.methods import Experiment, Released
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
 _NOT_CODE = (":(exclude)results", ":(exclude)*.md")
 
-_READING = ("splits", "cubes", "measurements")
-"""Keys of the registry of datasets that decide which files are read, and how."""
+_READING = {"splits", "cubes", "measurements"}  # keys of the registry that decide which files are read, and how
 
 
 def provenance(experiment: Experiment, data: dict[str, str], device: torch.device) -> dict[str, Any]:
@@ -28,8 +27,7 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
     the code differ from it (results and texts do not count). `versions` ends with the digest and the place of a
-    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". What the code was is recorded when the work is
-    done, since modules may be loaded late: see `code_used`.
+    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". `code_used` has the code, when the work is done.
     """
     commit, dirty = revision()
     return {
@@ -57,29 +55,18 @@ def reading_rules(experiment: Experiment, datasets: Iterable[str], root: Path = 
     """Digests of the entries of YAML files that decide how datasets and released weights are read, by file and key.
 
     Raises:
-        LorunError: a file is not YAML.
+        LorunError: the registry of datasets is damaged.
     """
-    registry = _read_mapping(root / "data" / "registry.yaml")
-    entries = {name: registry[name] for name in datasets if name in registry}
+    registry = read_registry(root / "data")
     rules: dict[str, Any] = {
-        f"data/registry.yaml: {name}": [entry.get(key) for key in _READING] for name, entry in entries.items()
+        f"data/registry.yaml: {name}": registry[name].model_dump(mode="json", include=_READING)
+        for name in datasets
+        if name in registry
     }
     if isinstance(experiment.spec, Released):
         card = f"baselines/{experiment.method}/card.yaml"
-        rules[f"{card}: released_names"] = _read_mapping(root / card).get("released_names")
+        rules[f"{card}: released_names"] = yaml.safe_load((root / card).read_bytes()).get("released_names")
     return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
-
-
-def _read_mapping(path: Path) -> Mapping[str, Any]:
-    return _parse_mapping(path, path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-@cache
-def _parse_mapping(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        return dict(yaml.safe_load(text) or {})
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> str:
@@ -95,10 +82,9 @@ def device_name(device: torch.device) -> str:
 @cache
 def revision() -> tuple[str | None, bool | None]:
     """The commit of this code, and whether files of the code differ from it; None outside a git checkout."""
-    root = Path(__file__).resolve().parent.parent
     try:
-        commit = git(root, "rev-parse", "HEAD").decode().strip()
-        changed = git(root, "status", "--porcelain", "--", ".", *_NOT_CODE).strip()
+        commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
+        changed = git(ROOT, "status", "--porcelain", "--", ".", *_NOT_CODE).strip()
     except UnknownRevision:
         return None, None
     return commit, bool(changed)

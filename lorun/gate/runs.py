@@ -41,7 +41,8 @@ def compare_rows(reference: ResultSet, candidate: ResultSet) -> Iterator[Finding
             message = f"{len(missing)} of {len(group) - len(new)} rows missing: {_shared_values(missing)}"
             yield Finding("rows", "failed", subject, message, severity=len(missing))
         if len(new):
-            yield Finding("rows", "new", subject, f"{len(new)} rows new: {_shared_values(new)}", severity=len(new))
+            message = f"{len(new)} of {len(group) - len(missing)} rows new: {_shared_values(new)}"
+            yield Finding("rows", "new", subject, message, severity=len(new))
         if missing.empty and new.empty:
             yield Finding("rows", "passed", subject, f"{len(group)} rows")
 

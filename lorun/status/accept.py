@@ -20,13 +20,8 @@ def accept(project: Project, run: str, runs: Path) -> str:
 
     Seeds that were made by other code than this one was are left alone.
 
-    Args:
-        project: where the code is.
-        run: RESULT_SET/TASK/SETTING/METHOD/SEED, the run that was made again.
-        runs: folder of all runs.
-
-    Returns:
-        One line about what was written.
+    `run` is the RESULT_SET/TASK/SETTING/METHOD/SEED that was made again, `runs` the folder of all runs. Returns one
+    line about what was written.
 
     Raises:
         LorunError: the run was not made again, or not from today's code or configuration, or its scores differ.

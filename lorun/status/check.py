@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -18,10 +18,10 @@ Step = Literal["train", "evaluate", "account"]
 
 Kind = Literal["code", "configuration", "data", "packages", "no result", "not in the profile", "unknown"]
 State = Literal["fresh", "stale", "unknown", "missing"]
-
-STATES: tuple[State, ...] = ("fresh", "stale", "unknown", "missing")
+STATES: tuple[State, ...] = get_args(State)
 
 NO_RESULT = ("not_run", "failed")
+UNRECORDED = "made before code was recorded; run it again or accept it"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Result:
     """The status of a run of a result set, or of the account of a method (`seed` is None).
 
     folder        what to remove before it is made again: the folder of the run, the file of the account
-    weights_here  whether that folder has trained weights, so that an evaluation needs no training
+    weights_here  whether that folder has trained weights
     seconds       of the training, if it has to run again, by timing.csv; None if unknown
     accepted      the seed that was run again and gave equal scores, see `lorun.status.accept`
     """
@@ -47,7 +47,7 @@ class Result:
     setting: str
     method: str
     seed: int | None
-    folder: Path | None
+    folder: Path | None = None
     reasons: list[Reason] = field(default_factory=list)
     weights_here: bool = False
     seconds: float | None = 0.0
@@ -60,11 +60,9 @@ class Result:
     @property
     def state(self) -> State:
         kinds = {reason.kind for reason in self.reasons}
-        if not kinds:
-            return "fresh"
         if kinds == {"no result"}:
             return "missing"
-        return "unknown" if kinds == {"unknown"} else "stale"
+        return "fresh" if not kinds else "unknown" if kinds == {"unknown"} else "stale"
 
     @property
     def steps(self) -> list[Step]:
@@ -72,8 +70,7 @@ class Result:
         steps = {reason.step for reason in self.reasons if reason.kind != "not in the profile"}
         if "train" in steps or ("evaluate" in steps and not self.weights_here):
             steps |= {"train", "evaluate"}
-        order: tuple[Step, ...] = ("train", "evaluate", "account")
-        return [step for step in order if step in steps]
+        return [step for step in get_args(Step) if step in steps]
 
 
 def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
@@ -84,34 +81,30 @@ def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
     """
     profile = project.profile(results.name)
     found = []
-    planned = {tuple(experiment.labels.values()): experiment for experiment in profile.experiments()}
-    lines = {tuple(line[name] for name in RUN): line for line in records(results.runs)}
-    for key in dict.fromkeys((*lines, *planned)):
-        experiment, line = planned.get(key), lines.get(key)
-        result = Result(*key, None if experiment is None else runs / experiment.folder)  # type: ignore[call-arg]
-        result.reasons = list(
-            _reasons(project, results, experiment, line, {"train": "trained_code", "evaluate": "code"})
-        )
-        result.weights_here = result.folder is not None and (result.folder / WEIGHTS).exists()
-        result.seconds = _training_seconds(results.timing, result)
-        result.accepted = None if line is None else line["accepted"]
-        found.append(result)
-    accounted = {tuple(experiment.labels.values())[:3]: experiment for experiment in profile.accounted()}
-    lines = {tuple(line[name] for name in METHOD): line for line in records(results.accounts)}
-    for key in dict.fromkeys((*lines, *accounted)):
-        experiment = accounted.get(key)
-        result = Result(*key, None, None if experiment is None else account_path(runs, experiment))  # type: ignore[call-arg]
-        result.reasons = list(_reasons(project, results, experiment, lines.get(key), {"account": "code"}))
-        found.append(result)
+    for names, table, experiments, code in (
+        (RUN, results.runs, profile.experiments(), {"train": "trained_code", "evaluate": "code"}),
+        (METHOD, results.accounts, profile.accounted(), {"account": "code"}),
+    ):
+        planned = {tuple(experiment.labels[name] for name in names): experiment for experiment in experiments}
+        lines = {tuple(line[name] for name in names): line for line in records(table)}
+        for key in dict.fromkeys((*lines, *planned)):
+            experiment, line = planned.get(key), lines.get(key)
+            result = Result(**{"seed": None, **dict(zip(names, key, strict=True))})
+            result.reasons = list(_reasons(project, results, experiment, line, code))
+            if experiment is not None:
+                result.folder = runs / experiment.folder if names is RUN else account_path(runs, experiment)
+                result.weights_here = (result.folder / WEIGHTS).exists()
+            result.seconds = _training_seconds(results.timing, result)
+            result.accepted = None if line is None else line.get("accepted")
+            found.append(result)
     return found
 
 
+Line = Mapping[str, Any]
+
+
 def _reasons(
-    project: Project,
-    results: ResultSet,
-    experiment: Experiment | None,
-    line: Mapping[str, Any] | None,
-    code: Mapping[Step, str],
+    project: Project, results: ResultSet, experiment: Experiment | None, line: Line | None, code: Mapping[Any, str]
 ) -> Iterator[Reason]:
     """Why the steps have to run again; `code` names the column of `line` that holds the code of each step."""
     first = next(iter(code))
@@ -121,21 +114,20 @@ def _reasons(
     if line is None or line.get("status") in NO_RESULT:
         yield Reason(first, "no result", ("not in the tables" if line is None else line["status"],))
         return
-    if first == "account":
-        if line.get("account_key") not in (None, experiment.account_key):
-            yield Reason(first, "configuration")
-    else:
+    if first == "train":
         yield from _reasons_of_inputs(project, experiment, line)
+    elif line.get("account_key") not in (None, experiment.account_key):
+        yield Reason(first, "configuration")
     for step, column in code.items():
         if line.get(column) is None:
-            yield Reason(step, "unknown", ("made before code was recorded",))
+            yield Reason(step, "unknown", (UNRECORDED,))
         elif changed := project.changed(results.code[line[column]], experiment):
             yield Reason(step, "code", changed)
     if other := project.other_versions(line.get("versions")):
         yield Reason(first, "packages", other)
 
 
-def _reasons_of_inputs(project: Project, experiment: Experiment, line: Mapping[str, Any]) -> Iterator[Reason]:
+def _reasons_of_inputs(project: Project, experiment: Experiment, line: Line) -> Iterator[Reason]:
     """Other configurations and other data of a run."""
     if line["run"] != experiment.key:
         yield Reason("train", "configuration")

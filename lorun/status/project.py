@@ -16,11 +16,7 @@ from lorun.provenance import reading_rules
 
 @dataclass(frozen=True)
 class Project:
-    """The files of the project in `root` as they are now.
-
-    Raises:
-        LorunError: there is no code of this suite in `root`.
-    """
+    """The files of the project in `root` as they are now; LorunError if `root` holds no code of this suite."""
 
     root: Path
 

@@ -7,13 +7,11 @@ from typing import Any
 from tabulate import tabulate  # type: ignore[import-untyped]
 
 from lorun.results.store import ResultSet
-from lorun.status.check import STATES, Result
+from lorun.status.check import STATES, Reason, Result
 
 Checked = Sequence[tuple[ResultSet, Sequence[Result]]]
-"""Result sets, each with the status of its runs and accounts."""
 
 _SHOWN = 3  # names of what differs; JSON has all
-
 _HEADINGS = ("set", "task", "what", "methods", "settings", "number", "state", "run again", "hours", "why")
 
 
@@ -39,40 +37,41 @@ def as_json(checked: Checked, notes: Sequence[str] = ()) -> dict[str, Any]:
             "intact": results.matches_version(),
             "runs": count(checks, "run"),
             "accounts": count(checks, "account"),
-            "results": [_record(result) for result in checks],
+            "results": [
+                {**asdict(result), "what": result.what, "state": result.state, "run_again": result.steps}
+                | {"folder": result.folder and result.folder.as_posix()}
+                for result in checks
+            ],
         }
         for results, checks in checked
     ]
     return {"sets": sets, "notes": list(notes)}
 
 
-def _record(result: Result) -> dict[str, Any]:
-    folder = None if result.folder is None else result.folder.as_posix()
-    derived = {"what": result.what, "state": result.state, "run_again": result.steps}
-    return {**asdict(result), **derived, "folder": folder}
-
-
 def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:
     groups: dict[tuple[str, ...], list[Result]] = {}
-    for result in checks:
-        if result.reasons:
-            key = (result.task, result.what, result.state, " ".join(result.steps) or "nothing", _why(result))
-            groups.setdefault(key, []).append(result)
+    for result in filter(lambda result: result.reasons, checks):
+        key = (result.task, result.what, result.state, " ".join(result.steps) or "nothing", _why(result))
+        groups.setdefault(key, []).append(result)
     lines = []
     for (task, what, state, steps, why), group in groups.items():
-        methods = " ".join(dict.fromkeys(result.method for result in group))
-        settings = " ".join(dict.fromkeys(result.setting for result in group))
+        methods, settings = (
+            " ".join(dict.fromkeys(getattr(one, key) for one in group)) for key in ("method", "setting")
+        )
         lines.append([name, task, what, methods, settings, str(len(group)), state, steps, _hours(group), why])
     return lines
 
 
 def _why(result: Result) -> str:
-    parts = []
-    for reason in result.reasons:
-        more = len(reason.details) - _SHOWN
-        details = ", ".join(reason.details[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        parts.append(f"{reason.step}: {reason.kind}" + (f" ({details})" if details else ""))
-    return "; ".join(parts)
+    return "; ".join(dict.fromkeys(map(_text, result.reasons)))  # steps may share one
+
+
+def _text(reason: Reason) -> str:
+    more = len(reason.details) - _SHOWN
+    details = ", ".join(reason.details[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    if reason.kind == "unknown":
+        return f"unknown: {details}"
+    return f"{reason.step}: {reason.kind}" + (f" ({details})" if details else "")
 
 
 def _hours(checks: Iterable[Result]) -> str:

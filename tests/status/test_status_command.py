@@ -73,6 +73,7 @@ def test_unknown_is_not_fresh_and_missing_is_not_stale(
     code, text = status("--strict")
     assert code == strict
     assert f"runs: {shown}" in text
+    assert ("unknown: made before code was recorded; run it again or accept it" in text) == bool(strict)
 
 
 def test_json_has_every_run(suite: Suite, status: Status) -> None:
