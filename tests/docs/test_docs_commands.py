@@ -10,19 +10,14 @@ from tiny import PROJECT
 
 from lorun.results.store import read_evaluation, read_result_set
 
-START = "docs/start.md"
-TUTORIAL = "docs/baselines.md"
-"""Followed by the fixture `started`, and by tests/workflow/test_workflow_tutorial.py."""
+FOLLOWED = ("docs/start.md", "docs/baselines.md", "docs/task.md")
+"""The first by the fixture `started`, the others by tests/workflow/test_workflow_tutorial.py."""
 
 
 def names() -> list[str]:
     """The pages with commands that no other test follows."""
     named = [path.relative_to(PROJECT).as_posix() for path in pages()]
-    return [
-        name
-        for name in named
-        if name not in (START, TUTORIAL) and any(block.language for block in blocks(PROJECT / name))
-    ]
+    return [name for name in named if name not in FOLLOWED and any(block.language for block in blocks(PROJECT / name))]
 
 
 def test_scoring_again_gives_the_same_scores(started: Reader) -> None:

@@ -163,7 +163,7 @@ def test_a_changed_network_alone_is_trained_again(suite, followed, monkeypatch):
 # docs/task.md
 
 PAGE = list(blocks(PROJECT / "docs/task.md"))
-ADDED = {block.said: block.text for block in PAGE if block.kind == "file"}
+ADDED = {block.note: block.text for block in PAGE if block.kind == "file"}
 MISTAKE = "extends: inpainting.yaml\ntasks: {inpainting: {settings: {half: {kepd: 0.5}}}}\n"
 
 
