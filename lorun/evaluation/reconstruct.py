@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.measurements import holds_measurements, load_measurements
@@ -68,6 +69,7 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
         LorunError: the run has not ended yet; data or weights are missing or damaged; an image is too small; a protocol
             needs a ground truth that a dataset does not have.
     """
+    loaded_code()  # digests are those of now, whatever is edited while this scores
     outcome = _ended(experiment, runs)
     _check_truths(experiment, data)
     md5s = {name: dataset_identity(data, name) for name in experiment.datasets}

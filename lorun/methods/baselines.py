@@ -47,6 +47,7 @@ class Trained(Plugin):
     """A baseline that is trained by the suite's loop."""
 
     kind: Literal["trained"] = "trained"
+    base: "Experiment | None" = Field(None, description="training of the network that it starts from")
     training: TrainingConfig
     data: TrainingData
 
@@ -80,4 +81,4 @@ def locate(reference: str) -> Located:
     fields: dict[str, Any] = {"name": place.name, "reference": reference}
     if place.outside:
         fields |= {"package": place.package, "digest": place.digest}
-    return Located(place.name, reference, plugins.read_card(place.folder / "card.yaml").trained, fields)
+    return Located(place.name, reference, plugins.card(reference).trained, fields)

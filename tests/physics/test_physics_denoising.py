@@ -55,17 +55,17 @@ def test_it_knows_the_level_of_each_measurement_that_it_makes():
     torch.testing.assert_close(physics.noise_level(y), torch.full((20, 1, 1, 1), 25 / 255))
 
 
-def test_a_denoiser_with_a_noise_map_is_told_in_training_the_level_that_each_image_has(known):
-    system, physics, told = known
+def test_a_denoiser_with_a_noise_map_gets_the_level_of_each_training_image(known):
+    system, physics, levels_seen = known
     x = torch.full((6, 1, 16, 16), 0.5)
     system(x, physics)
-    levels = told[0].flatten()
+    levels = levels_seen[0].flatten()
     assert len(set(levels.tolist())) == 6
     noise = (physics(x) - x).flatten(1).std(1)
     torch.testing.assert_close(levels, noise, rtol=0.2, atol=0)
 
 
-def test_what_it_is_told_is_learned_from(known):
+def test_the_noise_map_is_learned_from(known):
     system, physics, _ = known
     head = system.network.denoisers[0].head.weight
     assert head.shape[1] == 2  # the image, and the level
@@ -75,21 +75,21 @@ def test_what_it_is_told_is_learned_from(known):
 
 @pytest.fixture
 def known():
-    """A one-stage network of a denoiser with a noise map, a training step's operator, and what the denoiser is told."""
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
-    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
+    """A one-stage network with a noise map, the operator of a training step, and the levels that the denoiser gets."""
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
+    task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
-    told = []
-    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: told.append(given[1]))
-    return system, training_physics(system, 16), told
+    levels_seen = []
+    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: levels_seen.append(given[1]))
+    return system, training_physics(system, 16), levels_seen
 
 
 def test_adapters_and_recomputed_stages_are_told_the_same():
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
-    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
-    for method in said["strategies"]:
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
+    task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
+    for method in task["strategies"]:
         system = build_system(profile.experiment("denoise", "gray", method, 0))
         physics = training_physics(system, 16)
         x = torch.rand(2, 1, 16, 16)
@@ -106,16 +106,16 @@ def test_adapters_and_recomputed_stages_are_told_the_same():
 
 
 def test_the_learned_levels_of_shared_sigma_and_those_of_the_measurement_exclude_each_other():
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
-    said |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
-    with pytest.raises(LorunError, match="`shared_sigma` learns the noise levels"):
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
+    task |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
+    with pytest.raises(LorunError, match="the stages learn their noise levels, and the operator gives one too"):
         build_system(profile.experiment("denoise", "gray", "shared_sigma", 0))
 
 
 def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_denoiser():
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising"}, "settings": {"gray": {"noise_range": [0, 50]}}}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": {**said, "baselines": []}}})
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising"}, "settings": {"gray": {"noise_range": [0, 50]}}}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": {**task, "baselines": []}}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
     physics = training_physics(system, 16)
     y = physics(torch.rand(2, 1, 16, 16))
@@ -124,13 +124,13 @@ def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_den
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("options", "message"),
     [
         ({"noise_range": [50, 0]}, r"`noise_range` \(=\[50.0, 0.0\]\) must be \[low, high\]"),
         ({"noise_range": [0, 256]}, "less than or equal to 255"),
         ({"noise": -1}, "greater than or equal to 0"),
     ],
 )
-def test_impossible_noise_is_refused(said, message):
+def test_impossible_noise_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        DenoisingConfig(**said)
+        DenoisingConfig(**options)
