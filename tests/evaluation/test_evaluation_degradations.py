@@ -135,29 +135,26 @@ def test_a_folder_of_one_s_own_is_scored_with_every_kernel(profile, runs, tmp_pa
         evaluate_folder(experiment, tmp_path / "mine", runs=runs, device=CPU)
 
 
-@pytest.mark.parametrize("why", ["not there", "diverged"])
-def test_a_run_without_result_has_its_rows_under_every_condition(profile, sr_project, tmp_path, runs, why):
+def test_a_diverged_run_has_no_rows(profile, sr_project, tmp_path, runs):
     experiment = profile.experiment("sr", "x2", "block1", 0)
-    if why == "diverged":
-        outcome = json.loads((runs / experiment.folder / "training.json").read_text())
-        path = tmp_path / "runs" / experiment.folder / "training.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(outcome | {"status": "diverged", "message": "loss is nan"}))
-        rows = pd.DataFrame(evaluate(experiment, runs=tmp_path / "runs", data=sr_project / "data", device=CPU).rows)
-        assert set(rows.status) == {"diverged"}
-    else:
-        write_result_set(profile, tmp_path / "runs", tmp_path, partial=True, data=sr_project / "data")
-        rows = pd.read_csv(tmp_path / "rows.csv", dtype={"degradation": str}).query("method == 'block1'")
-        assert set(rows.status) == {"not_run"}
-        degradations = pd.read_csv(tmp_path / "degradations.csv")
-        assert len(degradations) == len(METHODS) * 2 * 5
-        assert degradations["value"].isna().all()
-        assert (degradations.images == 0).all()
-    assert rows.degradation.tolist() == ["3"] * 5 + ["1"] * 5
-    assert rows.value.isna().all()
+    outcome = json.loads((runs / experiment.folder / "training.json").read_text())
+    path = tmp_path / experiment.folder / "training.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(outcome | {"status": "diverged", "message": "loss is nan"}))
+    run, rows = evaluate(experiment, runs=tmp_path, data=sr_project / "data", device=CPU)
+    assert (run["status"], rows) == ("diverged", [])
 
 
-def test_measurements_of_an_operator_with_conditions_are_refused(profile, runs):
+def test_a_run_that_is_not_there_has_a_line_and_no_rows(profile, sr_project, tmp_path):
+    write_result_set(profile, tmp_path / "runs", tmp_path, partial=True, data=sr_project / "data")
+    assert set(pd.read_csv(tmp_path / "runs.csv").status) == {"not_run"}
+    assert pd.read_csv(tmp_path / "rows.csv").empty
+    degradations = pd.read_csv(tmp_path / "degradations.csv")
+    assert len(degradations) == len(METHODS) * 2 * 5
+    assert degradations["value"].isna().all()
+
+
+def test_measurements_of_an_operator_with_degradations_are_refused(profile, runs):
     system = load_system(profile.experiment("sr", "x2", "block1", 0), runs)
     y = {"one": np.zeros((3, 8, 8), np.float32)}
     with pytest.raises(LorunError, match=r"^measurements do not say under which degradation .* Choices: 3, 1$"):
