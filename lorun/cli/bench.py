@@ -6,17 +6,14 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.options import one_of
+from lorun.cli.options import Config, one_of
 
 KINDS = ("steps", "startup")
 
 
 def bench(
-    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option("--config", "-c", help="Profile whose sizes are measured; repeatable. Default: desk and paper."),
-    ] = None,
+    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: both.")] = None,
+    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Default: desk and paper.")] = None,
     repeats: Annotated[int, typer.Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
     out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("results/bench"),
 ) -> None:
@@ -26,7 +23,8 @@ def bench(
     if there is one.
     startup: time from the start of `lorun train` to its first step.
 
-    Times are medians over rounds, with quartiles. Run nothing else on the machine meanwhile.
+    Sizes are those of the profiles (--config may be repeated). Times are medians over rounds, with quartiles. Run
+    nothing else on the machine meanwhile.
     """
     import pandas as pd
 
@@ -39,11 +37,8 @@ def bench(
     profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
     targets = []
     if "steps" in chosen:
-        measured = [
-            steps.measure(profile, what, repeats=repeats, threads=threads)
-            for profile in profiles
-            for what in steps.COMPARED
-        ]
+        pairs = [(profile, what) for profile in profiles for what in steps.COMPARED]
+        measured = [steps.measure(*pair, repeats=repeats, threads=threads) for pair in pairs]
         write_table(out / "steps.csv", steps.table(measured, threads))
         targets.append(steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
     if "startup" in chosen:
@@ -58,11 +53,9 @@ def bench(
 
 
 def scaling(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Profile whose sizes are counted.")],
+    config: Config,
     stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, typer.Option(help="Table to write; the figure goes next to it.")] = Path(
-        "results/bench/scaling.csv"
-    ),
+    out: Annotated[Path, typer.Option(help="Table; the figure goes next to it.")] = Path("results/bench/scaling.csv"),
 ) -> None:
     """Count parameters and bytes of every sharing strategy against the number of stages.
 
@@ -74,8 +67,7 @@ def scaling(
     from lorun.profiles import load_profile
     from lorun.results.store import write_table
 
-    chosen = stage_range(stages)
-    frame = count(benchmarked(load_profile(config)), chosen)
+    frame = count(benchmarked(load_profile(config)), stage_range(stages))
     write_table(out, frame)
     write_figure(frame, out.with_suffix(".png"))
     typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")
