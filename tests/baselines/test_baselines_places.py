@@ -184,9 +184,9 @@ def test_a_folder_that_cannot_be_a_method_is_refused(folder, name, words):
 def test_names_of_other_methods_are_reserved(profile, tiny_profile_file, folder):
     with pytest.raises(LorunError, match="cannot be called 'lorun': these methods exist already: shared, lorun"):
         check_name("lorun", ("shared", "lorun"))
-    folder.rename(folder.with_name("shared"))
-    edit(tiny_profile_file, str(folder), str(folder.with_name("shared")))
-    with pytest.raises(LorunError, match="a baseline cannot be called 'shared'"):
+    folder.rename(folder.with_name("lorun_transfer"))
+    edit(tiny_profile_file, str(folder), str(folder.with_name("lorun_transfer")))
+    with pytest.raises(LorunError, match="a baseline cannot be called 'lorun_transfer'"):
         profile()
 
 

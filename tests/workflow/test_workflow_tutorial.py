@@ -16,9 +16,11 @@ from pages import blocks
 from sessions import run_session
 from tiny import PROJECT
 
+from lorun.methods import PRESETS, Preset
 from lorun.plugins.places import find
 from lorun.profiles import load_profile
 from lorun.results.store import read_result_set
+from lorun.system import build_system
 
 pytest.importorskip("snakemake")
 
@@ -200,3 +202,13 @@ def test_a_new_operator_needs_no_change_of_a_card(inpainting):
     contract = inpainting["lorun contract initial_reconstruction"]
     assert "inpainting-1" in contract
     assert "FAILED" not in contract
+
+
+def test_a_strategy_is_one_line(tiny_profile, monkeypatch):
+    line = re.search(r"`(Preset\(.*\))`", (PROJECT / "docs/task.md").read_text(encoding="utf-8"))
+    preset = eval(line[1], {"Preset": Preset})
+    monkeypatch.setitem(PRESETS, preset.name, preset)
+    experiment = tiny_profile.resolve("cs", "r25", preset.name, 0)
+    network = build_system(experiment).network
+    assert network.adapted
+    assert network.noise_levels.shape == (experiment.stages,)
