@@ -19,9 +19,9 @@ def image(*shape, seed=0):
     return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def operator(kernel=None, size=None, **said):
+def operator(kernel=None, size=None, **options):
     kernel = image(5, 5, seed=7) if kernel is None else kernel
-    physics = BlurDownsample([kernel / kernel.sum()], dtype=torch.float64, **said)
+    physics = BlurDownsample([kernel / kernel.sum()], dtype=torch.float64, **options)
     return physics if size is None else physics.at(*size)
 
 

@@ -17,8 +17,8 @@ def scene(*shape, seed=0):
     return torch.rand(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def operator(height=12, width=15, bands=6, **said):
-    return CASSI(scene(height, width, seed=9), bands=bands, dtype=torch.float64, **said)
+def operator(height=12, width=15, bands=6, **options):
+    return CASSI(scene(height, width, seed=9), bands=bands, dtype=torch.float64, **options)
 
 
 def by_the_definition(x, mask, step, gain=1.0):

@@ -76,9 +76,9 @@ def test_what_it_is_told_is_learned_from(known):
 @pytest.fixture
 def known():
     """A one-stage network of a denoiser with a noise map, a training step's operator, and what the denoiser is told."""
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
-    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
+    task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
     told = []
     system.network.denoisers[0].register_forward_pre_hook(lambda _, given: told.append(given[1]))
@@ -86,10 +86,10 @@ def known():
 
 
 def test_adapters_and_recomputed_stages_are_told_the_same():
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
-    said |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
-    for method in said["strategies"]:
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
+    task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
+    for method in task["strategies"]:
         system = build_system(profile.experiment("denoise", "gray", method, 0))
         physics = training_physics(system, 16)
         x = torch.rand(2, 1, 16, 16)
@@ -106,16 +106,16 @@ def test_adapters_and_recomputed_stages_are_told_the_same():
 
 
 def test_the_learned_levels_of_shared_sigma_and_those_of_the_measurement_exclude_each_other():
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
-    said |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": said}})
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
+    task |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
     with pytest.raises(LorunError, match="`shared_sigma` learns the noise levels"):
         build_system(profile.experiment("denoise", "gray", "shared_sigma", 0))
 
 
 def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_denoiser():
-    said = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising"}, "settings": {"gray": {"noise_range": [0, 50]}}}
-    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": {**said, "baselines": []}}})
+    task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising"}, "settings": {"gray": {"noise_range": [0, 50]}}}
+    profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": {**task, "baselines": []}}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
     physics = training_physics(system, 16)
     y = physics(torch.rand(2, 1, 16, 16))
@@ -124,13 +124,13 @@ def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_den
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("options", "message"),
     [
         ({"noise_range": [50, 0]}, r"`noise_range` \(=\[50.0, 0.0\]\) must be \[low, high\]"),
         ({"noise_range": [0, 256]}, "less than or equal to 255"),
         ({"noise": -1}, "greater than or equal to 0"),
     ],
 )
-def test_impossible_noise_is_refused(said, message):
+def test_impossible_noise_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        DenoisingConfig(**said)
+        DenoisingConfig(**options)

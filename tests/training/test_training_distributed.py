@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from pair import Pair, command, start_pair, train_all
+from processes import Processes, command, start_processes, train_all
 from safetensors.torch import load_file
 from tiny import PROFILE, PROJECT
 from torch import Tensor, nn
@@ -82,9 +82,9 @@ class Place:
     def outcome(self, name: str) -> Outcome | None:
         return read_outcome(self.runs / self.experiment(name).folder)
 
-    def launch(self, name: str, failure: str | None = None) -> Pair:
+    def launch(self, name: str, failure: str | None = None) -> Processes:
         """Two processes of `lorun train`, with a planted failure."""
-        return start_pair(self.folder / "printed", command, self.command(name), failure)
+        return start_processes(self.folder / "printed", 2, command, self.command(name), failure)
 
     def command(self, name: str) -> list[str]:
         """The arguments of `lorun` that train an experiment."""
@@ -161,7 +161,7 @@ class Together:
 
     place: Place
     alone: Path
-    pair: Pair
+    pair: Processes
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def together(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Toget
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         names = [*TRAINED, ODD]
-        pair = start_pair(place.folder / "together", train_all, place.profile, place.runs, place.data, names)
+        pair = start_processes(place.folder / "together", 2, train_all, place.profile, place.runs, place.data, names)
         pair.wait_until(lambda: "waiting" in pair.out(0))
     assert pair.exit_codes() == [0, 0], pair.shown()
     for name in TRAINED:
@@ -265,7 +265,7 @@ def test_a_batch_that_the_processes_do_not_divide_is_refused(together: Together)
 
 def test_torchrun_ends_the_others_when_a_process_is_killed_and_the_run_can_go_on(place: Place) -> None:
     script = place.folder / "script.py"
-    script.write_text("import sys\nfrom pair import command\n\ncommand(sys.argv[2:], 'stops', sys.argv[1])\n")
+    script.write_text("import sys\nfrom processes import command\n\ncommand(sys.argv[2:], 'stops', sys.argv[1])\n")
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, place.folder]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -328,7 +328,7 @@ def test_the_loss_of_another_process_is_told_in_a_line(place: Place) -> None:
     message = str(refused.value)
     assert message.startswith(f"{experiment.name}: another process of the group has ended or does not answer ([gloo/")
     assert message.endswith(
-        "Connection closed by peer [127.0.0.1]:9383); start again to go on from the last checkpoint"
+        "Connection closed by peer [127.0.0.1]:9383); start again to resume from the last checkpoint"
     )
     assert not group.in_step
 
@@ -372,7 +372,7 @@ def test_processes_that_do_not_see_the_same_checkpoint_are_refused(place: Place)
     with pytest.raises(LorunError) as refused:
         train(place.experiment(name), runs=place.runs, data=place.data, device=CPU, group=Elsewhere())
     checkpoint = place.runs / place.experiment(name).folder / "checkpoint.pt"
-    words = "process 0 finds step 0 there, the main process step 6; all need the same folder of runs"
+    words = "process 0 finds step 0, the main process step 6; all need the same folder of runs"
     assert str(refused.value) == f"{checkpoint}: {words}"
 
 

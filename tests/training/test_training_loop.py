@@ -392,7 +392,7 @@ def test_rmse_is_the_root_of_the_batch_s_mean_squared_error(run: Run) -> None:
 
 
 def test_processes_cannot_share_the_loss_rmse(tiny_profile: Profile, tiny_data: Path, runs: Path) -> None:
-    with pytest.raises(LorunError, match="the loss 'rmse' is of the whole batch, which 2 processes share"):
+    with pytest.raises(LorunError, match="the loss 'rmse' needs the whole batch, which 2 processes share"):
         loop._Training(tiny(tiny_profile, "shared", loss="rmse"), runs, tiny_data, CPU, Group(0, 2))
 
 

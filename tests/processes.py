@@ -1,7 +1,9 @@
-"""Two processes that train together, forked from a server that has imported PyTorch and LoRun once."""
+"""Processes of LoRun, alone or in a group, forked from a server that has imported PyTorch and LoRun once."""
 
 import multiprocessing
 import os
+import resource
+import signal
 import socket
 import sys
 import time
@@ -18,9 +20,9 @@ _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["lorun.cli", "lorun.training", "lorun.evaluation.reconstruct", "peft"])
 
 
-def _child(rank: int, port: int, output: Path, target: Target, arguments: tuple[object, ...]) -> NoReturn:
+def _child(rank: int, size: int, port: int, output: Path, target: Target, arguments: tuple[object, ...]) -> NoReturn:
     """Call `target` in the environment of torchrun, with the streams in files; exit like a program."""
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     names |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "tests"}
     os.environ.update({name: str(value) for name, value in names.items()})
     for stream, name in ((1, "out"), (2, "err")):
@@ -42,8 +44,8 @@ def _child(rank: int, port: int, output: Path, target: Target, arguments: tuple[
 
 
 @dataclass
-class Pair:
-    """Two processes of one group and the folder with what they print."""
+class Processes:
+    """The processes of one group and the folder with what they print."""
 
     folder: Path
     processes: list[BaseProcess]
@@ -59,11 +61,11 @@ class Pair:
         return path.read_text() if path.exists() else ""
 
     def shown(self) -> str:
-        """Everything that either process printed."""
-        return "".join(self.out(rank) + self.err(rank) for rank in range(2))
+        """Everything that any process printed."""
+        return "".join(self.out(rank) + self.err(rank) for rank in range(len(self.processes)))
 
     def exit_codes(self, patience: float = 300) -> list[int | None]:
-        """Wait for both processes to end; the negative number of a signal if one killed them."""
+        """Wait for all processes to end; minus the number of a signal where one ended them."""
         deadline = time.monotonic() + patience
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -72,32 +74,32 @@ class Pair:
         return codes
 
     def wait_until(self, ready: Callable[[], bool], patience: float = 300) -> None:
-        """Wait for a condition, while both processes run."""
+        """Wait for a condition, while all processes run."""
         deadline = time.monotonic() + patience
         while not ready():
             assert all(process.is_alive() for process in self.processes), self.shown()
             assert time.monotonic() < deadline, self.shown()
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     def kill(self) -> None:
-        """kill -9 of both."""
+        """kill -9 of all."""
         for process in self.processes:
             process.kill()
             process.join()
 
 
-def start_pair(folder: Path, target: Target, *arguments: object) -> Pair:
-    """Start two processes that call `target`, a function of a module that they can import."""
+def start_processes(folder: Path, count: int, target: Target, *arguments: object) -> Processes:
+    """Start processes that call `target`, a function of a module that they can import; they print into `folder`."""
     folder.mkdir(parents=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     processes: list[BaseProcess] = []
-    for rank in range(2):
-        process = _SERVER.Process(target=_child, args=(rank, port, folder, target, arguments), daemon=True)
+    for rank in range(count):
+        process = _SERVER.Process(target=_child, args=(rank, count, port, folder, target, arguments), daemon=True)
         process.start()
         processes.append(process)
-    return Pair(folder, processes)
+    return Processes(folder, processes)
 
 
 # What the processes do
@@ -123,8 +125,11 @@ def train_all(profile: Path, runs: Path, data: Path, names: list[str]) -> None:
 
 
 def command(words: list[str], failure: str | None = None, folder: str | None = None) -> None:
-    """`lorun WORDS`; `failure` plants one: "stops" (process 1 before step 20), "memory" (process 1 in its third step)
-    or "disk" (when the weights are written). The process writes its id into `folder`."""
+    """`lorun WORDS`; the process writes its id into `folder`.
+
+    `failure` plants one: "stops" (process 1 sleeps before step 20), "memory" (process 1 runs out of it in its third
+    step), "disk" (the weights cannot be written), "slow" (every step waits) or "small files" (10 kB at most).
+    """
     import torch
 
     from lorun import cli
@@ -133,28 +138,35 @@ def command(words: list[str], failure: str | None = None, folder: str | None = N
     from lorun.training import loop
     from lorun.unfolding import UnfoldingNetwork
 
-    rank = os.environ["RANK"]
+    rank = int(os.environ["RANK"])
     if folder is not None:
         Path(folder, f"pid{rank}").write_text(str(os.getpid()))
-    second = rank == "1"
-    if failure == "stops" and second:
-        batch = PatchStream.batch
-        PatchStream.batch = lambda self, step: batch(self, step) if step < 20 else time.sleep(600)  # type: ignore
-    if failure == "memory" and second:
-        forward, calls = UnfoldingNetwork.forward, []
+    batch, forward, calls = PatchStream.batch, UnfoldingNetwork.forward, []
 
-        def fail_at_three(self: object, y: object, physics: object) -> object:
-            calls.append(1)
-            if len(calls) == 3:
-                raise torch.OutOfMemoryError("out of memory in one process")
-            return forward(self, y, physics)  # type: ignore
+    def late_batch(self: PatchStream, step: int) -> torch.Tensor:
+        if failure == "slow":
+            time.sleep(0.05)
+        elif step >= 20 and rank == 1:
+            time.sleep(600)
+        return batch(self, step)
 
-        UnfoldingNetwork.forward = fail_at_three  # type: ignore
-    if failure == "disk":
+    def fail_at_three(self: UnfoldingNetwork, *arguments: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("out of memory in one process")
+        return forward(self, *arguments)
 
-        def fail(*_: object) -> None:
-            raise LorunError("cannot write weights: No space left on device")
+    def fail(*_: object) -> None:
+        raise LorunError("cannot write weights: No space left on device")
 
+    if failure in ("stops", "slow"):
+        PatchStream.batch = late_batch
+    elif failure == "memory" and rank == 1:
+        UnfoldingNetwork.forward = fail_at_three
+    elif failure == "disk":
         loop.save_weights = fail
+    elif failure == "small files":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
     sys.argv = ["lorun", *words]
     cli.main()
