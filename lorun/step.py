@@ -60,9 +60,7 @@ def _loss(system: nn.Module, physics: nn.Module, x: Tensor, config: TrainingConf
     with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half_precision(config, x.device)):
         estimate = system(x, physics)
     loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(estimate.to(x.dtype), x)
-    return (
-        loss.sqrt() if config.loss == "rmse" else loss.clone()
-    )  # mse_loss returns its scalar in a storage as large as x
+    return loss.sqrt() if config.loss == "rmse" else loss.clone()  # mse_loss keeps a storage of x's size
 
 
 def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:

@@ -22,7 +22,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def fitted_system(experiment: Experiment, data: Path, images: Mapping[str, np.ndarray] | None = None) -> System:
-    """A new system, its operator fitted on the dataset `fit_on` if given; `images` are that dataset's if loaded before."""
+    """A new system, its operator fitted on the dataset `fit_on`, if any; `images` are that dataset if loaded before."""
     system = build_system(experiment)
     if experiment.fit_on is not None:
         held = images or load_dataset(data, experiment.fit_on, "train", experiment.channels)

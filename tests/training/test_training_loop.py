@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tiny import with_training
+from tiny import with_spec, with_training
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -210,6 +210,8 @@ def test_lorun_starts_from_the_operator_that_its_base_learned(
     for method in ("pretrain", "lorun"):
         operators.clear()
         experiment = tiny(tiny_profile, method).model_copy(update={"physics": learned})
+        if experiment.base is not None:
+            experiment = with_spec(experiment, base=experiment.base.model_copy(update={"physics": learned}))
         train(experiment, runs=runs, data=tiny_data, device=CPU)
     pretrained = load_file(runs / experiment.base.folder / "weights.safetensors")["physics.phi"]
     assert torch.equal(operators[0], pretrained)

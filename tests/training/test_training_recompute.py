@@ -235,9 +235,12 @@ def test_half_precision_needs_less(tiny_profile: Profile) -> None:
     assert chosen == ["stage", "none"]
 
 
-def test_where_nothing_is_trained_nothing_is_recomputed(go: Go, tiny_profile: Profile, tmp_path: Path) -> None:
-    assert go("linear_mmse", "runs", recompute="auto").recompute is None
-    folder = tmp_path / "runs" / tiny(tiny_profile, "linear_mmse").folder
+def test_where_nothing_is_trained_nothing_is_recomputed(
+    tiny_profile: Profile, tiny_data: Path, tmp_path: Path
+) -> None:
+    experiment = tiny_profile.experiment("cs", "r25", "linear_mmse", 0)
+    assert train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU).recompute is None
+    folder = tmp_path / "runs" / experiment.folder
     outcome = read_outcome(folder)
     assert outcome is not None
     # As a version wrote it that did not know of it.
