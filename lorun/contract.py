@@ -210,7 +210,7 @@ def published_parameters(subject: Subject) -> None:
 def shapes(case: Case) -> None:
     """`forward` returns (B, C, H, W) like the image, for any size: pad inside, and crop at the end."""
     physics = case.physics()
-    network = case.network(physics)
+    network = case.network(physics, small=True)
     for size in [(16, 16), (24, 8), (17, 23)]:
         height, width = physics.scored_size(*size)
         x, bound = case.images(height, width), physics.at(height, width)
@@ -243,7 +243,7 @@ def deterministic(case: Case) -> None:
     torch's global generator."""
     physics = case.physics()
     bound, y = case.measured(physics)
-    network, other = case.network(physics), case.network(physics)
+    network, other = (case.network(physics, small=True) for _ in range(2))
     with torch.no_grad():
         require(torch.equal(network(y, bound), other(y, bound)), "two networks of one seed give different estimates")
         network.eval()
@@ -255,7 +255,7 @@ def saving(case: Case) -> None:
     """Everything that affects the estimate is a parameter or a buffer (`register_buffer`)."""
     physics = case.physics()
     bound, y = case.measured(physics)
-    network, other = case.network(physics).eval(), case.network(physics, seed=1).eval()
+    network, other = (case.network(physics, small=True, seed=seed).eval() for seed in (0, 1))
     with torch.no_grad(), TemporaryDirectory() as folder:
         for parameter in other.parameters():
             parameter.zero_()
@@ -269,7 +269,7 @@ def saving(case: Case) -> None:
 def batches(case: Case) -> None:
     """Images of a batch do not affect each other, and constants are buffers, so that `double()` reaches them."""
     physics = case.physics(torch.float64)
-    network = case.network(physics).double().eval()
+    network = case.network(physics, small=True).double().eval()
     bound = physics.at(16, 16)
     y = bound(case.images(16, 16).double())
     with torch.no_grad():

@@ -55,17 +55,17 @@ def test_it_knows_the_level_of_each_measurement_that_it_makes():
     torch.testing.assert_close(physics.noise_level(y), torch.full((20, 1, 1, 1), 25 / 255))
 
 
-def test_a_denoiser_with_a_noise_map_is_told_in_training_the_level_that_each_image_has(known):
-    system, physics, told = known
+def test_in_training_a_denoiser_with_a_noise_map_gets_the_level_of_each_image(known):
+    system, physics, maps = known
     x = torch.full((6, 1, 16, 16), 0.5)
     system(x, physics)
-    levels = told[0].flatten()
+    levels = maps[0].flatten()
     assert len(set(levels.tolist())) == 6
     noise = (physics(x) - x).flatten(1).std(1)
     torch.testing.assert_close(levels, noise, rtol=0.2, atol=0)
 
 
-def test_what_it_is_told_is_learned_from(known):
+def test_the_noise_map_is_learned_from(known):
     system, physics, _ = known
     head = system.network.denoisers[0].head.weight
     assert head.shape[1] == 2  # the image, and the level
@@ -75,17 +75,17 @@ def test_what_it_is_told_is_learned_from(known):
 
 @pytest.fixture
 def known():
-    """A one-stage network of a denoiser with a noise map, a training step's operator, and what the denoiser is told."""
+    """A one-stage network of a denoiser with a noise map, a training step's operator, and the noise maps it gets."""
     task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
     task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
-    told = []
-    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: told.append(given[1]))
-    return system, training_physics(system, 16), told
+    maps = []
+    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: maps.append(given[1]))
+    return system, training_physics(system, 16), maps
 
 
-def test_adapters_and_recomputed_stages_are_told_the_same():
+def test_adapters_and_recomputed_stages_get_the_same_levels():
     task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
     task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})

@@ -320,7 +320,7 @@ class Lost(Group):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:9383")
 
 
-def test_the_loss_of_another_process_is_told_in_a_line(place: Place) -> None:
+def test_the_loss_of_another_process_is_reported_in_one_line(place: Place) -> None:
     group = Lost(0, 2)
     experiment = place.experiment("plain/r25/shared")
     with pytest.raises(LorunError) as refused:

@@ -235,9 +235,7 @@ def test_half_precision_needs_less(tiny_profile: Profile) -> None:
     assert chosen == ["stage", "none"]
 
 
-def test_where_nothing_is_trained_nothing_is_recomputed(
-    tiny_profile: Profile, tiny_data: Path, tmp_path: Path
-) -> None:
+def test_where_nothing_is_trained_nothing_is_recomputed(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> None:
     experiment = tiny_profile.experiment("cs", "r25", "linear_mmse", 0)
     assert train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU).recompute is None
     folder = tmp_path / "runs" / experiment.folder

@@ -306,7 +306,7 @@ def error_line(stderr: str) -> str:
     return line
 
 
-def test_a_full_disk_is_told_in_a_line_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_is_reported_in_one_line_and_the_run_goes_on_when_there_is_room(
     go: Callable[..., Outcome],
     tiny_profile: Profile,
     tiny_profile_file: Path,
@@ -337,7 +337,7 @@ def test_a_full_disk_is_told_in_a_line_and_the_run_goes_on_when_there_is_room(
         assert_same_result(path.parent, tmp_path / "whole" / experiment.folder)
 
 
-def test_a_limit_on_the_size_of_files_is_told_in_a_line_and_the_run_goes_on_without_it(
+def test_a_limit_on_the_size_of_files_is_reported_in_one_line_and_the_run_goes_on_without_it(
     go: Callable[..., Outcome], tiny_profile: Profile, tiny_profile_file: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     experiment = tiny(tiny_profile, "shared")
@@ -409,7 +409,7 @@ def test_adapters_are_written_whole_or_not_at_all_whatever_room_there_is(tiny_pr
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_a_disk_mounted_read_only_is_told_in_a_line(
+def test_a_disk_mounted_read_only_is_reported_in_one_line(
     go: Callable[..., Outcome],
     tiny_profile: Profile,
     tiny_profile_file: Path,
@@ -434,7 +434,7 @@ def test_a_disk_mounted_read_only_is_told_in_a_line(
     assert contents(disk) == before
 
 
-def as_nobody() -> list[str]:
+def as_another_user() -> list[str]:
     """What to put before a command to run it without root's rights."""
     if os.geteuid() != 0:
         return []
@@ -447,7 +447,7 @@ def as_nobody() -> list[str]:
     return prefix
 
 
-def test_a_folder_of_somebody_else_is_told_in_a_line(
+def test_a_folder_of_another_user_is_reported_in_one_line(
     tiny_profile: Profile, tiny_profile_file: Path, tiny_data: Path
 ) -> None:
     """As another user where the tests run as root, to whom permissions mean nothing."""
@@ -458,7 +458,7 @@ def test_a_folder_of_somebody_else_is_told_in_a_line(
         (root / "runs").mkdir(mode=0o555)
         root.chmod(0o755)
         words = train_words(root / tiny_profile_file.name, "shared", root / "runs", root / "data")
-        program = [*as_nobody(), sys.executable, "-m", "lorun", *words]
+        program = [*as_another_user(), sys.executable, "-m", "lorun", *words]
         result = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
         assert result.returncode == 1
         folder = root / "runs" / tiny(tiny_profile, "shared").folder
