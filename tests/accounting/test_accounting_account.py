@@ -119,7 +119,7 @@ def resolve(path, method, **changes):
     content = yaml.safe_load(path.read_text())
     task = content["tasks"]["cs"]
     for part, change in changes.items():
-        task[part] = {**task.get(part, {}), **change}
+        task[part] = {**task.get(part, {}), **change} if isinstance(change, dict) else change
     path.write_text(yaml.safe_dump(content))
     return load_profile(path).experiment("cs", "r25", method, 0)
 
@@ -172,10 +172,10 @@ def test_the_size_of_the_network_leaves_the_operator_out(tiny_unet):
     assert counts.total == counts.network + OPERATOR
 
 
-@pytest.mark.parametrize("method", ["lorun", "shared", "linear_mmse"])
+@pytest.mark.parametrize("method", ["lorun", "shared"])
 def test_a_learned_matrix_is_trained_but_stays_part_of_the_operator(tiny_unet, method):
     fixed = by_hand(method, *SIZES["unet"])
-    counts = count_parameters(build_system(tiny_unet(method, physics={"matrix": "learned"})))
+    counts = count_parameters(build_system(tiny_unet(method, physics={"matrix": "learned"}, baselines=[])))
     assert counts.operator == M * N + N * N  # the initial estimate follows Phi, from the blocks' second moment
     assert counts.trainable == fixed.trainable + M * N
     assert counts.network == fixed.network
