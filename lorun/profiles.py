@@ -210,7 +210,10 @@ class TaskConfig(Section):
     @cached_property
     def located(self) -> dict[str, Located]:
         """Where each baseline is, by name."""
-        return {found.name: found for found in map(locate, self.baselines)}
+        found = {one.name: one for one in map(locate, self.baselines)}
+        for name in found:
+            plugins.check_name(name, reserved=PRESETS)
+        return found
 
     def reference_of(self, baseline: str) -> str:
         """What finds the code of a baseline of the task, see `lorun.plugins`."""

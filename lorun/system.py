@@ -42,7 +42,7 @@ def build_system(experiment: Experiment) -> System:
         seeds.seed_torch(experiment.seed, seeds.WEIGHTS)
         network: Any = experiment.build_network(physics)
     # Narrow convolutions on a CPU are two to three times faster in this memory format. Adapters form their weights in
-    # it in any case, so that LoRun alone does not show the difference (results/bench/loop.csv).
+    # it in any case.
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

@@ -33,7 +33,7 @@ class AMPStage(nn.Module):
 
 
 class Baseline(nn.Module):
-    """Nine stages of 38,209 parameters each with one channel, and the first estimate's matrix, as large as Phi."""
+    """Nine stages of 38,209 parameters (one channel), and the initial reconstruction's matrix, as large as Phi."""
 
     def __init__(self, physics: BlockCS, channels: int) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ class UNet(nn.Module):
 class Baseline(nn.Module):
     """Nine stages of 474,620 parameters each with 28 bands.
 
-    The first one starts from A^T (A A^T)^-1 y, to which any first estimate A^T v is projected.
+    The first one starts from A^T (A A^T)^-1 y, to which any initial reconstruction A^T v is projected.
     """
 
     def __init__(self, physics: CASSI, channels: int, stages: int = STAGES) -> None:

@@ -1,6 +1,6 @@
 """OPINE-Net+, written anew from Zhang, Zhao and Gao, "Optimization-Inspired Compact Deep Compressive Sensing", IEEE
 JSTSP 2020, sections III and IV: ISTA-Net+ on the whole image instead of single blocks, with more convolutions to
-restore, so that blocks see each other; made for a learned binary Phi, whose adjoint gives the first estimate."""
+restore, so that blocks see each other; for a learned binary Phi, whose adjoint gives the initial reconstruction."""
 
 from torch import Tensor, nn
 

@@ -15,19 +15,15 @@ def _new() -> None:
 
 @new_app.command("baseline")
 def new_baseline(
-    name: Annotated[
-        str, typer.Argument(help="What it is called in profiles and tables: letters, digits, underscores.")
-    ],
+    name: Annotated[str, typer.Argument(help="Its name in profiles and tables: letters, digits, underscores.")],
     into: Annotated[
-        Path | None, typer.Option(help="Folder to write NAME/ into; default: baselines/ of the suite.")
+        Path | None, typer.Option(help="Folder in which to write NAME/; default: baselines/ of the suite.")
     ] = None,
 ) -> None:
-    """Write a baseline: a small network that keeps the contract as it is, with the places to change marked.
+    """Write a baseline: a small network that passes `lorun contract`, with marks where to change it.
 
-    NAME/baseline.py is the network, NAME/card.yaml what there is to say of it. With --into, anywhere: a profile then
-    names the path of the folder.
-
-    Then: lorun contract NAME, or lorun contract DIR/NAME.
+    NAME/baseline.py holds the network, NAME/card.yaml describes it. With --into, the folder can be anywhere; profiles
+    then use its path.
     """
     from lorun.methods import PRESETS
     from lorun.plugins.scaffold import write_baseline

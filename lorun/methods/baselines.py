@@ -80,4 +80,4 @@ def locate(reference: str) -> Located:
     fields: dict[str, Any] = {"name": place.name, "reference": reference}
     if place.outside:
         fields |= {"package": place.package, "digest": place.digest}
-    return Located(place.name, reference, plugins.read_card(place.folder / "card.yaml").trained, fields)
+    return Located(place.name, reference, plugins.card(reference).trained, fields)

@@ -4,7 +4,7 @@
 folder. The other modules are building blocks that several baselines share. docs/baselines.md is the tutorial.
 """
 
-from lorun.plugins.cards import Card, card, read_card
+from lorun.plugins.cards import Card, card
 from lorun.plugins.loading import build, check_options, load
 from lorun.plugins.places import Place, check_name, find, installed_names, name_of, names
 
@@ -20,5 +20,4 @@ __all__ = [
     "load",
     "name_of",
     "names",
-    "read_card",
 ]

@@ -1,6 +1,5 @@
 """`card.yaml`: where a baseline comes from and what it may be used for."""
 
-from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -47,11 +46,7 @@ def card(reference: str) -> Card:
         UnknownName: there is no such baseline.
         LorunError: the card is missing or incomplete; the error names the keys.
     """
-    return read_card(find(reference).folder / "card.yaml")
-
-
-def read_card(path: Path) -> Card:
-    """Read one file; raises as `card`."""
+    path = find(reference).folder / "card.yaml"
     try:
         return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -41,7 +41,7 @@ def render(
     if len(compared):
         table = make_table(compared, comparison_columns(compared)).markdown()
         parts.append("## Against published scores\n\n" + table + _VERDICTS)
-    parts.append(_meaning(profile, summary))
+    parts.append(_meaning(summary))
     return "\n".join(parts)
 
 
@@ -153,40 +153,23 @@ def _measured(summary: pd.DataFrame) -> list[str]:
     return [metric for metric in METRICS if metric in planned or summary[metric].notna().any()]
 
 
-def _meaning(profile: Profile, summary: pd.DataFrame) -> str:
+def _meaning(summary: pd.DataFrame) -> str:
     metrics = [METRICS[name] for name in _measured(summary)]
-    lower = [metric.title for metric in metrics if metric.better == "lower"]
-    settings = [task.physics_of(setting) for task in profile.tasks.values() for setting in task.settings]
+    lower = ", ".join(metric.title for metric in metrics if metric.better == "lower")
     return _MEANING.format(
-        metrics=_listed([metric.title for metric in metrics]),
-        kernels=" and kernels" if any(physics.degradations for physics in settings) else "",
-        lower=f"; lower is better for {_listed(lower)}" if lower else "",
-        residual=_RESIDUAL if METRICS["residual"] in metrics else "",
+        metrics=", ".join(metric.title for metric in metrics), lower=f"; lower is better for {lower}" if lower else ""
     )
-
-
-def _listed(names: list[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 _MEANING = """\
 ## What the numbers mean
 
-* {metrics}: mean over seeds of the mean over images{kernels}, ± standard deviation over seeds{lower}.
-{residual}\
+* {metrics}: mean over seeds of the mean over images and degradations, ± standard deviation over seeds{lower}.
 * steps: all optimiser steps. LoRun's pretraining is included, also if another task or setting did it.
 * network: parameters without the operator (sampling matrix and initial reconstruction), which all methods share.
-* MB (10^6 bytes) are live tensor bytes at the peak, counted storage by storage, the same on every machine: no
-  rounding by an allocator, no workspaces of kernels. The step is that of the training, with its optimiser, clipping,
-  precision and recomputation (details.md).
+* MB (10^6 bytes): live tensor bytes at the peak, counted, the same on every machine.
 * GFLOPs: 2 x multiply-adds of one reconstruction / 10^9.
-* `runs.csv` says where each number comes from: code, configuration, data, weights, seed, machine.
-"""
-
-_RESIDUAL = """\
-* residual: ||A x - y|| / ||y||, the part of the measurement that an estimate does not explain. A small residual does
-  not make a good image: many images explain a measurement exactly.
+* `runs.csv` says where each number comes from. docs/tables.md explains every file and column.
 """
 
 _VERDICTS = """

@@ -64,7 +64,7 @@ _FIELDS = {"accounting": "accounts"}
 # of metrics for example, hold floating-point numbers.
 _TEXT = {
     *("task", "dataset", "setting", "method", "degradation", "protocol", "metric", "operator", "base"),
-    *("run", "config_hash", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
+    *("run", "config_hash", "account_key", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
     *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
     *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
     *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
@@ -156,17 +156,12 @@ def read_result_sets(source: str | Path, root: Path = Path()) -> list[ResultSet]
     """The result sets of a folder and of its subfolders, by name.
 
     Args:
-        source: a folder, or REV:FOLDER of a git repository; REV alone means REV:results. Also an evaluation.csv, which
-            is read as a set of one run.
+        source: a folder, or REV:FOLDER of a git repository; REV alone means REV:results.
         root: what relative paths start from; a folder of the repository.
 
     Raises:
         LorunError: there is none, or a table is damaged.
     """
-    path = root / source
-    if path.is_file():
-        run, rows = read_evaluation(path)
-        return [_evaluation_set(path, run, rows)]
     sets = _find(str(source), root, below=True)
     if not sets:
         raise LorunError(f"{source}: no result set here or in a subfolder (rows.csv is missing)")
@@ -179,13 +174,13 @@ def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Versio
     Raises:
         LorunError: the summary is damaged.
     """
-    place = PurePosixPath(folder.name)
-    wanted = {str(place / "summary.csv"), str(place / "version.json")}
-    files = files_at(folder.parent, commit, wanted.__contains__)
-    tables = _upgrade({"summary": _read_csv("summary.csv", files.get(str(place / "summary.csv")))}, "")
-    summary = tables.get("summary")
-    version = _version("version.json", files.get(str(place / "version.json")))
-    return (None if summary is None else _typed("summary.csv", summary, COLUMNS["summary"])), version
+    table, version = f"{folder.name}/summary.csv", f"{folder.name}/version.json"
+    files = files_at(folder.parent, commit, {table, version}.__contains__)
+    summary = None
+    if table in files:
+        upgraded = _upgrade({"summary": _read_csv("summary.csv", files[table])}, "")["summary"]
+        summary = _typed("summary.csv", upgraded, COLUMNS["summary"])
+    return summary, _version("version.json", files.get(version))
 
 
 def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] | None = None) -> Version:
@@ -237,16 +232,14 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     Raises:
         LorunError: a file is missing or damaged.
     """
-    content = {file: file.read_bytes() if file.is_file() else None for file in (path, path.with_suffix(".json"))}
-    for file, held in content.items():
-        if held is None:
+    about = path.with_suffix(".json")
+    for file in (path, about):
+        if not file.is_file():
             raise LorunError(f"{file}: no such file; `lorun evaluate` writes it")
-    frame = _read_csv(str(path), content[path])
-    assert frame is not None
-    run = _read_json(str(path.with_suffix(".json")), content[path.with_suffix(".json")])
+    run = _read_json(str(about), about.read_bytes())
     if set(run) != set(RUN_COLUMNS):
-        raise LorunError(f"{path.with_suffix('.json')}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
-    return run, _typed(str(path), frame, ROW_COLUMNS, exactly=True)
+        raise LorunError(f"{about}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
+    return run, _typed(str(path), _read_csv(str(path), path.read_bytes()), ROW_COLUMNS, exactly=True)
 
 
 def code_id(modules: Mapping[str, str] | None) -> str | None:
@@ -353,23 +346,21 @@ def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Pat
 
 
 def _read_set(name: str, where: str, read: _Read) -> ResultSet:
-    raw = {table: _read_csv(f"{where}/{table}.csv", read(f"{table}.csv")) for table in COLUMNS}
-    old = raw["rows"] is not None and "status" in raw["rows"].columns
-    if old:
-        raw["degradations"] = _read_csv(f"{where}/conditions.csv", read("conditions.csv"))
+    contents = {table: read(f"{table}.csv") for table in COLUMNS}
+    contents["degradations"] = contents["degradations"] or read("conditions.csv")  # the latter is of schema 1
+    raw = {table: _read_csv(f"{where}/{table}.csv", held) for table, held in contents.items() if held is not None}
+    if "status" in raw["rows"]:
         raw = _upgrade(raw, f"{where}/rows.csv")
-    elif raw["runs"] is None:
+    elif "runs" not in raw:
         raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
-    tables: dict[str, Any] = {}
-    for table, columns in COLUMNS.items():
-        frame = raw[table]
-        if frame is None:
-            frame = pd.DataFrame(columns=list(columns), dtype=str)
-        tables[table] = _typed(f"{where}/{table}.csv", frame, columns, exactly=table not in _OPEN)
+    empty = pd.DataFrame()
+    tables: dict[str, Any] = {
+        table: _typed(f"{where}/{table}.csv", raw.get(table, empty), columns, exactly=table not in _OPEN)
+        for table, columns in COLUMNS.items()
+    }
     code = _read_json(f"{where}/code.json", read("code.json")) if read("code.json") is not None else {}
     _check(where, tables["runs"], tables["rows"], code)
-    if raw["tasks"] is None:
-        tables["tasks"] = None
+    tables["tasks"] = tables["tasks"] if "tasks" in raw else None
     return _result_set(name, where, tables, code, _version(f"{where}/version.json", read("version.json")))
 
 
@@ -398,17 +389,8 @@ def _code_named(frame: pd.DataFrame) -> set[str]:
     return {name for column in ("code", "trained_code") if column in frame for name in frame[column].dropna()}
 
 
-def _evaluation_set(path: Path, run: dict[str, Any], rows: pd.DataFrame) -> ResultSet:
-    code = {name: modules for modules in (run["code"], run["trained_code"]) if (name := code_id(modules)) is not None}
-    line = {**run, "code": code_id(run["code"]), "trained_code": code_id(run["trained_code"])}
-    tables = {"runs.csv": _csv(pd.DataFrame([line])), "rows.csv": _csv(rows), "code.json": json.dumps(code)}
-    return _read_set(path.stem, str(path), lambda name: tables[name].encode() if name in tables else None)
-
-
-def _read_csv(where: str, content: bytes | None) -> pd.DataFrame | None:
+def _read_csv(where: str, content: bytes) -> pd.DataFrame:
     """A table as text; an empty field is null, everything else is what it says."""
-    if content is None:
-        return None
     if not content:
         raise LorunError(f"{where}: empty file")
     try:
@@ -500,23 +482,22 @@ _OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction
 _OLD_COLUMNS = {"condition": "degradation", "separate": "block_k", "separate_sd": "block_k_sd"}
 
 
-def _upgrade(tables: Mapping[str, pd.DataFrame | None], where: str) -> dict[str, pd.DataFrame | None]:
+def _upgrade(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.DataFrame]:
     """Tables of schema 1, or of before, as schema 2: text, not yet typed. `where` names rows.csv.
 
     Schema 1 repeated the run's columns on every row, had rows without a value for runs without a result, and used other
     names of some methods and columns.
     """
-    found: dict[str, pd.DataFrame | None] = {}
+    found = {}
     for name, frame in tables.items():
-        if frame is not None:
-            frame = frame.rename(columns=_OLD_COLUMNS)
-            if "method" in frame:
-                frame["method"] = frame["method"].replace(_OLD_METHODS)
-            if name not in (*_OPEN, "rows"):
-                frame = frame.reindex(columns=[*frame, *(column for column in COLUMNS[name] if column not in frame)])
+        frame = frame.rename(columns=_OLD_COLUMNS)
+        if "method" in frame:
+            frame["method"] = frame["method"].replace(_OLD_METHODS)
+        if name not in (*_OPEN, "rows"):
+            frame = frame.reindex(columns=[*frame, *(column for column in COLUMNS[name] if column not in frame)])
         found[name] = frame
-    rows = found.get("rows")
-    if rows is not None:
+    if "rows" in found:
+        rows = found["rows"]
         odd = {*SCORE, "value"} - {"degradation"} - {*rows.columns}
         if odd:
             raise LorunError(f"{where}: wrong columns: {_listed(odd)}")

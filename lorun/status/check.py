@@ -122,7 +122,7 @@ def _reasons(
         yield Reason(first, "no result", ("not in the tables" if line is None else line["status"],))
         return
     if first == "account":
-        if line.get("config_hash") != experiment.account_key:
+        if line.get("account_key") not in (None, experiment.account_key):
             yield Reason(first, "configuration")
     else:
         yield from _reasons_of_inputs(project, experiment, line)

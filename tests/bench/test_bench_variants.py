@@ -5,12 +5,13 @@ import timeit
 import pandas as pd
 import pytest
 import torch
+from tiny import PROFILE
 
 from lorun.bench import backward, steps
 from lorun.bench.steps import Measured, bytes_held, count, judge, judge_startup
 from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction
 from lorun.errors import LorunError
-from lorun.profiles import load_profile
+from lorun.profiles import Profile, load_profile
 
 CPU = torch.device("cpu")
 
@@ -69,12 +70,10 @@ def test_a_merged_copy_counts_as_held(experiment):
     assert bytes_held(network) == held + layer.merged_copy.nbytes
 
 
-def test_a_profile_without_lorun_is_refused(tiny_profile_file):
-    profile = load_profile(tiny_profile_file)
-    name, task = next(iter(profile.tasks.items()))
-    only = task.model_copy(update={"strategies": ["block_k"]})
+def test_a_profile_without_lorun_is_refused():
+    task = {**PROFILE["tasks"]["cs"], "strategies": ["block_k"]}
     with pytest.raises(LorunError, match="no setting with `lorun`"):
-        benchmarked(profile.model_copy(update={"tasks": {name: only}}))
+        benchmarked(Profile.model_validate({**PROFILE, "tasks": {"cs": task}}))
 
 
 def measured(experiment, what, **seconds):

@@ -1,5 +1,6 @@
 """The page in a browser: what it shows, how it reacts to mouse and keyboard, and that it makes no request."""
 
+import json
 import shutil
 
 import pytest
@@ -47,8 +48,10 @@ def header(page, heading):
 
 def images(page, kind="image"):
     """Method -> red, green, blue of every eighth pixel of every eighth row of its canvas, for those that have one."""
-    return page.evaluate(
-        """(kind) => Object.fromEntries([...document.querySelectorAll(`#panels canvas.${kind}`)].map((canvas) => {
+    text = page.evaluate(
+        """(kind) => {
+            const canvases = [...document.querySelectorAll(`#panels canvas.${kind}`)];
+            return JSON.stringify(Object.fromEntries(canvases.map((canvas) => {
             const copy = document.createElement("canvas");
             [copy.width, copy.height] = [canvas.width, canvas.height];
             const context = copy.getContext("2d", { willReadFrequently: true });
@@ -59,9 +62,11 @@ def images(page, kind="image"):
                 for (let column = 4; column < width; column += 8)
                     pixels.push([...data.slice(4 * (row * width + column), 4 * (row * width + column) + 3)]);
             return [canvas.closest("figure").dataset.method, pixels];
-        }))""",
+            })));
+        }""",
         kind,
     )
+    return json.loads(text)  # much faster than having Playwright convert every number
 
 
 def colours(page, selector):

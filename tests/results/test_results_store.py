@@ -19,7 +19,6 @@ from lorun.results.store import (
     RUN_COLUMNS,
     SCHEMA,
     ResultSet,
-    code_id,
     new_result_set,
     read_evaluation,
     read_result_set,
@@ -105,15 +104,13 @@ def test_an_evaluation_is_read_back(tmp_path_factory, image, value, steps, dirty
     assert math.isclose(rows["value"][0], value, abs_tol=5.1e-7)
 
 
-def test_an_evaluation_is_a_result_set_of_one_run(tmp_path: Path) -> None:
-    path = tmp_path / "evaluation.csv"
-    write_evaluation(path, {**RUN, "code": CODE}, [ROW])
-    (found,) = read_result_sets(path)
-    assert found.scores()["status"].tolist() == ["completed"]
-    assert found.code == {code_id(CODE): CODE}
-    path.with_suffix(".json").unlink()
-    with pytest.raises(LorunError, match=r"evaluation\.json: no such file"):
-        read_evaluation(path)
+@pytest.mark.parametrize("name", ["evaluation.csv", "evaluation.json"])
+def test_half_an_evaluation_is_refused(tmp_path: Path, name: str) -> None:
+    write_evaluation(tmp_path / "evaluation.csv", {**RUN, "code": CODE}, [ROW])
+    assert read_evaluation(tmp_path / "evaluation.csv")[0]["code"] == CODE
+    (tmp_path / name).unlink()
+    with pytest.raises(LorunError, match=f"{name}: no such file; `lorun evaluate` writes it"):
+        read_evaluation(tmp_path / "evaluation.csv")
 
 
 def test_only_code_that_is_named_is_kept_and_it_must_be_there(folder: Path) -> None:
