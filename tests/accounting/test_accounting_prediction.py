@@ -40,7 +40,7 @@ MORE = {
 
 def tiny(profile, method, **training):
     experiment = profile.experiment("cs", "r25", method, 0)
-    return with_training(experiment, **training)
+    return with_training(experiment, **training) if training else experiment
 
 
 METHODS = [name for name in STRATEGIES if name != "lorun_transfer"]  # which has lorun's network

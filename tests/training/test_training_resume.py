@@ -41,7 +41,7 @@ class Cut(Exception):
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return with_training(experiment, **training)
+    return with_training(experiment, **training) if training else experiment
 
 
 @pytest.fixture
