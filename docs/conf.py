@@ -1,4 +1,4 @@
-"""The site, built by `make docs`. Nothing is fetched, neither to build it nor to read it."""
+"""The site, built by `make docs`. Building and reading it needs no network."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ extensions = [
 ]
 exclude_patterns = ["_ext", "_templates"]
 
-highlight_language = "none"  # a block that does not say is no Python
+highlight_language = "none"  # blocks without a language are not Python
 smartquotes = False  # options begin with two hyphens
 
 html_theme = "furo"

@@ -13,11 +13,11 @@ loaded network, which changes its adapters and step sizes. The operator is an ar
 import hashlib
 import re
 import shutil
+import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -186,12 +186,7 @@ class AdapterStore:
         weights = load_weights(path)
         if identity(weights) != manifest.base:
             raise LorunError(f"{path}: damaged: not the base of this name; remove {manifest.name} and add it again")
-        own = network.denoisers[0].base_parameters()
-        if {name: w.shape for name, w in weights.items()} != {name: p.shape for name, p in own.items()}:
-            raise LorunError(f"{path}: does not fit the denoiser of this version")
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(weights[name])
+        network.load_base({f"denoisers.0.{name}": weight for name, weight in weights.items()}, step_size=False)
         self._load_adapters(network, manifest)
         path = self._set(manifest.name) / "operator.safetensors"
         load_state(system.physics, load_weights(path), path)
@@ -208,7 +203,9 @@ class AdapterStore:
     def time_swap(self, name: str, repeats: int) -> tuple[float, float]:
         """Median seconds on this machine of swapping a set in, and of building and loading all anew."""
         network: Any = self.system(name).network
-        return _seconds(lambda: self.swap(network, name), repeats), _seconds(lambda: self.system(name), repeats)
+        actions: list[Callable[[], object]] = [lambda: self.swap(network, name), lambda: self.system(name)]
+        swap, reload = (median(timeit.repeat(action, number=1, repeat=repeats)) for action in actions)
+        return swap, reload
 
     def _load_adapters(self, network: Any, manifest: Manifest) -> None:
         network.denoisers[0].load(self._set(manifest.name) / ADAPTERS)
@@ -271,12 +268,3 @@ def _trained(run: Path) -> tuple[Experiment, Outcome, System]:
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _seconds(action: Callable[[], object], repeats: int) -> float:
-    seconds = []
-    for _ in range(repeats):
-        start = perf_counter()
-        action()
-        seconds.append(perf_counter() - start)
-    return median(seconds)

@@ -1,11 +1,11 @@
-"""What the pages of the documentation tell their reader to do, block by block.
+"""The blocks of README and of the documentation that a reader runs or writes.
 
-A comment right above a block says what is to be done with it; without one, commands and Python are run.
+Commands and Python are run, unless a comment right above the block changes that:
 
-    <!-- run: not, REASON -->     what no test can run; of commands the options are parsed
-    <!-- run: with NAME ... -->   what is run where these datasets are present, else parsed
-    <!-- file: PATH -->           a file that the reader writes
-    <!-- patch -->                a change of files, as `git apply` takes it
+    <!-- run: not, REASON -->     not run; the options of its commands are parsed
+    <!-- run: with NAME ... -->   run if these datasets are present, otherwise parsed
+    <!-- file: PATH -->           written to this file
+    <!-- patch -->                applied by `git apply`
 """
 
 import re
@@ -19,21 +19,21 @@ from tiny import PROJECT
 
 COMMANDS = ("bash", "console", "sh", "shell")
 PROGRAMS = ("make", "lorun", "torchrun", "dvc", "python", "git")
-"""What an indented block has to begin with to be one of commands."""
+"""An indented block that begins with one of these is a block of commands."""
 
 _MARKER = re.compile(r"<!-- *(run|file|patch)(?:: *(.*?))? *-->\s*$", re.DOTALL)
 _CALL = re.compile(r"(?:\.venv/bin/)?([\w-]+)")
 
 
 class Block(NamedTuple):
-    """One block: where it stands, its language, its text, and what the comment above it says."""
+    """One block: its place, language and text, and the kind and note of the comment above it."""
 
     page: str
     line: int
     language: str
     text: str
     kind: str = "run"
-    said: str = ""
+    note: str = ""
 
     @property
     def place(self) -> str:
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
     @property
     def commands(self) -> list[str]:
-        """Its command lines; what is continued by a backslash is one."""
+        """Its command lines; a line that ends with a backslash continues."""
         text = self.text.replace("\\\n", " ")
         lines = [line.strip() for line in text.splitlines()]
         if self.language == "console":
@@ -55,19 +55,19 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page that have to do with commands, in order."""
+    """The blocks of a page that are run or written, in order."""
     tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
     name = page.relative_to(PROJECT).as_posix()
     for number, token in enumerate(tokens):
         above = tokens[number - 1].content if number and tokens[number - 1].type == "html_block" else ""
         marker = _MARKER.match(above)
-        kind, said = (marker[1], marker[2] or "") if marker else ("run", "")
+        kind, note = (marker[1], marker[2] or "") if marker else ("run", "")
         if token.type == "fence":
             language = token.info.split()[0] if token.info else ""
             if language in COMMANDS or language == "python" or kind != "run":
-                yield Block(name, token.map[0] + 1, language, token.content, kind, said)
+                yield Block(name, token.map[0] + 1, language, token.content, kind, note)
         elif token.type == "code_block":
-            yield Block(name, token.map[0] + 1, "bash" if _calls(token.content) else "", token.content, kind, said)
+            yield Block(name, token.map[0] + 1, "bash" if _calls(token.content) else "", token.content, kind, note)
 
 
 def words(command: str) -> list[str]:
@@ -76,7 +76,7 @@ def words(command: str) -> list[str]:
 
 
 def program(command: str) -> str:
-    """What a command line calls, wherever it lies."""
+    """The name of the program that a command line calls."""
     match = _CALL.match(command)
     return match[1] if match else ""
 

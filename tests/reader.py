@@ -1,4 +1,4 @@
-"""Somebody who does what a page says, in a scratch copy of the project whose profiles are cut to the smallest size."""
+"""Follow the pages of the documentation in a copy of the project whose profiles are cut to the smallest size."""
 
 import glob
 import json
@@ -25,41 +25,22 @@ _TINY: Mapping[str, Any] = {
     "training": {**_STEPS, "cpu_threads": 1},
     "accounting": {"batch": 2, "image": 128, "latency_repeats": 1},
 }
-_FEW = {"strategies": ["block_k", "lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}
+_FEW = {"strategies": ["lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}
 
 STAND_INS: Mapping[str, Any] = {
     "quick": {"cs": {**_TINY, **_FEW}, "cassi": None, "sr": None},
     "smoke": {"cassi": None, "sr": None},
-    "transfer": {"cs": {"strategies": ["block_k", "lorun_transfer"]}},
     "desk": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
     "paper": {"cs": _TINY, "cassi": None, "cassi_real": None, "sr": None},
 }
-"""What stands in for a profile of that name: the same with these parts of its tasks replaced, or without the task."""
-
-README_SAYS: Mapping[str, str] = {
-    "make test": "not, it would run itself",
-    ".venv/bin/lorun data fetch set11 bsd68": "with set11 bsd68",
-    ".venv/bin/lorun data add general100": "not, its files have to be obtained",
-    "lorun score --method": "not, its files have to be obtained",
-    "lorun gate": "not, it needs result sets to compare (tests/gate makes them)",
-    "torchrun": "not, it needs GPUs (tests/training/test_training_distributed.py runs it on CPUs)",
-}
-"""How commands of README that begin like this are marked, as comments mark those of the other pages (`pages`)."""
-
-README_READS: Mapping[str, str] = {
-    "seed0-KEY": "seed0-*",
-    "my_photos/": "data/photos/test/gray/",
-    "--stages 1-20": "--stages 2",
-    "/mnt/lab/store": "../store",
-}
-"""What stands in for words of README."""
+"""Profile -> changes of its tasks; None leaves a task out."""
 
 _SHELL = re.compile(r"[|&;<>$`(){}~\"']")  # what only a shell understands
-_PATIENCE = 900  # seconds, on a machine that has much else to do
+_PATIENCE = 900  # seconds; the machine may be busy
 
 
 class Preloaded:
-    """A process that runs command lines of `lorun` with their imports behind it (`tests/docs/preloaded.py`)."""
+    """A process that has imported everything and runs command lines of `lorun` (`tests/docs/preloaded.py`)."""
 
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -109,15 +90,15 @@ class Reader:
         self._own: Preloaded | None = None
 
     def follow(self, page: str) -> None:
-        """Do what a page says, in its order, and fail at the first thing that does not work."""
+        """Do what a page says, in order, and fail at the first thing that does not work."""
         for block in blocks(PROJECT / page):
             if block.kind == "file":
-                self._write(block.said, block.text)
+                self._write(block.note, block.text)
             elif block.kind == "patch":
                 self._patch(block)
             elif block.language == "python":
                 compile(block.text, block.place, "exec")
-                if self._may_run(block, block.said):
+                if self._may_run(block):
                     _succeed(block, "python", self._call([sys.executable, "-c", block.text]))
             elif block.language:
                 for command in block.commands:
@@ -131,43 +112,39 @@ class Reader:
         return self._call(["bash", "-c", command])
 
     def copy(self, root: Path) -> "Reader":
-        """Another one, with the same behind it, and the same process to run `lorun` until its code differs."""
+        """A reader in a copy of this folder. They share the process that runs `lorun` until the code of one changes."""
         shutil.copytree(self.root, root, symlinks=True)
         return Reader(root, self._preloaded())
 
     def close(self) -> None:
-        """End what it has started."""
+        """End the processes that it started."""
         if self._own is not None:
             self._own.close()
             self._own = None
 
     def _obey(self, block: Block, command: str) -> None:
-        said = block.said
-        if block.page == "README.md":
-            said = next((says for begins, says in README_SAYS.items() if command.startswith(begins)), "")
-            for word, stand_in in README_READS.items():
-                command = command.replace(word, stand_in)
-        if self._may_run(block, said):
+        if self._may_run(block):
             _succeed(block, command, self.run(command))
         else:
             self._check(block, command)
 
-    def _may_run(self, block: Block, said: str) -> bool:
-        """Whether a block is run that is marked so (`pages`)."""
-        degradation, _, rest = said.partition(" ")
-        known = not said or (degradation in ("not,", "with") and rest)
-        assert known, f"{block.place}: `run: {said}` is neither `run: not, REASON` nor `run: with NAME ...`"
-        return not said or (degradation == "with" and self._has(rest.split()))
+    def _may_run(self, block: Block) -> bool:
+        """Whether a block is run, by the comment above it (`pages`)."""
+        note = block.note
+        kind, _, rest = note.partition(" ")
+        known = not note or (kind in ("not,", "with") and rest)
+        assert known, f"{block.place}: `run: {note}` is neither `run: not, REASON` nor `run: with NAME ...`"
+        return not note or (kind == "with" and self._has(rest.split()))
 
     def _has(self, datasets: list[str]) -> bool:
-        """Whether these datasets are there, from the project where it has them."""
+        """Whether these datasets are there; they are copied from the project where it has them."""
         for name in datasets:
             if (PROJECT / "data" / name).is_dir() and not (self.root / "data" / name).exists():
                 shutil.copytree(PROJECT / "data" / name, self.root / "data" / name)
         return all((self.root / "data" / name).is_dir() for name in datasets)
 
     def _check(self, block: Block, command: str) -> None:
-        """What can be found wrong with a command without running it."""
+        """Check a command without running it."""
         called = program(command)
         if called == "make":
             _succeed(block, command, self.run(command.replace("make", "make --dry-run", 1)))
@@ -213,7 +190,7 @@ class Reader:
         return done.returncode, done.stdout
 
     def _expanded(self, word: str) -> list[str]:
-        """As a shell has it: the files that a pattern matches, or the word where there are none."""
+        """The files that a pattern matches, or the word where there are none, as in a shell."""
         return sorted(glob.glob(word, root_dir=self.root)) or [word]
 
     def _preloaded(self) -> Preloaded:
@@ -225,7 +202,7 @@ class Reader:
 
 
 def make_reader(root: Path) -> Reader:
-    """One with a fresh copy of the project, as it is checked out, in a git repository of its own."""
+    """A reader in a fresh copy of the project as it is checked out, in a git repository of its own."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in names:
@@ -239,27 +216,27 @@ def make_reader(root: Path) -> Reader:
     reader = Reader(root)
     git = "git -c user.name=reader -c user.email=reader@example.org -c commit.gpgsign=false"
     for command in ("git init --quiet", "git add .", f"{git} commit --quiet --no-verify --message project"):
-        status, said = reader.run(command)
-        assert status == 0, said
+        status, output = reader.run(command)
+        assert status == 0, output
     return reader
 
 
 def _cut(config: Path) -> None:
-    """Put the stand-ins in the place of the profiles, which they extend."""
+    """Replace the profiles by the stand-ins, which extend them."""
     for name, tasks in STAND_INS.items():
         path = config / f"{name}.yaml"
         path.rename(config / f"{name}.full.yaml")
-        said = {"extends": f"{name}.full.yaml", "seeds": [0], "tasks": tasks}
-        path.write_text(yaml.safe_dump(said, sort_keys=False))
+        content = {"extends": f"{name}.full.yaml", "seeds": [0], "tasks": tasks}
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def _succeed(block: Block, command: str, done: tuple[int, str]) -> None:
-    status, said = done
-    assert status == 0, f"{block.place}: {command}: exit status {status}\n{said}"
+    status, output = done
+    assert status == 0, f"{block.place}: {command}: exit status {status}\n{output}"
 
 
 def _parse(arguments: list[str]) -> None:
-    """Parse a command line of lorun as it would, and do nothing; a mistake is an exception."""
+    """Parse a command line of lorun without running it; a mistake is an exception."""
     from typer.main import get_command
 
     from lorun.cli import app

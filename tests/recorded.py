@@ -151,7 +151,7 @@ def write_results(suite: Suite) -> None:
         rows += scores
         timing.append({**experiment.labels, "what": "training", "seconds": SECONDS[experiment.method]})
     for experiment in profile.accounted():
-        made = {"config_hash": experiment.account_key, "code": named(suite.code(experiment, COUNTING))}
+        made = {"account_key": experiment.account_key, "code": named(suite.code(experiment, COUNTING))}
         accounts.append({**experiment.labels, "parameters_network": 1000, "versions": VERSIONS, **made})
     results = new_result_set("scratch", code, runs=lines, rows=rows, timing=timing, accounting=accounts)
     save_result_set(suite.root / "results" / "scratch", results)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tiny import with_spec, with_training
 from torch import Tensor
 
 from lorun.adapter_store import AdapterStore, identity, listing
-from lorun.denoisers import build_denoiser
+from lorun.config import AdapterConfig
 from lorun.denoisers.spectral import SpectralTransformerConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import load_system
 from lorun.profiles import Profile
 from lorun.system import System
 from lorun.training import train
-from lorun.unfolding import build_unfolding
 
 CPU = torch.device("cpu")
 SETS = {"quarter": ("r25", "lorun"), "tenth": ("r10", "lorun_transfer"), "tenth_own": ("r10", "lorun")}
@@ -84,7 +84,7 @@ def test_a_manifest_describes_the_set(
     network = load_system(experiment, runs).network
     manifest = json.loads((store.folder / "sets/tenth/manifest.json").read_text())
     assert (manifest["name"], manifest["stages"], manifest["experiment"]["setting"]) == ("tenth", 3, "r10")
-    assert manifest["experiment"]["lora"]["gamma"] == experiment.lora.gamma
+    assert manifest["experiment"]["spec"]["adapters"]["gamma"] == experiment.spec.adapters.gamma
     assert manifest["training"]["provenance"]["run"] == experiment.key
     assert manifest["step_sizes"] == network.step_sizes.tolist()
     assert set(manifest["ranks"].values()) == {1}
@@ -103,12 +103,15 @@ def test_a_base_includes_layers_that_lora_skips(transfer_profile: Profile, tiny_
     spectral = SpectralTransformerConfig(width=4, levels=2)
     store = AdapterStore(tmp_path / "adapters")
     for method in ("pretrain", "lorun"):
-        experiment = transfer_profile.experiment("cs", "r25", method, 0).model_copy(update={"denoiser": spectral})
+        experiment = transfer_profile.experiment("cs", "r25", method, 0)
+        if experiment.base is not None:
+            experiment = with_spec(experiment, base=with_spec(experiment.base, denoiser=spectral))
+        experiment = with_spec(experiment, denoiser=spectral)
         train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU)
     manifest = store.add("quarter", tmp_path / "runs" / experiment.folder)
     trained, taken = load_system(experiment, tmp_path / "runs"), store.system("quarter")
     base = load_file(store.folder / f"bases/{manifest.base}.safetensors")
-    assert base.keys() == dict(build_denoiser(spectral, 1).named_parameters()).keys()
+    assert base.keys() == dict(spectral.build(1).named_parameters()).keys()
     assert "body.0.attention.query" in manifest.ranks
     assert (base["body.0.attention.temperature"] != 1).all()  # pretrained
     with torch.no_grad():
@@ -125,7 +128,7 @@ def test_the_stages_of_a_set_load_into_plain_peft(store: AdapterStore, transfer_
     network = store.system("tenth").network
     denoiser = network.denoisers[0]
     for stage in range(network.stages):
-        base = build_denoiser(transfer_profile.tasks["cs"].denoiser, 1)
+        base = transfer_profile.tasks["cs"].denoiser.build(1)
         base.load_state_dict(denoiser.base_parameters())
         plain = PeftModel.from_pretrained(base, str(store.folder / f"sets/tenth/adapters/stage_{stage + 1}"))
         denoiser.activate(stage)
@@ -180,8 +183,7 @@ def test_runs_without_adapters(
     with pytest.raises(LorunError, match="'block_k' has no adapters"):
         store.add("one", folder_of("r10", "block_k"))
     wild = transfer_profile.experiment("cs", "r10", "lorun_random", 0)
-    training = wild.training.model_copy(update={"learning_rate": 1e30, "clip_norm": None})
-    wild = wild.model_copy(update={"training": training})
+    wild = with_training(wild, learning_rate=1e30, clip_norm=None)
     train(wild, runs=tmp_path, data=tiny_data, device=CPU)
     with pytest.raises(LorunError, match="the training is diverged: loss is"):
         store.add("one", tmp_path / wild.folder)
@@ -282,17 +284,16 @@ def test_a_network_of_other_sizes_or_without_adapters_is_refused(
     store: AdapterStore, transfer_profile: Profile, runs: Path
 ) -> None:
     experiment = transfer_profile.experiment("cs", "r10", "lorun", 0)
-    more = experiment.unfolding.model_copy(update={"stages": 4})
-    network = build_unfolding(experiment.model_copy(update={"unfolding": more}))
-    assert refused(store, network, "tenth") == "tenth: made for 3 stages, the network has 4"
-    rank = experiment.lora.model_copy(update={"gamma": 60})
-    network = build_unfolding(experiment.model_copy(update={"lora": rank}))
-    assert "tenth: made with rank 1 at `" in refused(store, network, "tenth")
-    deeper = experiment.denoiser.model_copy(update={"levels": 3})
-    network = build_unfolding(experiment.model_copy(update={"denoiser": deeper}))
-    assert "tenth: made with rank 1 at `" in refused(store, network, "tenth")
+    physics = experiment.physics.build()
+    for field, value, reason in (
+        ("stages", 4, "tenth: made for 3 stages, the network has 4"),
+        ("adapters", AdapterConfig(gamma=60), "tenth: made with rank 1 at `"),
+        ("denoiser", experiment.spec.denoiser.model_copy(update={"levels": 3}), "tenth: made with rank 1 at `"),
+    ):
+        other = with_spec(experiment, **{field: value}).build_network(physics)
+        assert refused(store, other, "tenth").startswith(reason)
     block_k = load_system(transfer_profile.experiment("cs", "r10", "block_k", 0), runs).network
-    assert "the network has no adapters to swap (sharing 'block_k')" in refused(store, block_k, "tenth")
+    assert "the network has no adapters to swap (sharing 'per_stage')" in refused(store, block_k, "tenth")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other"])

@@ -8,7 +8,6 @@ from lorun.accounting.account import account
 from lorun.profiles import load_profile
 from lorun.results.published import lorun_claims
 from lorun.system import build_system
-from lorun.unfolding import build_unfolding
 
 PAPER = load_profile(PROJECT / "config/paper.yaml")
 
@@ -17,7 +16,7 @@ PAPER = load_profile(PROJECT / "config/paper.yaml")
 @pytest.mark.parametrize(("task", "setting"), [("cs", "r25"), ("sr", "x2")])
 def test_sizes_are_within_2_percent_of_the_papers(task, setting, method, published):
     experiment = PAPER.experiment(task, setting, method, 0)
-    network = sum(parameter.numel() for parameter in build_unfolding(experiment).parameters())
+    network = sum(parameter.numel() for parameter in build_system(experiment).network.parameters())
     assert network / 1e6 == pytest.approx(lorun_claims(task)[published], rel=0.02)
     assert experiment.stages == lorun_claims(task)["stages"]
 

@@ -1,7 +1,7 @@
-"""Docstrings as they are written here, in plain English with `code` and the odd table, made fit for autodoc.
+"""Prepare docstrings in plain English for autodoc.
 
-Asterisks, bars and underscores mean themselves; what stands between backticks is code; tables and indented listings are
-shown as they are.
+Asterisks, bars and underscores are escaped. Text between backticks is code. Tables and indented listings are literal
+blocks.
 """
 
 import re
@@ -16,7 +16,7 @@ _SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields|Note|Example):$")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Come before napoleon, which looks for sections in what is left, and after it."""
+    """Run before napoleon, which looks for sections in the rest, and after it."""
     app.connect("autodoc-process-docstring", _process, priority=100)
     app.connect("autodoc-process-docstring", _finish, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -33,7 +33,7 @@ def _finish(_app: Sphinx, _what: str, _name: str, _object: Any, _options: Any, l
 
 
 def _listings(lines: list[str]) -> list[str]:
-    """Tables, and what is indented without being a section's, as literal blocks."""
+    """Make literal blocks of tables and of indented text that belongs to no section."""
     shown: list[str] = []
     inside = section = False
     for number, line in enumerate(lines):
@@ -54,7 +54,7 @@ def _listings(lines: list[str]) -> list[str]:
 
 
 def _prose(lines: list[str]) -> list[str]:
-    """Everything else with what is special to reStructuredText escaped."""
+    """Escape what is special to reStructuredText outside of literal blocks."""
     out: list[str] = []
     prose: list[str] = []
     literal = False

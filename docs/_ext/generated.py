@@ -1,15 +1,20 @@
-"""Parts of pages that are made from the code, so that they cannot differ from it.
+"""Parts of pages that are generated from the code and from committed results.
 
-```{protocols}                    every scoring protocol
-```{measures}                     the metrics of each
-```{section} lorun.config.X       the keys of a section of a profile (or of the registry, of a card)
+```{protocols}                         every scoring protocol
+```{measures}                          the metrics of each protocol
+```{section} lorun.config.X            the keys of a section of a profile (or of the registry, of a card)
 ```{choices} lorun.physics.OPERATORS   the keys of every section of a registry
-```{commands}                     every command with its options
+```{commands}                          every command with its options
+```{strategies}                        every sharing strategy
+```{baselines}                         every baseline of the suite
+```{verdict}                           the paper's claims and our measurements
 """
 
 import json
+import re
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -20,6 +25,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_id
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
@@ -28,12 +35,15 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("section", Section)
     app.add_directive("choices", Choices)
     app.add_directive("commands", Commands)
+    app.add_directive("strategies", Strategies)
+    app.add_directive("baselines", Baselines)
+    app.add_directive("verdict", Verdict)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
 class _Generated(SphinxDirective):
     def markdown(self, lines: list[str]) -> list[nodes.Node]:
-        """What the lines, in Markdown, come to."""
+        """The nodes of lines in Markdown."""
         source, _ = self.get_source_info()
         holder = nodes.Element()
         self.state.nested_parse(StringList(lines, source), self.content_offset, holder)
@@ -79,6 +89,57 @@ class Measures(_Generated):
                 metric = METRICS[measure.metric].heading
                 lines.append(_line(f"`{protocol.name}`", metric, f"`{measure.estimate}`", truth, ", ".join(how)))
         return self.markdown(lines)
+
+
+class Strategies(_Generated):
+    """A table of all sharing strategies, from their presets."""
+
+    def run(self) -> list[nodes.Node]:
+        from lorun.methods import PRESETS
+
+        lines = _table("strategy", "denoisers of the K stages", "weights they start from", "trained")
+        starts = {"own": "pretrained", "elsewhere": "pretrained for another setting or task", "none": "random"}
+        for preset in PRESETS.values():
+            if preset.pretrains:
+                continue
+            if preset.one_stage:
+                denoisers = "one; K = 1"
+            else:
+                denoisers = "one per stage" if preset.sharing == "per_stage" else "one for all stages"
+            if preset.adapted:
+                denoisers += ", frozen, with an adapter per stage"
+            if preset.learns_noise_level:
+                denoisers += r", with a noise level $\sigma_k$ as an input map"
+            trained = "adapters" if preset.adapted else "denoisers"
+            parts = [*([] if preset.frozen else [trained]), r"$\rho_k$"]
+            parts += [r"$\sigma_k$"] if preset.learns_noise_level else []
+            lines.append(_line(f"`{preset.name}`", denoisers, starts[preset.base], ", ".join(parts)))
+        return self.markdown(lines)
+
+
+class Baselines(_Generated):
+    """A table of the suite's own baselines, from their cards."""
+
+    def run(self) -> list[nodes.Node]:
+        from lorun.plugins import card, names
+
+        lines = _table("baseline", "what", "tasks", "trained", "publication")
+        for name in names():
+            its = card(name)
+            cells = (its.title, ", ".join(its.tasks), "yes" if its.trained else "no", its.citation)
+            lines.append(_line(f"`{name}`", *map(_escaped, cells)))
+        return self.markdown(lines)
+
+
+class Verdict(_Generated):
+    """The table of the paper's claims, from the committed result sets; its links lead to sections of this page."""
+
+    def run(self) -> list[nodes.Node]:
+        from lorun.results.verdict import verdict_table
+
+        table = verdict_table(ROOT / "results")
+        linked = re.sub(r"\(results/(\w+)/summary\.md\)", r"(#results-of-the-\1-profile)", table)
+        return self.markdown(linked.splitlines())
 
 
 class Section(_Generated):
@@ -181,12 +242,12 @@ def _parameter(parameter: Any) -> str:
     names = [*parameter.opts, *parameter.secondary_opts] if option else [parameter.name.upper()]
     default = parameter.default
     if parameter.required:
-        said = "required"
+        text = "required"
     elif default is None or default is False or callable(default) or default == ():
-        said = ""
+        text = ""
     else:
-        said = f"`{'on' if default is True else default}`"
-    return _line(", ".join(f"`{name}`" for name in names), said, _escaped(getattr(parameter, "help", None) or ""))
+        text = f"`{'on' if default is True else default}`"
+    return _line(", ".join(f"`{name}`" for name in names), text, _escaped(getattr(parameter, "help", None) or ""))
 
 
 def _escaped(text: str) -> str:

@@ -10,6 +10,20 @@ from lorun.config import Recompute
 _KINDS = ("parameters", "gradients", "optimiser", "activations", "other", "total")
 
 
+def summarise(record: Mapping[str, Any]) -> str:
+    """Parameters, bytes and FLOPs in one line."""
+    step = "no training"
+    if record["step_total"] is not None:
+        step = (
+            f"training step {record['step_total'] / 1e6:.1f} MB ({record['step_batch']} patches of "
+            f"{record['step_patch']} pixels, {record['step_precision']}, recompute {record['step_recompute']})"
+        )
+    return (
+        f"network {record['parameters_network']:,} parameters, {record['parameters_trainable']:,} trainable; {step}, "
+        f"inference {record['inference_total'] / 1e6:.2f} MB, {record['flops'] / 1e9:.2f} GFLOPs"
+    )
+
+
 def render(record: Mapping[str, Any], largest: Mapping[Recompute, int] | None = None) -> str:
     """MB (10^6 bytes) at the peak: a column for the step that keeps all activations, one for the step that recomputes
     stages, and one for the reconstruction. `largest` adds the largest batches that fit a budget."""

@@ -20,9 +20,9 @@ from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import inference_build, predict_steps, resized
 from lorun.bench.variants import training_of, with_strategy
 from lorun.errors import LorunError
-from lorun.files import write_atomically
 from lorun.methods import Experiment
 from lorun.provenance import provenance
+from lorun.results.figures import save
 from lorun.step import at_precision
 from lorun.system import build_system
 
@@ -93,12 +93,10 @@ def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[s
 
 def write_figure(frame: pd.DataFrame, path: Path) -> None:
     """Plot the peak of a step and the parameters of Block-K and LoRun against K."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (memory, size) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    memory, size = figure.subplots(1, 2)
     for method, label, colour in ((REFERENCE, "Block-K", "C0"), ("lorun", "LoRun", "C1")):
         for recompute, style in (("none", "-"), ("stage", "--")):
             rows = frame[(frame.method == method) & (frame.recompute == recompute)]
@@ -115,6 +113,4 @@ def write_figure(frame: pd.DataFrame, path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    # Without the version of matplotlib, the same figure gives the same bytes.
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=150, metadata={"Software": None}))
-    plt.close(figure)
+    save(path, figure)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from lorun.accounting import inference_bytes, training_step_bytes
-from lorun.accounting.live_bytes import Peak
 from lorun.bench.rounds import Work, spread, take_turns
 from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, training_of, where
 from lorun.devices import pick_device
@@ -73,12 +72,25 @@ def measure(config: Path, what: What, *, repeats: int, threads: int) -> Measured
     experiment = benchmarked(load_profile(config))
     jobs = {name: partial(prepare, config, name, what, threads) for name in COMPARED[what]}
     seconds = take_turns(jobs, repeats, f"{config.stem}: {what}")
-    counts = pd.DataFrame({name: _counts(experiment, name, what) for name in jobs}).T
+    counts = pd.DataFrame({name: count(experiment, name, what) for name in jobs}).T
     return Measured(config.stem, what, experiment, seconds, counts)
 
 
-def _counts(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
-    peak = count(experiment, variant, what)
+def count(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
+    """Bytes that are live at the peak of a training step or a reconstruction, bytes held, and parameters."""
+    size, channels = experiment.accounting, experiment.channels
+    is_step = what == "training step"
+    side = size.patch if is_step else size.image
+
+    def build() -> tuple[Any, Any]:
+        system = VARIANTS[variant](experiment)
+        return system.network, training_physics(system, side) if is_step else system.physics.at(side, side)
+
+    fake = variant != "deepinv_unfolded"  # deepinv branches on values, which fake tensors do not have
+    if is_step:
+        peak = training_step_bytes(build, (size.batch, channels, side, side), training_of(experiment), fake=fake)
+    else:
+        peak = inference_bytes(build, (1, channels, side, side), fake=fake)
     system = VARIANTS[variant](experiment)
     reconstruction(system, experiment, torch.device("cpu"))()  # a network may keep tensors after its first call
     return {
@@ -87,22 +99,6 @@ def _counts(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
         "network_bytes_held": bytes_held(system.network),
         "parameters": sum(parameter.numel() for parameter in system.network.parameters()),
     }
-
-
-def count(experiment: Experiment, variant: str, what: What) -> Peak:
-    """The peak of live bytes during a training step or a reconstruction."""
-    size, channels = experiment.accounting, experiment.channels
-    side = size.patch if what == "training step" else size.image
-
-    def build() -> tuple[Any, Any]:
-        system = VARIANTS[variant](experiment)
-        physics = training_physics(system, side) if what == "training step" else system.physics.at(side, side)
-        return system.network, physics
-
-    fake = variant != "deepinv_unfolded"  # deepinv branches on values, which fake tensors do not have
-    if what == "training step":
-        return training_step_bytes(build, (size.batch, channels, side, side), training_of(experiment), fake=fake)
-    return inference_bytes(build, (1, channels, side, side), fake=fake)
 
 
 def bytes_held(network: nn.Module) -> int:

@@ -8,18 +8,14 @@ import typer
 from lorun import __version__
 from lorun.cli.account import account
 from lorun.cli.adapters import adapters_app
+from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, scaling
-from lorun.cli.config import config_app
-from lorun.cli.contract import contract
+from lorun.cli.config import config_app, list_runs
 from lorun.cli.data import data_app
-from lorun.cli.evaluate import Evaluate, evaluate, score
+from lorun.cli.evaluate import evaluate, score
 from lorun.cli.gate import gate
-from lorun.cli.history import history
-from lorun.cli.new import new_app
-from lorun.cli.report import report
-from lorun.cli.status import status
-from lorun.cli.tables import licences, show, table, verdict
-from lorun.cli.train import list_runs, train
+from lorun.cli.results import history, licences, report, show, status, table, verdict
+from lorun.cli.train import train
 from lorun.errors import LorunError
 
 app = typer.Typer(
@@ -29,12 +25,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train)
-app.command(cls=Evaluate)(evaluate)
-app.command("list")(list_runs)
-for _command in (score, account, scaling, table, show, verdict, history, report, gate, status, contract, licences):
+for _command in (train, evaluate, score, account, table, show, report, verdict, history, gate, status):
     app.command()(_command)
+app.command()(contract)
 app.command()(bench)
+app.command()(scaling)
+app.command()(licences)
+app.command("list")(list_runs)
 for _name, _group in (("data", data_app), ("adapters", adapters_app), ("config", config_app), ("new", new_app)):
     app.add_typer(_group, name=_name)
 
@@ -46,11 +43,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False) -> None:
     pass
 
 

@@ -22,15 +22,9 @@ def account(
     patch: Annotated[int | None, typer.Option(min=1, help="Side of a patch, pixels.")] = None,
     image: Annotated[int | None, typer.Option(min=1, help="Side of the reconstructed image, pixels.")] = None,
     stages: Annotated[int | None, typer.Option(min=1, max=100, help="K.")] = None,
-    recompute: Annotated[
-        str | None, typer.Option(help="What the step recomputes: none, stage, or auto (with --budget).")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="float32, or bfloat16 as on a GPU; auto counts as float32.")
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(min=0, help="MB (10^6 bytes): print the largest batch whose step fits.")
-    ] = None,
+    recompute: Annotated[str | None, typer.Option(help="none, stage, or auto (with --budget).")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, or bfloat16; auto counts as float32.")] = None,
+    budget: Annotated[float | None, typer.Option(min=0, help="MB (10^6 bytes): largest batch that fits.")] = None,
     latency: Annotated[bool, typer.Option(help="Measure the latency, which needs the memory of the network.")] = True,
 ) -> None:
     """Count parameters, live bytes and FLOPs of a method and measure its latency. Needs no training and no data.
@@ -40,7 +34,7 @@ def account(
     """
     from lorun.accounting.account import account as account_one
     from lorun.accounting.prediction import largest_batches, resized
-    from lorun.accounting.report import render
+    from lorun.accounting.report import render, summarise
     from lorun.devices import pick_device
     from lorun.files import write_text
     from lorun.profiles import load_profile
@@ -59,17 +53,8 @@ def account(
     record = account_one(experiment, pick_device(device), latency=latency)
     out = out or account_path(runs, experiment)
     write_text(out, json.dumps(record, indent=1) + "\n")
-    step, largest = "no training", None
-    if record["step_total"] is not None:
-        step = (
-            f"training step {record['step_total'] / 1e6:.1f} MB ({record['step_batch']} patches of "
-            f"{record['step_patch']} pixels, {record['step_precision']}, recompute {record['step_recompute']})"
-        )
-        if budget is not None:
-            largest = largest_batches(experiment, experiment.accounting.patch, 1e6 * budget)
-    typer.echo(
-        f"{task}/{setting}/{method}: network {record['parameters_network']:,} parameters, "
-        f"{record['parameters_trainable']:,} trainable; {step}, inference {record['inference_total'] / 1e6:.2f} MB, "
-        f"{record['flops'] / 1e9:.2f} GFLOPs: {out}"
-    )
+    largest = None
+    if budget is not None and record["step_total"] is not None:
+        largest = largest_batches(experiment, experiment.accounting.patch, 1e6 * budget)
+    typer.echo(f"{task}/{setting}/{method}: {summarise(record)}: {out}")
     typer.echo(render(record, largest))

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from lorun.cli.options import Device, Images, Table
-from lorun.errors import LorunError
 
 adapters_app = typer.Typer(help="Store of trained adapters and their frozen bases.", no_args_is_help=True)
 
@@ -24,9 +23,8 @@ def add_adapters(
     from lorun.adapter_store import AdapterStore, short
 
     added = AdapterStore(store).add(name, run)
-    typer.echo(
-        f"{name}: added to {store}, {added.bytes['adapters']:,} bytes of adapters on the base {short(added.base)}"
-    )
+    size = f"{added.bytes['adapters']:,} bytes of adapters"
+    typer.echo(f"{name}: added to {store}, {size} on the base {short(added.base)}")
 
 
 @adapters_app.command("list")
@@ -42,25 +40,21 @@ def activate_adapters(
     name: Name,
     store: Store = Path("adapters"),
     time: Annotated[bool, typer.Option("--time", help="Time a swap and a reload of the whole network.")] = False,
-    repeats: Annotated[int | None, typer.Option(min=1, help="With --time: how often; the default is 5.")] = None,
 ) -> None:
     """Make a set the active one, which `lorun adapters evaluate active` uses."""
     from lorun.adapter_store import AdapterStore, short
 
-    if repeats and not time:
-        raise LorunError("--repeats needs --time")
     adapters = AdapterStore(store)
     manifest = adapters.manifest(name)
     before = adapters.activate(name)
     instead = {None: "the first", manifest.name: "as before"}.get(before, f"instead of {before}")
     typer.echo(f"{name}: active on the base {short(manifest.base)}, {instead}")
     if time:
-        repeats = repeats or 5
         held = manifest.bytes["adapters"] + manifest.bytes["step_sizes"]
         whole = held + manifest.bytes["base"] + manifest.bytes["operator"]
-        swap, reload = adapters.time_swap(name, repeats)
+        swap, reload = adapters.time_swap(name, repeats=5)
         typer.echo(f"swap    {1e3 * swap:10.1f} ms {held:14,} bytes\nreload  {1e3 * reload:10.1f} ms {whole:14,} bytes")
-        typer.echo(f"Medians of {repeats} on this machine.")
+        typer.echo("Medians of 5 on this machine.")
 
 
 @adapters_app.command("evaluate")

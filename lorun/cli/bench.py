@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from lorun.errors import UnknownName
+from lorun.cli.options import one_of
 
-KINDS = ("steps", "backward", "startup", "precision")
+KINDS = ("steps", "startup")
 
 
 def bench(
-    kinds: Annotated[
-        list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all but precision, which needs a run.")
-    ] = None,
+    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
     config: Annotated[
         list[Path] | None,
         typer.Option("--config", "-c", help="Profile whose sizes are measured; repeatable. Default: desk and paper."),
@@ -26,22 +24,17 @@ def bench(
 
     steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv: seconds and bytes, on the GPU
     if there is one.
-    backward: the two ways to compute gradients of an adapted layer, over widths and ranks.
     startup: time from the start of `lorun train` to its first step.
-    precision: the base of the trained LoRun stored in fewer bits.
 
     Times are medians over rounds, with quartiles. Run nothing else on the machine meanwhile.
     """
     import pandas as pd
 
-    from lorun.bench import backward, precision, startup, steps
+    from lorun.bench import startup, steps
     from lorun.devices import pick_device
     from lorun.results.store import write_table
 
-    for kind in kinds or ():
-        if kind not in KINDS:
-            raise UnknownName("benchmark", kind, KINDS)
-    chosen = set(kinds or KINDS[:-1])
+    chosen = {one_of("benchmark", kind, KINDS) for kind in kinds or KINDS}
     threads = os.cpu_count() or 1
     profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
     targets = []
@@ -53,19 +46,14 @@ def bench(
         ]
         write_table(out / "steps.csv", steps.table(measured, threads))
         targets.append(steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
-    if "backward" in chosen:
-        write_table(out / "backward.csv", backward.measure(repeats, threads=1))
     if "startup" in chosen:
         times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
         write_table(out / "startup.csv", times)
         targets.append(steps.judge_startup(times))
-    if "precision" in chosen:
-        write_table(out / "precision.csv", precision.measure(profiles[0], runs=Path("runs"), data=Path("data")))
-    if targets:
-        table = pd.concat(targets, ignore_index=True)
-        if {"steps", "startup"} <= chosen:
-            write_table(out / "targets.csv", table)
-        typer.echo(table.to_string(index=False, na_rep=""))
+    table = pd.concat(targets, ignore_index=True)
+    if chosen == set(KINDS):
+        write_table(out / "targets.csv", table)
+    typer.echo(table.to_string(index=False, na_rep=""))
     typer.echo(f"wrote {out}")
 
 

@@ -20,16 +20,14 @@ def list_data(data: Data = Path("data")) -> None:
     from lorun.data.checksums import dataset_state, known_datasets
     from lorun.data.registry import read_registry
 
-    registry = read_registry(data)
     headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
     rows = []
     for name in known_datasets(data):
-        entry, known = registry.get(name), ["-"] * (len(headers) - 2)
+        row, entry = [name, dataset_state(data, name)], read_registry(data).get(name)
         if entry is not None:
-            role = f"{entry.role}, simulated" if entry.simulated else entry.role
-            known = [role, " ".join(entry.tasks), entry.what, entry.licence, entry.redistribution]
-            known.append(" ".join(entry.sources))
-        rows.append([name, dataset_state(data, name), *known])
+            row += [entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks), entry.what]
+            row += [entry.licence, entry.redistribution, " ".join(entry.sources)]
+        rows.append(row + ["-"] * (len(headers) - len(row)))
     typer.echo(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
 
 
@@ -53,8 +51,8 @@ def fetch_data(
         raise LorunError("--marker needs exactly one dataset")
     for name in chosen:
         fetch(name)
-    if marker is not None:
-        mark(chosen[0], marker)
+        if marker is not None:
+            mark(name, marker)
 
 
 @data_app.command("make")
@@ -90,13 +88,14 @@ def verify_data(
     chosen = names or [name for name in known_datasets(data) if (data / name).is_dir()]
     for name in chosen:
         manifest_path(data, name)  # raises where the name is unknown
-    wrong = []
+    failures = 0
     for name in chosen:
         try:
             typer.echo(f"{name}: intact, {verify_dataset(data, name)}")
         except LorunError as error:
-            wrong.append(error)
-            if len(chosen) > 1:
-                typer.echo(f"{name}: {error}", err=True)
-    if wrong:
-        raise wrong[0] if len(chosen) == 1 else LorunError(f"{len(wrong)} of {len(chosen)} datasets are not intact")
+            if len(chosen) == 1:
+                raise
+            typer.echo(f"{name}: {error}", err=True)
+            failures += 1
+    if failures:
+        raise LorunError(f"{failures} of {len(chosen)} datasets are not intact")

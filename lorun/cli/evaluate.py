@@ -1,32 +1,15 @@
 """`lorun evaluate` and `lorun score`: score a trained run, or a baseline with your own files."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from lorun.cli.data import Data
 from lorun.cli.options import Config, Device, Images, Method, Runs, Seed, Setting, Table, Task, one_of
-from lorun.errors import LorunError
 
 if TYPE_CHECKING:
     from lorun.evaluation.reconstruct import Evaluation
-
-_MOVED = {
-    **dict.fromkeys(("--weights", "--matrix", "--initial", "--padding", "--protocol"), "lorun score"),
-    **dict.fromkeys(("--adapters", "--library"), "lorun adapters evaluate NAME --images FOLDER"),
-}
-
-
-class Evaluate(TyperCommand):
-    """Names the new command where options are given that `lorun evaluate` had in earlier versions."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for option in (arg.partition("=")[0] for arg in args):
-            if option in _MOVED:
-                raise LorunError(f"`lorun evaluate` has no option {option}: use `{_MOVED[option]}`")
-        return super().parse_args(ctx, args)
 
 
 def evaluate(
@@ -39,9 +22,7 @@ def evaluate(
     data: Data = Path("data"),
     device: Device = "auto",
     images: Annotated[Path | None, typer.Option(help="Score this folder of images instead of the test sets.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Table to write; default: evaluation.csv of the run, or FOLDER.csv.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Table to write; default: in the run, or FOLDER.csv.")] = None,
 ) -> None:
     """Score a trained run: one row per image, degradation, protocol and metric.
 
@@ -67,12 +48,8 @@ def score(
     images: Images,
     weights: Annotated[Path | None, typer.Option(help="Released weights (.pkl, .pth, .safetensors).")] = None,
     matrix: Annotated[Path | None, typer.Option(help="Sampling matrix, .npy or .mat (`phi`), m x block^2.")] = None,
-    initial: Annotated[
-        str | None, typer.Option(help="Initial reconstruction: a matrix file (`Qinit`), adjoint or pseudo_inverse.")
-    ] = None,
-    padding: Annotated[
-        str, typer.Option(help="Padding to whole blocks: always (the ISTA-Net family) or needed.")
-    ] = "always",
+    initial: Annotated[str | None, typer.Option(help="File of `Qinit`, or adjoint, or pseudo_inverse.")] = None,
+    padding: Annotated[str, typer.Option(help="To whole blocks: always (the ISTA-Net family) or needed.")] = "always",
     protocol: Annotated[list[str] | None, typer.Option(help="Protocol; may be repeated. Default: cs_float_y.")] = None,
     out: Table = None,
     device: Device = "auto",

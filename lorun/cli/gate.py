@@ -1,6 +1,6 @@
 """`lorun gate`: fail where results got worse."""
 
-import math
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,11 +18,7 @@ SHOWN = 30
 
 def gate(
     reference: Annotated[
-        str,
-        typer.Option(
-            help="Results known to be good: a folder (results/quick, or results for all sets), or a git revision (REV, "
-            "or REV:results/quick)."
-        ),
+        str, typer.Option(help="Results known to be good: a folder, or a git revision (REV, or REV:results/quick).")
     ],
     candidate: Annotated[str, typer.Option(help="Results to be judged, named likewise.")],
     alpha: Annotated[
@@ -31,7 +27,7 @@ def gate(
     tolerance: Annotated[
         list[str] | None,
         typer.Option(
-            help="METRIC=VALUE; may be repeated: how far a score may fall where there is only one seed. "
+            help="METRIC=VALUE; may be repeated: how far a score without a test may fall. "
             "Default: psnr=0.3 ssim=0.02 sam=2 residual=0.005."
         ),
     ] = None,
@@ -47,7 +43,7 @@ def gate(
         bool,
         typer.Option("--fresh-seeds", help="The candidate used other seeds: match them in order, pair none of them."),
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail by what cannot be compared, too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Also fail by what could not be compared.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Print every finding, also what passed.")] = False,
     junit: Annotated[Path | None, typer.Option(help="JUnit file to write, a test case per finding.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Markdown file to write, for a comment.")] = None,
@@ -55,32 +51,19 @@ def gate(
 ) -> None:
     """Compare two result sets and fail where the candidate is worse. Needs no GPU, no data and no training.
 
-    Fails if rows, runs or tables are missing; runs no longer complete; parameter counts differ; counted bytes or FLOPs
-    rise; an adapter or another trained parameter did not move; scores of unchanged weights moved (a protocol changed
-    under its name); scores of trained methods fell by more than training noise explains, by method or over a task.
-
-    Only reported: what is new or better; relative times; what neither side records (see --strict).
-
-    Exit status 0: passed. 1: failed. 2: nothing could be compared.
+    docs/gate.md lists what is checked. Exit status 0: passed. 1: failed. 2: nothing could be compared.
     """
     from rich.console import Console
 
     from lorun.files import write_text
-    from lorun.gate import Limits, outputs
-    from lorun.gate import gate as compare
+    from lorun.gate import Limits, Report, compare, outputs
+    from lorun.results.store import read_result_sets
 
     try:
-        limits = Limits(
-            alpha=alpha,
-            tolerance=_tolerances(tolerance or []),
-            parameters=parameters,
-            bytes=bytes_,
-            flops=flops,
-            time=time,
-            time_base=time_base,
-            fresh_seeds=fresh_seeds,
-        )
-        report = compare(reference, candidate, limits, strict=strict)
+        tolerances = _tolerances(tolerance or [])
+        limits = Limits(alpha, tolerances, parameters, bytes_, flops, time, time_base, fresh_seeds)
+        findings = compare(read_result_sets(reference), read_result_sets(candidate), limits)
+        report = Report(reference, candidate, findings, limits, strict)
         for path, render in ((junit, outputs.junit), (markdown, outputs.markdown), (json, outputs.as_json)):
             if path is not None:
                 write_text(path, render(report))
@@ -93,7 +76,7 @@ def gate(
     if more:
         typer.echo(f"and {more} findings more (--all)")
     typer.echo(outputs.headline(report))
-    raise typer.Exit(0 if report.passed else 1)
+    raise typer.Exit(1 if report.failures else 0)
 
 
 def _tolerances(options: list[str]) -> dict[str, float]:
@@ -104,13 +87,10 @@ def _tolerances(options: list[str]) -> dict[str, float]:
 
     found = dict(TOLERANCE)
     for option in options:
-        name, _, text = option.partition("=")
+        name, _, value = option.partition("=")
         if name not in METRICS:
             raise UnknownName("metric", name, METRICS)
-        try:
-            found[name] = float(text)
-        except ValueError:
-            found[name] = math.nan
-        if not (math.isfinite(found[name]) and found[name] >= 0):
+        if not re.fullmatch(r"\d*\.?\d+", value):
             raise LorunError(f"--tolerance {option!r}: give METRIC=VALUE with a value of at least 0, e.g. psnr=0.3")
+        found[name] = float(value)
     return found

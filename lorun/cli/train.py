@@ -1,4 +1,4 @@
-"""`lorun train` and `lorun list`: train a run, and see how far all runs are."""
+"""`lorun train`: train a run."""
 
 from pathlib import Path
 
@@ -43,15 +43,3 @@ def train(
                 typer.echo(f"{outcome.status}: {outcome.message}", err=True)
     if outcome.status != "completed":
         raise typer.Exit(ENDED_WITHOUT_RESULT)
-
-
-def list_runs(config: Config, runs: Runs = Path("runs")) -> None:
-    """List the runs of a profile and their status."""
-    from lorun.profiles import load_profile
-    from lorun.training.outcome import read_outcome
-
-    for experiment in load_profile(config).experiments():
-        folder = runs / experiment.folder
-        outcome = read_outcome(folder)
-        started = "started" if (folder / "checkpoint.pt").exists() else "not started"
-        typer.echo(f"{outcome.status if outcome else started:14}  {experiment.name:40}  {folder}")

@@ -7,7 +7,7 @@ a manifest. A dataset that users obtain themselves has a manifest after `lorun d
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -65,8 +65,8 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
     return checksums
 
 
-def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
-    """The files of a split, sorted by their path inside the dataset; `kind` is "gray", "rgb", "cube" or "measurement".
+def split_files(root: Path, name: str, split: str, kind: str) -> dict[str, str]:
+    """The files of a split and their md5, sorted by path; `kind` is "gray", "rgb", "cube" or "measurement".
 
     Raises UnknownName for an unknown split, LorunError when it has no files of that kind.
     """
@@ -76,9 +76,9 @@ def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
     splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(patterns)
     if split not in splits:
         raise UnknownName(f"split of {name}", split, splits)
-    files = sorted(file for file in manifest if split_of(patterns, file, kind) == split)
-    held = {} if entry is None else {"cube": entry.cubes, "measurement": entry.measurements}
-    other_kind = any((stored is not None) != (kind == name) for name, stored in held.items())
+    files = {file: manifest[file] for file in sorted(manifest) if split_of(patterns, file, kind) == split}
+    formats = {} if entry is None else {"cube": entry.cubes, "measurement": entry.measurements}
+    other_kind = any((stored is not None) != (kind == name) for name, stored in formats.items())
     if not files or other_kind:
         what = {"cube": "cubes", "measurement": "measurements"}.get(kind, f"{kind} images")
         raise LorunError(
@@ -87,26 +87,32 @@ def split_files(root: Path, name: str, split: str, kind: str) -> list[str]:
     return files
 
 
+def unique_names(paths: Iterable[str]) -> dict[str, str]:
+    """Paths by their names without folder and suffix. Raises LorunError when two have the same name."""
+    named: dict[str, str] = {}
+    for path in paths:
+        name = Path(path).stem
+        if name in named:
+            raise LorunError(f"{path} has the same name as another image, {named[name]}: rename one")
+        named[name] = path
+    return named
+
+
 def write_manifest(root: Path, name: str) -> None:
     """Write the manifest `root`/<name>.md5 of the files in `root`/<name>."""
     checksums = _folder_checksums(root / name)
-    lines = [f"{checksums[file]}  {name}/{file}\n" for file in sorted(checksums)]
-    write_text(root / f"{name}.md5", "".join(lines))
+    write_text(root / f"{name}.md5", "".join(f"{checksums[file]}  {name}/{file}\n" for file in sorted(checksums)))
 
 
 def find_damage(root: Path, name: str) -> dict[str, Damage]:
     """How the files in `root`/<name> differ from the manifest, by path inside the dataset. Reads all files."""
     expected = read_manifest(root, name)
     found = _folder_checksums(root / name)
-    damage: dict[str, Damage] = {}
-    for file in sorted(expected.keys() | found.keys()):
-        if file not in found:
-            damage[file] = "missing"
-        elif file not in expected:
-            damage[file] = "extra"
-        elif found[file] != expected[file]:
-            damage[file] = "changed"
-    return damage
+    return {
+        file: "missing" if file not in found else "extra" if file not in expected else "changed"
+        for file in sorted(expected.keys() | found.keys())
+        if expected.get(file) != found.get(file)
+    }
 
 
 def describe_damage(root: Path, name: str, damage: Mapping[str, Damage]) -> str:
@@ -157,6 +163,11 @@ def dataset_identity(root: Path, name: str) -> str:
 def md5_of_bytes(data: bytes) -> str:
     """md5 as 32 hexadecimal digits. It guards against accidents, not against attackers."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def has_md5(path: Path, md5: str) -> bool:
+    """Whether a file is there and has this md5."""
+    return path.is_file() and md5_of_bytes(read_bytes(path)) == md5
 
 
 def read_verified(root: Path, name: str, file: str, md5: str) -> bytes:

@@ -6,17 +6,19 @@ bands, 400 to 700 nm in steps of 10, are resampled to the 28 by linear interpola
 """
 
 import json
-import os
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import UserDict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorun.data.arrays import read_mat, read_npy
+from lorun.data.arrays import read_array
 from lorun.data.checksums import md5_of_bytes, read_verified
 from lorun.data.progress import track
 from lorun.data.registry import CubeFormat
@@ -51,12 +53,15 @@ def read_cube(path: Path, stored: CubeFormat | None = None, data: bytes | None =
         LorunError: the file cannot be read or holds no such cube, has another number of bands, or values that are not
             finite or outside [0, 1] after division.
     """
-    values, what = _stored_array(path, stored, data)
-    is_mat = path.suffix.lower() == ".mat"
-    layout = "height x width x bands" if is_mat else "bands x height x width"
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise LorunError(f"{path} is not a file of a cube: use {' or '.join(SUFFIXES)}")
+    accepted = stored.variable if stored is not None else None
+    values, what = read_array(path, data, accepted or VARIABLES, or_single_cube=accepted is None)
+    layout = "height x width x bands" if suffix == ".mat" else "bands x height x width"
     if values.ndim != 3:
         raise LorunError(f"{what} has shape {values.shape}, expected {layout}")
-    bands = values.transpose(2, 0, 1) if is_mat else values
+    bands = values.transpose(2, 0, 1) if suffix == ".mat" else values
     grids = list(_GRIDS.values()) if stored is None else [_GRIDS[stored.wavelengths]]
     grid = next((grid for grid in grids if len(grid) == len(bands)), None)
     if grid is None:
@@ -78,69 +83,30 @@ def read_cube(path: Path, stored: CubeFormat | None = None, data: bytes | None =
 def open_cubes(root: Path, name: str, files: Mapping[str, str], stored: CubeFormat | None) -> list[np.ndarray]:
     """The cubes of some files of a dataset (path -> md5) as read-only memory maps.
 
-    Each file is verified and converted once, into `root`/.cubes/MD5.npy, where MD5 is that of the file. A cached array
-    is used if its size fits its header and it ends with a seal of the version, the file's md5 and the format. Otherwise
-    it is converted again. Changed values in a file with the right size and seal are not noticed.
+    Each file is verified and converted once, into `root`/.cubes. The name of a converted file is the hash of the md5 of
+    its source, the format and the version of the conversion.
 
     Raises:
         LorunError: as `read_cube` does; a file is missing or damaged; `root`/.cubes cannot be written.
     """
     folder = root / ".cubes"
-
-    def opened() -> dict[str, np.ndarray]:
-        found = {file: _opened(folder / f"{md5}.npy", _seal(md5, stored)) for file, md5 in files.items()}
-        return {file: cube for file, cube in found.items() if cube is not None}
-
-    cubes = opened()
-    if len(cubes) < len(files):
-        with _locked(folder):
+    cached = {file: folder / f"{_key(md5, stored)}.npy" for file, md5 in files.items()}
+    if any(_opened(path) is None for path in cached.values()):
+        with _lock(folder):
             for part in folder.glob(".*.part"):  # of a killed process
                 part.unlink()
-            present = opened()  # another process may have made some
-            for file in track([file for file in files if file not in present], f"{name}: converting"):
+            missing = [file for file, path in cached.items() if _opened(path) is None]  # another process made the rest
+            for file in track(missing, f"{name}: converting"):
                 cube = read_cube(root / name / file, stored, read_verified(root, name, file, files[file]))
-                _cache(folder / f"{files[file]}.npy", cube, _seal(files[file], stored))
-        cubes = opened()
-    for file, md5 in files.items():
-        if file not in cubes:
-            raise LorunError(f"{folder / md5}.npy changed right after it was written: the disk or the folder changed")
-    return [cubes[file] for file in files]
+                write_atomically(cached[file], partial(_save, cube))
+    return [np.load(path, mmap_mode="r", allow_pickle=False) for path in cached.values()]
 
 
-class FolderOfCubes(Mapping[str, np.ndarray]):
-    """The cubes of any files, name -> (28, H, W): all are checked at once, then each is read again when it is used.
-
-    So only one of them is in memory.
-
-    Raises:
-        LorunError: as `read_cube` does.
-    """
-
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self.paths = paths
-        for path in track(list(paths.values()), "checking"):
-            read_cube(path)
+class CubeFiles(UserDict[str, Any]):
+    """The cubes of any files, name -> (28, H, W): each is read when it is used, so only one of them is in memory."""
 
     def __getitem__(self, name: str) -> Cube:
-        return read_cube(self.paths[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-def _stored_array(path: Path, stored: CubeFormat | None, data: bytes | None) -> tuple[np.ndarray, str]:
-    """The array in a file, and its name for messages."""
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return read_npy(path, data), f"{path}: the array"
-    if suffix != ".mat":
-        raise LorunError(f"{path} is no file of a cube: use {' or '.join(SUFFIXES)}")
-    accepted = stored.variable if stored is not None else None
-    name, values = read_mat(path, accepted or VARIABLES, data, or_single_cube=accepted is None)
-    return values, f"{path}: variable `{name}`"
+        return read_cube(self.data[name])
 
 
 def _interpolated(bands: np.ndarray, grid: tuple[float, ...], wavelength: float) -> NDArray[np.float64]:
@@ -153,52 +119,36 @@ def _interpolated(bands: np.ndarray, grid: tuple[float, ...], wavelength: float)
     return (1 - weight) * bands[above - 1].astype(np.float64) + weight * upper
 
 
-def _seal(md5: str, stored: CubeFormat | None) -> bytes:
-    """The bytes behind the array in a cached file."""
-    stored_as = None if stored is None else stored.model_dump(mode="json")
-    return b"lorun cube " + md5_of_bytes(json.dumps([_VERSION, md5, stored_as], sort_keys=True).encode()).encode()
+def _key(md5: str, stored: CubeFormat | None) -> str:
+    format_ = None if stored is None else stored.model_dump(mode="json")
+    return md5_of_bytes(json.dumps([_VERSION, md5, format_], sort_keys=True).encode())
 
 
-def _cache(path: Path, cube: Cube, seal: bytes) -> None:
-    def write(part: Path) -> None:
-        with part.open("wb") as stream:
-            np.save(stream, cube.astype("<f4", copy=False))
-            stream.write(seal)
-
-    write_atomically(path, write)
+def _save(cube: Cube, path: Path) -> None:
+    with path.open("wb") as stream:
+        np.save(stream, cube.astype("<f4", copy=False))
 
 
-def _opened(path: Path, seal: bytes) -> np.ndarray | None:
-    """The array of a cached file, or None if there is no such file or it is not the right one."""
+def _opened(path: Path) -> np.ndarray | None:
+    """The array of a converted file; None if the file is missing or damaged. Changed values are not noticed."""
     try:
-        cube = np.load(path, mmap_mode="r", allow_pickle=False)
-        with path.open("rb") as stream:
-            size = stream.seek(-len(seal), os.SEEK_END) + len(seal)
-            end = stream.read()
-    except Exception:  # numpy raises almost anything on other files
+        cube: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception:  # numpy raises almost anything on damaged files
         return None
-    if not isinstance(cube, np.memmap) or cube.dtype != np.dtype("<f4") or cube.ndim != 3 or len(cube) != 28:
-        return None
-    is_whole = size == cube.offset + cube.nbytes + len(seal)
-    return cube if is_whole and cube.flags.c_contiguous and end == seal else None
+    return cube if cube.dtype == np.dtype("<f4") and cube.ndim == 3 and len(cube) == len(WAVELENGTHS) else None
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of the cache; the system releases it when the process ends in any way."""
+def _lock(folder: Path) -> AbstractContextManager[object]:
+    """The acquired lock of the cache; the system releases it when the process ends in any way."""
     from filelock import FileLock, Timeout
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         try:
-            lock.acquire(blocking=False)
+            return lock.acquire(blocking=False)
         except Timeout:
             print(f"{folder}: another process is converting; waiting for it", file=sys.stderr, flush=True)
-            lock.acquire()
+            return lock.acquire()
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -3,17 +3,15 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from lorun.data.checksums import md5_of_bytes, read_bytes
-from lorun.data.progress import progress_bar
+from lorun.data.checksums import has_md5
+from lorun.data.progress import track
 from lorun.errors import LorunError
 from lorun.files import replace_folder
 
@@ -29,8 +27,7 @@ _UNQUOTED = "%/:?#[]@!$&'()*+,;=~"  # characters of addresses
 _TEMPORARY = {408, 425, 429}  # statuses below 500 after which to try again
 
 
-@dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """The address of a file and its md5."""
 
     url: str
@@ -62,27 +59,18 @@ def download(
         LorunError: a path leads out of the folder; a file cannot be downloaded, has another checksum, or cannot be
             written.
     """
-    for file, remote in files.items():
-        path = PurePosixPath(file)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise LorunError(f"dataset {name!r}: the path {file!r} names no file inside its folder")
-        if not remote.url.startswith(_WEB):
-            raise LorunError(
-                f"dataset {name!r}: {file} has the address {remote.url!r}; only http and https are fetched"
-            )
-    parts = partial_folder(folder)
-    with progress_bar() as bar:
-        for done, (file, remote) in enumerate(bar.track(files.items(), len(files), description=name)):
-            rest = f"{done} of {len(files)} files are complete, the same command continues from there"
-            try:
-                _fetch(folder / file, parts / file, remote, timeout, wait, bar.console)
-            except _Failed as error:
-                raise LorunError(
-                    f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; {rest}"
-                ) from None
-            except OSError as error:
-                reason = error.strerror or error
-                raise LorunError(f"dataset {name!r}: cannot write {parts / file}: {reason}; {rest}") from error
+    from rich.console import Console
+
+    parts, console = partial_folder(folder), Console(stderr=True)
+    for done, (file, remote) in enumerate(track(list(files.items()), name, console)):
+        rest = f"{done} of {len(files)} files are complete, the same command continues from there"
+        try:
+            _fetch(folder, parts, file, remote, timeout, wait, console)
+        except _Failed as error:
+            raise LorunError(f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; {rest}") from None
+        except OSError as error:
+            reason = error.strerror or error
+            raise LorunError(f"dataset {name!r}: cannot write {parts / file}: {reason}; {rest}") from error
 
     def fill(part: Path) -> None:
         for file in files:
@@ -98,13 +86,21 @@ def partial_folder(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.download"
 
 
-def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: float, log: "Console") -> None:
-    """Put the right file in `part`: keep it, copy it from `present`, or download it."""
+def _fetch(
+    folder: Path, parts: Path, file: str, remote: RemoteFile, timeout: float, wait: float, log: "Console"
+) -> None:
+    """Put the right file in `parts`: keep it, copy it from `folder`, or download it."""
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise _Failed("the path names no file inside its folder", again=False)
+    if not remote.url.startswith(_WEB):
+        raise _Failed("only http and https are fetched", again=False)
+    part = parts / file
     part.parent.mkdir(parents=True, exist_ok=True)
-    if _has_md5(part, remote.md5):
+    if has_md5(part, remote.md5):
         return
-    if _has_md5(present, remote.md5):
-        shutil.copyfile(present, part)
+    if has_md5(folder / file, remote.md5):
+        shutil.copyfile(folder / file, part)
         return
     part.unlink(missing_ok=True)
     incomplete = part.with_name(part.name + ".part")
@@ -112,7 +108,7 @@ def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: 
     for attempt in range(1, TRIES + 1):
         try:
             _continue(incomplete, remote.url, timeout)
-            if not _has_md5(incomplete, remote.md5):
+            if not has_md5(incomplete, remote.md5):
                 incomplete.unlink()  # wrong from the start, or wrongly continued
                 wrong += 1
                 raise _Failed("the file has another checksum than its manifest says", again=wrong == 1)
@@ -129,10 +125,9 @@ def _fetch(present: Path, part: Path, remote: RemoteFile, timeout: float, wait: 
 def _continue(incomplete: Path, url: str, timeout: float) -> None:
     """Download the missing part of a file. What was received is kept in case of any failure."""
     have = incomplete.stat().st_size if incomplete.exists() else 0
-    request = Request(quote(url, safe=_UNQUOTED), headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with _connection(timeout):
-            response = build_opener(_WebRedirect()).open(request, timeout=timeout)
+        request = Request(quote(url, safe=_UNQUOTED), headers={"Range": f"bytes={have}-"} if have else {})
+        response = build_opener(_WebRedirect()).open(request, timeout=timeout)
     except HTTPError as error:
         if error.code == 416:  # the file is complete, or has changed
             if have and (error.headers.get("Content-Range") or "") == f"bytes */{have}":
@@ -140,8 +135,11 @@ def _continue(incomplete: Path, url: str, timeout: float) -> None:
             incomplete.unlink(missing_ok=True)
             raise _Failed("the server has another file than the one that was begun") from None
         reason = " ".join(str(error.reason).split())  # for circular redirections urllib gives three lines
-        again = error.code >= 500 or error.code in _TEMPORARY
-        raise _Failed(f"the server answers {error.code} {reason}", again) from None
+        raise _Failed(
+            f"the server answers {error.code} {reason}", error.code >= 500 or error.code in _TEMPORARY
+        ) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise _failure(error, timeout) from None
     with response:
         content_range = response.headers.get("Content-Range") or ""
         if have and not (response.status == 206 and content_range.startswith(f"bytes {have}-")):
@@ -157,28 +155,22 @@ def _continue(incomplete: Path, url: str, timeout: float) -> None:
 
 def _chunks(response: HTTPResponse, timeout: float) -> Iterator[bytes]:
     """Chunks as soon as they arrive, so that nothing is lost when the server stalls."""
-    with _connection(timeout):
+    try:  # around reading only: an OSError in writing is another matter
         while chunk := response.read1(_CHUNK):
             yield chunk
-
-
-@contextmanager
-def _connection(timeout: float) -> Iterator[None]:
-    """Turns errors of the connection into _Failed. Around reading only: an OSError in writing is another matter."""
-    try:
-        yield
-    except HTTPError:
-        raise
-    except TimeoutError:
-        raise _Failed(f"no data for {timeout:g} s") from None
-    except URLError as error:
-        reason = f"no answer in {timeout:g} s" if isinstance(error.reason, TimeoutError) else str(error.reason)
-        raise _Failed(f"no connection ({reason})") from None
-    except (InvalidURL, ValueError) as error:
-        raise _Failed(f"this or its redirection is not a valid address ({error})", again=False) from None
     except (OSError, HTTPException) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise _Failed(f"the connection broke ({reason})") from None
+        raise _failure(error, timeout) from None
+
+
+def _failure(error: Exception, timeout: float) -> _Failed:
+    match error:
+        case TimeoutError():
+            return _Failed(f"no data for {timeout:g} s")
+        case URLError():
+            return _Failed(f"no connection ({error.reason})")
+        case InvalidURL() | ValueError():
+            return _Failed(f"this or its redirection is not a valid address ({error})", again=False)
+    return _Failed(f"the connection broke ({getattr(error, 'strerror', None) or type(error).__name__})")
 
 
 class _WebRedirect(HTTPRedirectHandler):
@@ -188,7 +180,3 @@ class _WebRedirect(HTTPRedirectHandler):
         if not newurl.startswith(_WEB):
             raise _Failed(f"the server redirects to {newurl}; only http and https are fetched", again=False)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _has_md5(path: Path, md5: str) -> bool:
-    return path.is_file() and md5_of_bytes(read_bytes(path)) == md5

@@ -13,14 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from lorun.data.checksums import (
-    dataset_identity,
-    describe_damage,
-    find_damage,
-    md5_of_bytes,
-    read_bytes,
-    read_manifest,
-)
+from lorun.data.checksums import dataset_identity, describe_damage, find_damage, has_md5, read_bytes, read_manifest
 from lorun.data.download import RemoteFile, download, partial_folder
 from lorun.data.registry import DATA_ROOT, Dataset, read_registry
 from lorun.errors import LorunError
@@ -73,17 +66,13 @@ def fetch(name: str) -> None:
     if extra or (entry is not None and entry.manual is not None):
         raise LorunError(describe_damage(DATA_ROOT, name, extra or damage))
     print(f"{name}: restoring {len(damage)} files ...", flush=True)
-    if find_spec("dvc") is None:
-        make(DATA_ROOT, name)
+    has_dvc = find_spec("dvc") is not None
+    if has_dvc and _pull(name):
         return
-    if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
-        _setting("config", "--local", "core.no_scm", "true")
-    cache = Path(_setting("cache", "dir").strip())
-    remotes = re.findall(r"^remote\.(.+)\.url=", _setting("config", "--list"), re.MULTILINE)
-    if not remotes:
-        print(f"{name}: no DVC remote is configured; asking its origin", flush=True)
-    if not any(_pull(name, remote, cache) for remote in remotes):
-        _make_with_dvc(name, cache, remotes)
+    make(DATA_ROOT, name)
+    if has_dvc:
+        _dvc("commit", "--force", f"dataset@{name}")  # into DVC's cache
+    print(f"{name}: files restored and verified (from the origin)")
 
 
 def mark(name: str, marker: Path) -> None:
@@ -94,59 +83,34 @@ def mark(name: str, marker: Path) -> None:
 
 
 def _url(entry: Dataset, name: str, file: str) -> str:
-    url = next((url for upstream in entry.upstream if (url := upstream.url(file)) is not None), None)
-    if url is None:
-        raise LorunError(f"dataset {name!r}: no upstream of the registry has {file}")
-    return url
+    for upstream in entry.upstream:
+        if (url := upstream.url(file)) is not None:
+            return url
+    raise LorunError(f"dataset {name!r}: no upstream of the registry has {file}")
 
 
-def _pull(name: str, remote: str, cache: Path) -> bool:
-    """Whether the dataset is right after a pull from `remote`; prints the reason if it is not."""
-    why = ""
-    for _ in range(PULLS):
-        _drop_wrong_copies(name, cache)
-        pulled = _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
-        if pulled.returncode:
+def _pull(name: str) -> bool:
+    """Whether a DVC remote gave the right files; prints why a remote did not."""
+    if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
+        _setting("config", "--local", "core.no_scm", "true")
+    cache = Path(_setting("cache", "dir").strip())
+    _drop_wrong_copies(name, cache)
+    remotes = re.findall(r"^remote\.(.+)\.url=", _setting("config", "--list"), re.MULTILINE)
+    if not remotes:
+        print(f"{name}: no DVC remote is configured; asking its origin", flush=True)
+    for remote in remotes:
+        for _ in range(PULLS):
+            pulled = _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
+            damage = find_damage(DATA_ROOT, name)
+            if not damage:
+                shutil.rmtree(partial_folder(DATA_ROOT / name), ignore_errors=True)  # no longer needed
+                print(f"{name}: files restored and verified (DVC remote {remote!r})")
+                return True
             _drop_wrong_copies(name, cache)
-            why = _why_not(name, cache, pulled.stdout + pulled.stderr)
-        damage = find_damage(DATA_ROOT, name)
-        if not damage:
-            shutil.rmtree(partial_folder(DATA_ROOT / name), ignore_errors=True)  # no longer needed
-            print(f"{name}: files restored and verified (DVC remote {remote!r})")
-            return True
-        if "changed" in damage.values():
-            why = f"gives a wrong {min(file for file, kind in damage.items() if kind == 'changed')}"
-    print(f"{name}: DVC remote {remote!r} {why or 'does not give all files'}", flush=True)
+        file, kind = min(damage.items(), key=lambda item: item[1])  # "changed" before "missing"
+        why = f"gives a wrong {file}" if kind == "changed" else f"gives no intact {file} ({_last_line(pulled)})"
+        print(f"{name}: DVC remote {remote!r} {why}", flush=True)
     return False
-
-
-def _why_not(name: str, cache: Path, output: str) -> str:
-    """Why a pull failed: the last error of DVC, or the files that are missing in the cache."""
-    last = _last_line(output)
-    if "Checkout failed" not in last:
-        return f"cannot give it ({last})"
-    files = read_manifest(DATA_ROOT, name)
-    missing = sorted(file for file, md5 in files.items() if not _copy(cache, md5).exists())
-    if len(missing) == len(files):
-        return "gives none of its files"
-    others = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
-    return f"does not give an intact {missing[0]}{others}" if missing else "does not give the listing of its files"
-
-
-def _make_with_dvc(name: str, cache: Path, remotes: list[str]) -> None:
-    """Let DVC run the stage that makes the dataset from its origin."""
-    stage = f"dataset@{name}"
-    for command in (["repro", stage], ["repro", "--force", stage]):  # by force where dvc.lock is wrong
-        _drop_wrong_copies(name, cache)
-        if _dvc("--wait-for-lock", *command, show=True).returncode:
-            advice = "or add a DVC remote that has it: `dvc remote add --local NAME ADDRESS`"
-            if remotes:
-                advice = f"none of the DVC remotes has it ({', '.join(remotes)})"
-            raise LorunError(f"cannot restore dataset {name!r}: `dvc {' '.join(command)}` failed (see above); {advice}")
-        if not find_damage(DATA_ROOT, name):
-            print(f"{name}: files restored and verified (dvc {' '.join(command)})")
-            return
-    raise LorunError(f"`dvc repro {stage}` did not give the files of {DATA_ROOT / name}.md5")
 
 
 def _drop_wrong_copies(name: str, cache: Path) -> None:
@@ -156,8 +120,8 @@ def _drop_wrong_copies(name: str, cache: Path) -> None:
             (DATA_ROOT / name / file).unlink()
     for md5 in {*read_manifest(DATA_ROOT, name).values(), dataset_identity(DATA_ROOT, name)}:
         copy = _copy(cache, md5)
-        if copy.exists() and md5_of_bytes(read_bytes(copy)) != md5.removesuffix(".dir"):
-            copy.unlink()
+        if not has_md5(copy, md5.removesuffix(".dir")):
+            copy.unlink(missing_ok=True)
 
 
 def _copy(cache: Path, md5: str) -> Path:
@@ -176,10 +140,11 @@ def _dvc(*arguments: str, show: bool = False) -> subprocess.CompletedProcess[str
 def _setting(*arguments: str) -> str:
     result = _dvc(*arguments)
     if result.returncode:
-        raise LorunError(f"`dvc {' '.join(arguments)}` failed: {_last_line(result.stdout + result.stderr)}")
+        raise LorunError(f"`dvc {' '.join(arguments)}` failed: {_last_line(result)}")
     return result.stdout
 
 
-def _last_line(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+def _last_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The last error that dvc printed, or its last line."""
+    lines = [line.strip() for line in (result.stdout + result.stderr).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1] if lines else "no reason")

@@ -1,6 +1,6 @@
 """Images: 8-bit photographs and spectral cubes, from any folder or from a checksummed dataset."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lorun.data.checksums import read_bytes, read_manifest, read_verified, split_files
+from lorun.data.checksums import read_bytes, read_verified, split_files, unique_names
 from lorun.data.cubes import SUFFIXES as CUBE_SUFFIXES
-from lorun.data.cubes import FolderOfCubes, open_cubes
+from lorun.data.cubes import CubeFiles, open_cubes, read_cube
+from lorun.data.progress import track
 from lorun.data.registry import read_registry
 from lorun.errors import LorunError
 
 if TYPE_CHECKING:
-    from PIL import Image
     from PIL.ImageFile import ImageFile
 
 Pixels = NDArray[np.uint8]
 
 _FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "PPM")
-_SUFFIXES = {".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".pgm", ".ppm"}
+_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff")
 _KIND_OF_CHANNELS = {1: "gray", 3: "rgb", 28: "cube"}
 
 
@@ -56,17 +56,16 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
     Raises UnknownName for an unknown dataset or split; LorunError for a missing or damaged file, when the split has no
     images of that kind, and when two have the same name.
     """
-    manifest = read_manifest(root, name)
     kind = _kind_of(channels)
-    md5s = {file: manifest[file] for file in split_files(root, name, split, kind)}
-    paths = _by_name(root / name / file for file in md5s)
+    files = split_files(root, name, split, kind)
+    named = unique_names(files)
     if kind == "cube":
         entry = read_registry(root).get(name)
-        opened = open_cubes(root, name, md5s, None if entry is None else entry.cubes)
-        return dict(zip(paths, opened, strict=True))
-    contents = (read_verified(root, name, file, md5) for file, md5 in md5s.items())
+        stored = None if entry is None else entry.cubes
+        return dict(zip(named, open_cubes(root, name, files, stored), strict=True))
     return {
-        image: _decode(content, path, channels) for (image, path), content in zip(paths.items(), contents, strict=True)
+        image: _decode(read_verified(root, name, file, files[file]), root / name / file, channels)
+        for image, file in named.items()
     }
 
 
@@ -82,23 +81,15 @@ def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
     suffixes = CUBE_SUFFIXES if is_cube else _SUFFIXES
     if not folder.is_dir():
         raise LorunError(f"no folder {folder}: name a folder of images")
-    paths = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in suffixes)
-    if not paths:
-        raise LorunError(f"no images in {folder}: looked for {', '.join(sorted(suffixes))}")
-    named = _by_name(paths)
-    if is_cube:
-        return FolderOfCubes(named)
-    return {name: read_image(path, channels) for name, path in named.items()}
-
-
-def _by_name(paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by their names without folder and suffix."""
-    named: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in named:
-            raise LorunError(f"{path} has the same name as another image, {named[path.stem]}: rename one")
-        named[path.stem] = path
-    return named
+    files = unique_names(sorted(str(path) for path in folder.glob("[!.]*") if path.suffix.lower() in suffixes))
+    if not files:
+        raise LorunError(f"no images in {folder}: looked for {', '.join(suffixes)}")
+    paths = {name: Path(file) for name, file in files.items()}
+    if not is_cube:
+        return {name: read_image(path, channels) for name, path in paths.items()}
+    for path in track(list(paths.values()), "checking"):
+        read_cube(path)
+    return CubeFiles(paths)
 
 
 def _kind_of(channels: int) -> str:
@@ -117,7 +108,7 @@ def _decode(data: bytes, path: Path, channels: int) -> Pixels:
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             _refuse_unusual(image, path)
-            pixels = np.asarray(_to_gray_or_rgb(image, path))
+            pixels = np.asarray(image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB"))
     except LorunError:
         raise
     except UnidentifiedImageError as error:
@@ -136,20 +127,14 @@ def _refuse_unusual(image: "ImageFile", path: Path) -> None:
         raise LorunError(f"{path} holds {frames} images: save each in a file of its own")
     if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"} or _is_deeper_than_8_bits(image):
         raise LorunError(f"{path} is not 8-bit gray or RGB (Pillow calls it {image.mode}): convert it to 8 bits first")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
+        raise LorunError(f"{path} is partly transparent: flatten it onto a background first")
 
 
 def _is_deeper_than_8_bits(image: "ImageFile") -> bool:
-    """Pillow opens 16-bit RGB as 8-bit RGB without a word; only the arguments of its decoder tell."""
+    """Pillow opens 16-bit RGB as 8-bit RGB without a warning; only the arguments of its decoder show it."""
     for tile in image.tile:
         args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if ";16" in str(args[0]) or (tile.codec_name.startswith("ppm") and args[-1] > 255):
             return True
     return False
-
-
-def _to_gray_or_rgb(image: "Image.Image", path: Path) -> "Image.Image":
-    if image.has_transparency_data:
-        lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
-        if lowest != 255:
-            raise LorunError(f"{path} is partly transparent: flatten it onto a background first")
-    return image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB")

@@ -1,17 +1,16 @@
 """Datasets that users obtain themselves: check that the files are the right ones, copy them, record their checksums."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lorun.data.checksums import (
-    dataset_identity,
-    find_damage,
     known_datasets,
     md5_of_bytes,
     read_bytes,
     read_manifest,
+    verify_dataset,
     write_manifest,
 )
 from lorun.data.cubes import read_cube
@@ -20,8 +19,6 @@ from lorun.data.progress import track
 from lorun.data.registry import Dataset, Expectation, read_registry
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder
-
-_GRAY_MODES = {"1", "L", "LA"}  # of Pillow
 
 
 def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
@@ -47,17 +44,19 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
     if (root / name).resolve() in (source.resolve(), *source.resolve().parents):
         raise LorunError(f"{source} is the destination of the dataset: name the folder that you obtained")
     files = _select(name, source, entry.manual.expected)
-    _refuse(name, _problems(track(files, f"{name}: checking"), entry, entry.manual.expected))
-    recorded = (root / f"{name}.md5").exists() and not replace
+    _refuse(name, list(_problems(files, name, entry, entry.manual.expected)), "problems")
+    manifest = root / f"{name}.md5"
+    recorded = manifest.exists() and not replace
     if recorded:
-        _refuse(name, _differences(root, name, files))
+        md5s = {path.name: md5_of_bytes(read_bytes(path)) for path in files}
+        different = sorted(file for file, _ in md5s.items() ^ read_manifest(root, name).items())
+        wrong = [f"{file} differs from {manifest}; use --replace to record your files instead" for file in different]
+        _refuse(name, list(dict.fromkeys(wrong)), "files")
     copies = track(files, f"{name}: copying")
     replace_folder(root / name, lambda part: [shutil.copyfile(path, part / path.name) for path in copies])
     if not recorded:
         write_manifest(root, name)
-    elif find_damage(root, name):
-        raise LorunError(f"{root / name} differs from {source}: the disk or the folder changed meanwhile; try again")
-    return dataset_identity(root, name)
+    return verify_dataset(root, name)
 
 
 def _select(name: str, source: Path, expected: Expectation) -> list[Path]:
@@ -67,27 +66,22 @@ def _select(name: str, source: Path, expected: Expectation) -> list[Path]:
     files = sorted(path for path in visible if fnmatchcase(path.name.lower(), pattern))
     if expected.names is not None:
         missing = sorted(set(expected.names) - {path.name for path in files})
-        if missing:
-            raise LorunError(f"{name}: {source} lacks {missing[0]}{_others(missing, 'files')}")
+        _refuse(name, [f"{source} lacks {file}" for file in missing], "files")
         files = [path for path in files if path.name in expected.names]
     if len(files) != expected.count:
         raise LorunError(f"{name}: expected {expected.count} files {expected.pattern} in {source}, found {len(files)}")
     return files
 
 
-def _refuse(name: str, problems: Iterable[str]) -> None:
-    found = list(problems)
-    if found:
-        raise LorunError(f"{name}: {found[0]}{_others(found, 'problems')}")
+def _refuse(name: str, problems: list[str], what: str) -> None:
+    if problems:
+        others = f" (and {len(problems) - 1} more {what})" if len(problems) > 1 else ""
+        raise LorunError(f"{name}: {problems[0]}{others}")
 
 
-def _others(found: list[str], what: str) -> str:
-    return f" (and {len(found) - 1} more {what})" if len(found) > 1 else ""
-
-
-def _problems(paths: Iterable[Path], entry: Dataset, expected: Expectation) -> Iterator[str]:
+def _problems(paths: list[Path], name: str, entry: Dataset, expected: Expectation) -> Iterator[str]:
     """One line for each file that is not an image or cube of the dataset."""
-    for path in paths:
+    for path in track(paths, f"{name}: checking"):
         try:
             if entry.cubes is None:
                 _check_image(path, expected)
@@ -104,21 +98,7 @@ def _check_image(path: Path, expected: Expectation) -> None:
 
     r, g, b = read_image(path, 3)
     with Image.open(path) as image:
-        if expected.channels == 3 and image.mode in _GRAY_MODES:
+        if expected.channels == 3 and image.mode in {"1", "L", "LA"}:
             raise LorunError("is gray, expected RGB")
     if expected.channels == 1 and not ((r == g).all() and (r == b).all()):
         raise LorunError("is in colour, expected gray")
-
-
-def _differences(root: Path, name: str, files: list[Path]) -> Iterator[str]:
-    """One line for each file that differs from the manifest."""
-    recorded = read_manifest(root, name)
-    advice = f"{root / name}.md5; use --replace to record your files instead"
-    for path in files:
-        if path.name not in recorded:
-            yield f"{path.name} is not in {advice}"
-        elif md5_of_bytes(read_bytes(path)) != recorded[path.name]:
-            yield f"{path.name} has another checksum than in {advice}"
-    missing = set(recorded) - {path.name for path in files}
-    if missing:
-        yield f"{min(missing)} is missing, but is in {advice}"

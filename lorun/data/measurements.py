@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lorun.data.arrays import read_mat
-from lorun.data.checksums import read_manifest, read_verified, split_files
+from lorun.data.arrays import read_array
+from lorun.data.checksums import read_verified, split_files, unique_names
 from lorun.data.registry import MeasurementFormat, read_registry
 from lorun.errors import LorunError
 
@@ -21,7 +21,8 @@ Measured = NDArray[np.float32]
 
 def holds_measurements(root: Path, name: str) -> bool:
     """Whether a dataset holds measurements instead of images, according to the registry."""
-    return _format(root, name) is not None
+    entry = read_registry(root).get(name)
+    return entry is not None and entry.measurements is not None
 
 
 def load_measurements(root: Path, name: str, split: str) -> dict[str, Measured]:
@@ -31,28 +32,20 @@ def load_measurements(root: Path, name: str, split: str) -> dict[str, Measured]:
     is missing or damaged or lacks the variable, and when the variable is no matrix of finite numbers with a positive
     one.
     """
-    stored = _format(root, name)
-    manifest = read_manifest(root, name)
-    found: dict[str, Measured] = {}
-    for file in split_files(root, name, split, "measurement"):
-        assert stored is not None  # `split_files` refuses other datasets
-        path = root / name / file
-        if path.stem in found:
-            raise LorunError(f"{path} has the same name as another measurement of {name}")
-        found[path.stem] = _scaled(path, read_verified(root, name, file, manifest[file]), stored)
-    return found
-
-
-def _format(root: Path, name: str) -> MeasurementFormat | None:
-    entry = read_registry(root).get(name)
-    return None if entry is None else entry.measurements
+    files = split_files(root, name, split, "measurement")
+    stored = read_registry(root)[name].measurements
+    assert stored is not None  # `split_files` refuses other datasets
+    return {
+        image: _scaled(root / name / file, read_verified(root, name, file, files[file]), stored)
+        for image, file in unique_names(files).items()
+    }
 
 
 def _scaled(path: Path, data: bytes, stored: MeasurementFormat) -> Measured:
-    name, values = read_mat(path, stored.variable, data)
+    values, what = read_array(path, data, stored.variable)
     if values.ndim != 2:
-        raise LorunError(f"{path}: variable `{name}` has shape {values.shape}, expected height x width")
+        raise LorunError(f"{what} has shape {values.shape}, expected height x width")
     if values.max() <= 0:
-        raise LorunError(f"{path}: variable `{name}` has no positive value: nothing was measured")
+        raise LorunError(f"{what} has no positive value: nothing was measured")
     values = values.astype(np.float64)
     return (values / values.max() * stored.scale).astype(np.float32)[None]

@@ -46,8 +46,8 @@ class PatchStream:
         if mosaic and patch % 2:
             raise LorunError(f"`patch` (={patch}) must be even with `mosaic: true`, whose pieces have half its side")
         for name, image in images.items():
-            if min(image.shape[1:]) < patch:
-                height, width = image.shape[1:]
+            height, width = image.shape[1:]
+            if min(height, width) < patch:
                 raise LorunError(f"training image {name} is {height} x {width}, smaller than a patch of {patch} pixels")
         self.images = list(images.values())
         sizes = np.array([image.shape[1] * image.shape[2] for image in self.images], dtype=float)
@@ -116,8 +116,5 @@ def _turn(patch: np.ndarray, which: int) -> np.ndarray:
 
 
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    """One crop itself, or four as a mosaic, row by row."""
-    if len(pieces) == 1:
-        return pieces[0]
-    rows = [np.concatenate(pieces[at : at + 2], axis=2) for at in (0, 2)]
-    return np.concatenate(rows, axis=1)
+    """The crop alone, or four crops as a mosaic, row by row."""
+    return pieces[0] if len(pieces) == 1 else np.block([pieces[:2], pieces[2:]])

@@ -79,7 +79,5 @@ def locate(source: Source) -> Path:
         raise LorunError(f"package {source.package} is not installed (needed for its {source.file}): run `make setup`")
     path = Path(spec.submodule_search_locations[0], source.file)
     if not path.is_file():
-        raise LorunError(
-            f"package {source.package} has no file {source.file}: install the locked version, `make setup`"
-        )
+        raise LorunError(f"package {source.package} has no file {source.file}: install the locked one, `make setup`")
     return path

@@ -4,22 +4,17 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.console import Console
 
 _File = TypeVar("_File")
 
 
-def progress_bar() -> "Progress":
-    """A bar for use in `with`."""
+def track(files: Sequence[_File], what: str, console: "Console | None" = None) -> Iterator[_File]:
+    """The files one by one, with a progress bar if there are any."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=Console(stderr=True))
-
-
-def track(files: Sequence[_File], what: str) -> Iterator[_File]:
-    """The files one by one, with a progress bar."""
     if files:
-        with progress_bar() as bar:
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console or Console(stderr=True)) as bar:
             yield from bar.track(files, description=what)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from lorun.config import explain
+from lorun.config.section import Section, explain
 from lorun.errors import LorunError
 
 DATA_ROOT = Path("data")
@@ -21,8 +21,8 @@ OWN_LAYOUT: Mapping[str, list[str]] = {split: [f"{split}/{{kind}}/*"] for split 
 """The default layout of a dataset: SPLIT/gray/FILE, SPLIT/rgb/FILE, SPLIT/cube/FILE."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+class _Entry(Section):
+    model_config = ConfigDict(str_strip_whitespace=True)
 
 
 class Upstream(_Entry):

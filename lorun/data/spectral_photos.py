@@ -54,7 +54,7 @@ def simulate(rgb: NDArray[np.uint8], primaries: NDArray[np.int64]) -> NDArray[np
     Photographs of twice `SIDE` pixels or more are halved, with the mean light of 2 x 2 pixels. Then the centre of at
     most `SIDE` pixels is cropped.
     """
-    light = linear_light()[rgb]  # (3, H, W)
+    light = np.rint(exact_light()).astype(np.int64)[rgb]  # (3, H, W)
     height, width = light.shape[1:]
     if min(height, width) // 2 >= SIDE:
         height, width = height // 2, width // 2
@@ -70,18 +70,13 @@ def simulate(rgb: NDArray[np.uint8], primaries: NDArray[np.int64]) -> NDArray[np
     return ((spectra + half) >> (_BITS + 2)).clip(max=_LEVELS).astype(np.uint16)
 
 
-def linear_light() -> NDArray[np.int64]:
-    """The light of the 256 values of sRGB (IEC 61966-2-1), in 65535ths."""
-    return np.rint(exact_light()).astype(np.int64)
-
-
 def spectral_primaries() -> NDArray[np.int64]:
     """The reflectance of red, green and blue light at the 28 wavelengths: (28, 3), in units of 2**-24."""
     return np.rint(exact_primaries()).astype(np.int64)
 
 
 def exact_light() -> NDArray[np.float64]:
-    """`linear_light` before rounding."""
+    """The light of the 256 values of sRGB (IEC 61966-2-1) in 65535ths, before rounding."""
     value = np.arange(256) / 255
     return _LEVELS * np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 

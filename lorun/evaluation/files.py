@@ -1,4 +1,4 @@
-"""Score a baseline with files of one's own, without a profile: weights, a sampling matrix, a folder of images."""
+"""Score a baseline on a folder of images without a profile: from files of weights and of a sampling matrix."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -43,9 +43,9 @@ def score_files(
     Args:
         baseline: its name, or the path of its folder (see `lorun.plugins`).
         weights: released weights; None for a baseline without parameters.
-        matrix: Phi, m x n with n the pixels of a block (.npy, or .mat with `phi`); None where the weights hold it.
-        initial: initial reconstruction: "adjoint", "pseudo_inverse", or a file with an n x m matrix (.npy, or .mat with
-            `Qinit`); None where the weights hold Phi, whose adjoint it then is.
+        matrix: Phi, m x n with n the pixels of a block (.npy, or .mat with `phi`); None if the weights hold it.
+        initial: "adjoint", "pseudo_inverse", or a file with an n x m matrix (.npy, or .mat with `Qinit`); the default
+            is the adjoint if the weights hold Phi.
         padding: see `BlockCS`.
 
     Raises:
@@ -95,7 +95,7 @@ def _physics(
             raise LorunError(f"{weights or baseline}: no sampling matrix in the weights: name it with --matrix")
         kind, (m, n) = held
         initial = initial or "adjoint"
-    elif held is not None and held[0] == "learned_binary":  # a Phi of real numbers may stand in both
+    elif held is not None and held[0] == "learned_binary":  # a real Phi may be in both
         raise LorunError(f"{weights}: these weights of {baseline} hold their sampling matrix: leave out --matrix")
     elif initial is None:
         raise LorunError(f"name the initial estimate with --initial: a file (Qinit), or {', '.join(COMPUTED)}")
@@ -127,11 +127,9 @@ def _held_matrix(baseline: str, state: Mapping[str, Tensor]) -> tuple[Any, tuple
 
 def _refuse_other_networks(baseline: str, state: Mapping[str, Tensor], weights: Path | None) -> None:
     """Raise LorunError where a key, or a missing one, shows that released weights belong to another network."""
-    if weights is None:
-        return
     for key in state:
         if not our_name(baseline, key).startswith(("network.", "physics.")):
             raise LorunError(f"{weights}: key `{key}` has no place in {baseline}: weights of another network?")
-    for name in plugins.card(baseline).released_names.values():
+    for name in plugins.card(baseline).released_names.values() if state else ():
         if name.startswith("physics."):
             raise LorunError(f"{weights}: has nothing for `{name}` of {baseline}: weights of another network?")

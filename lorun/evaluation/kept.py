@@ -1,4 +1,4 @@
-"""Reconstructions that are kept to be looked at, in the folder of their run: images, and spectra of chosen pixels."""
+"""Reconstructions that are kept for viewing in the folder of their run: images, and spectra of chosen pixels."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,25 +6,25 @@ from pathlib import Path
 from torch import Tensor
 
 from lorun.data.cubes import WAVELENGTHS
-from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
+from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically, write_text
 
 _SPECTRA = ".spectra.csv"
 
 
 def image_path(run: Path, dataset: str, image: str) -> Path:
-    """Where the reconstruction of an image lies below the folder of its run."""
+    """The file of a reconstruction below the folder of its run."""
     return run / "reconstructions" / dataset / f"{image}.png"
 
 
 def spectra_path(run: Path, dataset: str, image: str) -> Path:
-    """Where its spectra lie."""
+    """The file of the spectra of a reconstruction below the folder of its run."""
     return run / "reconstructions" / dataset / f"{image}{_SPECTRA}"
 
 
 def write_image(path: Path, image: Tensor) -> None:
-    """Write (C, H, W) in [0, 1] as an 8-bit PNG: clipped and rounded, a cube as the colours that it would have."""
+    """Write (C, H, W) in [0, 1] as an 8-bit PNG: clipped and rounded; a cube is rendered in colour."""
     from PIL import Image
 
     pixels = to_pixels(image.numpy())
@@ -35,7 +35,7 @@ def write_image(path: Path, image: Tensor) -> None:
 def write_spectra(path: Path, points: Iterable[tuple[int, int]], estimate: Tensor, truth: Tensor | None) -> None:
     """Write the spectra of cubes (28, H, W) at points (row, column) as CSV: a line per point and band.
 
-    The estimate is as it came, not clipped; `truth` is empty where there is none; `wavelength` is in nm.
+    The estimate is not clipped; the column `truth` is empty for measurements; `wavelength` is in nm.
 
     Raises:
         LorunError: a point lies outside of the cube.

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from lorun.errors import LorunError
@@ -31,7 +29,6 @@ class Metric:
     name    in rows and columns
     title   in tables and figures
     unit    "" for none
-    better  whether higher or lower values are better
     digits  decimals in tables
     side    height and width of the smallest image in pixels (of SSIM: see `SSIM_WINDOW`)
     """
@@ -76,7 +73,6 @@ SSIM_WINDOW: dict[SsimKind, int] = {"uniform7": 7, "gaussian11": 11}
 IqaMetric = Literal["ms_ssim", "gmsd", "fsim", "vif", "nlpd"]
 """Full-reference metrics of pyiqa that need no weights."""
 
-
 _SSIM_OPTIONS: dict[SsimKind, dict[str, bool | float]] = {
     "uniform7": {"win_size": 7, "gaussian_weights": False, "use_sample_covariance": True},
     # sigma 1.5 truncated at scikit-image's 3.5 sigma is the 11x11 window
@@ -87,8 +83,7 @@ _SSIM_OPTIONS: dict[SsimKind, dict[str, bool | float]] = {
 def psnr(estimate: torch.Tensor, truth: torch.Tensor) -> float:
     """Peak signal-to-noise ratio in dB, 10 log10(1 / MSE) over all C*H*W values, at most `PSNR_LIMIT`.
 
-    C is 1 or 3. Computed by pyiqa's `psnr` on the channels as given, with eps=0. Its default adds 1e-8 to the MSE,
-    which saturates it at 80 dB too, but also costs 0.0003 dB at 38 dB and 0.04 dB at 60 dB.
+    C is 1 or 3. Computed by pyiqa with eps=0: its default adds 1e-8 to the MSE, which costs 0.04 dB at 60 dB.
     """
     value = _pyiqa("psnr", eps=0.0)(_double(estimate)[None], _double(truth)[None])
     return min(value.item(), PSNR_LIMIT)
@@ -100,14 +95,14 @@ def ssim(estimate: torch.Tensor, truth: torch.Tensor, kind: SsimKind) -> float:
     `uniform7`: 7x7 uniform window and sample covariance, scikit-image's default (ISTA-Net and its family).
     `gaussian11`: 11x11 Gaussian window, sigma 1.5, population covariance (Wang et al., IEEE TIP 2004,
     eq. 13 to 17), as AMP-Net computes it.
-    Both average over the positions where the window lies inside the image, and neither rounds or downsamples.
+    Both average over the positions where the window lies inside the image.
 
-    Both are computed by scikit-image. pyiqa has only the Gaussian one and sets negative structure terms to zero: within
-    1e-6 above 25 dB, but 0.0007 too high on a photo blurred to 20 dB, where papers print four digits.
+    Both are computed by scikit-image. pyiqa has only the Gaussian one and sets negative structure terms to zero, which
+    gives 0.0007 too much on a photo blurred to 20 dB.
     """
     from skimage.metrics import structural_similarity
 
-    x, y = _levels(estimate), _levels(truth)
+    x, y = (_double(image).numpy() * 255 for image in (estimate, truth))
     return float(structural_similarity(x, y, data_range=255, channel_axis=0, **_SSIM_OPTIONS[kind]))
 
 
@@ -117,10 +112,7 @@ def iqa(estimate: torch.Tensor, truth: torch.Tensor, name: IqaMetric) -> float:
     C is 1 or 3. A gray image is scored as an RGB image with three equal channels. MS-SSIM, GMSD and VIF are those of
     the luma (Y of YIQ, rounded to 8 bits), NLPD is that of the luma without rounding. FSIM is FSIMc: it also compares
     the chrominance (I and Q), which a gray image does not have. VIF is computed in float32, the others in float64. The
-    VIF of a constant truth is 0, since such an image has no information.
-
-    Sources: MS-SSIM: Wang et al., Asilomar 2003. GMSD: Xue et al., IEEE TIP 23(2), 2014. FSIM: Zhang et al., IEEE TIP
-    20(8), 2011. VIF: Sheikh and Bovik, IEEE TIP 15(2), 2006. NLPD: Laparra et al., Electronic Imaging 2016.
+    VIF of a constant truth is 0, since such an image has no information. `protocols.PROTOCOLS` names the papers.
     """
     dtype = torch.float32 if name == "vif" else torch.float64
     x, y = (_double(image).to(dtype).expand(3, -1, -1)[None] for image in (estimate, truth))
@@ -130,9 +122,8 @@ def iqa(estimate: torch.Tensor, truth: torch.Tensor, name: IqaMetric) -> float:
 def spectral_angle(estimate: torch.Tensor, truth: torch.Tensor) -> float:
     """Spectral angle between estimate and truth in degrees, the mean over pixels (SAM).
 
-    The angle between the spectra of a pixel as vectors of C values; their lengths do not matter (Kruse et al., "The
-    spectral image processing system (SIPS)", Remote Sensing of Environment 1993). Pixels whose truth is zero in all
-    bands have no direction and are left out. An estimate that is zero where the truth is not counts as 90.
+    The angle between the spectra of a pixel as vectors of C values (Kruse et al., Remote Sensing of Environment 1993).
+    Pixels whose truth is zero in all bands are left out. An estimate that is zero where the truth is not counts as 90.
 
     Raises LorunError when the truth is zero everywhere.
     """
@@ -182,7 +173,3 @@ def _directions(spectra: torch.Tensor) -> torch.Tensor:
 
 def _double(image: torch.Tensor) -> torch.Tensor:
     return image.detach().to("cpu", torch.float64)
-
-
-def _levels(image: torch.Tensor) -> npt.NDArray[np.float64]:
-    return _double(image).numpy() * 255

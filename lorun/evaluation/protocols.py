@@ -1,10 +1,11 @@
 """Named protocols: how a reconstruction is scored. Every score is stored with the name of its protocol.
 
-Details matter: at 42 dB, the rounding of two papers alone makes a difference of 0.34 dB.
+At 42 dB, the difference between the rounding of two papers is 0.34 dB.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 
@@ -12,17 +13,8 @@ import torch
 from torch import Tensor
 
 from lorun.errors import LorunError, UnknownName
-from lorun.evaluation.metrics import (
-    METRICS,
-    SSIM_WINDOW,
-    IqaMetric,
-    SsimKind,
-    iqa,
-    psnr,
-    residual,
-    spectral_angle,
-    ssim,
-)
+from lorun.evaluation import metrics
+from lorun.evaluation.metrics import METRICS, SSIM_WINDOW, IqaMetric, SsimKind
 
 if TYPE_CHECKING:
     from lorun.physics import Operator
@@ -97,11 +89,6 @@ class Protocol:
         """Whether it compares the estimate with a truth."""
         return set(self.metrics) != {"residual"}
 
-    @property
-    def needs_measurement(self) -> bool:
-        """Whether it compares the estimate with the measurement."""
-        return "residual" in self.metrics
-
     def border_at(self, scale: int | None) -> int:
         """The border in pixels for an operator of that scale.
 
@@ -125,14 +112,6 @@ class Measurement(NamedTuple):
 _GRAY = "8-bit gray, or Y of YCrCb in full range 0..255 (OpenCV), divided by 255"
 _RGB = "8-bit RGB, divided by 255"
 _CUBE = "28 spectral bands from 453.3 to 648.1 nm in [0, 1]"
-
-_MATLAB = "Cal_quality_assessment.m, whose im2uint8 rounds"
-
-
-_IQA = tuple(
-    Measure(name, "round")
-    for name in ("psnr", "ssim", "ms_ssim", "gmsd", "fsim", "vif", "nlpd")  # on saved images
-)
 _IQA_SOURCE = (
     "saved 8-bit images; pyiqa's defaults for MS-SSIM (Wang et al., Asilomar 2003), GMSD (Xue et al., TIP 2014), FSIM "
     "(Zhang et al., TIP 2011), VIF (Sheikh and Bovik, TIP 2006), NLPD (Laparra et al., EI 2016): "
@@ -144,58 +123,48 @@ def _psnr_ssim(estimate: Values, window: SsimKind, truth: Values = "as_is") -> t
     return Measure("psnr", estimate, truth), Measure("ssim", estimate, truth, window)
 
 
+_IQA = (*_psnr_ssim("round", "gaussian11"), *(Measure(name, "round") for name in get_args(IqaMetric)))
+
+_CS = partial(Protocol, image=_GRAY)
+_CASSI = partial(Protocol, image=_CUBE, channels=28, by_band=True)
+
 PROTOCOLS: Mapping[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
+        _CS(
             name="cs_float_y",
-            image=_GRAY,
             measures=_psnr_ssim("clip", "uniform7"),
             source="ISTA-Net(+), its family and FSOINet: github.com/jianzhangcs/ISTA-Net-PyTorch",
         ),
-        Protocol(
+        _CS(
             name="cs_round_y",
-            image=_GRAY,
             measures=_psnr_ssim("round", "gaussian11"),
             source="saved 8-bit images, as the demo of CSNet (ICME 2017): github.com/wzhshi/CSNet",
         ),
-        Protocol(
+        _CS(
             name="cs_truncate_y",
-            image=_GRAY,
             measures=_psnr_ssim("truncate", "gaussian11"),
             source="AMP-Net (IEEE TIP 2021): github.com/ZhonghaoZ/AMP-Net_TIP",
         ),
-        Protocol(
+        _CASSI(
             name="cassi_mst_uint8",
-            image=_CUBE,
             measures=(*_psnr_ssim("uint8", "gaussian11", truth="uint8"), Measure("sam")),
-            source=f"MST (CVPR 2022), RDLUF (CVPR 2023): {_MATLAB}: github.com/caiyuanhao1998/MST",
-            channels=28,
-            by_band=True,
+            source="MST (CVPR 2022), RDLUF (CVPR 2023), with the im2uint8 of MATLAB: github.com/caiyuanhao1998/MST",
         ),
-        Protocol(
+        _CASSI(
             name="cassi_float_x255",
-            image=_CUBE,
             measures=(*_psnr_ssim("clip", "gaussian11"), Measure("sam")),
             source="PADUT (ICCV 2023): Cal_quality_assessment.m without im2uint8: github.com/MyuLi/PADUT",
-            channels=28,
-            by_band=True,
         ),
-        Protocol(
+        _CASSI(
             name="cassi_dpu",
-            image=_CUBE,
             measures=(Measure("psnr"), Measure("ssim", "uint8", "uint8"), Measure("sam")),
             source="DPU (CVPR 2024), SSR: cal_psnr_ssim.m, whose im2uint8 rounds: github.com/ZhangJC-2k/DPU",
-            channels=28,
-            by_band=True,
         ),
-        Protocol(
+        _CASSI(
             name="cassi_torch_psnr",
-            image=_CUBE,
             measures=(Measure("psnr", "times256", "times256"),),
             source="MST while it trains: torch_psnr of simulation/train_code: github.com/caiyuanhao1998/MST",
-            channels=28,
-            by_band=True,
         ),
         Protocol(
             name="usrnet_rgb",
@@ -252,29 +221,24 @@ def score(
     """Score one estimate: the protocol's metrics by name.
 
     Estimate and truth are (C, H, W) tensors of any floating dtype on any device. The truth lies in [0, 1], the estimate
-    may leave it. A protocol that needs no truth needs the measurement. `scale` is that of the operator, for protocols
-    whose border depends on it.
+    may leave it. `scale` is that of the operator, for protocols whose border depends on it.
 
-    Where PSNR is averaged over bands, each band has the limit `metrics.PSNR_LIMIT`: a perfect band counts 80 dB, where
-    the scripts of the papers give infinity. The peak is that of the range, not that of the band.
+    A PSNR by bands has the limit `metrics.PSNR_LIMIT` in each band, where the scripts of the papers give infinity.
 
-    Raises LorunError when the dtype is not floating, the shapes differ, C is not the protocol's, the cropped
-    image is smaller than a metric needs, a value is NaN or infinite, or the truth leaves [0, 1]; when the truth,
-    measurement or scale that the protocol needs is missing; and as the metrics do.
+    Raises LorunError when the truth, measurement or scale that the protocol needs is missing; when the dtype is not
+    floating, shapes differ, or the number of channels is not that of the protocol; when the cropped image is too small
+    for a metric; when a value is NaN or infinite, or the truth leaves [0, 1]; and as the metrics do.
     """
     border = protocol.border_at(scale)
     estimate = _checked("estimate", estimate)
     if protocol.needs_truth:
         if truth is None:
-            raise LorunError(f"{protocol.name} compares with a truth, and there is none")
+            raise LorunError(f"{protocol.name} needs a truth, and there is none")
         truth = _checked("truth", truth)
-        _check_shapes(protocol, border, tuple(estimate.shape), tuple(truth.shape))
-        _check_range(truth)
-    if protocol.needs_measurement and measurement is None:
-        raise LorunError(f"{protocol.name} compares with the measurement, and there is none")
-    return {
-        measure.metric: _value(protocol, measure, border, estimate, truth, measurement) for measure in protocol.measures
-    }
+        _check_pair(protocol, border, estimate, truth)
+    if "residual" in protocol.metrics and measurement is None:
+        raise LorunError(f"{protocol.name} needs the measurement, and there is none")
+    return {one.metric: _value(protocol, one, border, estimate, truth, measurement) for one in protocol.measures}
 
 
 def studio_luma(rgb: Tensor) -> Tensor:
@@ -294,20 +258,19 @@ def _value(
     estimate = _VALUES[measure.estimate](estimate)
     if truth is None or measure.metric == "residual":
         assert measurement is not None
-        return residual(estimate, *measurement)
-    truth = _VALUES[measure.truth](truth)
-    estimate, truth = _cropped(estimate, border), _cropped(truth, border)
+        return metrics.residual(estimate, *measurement)
+    inside = slice(border, -border or None)
+    x, y = (image[:, inside, inside] for image in (estimate, _VALUES[measure.truth](truth)))
     if protocol.luma:
-        estimate, truth = studio_luma(estimate), studio_luma(truth)
+        x, y = studio_luma(x), studio_luma(y)
     if measure.metric == "sam":
-        return spectral_angle(estimate, truth)
+        return metrics.spectral_angle(x, y)
     if measure.metric in get_args(IqaMetric):
-        return iqa(estimate, truth, cast(IqaMetric, measure.metric))
+        return metrics.iqa(x, y, cast(IqaMetric, measure.metric))
     if measure.metric == "ssim":
-        return ssim(estimate, truth, measure.window)  # a mean over channels anyway
-    if not protocol.by_band:
-        return psnr(estimate, truth)
-    return fmean(psnr(one, other) for one, other in zip(estimate.split(1), truth.split(1), strict=True))
+        return metrics.ssim(x, y, measure.window)  # a mean over channels anyway
+    pairs = zip(x.split(1), y.split(1), strict=True) if protocol.by_band else [(x, y)]
+    return fmean(metrics.psnr(*pair) for pair in pairs)
 
 
 def _checked(what: str, image: Tensor) -> Tensor:
@@ -321,25 +284,18 @@ def _checked(what: str, image: Tensor) -> Tensor:
     return image
 
 
-def _check_shapes(protocol: Protocol, border: int, estimate: tuple[int, ...], truth: tuple[int, ...]) -> None:
-    if estimate != truth:
-        raise LorunError(f"estimate has shape {estimate}, but truth has shape {truth}")
-    if len(truth) != 3 or truth[0] != protocol.channels:
-        raise LorunError(f"images have shape {truth}, but {protocol.name} scores ({protocol.channels}, H, W)")
+def _check_pair(protocol: Protocol, border: int, estimate: Tensor, truth: Tensor) -> None:
+    shape = tuple(truth.shape)
+    if estimate.shape != truth.shape:
+        raise LorunError(f"estimate has shape {tuple(estimate.shape)}, but truth has shape {shape}")
+    if len(shape) != 3 or shape[0] != protocol.channels:
+        raise LorunError(f"images have shape {shape}, but {protocol.name} scores ({protocol.channels}, H, W)")
     largest = max(protocol.measures, key=lambda measure: measure.side)
-    if min(truth[1:]) - 2 * border < largest.side:
+    if min(shape[1:]) - 2 * border < largest.side:
         raise LorunError(
-            f"images of {truth[1]}x{truth[2]} px with a border of {border} px cropped are smaller than the "
+            f"images of {shape[1]}x{shape[2]} px with a border of {border} px cropped are smaller than the "
             f"{largest.side}x{largest.side} px that {METRICS[largest.metric].title} of {protocol.name} needs"
         )
-
-
-def _check_range(truth: Tensor) -> None:
     low, high = truth.min().item(), truth.max().item()
     if low < -_TOLERANCE or high > 1 + _TOLERANCE:
         raise LorunError(f"truth has values from {low:g} to {high:g}, expected [0, 1]")
-
-
-def _cropped(image: Tensor, border: int) -> Tensor:
-    _, height, width = image.shape
-    return image[:, border : height - border, border : width - border]

@@ -1,6 +1,6 @@
-"""Score a trained run on test images, and keep some reconstructions to look at."""
+"""Reconstruct test images with a trained system, score them, and keep some of them for viewing."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.measurements import holds_measurements, load_measurements
@@ -25,8 +26,15 @@ from lorun.training.weights import load_state, load_weights
 
 
 class Reconstruction(NamedTuple):
-    """What came of an image or a measurement: estimate and truth (C, H, W), float32, on the CPU; truth is None where
-    nobody knows it, degradation where the operator has none."""
+    """One reconstructed image, float32 on the CPU.
+
+    Attributes:
+        name: of the image or measurement.
+        degradation: that the image was measured under; None if the operator has none.
+        estimate: (C, H, W), not clipped.
+        truth: (C, H, W) in [0, 1]; None for a measurement without ground truth.
+        measurement: that the estimate was computed from.
+    """
 
     name: str
     degradation: str | None
@@ -35,16 +43,16 @@ class Reconstruction(NamedTuple):
     measurement: Measurement
 
     def scores(self, protocol: Protocol) -> dict[str, float]:
-        """Its metrics by name; raises as `lorun.evaluation.protocols.score`."""
+        """The metrics of a protocol by name. Raises LorunError as `lorun.evaluation.protocols.score` does."""
         return score(protocol, self.estimate, self.truth, self.measurement, self.measurement.physics.decimation)
 
 
 class Evaluation(NamedTuple):
-    """What one run scored.
+    """The scores of one run.
 
     Attributes:
-        run: the run: labels, status, training, provenance; `trained_code` and `code` map modules to digests.
-        rows: one per dataset, image, degradation, protocol and metric; none where the training did not complete.
+        run: labels, status, training, provenance; `trained_code` and `code` map modules to digests.
+        rows: one per dataset, image, degradation, protocol and metric; empty if the training did not complete.
     """
 
     run: dict[str, Any]
@@ -54,14 +62,14 @@ class Evaluation(NamedTuple):
 def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.device) -> Evaluation:
     """Score one run on the test split of its datasets.
 
-    Keeps the reconstructions that the experiment names in its folder (`lorun.evaluation.kept`), those under the first
-    degradation alone. A dataset of measurements without a truth is reconstructed from these, where others are measured
-    first.
+    Images are measured first; datasets of measurements are reconstructed directly. The reconstructions that
+    `evaluation.keep` names are written to the folder of the run, for the first degradation only.
 
     Raises:
         LorunError: the run has not ended yet; data or weights are missing or damaged; an image is too small; a protocol
-            compares with a truth that a dataset does not have.
+            needs a ground truth that a dataset does not have.
     """
+    loaded_code()  # digests are those of now, whatever is edited while this scores
     outcome = _ended(experiment, runs)
     _check_truths(experiment, data)
     md5s = {name: dataset_identity(data, name) for name in experiment.datasets}
@@ -69,17 +77,17 @@ def evaluate(experiment: Experiment, *, runs: Path, data: Path, device: torch.de
         return Evaluation(_run(experiment, outcome, md5s, device), [])
     system = load_system(experiment, runs).to(device)
     first = next(iter(system.physics.degradations), None)
-    rows = []
-    for name in experiment.test:
-        for one in _reconstructions(experiment, system, data, name, device):
-            rows += [{**experiment.labels, "dataset": name, **row} for row in _scores(experiment, one)]
-            if one.name in experiment.evaluation.keep and one.degradation == first:
-                _keep(experiment, runs / experiment.folder, name, one)
+    rows: list[dict[str, Any]] = []
+    for dataset in experiment.test:
+        for result in _reconstructions(experiment, system, data, dataset, device):
+            rows += _rows(experiment, dataset, result)
+            if result.name in experiment.evaluation.keep and result.degradation == first:
+                _keep(runs / experiment.folder, dataset, result, experiment.evaluation.points)
     return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
 def evaluate_folder(experiment: Experiment, folder: Path, *, runs: Path, device: torch.device) -> Evaluation:
-    """As `evaluate`, on the images of any folder; the dataset of the rows is the folder's name."""
+    """Score one run on the images of any folder, whose name is the dataset of the rows. Raises as `evaluate` does."""
     outcome = _ended(experiment, runs)
     if outcome.status != "completed":
         raise LorunError(f"{experiment.name} is {outcome.status}: {outcome.message}")
@@ -90,12 +98,8 @@ def score_folder(
     experiment: Experiment, outcome: Outcome, system: System, folder: Path, md5s: dict[str, str], device: torch.device
 ) -> Evaluation:
     """Score a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
-    images = load_folder(folder, experiment.channels)
-    rows = [
-        {**experiment.labels, "dataset": folder.resolve().name, **row}
-        for one in reconstruct(system.to(device), images, device)
-        for row in _scores(experiment, one)
-    ]
+    results = reconstruct(system.to(device), load_folder(folder, experiment.channels), device)
+    rows = [row for result in results for row in _rows(experiment, folder.resolve().name, result)]
     return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
@@ -109,17 +113,16 @@ def load_system(experiment: Experiment, runs: Path) -> System:
 
 @torch.no_grad()
 def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.device) -> Iterator[Reconstruction]:
-    """Measure and reconstruct each image, (C, H, W): bytes, or floats in [0, 1]; under each degradation by itself.
+    """Crop each image to its scored size, measure it under each degradation, and reconstruct it.
 
-    An image is cropped first to what is scored of it.
+    Images are (C, H, W): bytes, or floats in [0, 1].
 
     Raises:
-        LorunError: an image is of a size that the operator does not measure.
+        LorunError: the operator cannot measure images of that size.
     """
     for name, image in images.items():
-        _check_smallest(system, f"image {name}", *image.shape[1:])
         height, width = system.physics.scored_size(*image.shape[1:])
-        bound = _operator(system, f"image {name}", height, width)
+        bound = _operator(system, f"image {name}", (height, width), uncropped=image.shape[1:])
         truth = in_unit_range(torch.tensor(image[:, :height, :width]))
         for degradation in bound.degradations or (None,):
             physics = bound if degradation is None else bound.under(degradation)
@@ -131,10 +134,10 @@ def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.
 def reconstruct_measurements(
     system: System, measurements: Mapping[str, np.ndarray], channels: int, device: torch.device
 ) -> Iterator[Reconstruction]:
-    """Reconstruct images of so many channels from measurements, each (C', H', W'), of which there is no truth.
+    """Reconstruct images of `channels` channels from measurements (C', H', W') without ground truth.
 
     Raises:
-        LorunError: a measurement is of a shape that the operator does not give, or it may be of several degradations.
+        LorunError: the operator does not give measurements of that shape, or it has several degradations.
     """
     if system.physics.degradations:
         degradations = ", ".join(system.physics.degradations)
@@ -142,36 +145,32 @@ def reconstruct_measurements(
     for name, values in measurements.items():
         y = torch.from_numpy(values)[None].to(device)
         size = system.physics.scene_of(*values.shape[1:])
-        what = f"the image that {name} was measured of"
-        _check_smallest(system, what, *size)
-        physics = _operator(system, what, *size)
-        given = physics.A(torch.zeros(1, channels, *size, device=device)).shape
-        if y.shape != given:
+        physics = _operator(system, f"the scene of measurement {name}", size, uncropped=size)
+        expected = physics.A(torch.zeros(1, channels, *size, device=device)).shape
+        if y.shape != expected:
             raise LorunError(
-                f"measurement {name} has shape {tuple(values.shape)}, but the operator gives {tuple(given[1:])} of "
-                f"{channels} channels of {size[0]} x {size[1]}"
+                f"measurement {name} has shape {tuple(values.shape)}, but the operator gives {tuple(expected[1:])} for "
+                f"images of {channels} channels of {size[0]} x {size[1]}"
             )
         yield Reconstruction(name, None, _estimate(system, y, physics), None, Measurement(y, physics))
 
 
 def _reconstructions(
-    experiment: Experiment, system: System, data: Path, name: str, device: torch.device
+    experiment: Experiment, system: System, data: Path, dataset: str, device: torch.device
 ) -> Iterator[Reconstruction]:
     channels = experiment.channels
-    if holds_measurements(data, name):
-        return reconstruct_measurements(system, load_measurements(data, name, "test"), channels, device)
-    return reconstruct(system, load_dataset(data, name, "test", channels), device)
+    if holds_measurements(data, dataset):
+        return reconstruct_measurements(system, load_measurements(data, dataset, "test"), channels, device)
+    return reconstruct(system, load_dataset(data, dataset, "test", channels), device)
 
 
-def _check_smallest(system: System, what: str, height: int, width: int) -> None:
+def _operator(system: System, what: str, size: tuple[int, int], uncropped: tuple[int, ...]) -> Operator:
     smallest = system.physics.smallest
-    if min(height, width) < smallest:
+    if min(uncropped) < smallest:
+        height, width = uncropped
         raise LorunError(f"{what} is {height} x {width}, smaller than the {smallest} pixels that are measured together")
-
-
-def _operator(system: System, what: str, height: int, width: int) -> Operator:
     try:
-        return system.physics.at(height, width)
+        return system.physics.at(*size)
     except LorunError as error:
         raise LorunError(f"{what}: {error}") from error
 
@@ -181,22 +180,21 @@ def _estimate(system: System, y: Tensor, physics: Operator) -> Tensor:
     return estimate[0].float().cpu()
 
 
-def _keep(experiment: Experiment, run: Path, dataset: str, one: Reconstruction) -> None:
-    write_image(image_path(run, dataset, one.name), one.estimate)
-    points = experiment.evaluation.points
+def _keep(run: Path, dataset: str, result: Reconstruction, points: Sequence[tuple[int, int]]) -> None:
+    write_image(image_path(run, dataset, result.name), result.estimate)
     if points:
-        write_spectra(spectra_path(run, dataset, one.name), points, one.estimate, one.truth)
+        write_spectra(spectra_path(run, dataset, result.name), points, result.estimate, result.truth)
 
 
 def _check_truths(experiment: Experiment, data: Path) -> None:
-    for name in experiment.test:
-        for protocol in experiment.evaluation.protocols:
-            if get_protocol(protocol).needs_truth and holds_measurements(data, name):
-                choices = ", ".join(other.name for other in PROTOCOLS.values() if not other.needs_truth)
-                raise LorunError(
-                    f"{experiment.task}: the protocol {protocol!r} compares with a truth, and {name!r} holds "
-                    f"measurements alone. Choices: {choices}"
-                )
+    captures = next((name for name in experiment.test if holds_measurements(data, name)), None)
+    protocol = next((name for name in experiment.evaluation.protocols if get_protocol(name).needs_truth), None)
+    if captures is not None and protocol is not None:
+        choices = ", ".join(other.name for other in PROTOCOLS.values() if not other.needs_truth)
+        raise LorunError(
+            f"{experiment.task}: the protocol {protocol!r} needs a ground truth, and {captures!r} holds only "
+            f"measurements. Choices: {choices}"
+        )
 
 
 def _ended(experiment: Experiment, runs: Path) -> Outcome:
@@ -222,13 +220,8 @@ def _run(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], device:
     }
 
 
-def _scores(experiment: Experiment, one: Reconstruction) -> Iterable[dict[str, Any]]:
-    for name in experiment.evaluation.protocols:
-        for metric, value in one.scores(get_protocol(name)).items():
-            yield {
-                "image": one.name,
-                "degradation": one.degradation,
-                "protocol": name,
-                "metric": metric,
-                "value": value,
-            }
+def _rows(experiment: Experiment, dataset: str, result: Reconstruction) -> Iterator[dict[str, Any]]:
+    common = {**experiment.labels, "dataset": dataset, "image": result.name, "degradation": result.degradation}
+    for protocol in experiment.evaluation.protocols:
+        for metric, value in result.scores(get_protocol(protocol)).items():
+            yield {**common, "protocol": protocol, "metric": metric, "value": value}

@@ -1,30 +1,27 @@
 """What a method costs: parameters, bytes and FLOPs, compared exactly, and times, compared as ratios."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from lorun.gate.findings import Finding, Limits, Verdict
-from lorun.results.store import METHOD, plain
+from lorun.results.store import METHOD, ResultSet, records
 
 SIZES = ("stages", "m", "step_batch", "step_patch", "step_precision", "step_recompute", "image")
 """What counts depend on; they are compared only where these agree."""
-
-BYTES = {
-    "step_total": "training step",
-    "kept_total": "training step that keeps all activations",
-    "recomputed_total": "training step that recomputes stages",
-    "inference_total": "reconstruction",
-}
-"""Columns of peak bytes. Each has parts by kind, e.g. step_activations."""
 
 COUNTS = {
     "parameters": {
         f"parameters_{kind}": f"parameters, {kind.replace('_', ' ')}"
         for kind in ("operator", "base", "adapters", "step_sizes", "other", "trainable", "network", "total")
     },
-    "bytes": BYTES,
+    "bytes": {  # peaks; each has parts by kind, e.g. step_activations
+        "step_total": "training step",
+        "kept_total": "training step that keeps all activations",
+        "recomputed_total": "training step that recomputes stages",
+        "inference_total": "reconstruction",
+    },
     "flops": {"flops": "FLOPs of a reconstruction"},
 }
 """The columns of each check, with their titles."""
@@ -32,34 +29,26 @@ COUNTS = {
 _KINDS = ("parameters", "gradients", "optimiser", "activations", "other")
 _TIMES = {"reconstruction latency": "median_ms", "training": "seconds"}
 
-Account = Mapping[str, Any]
 
-
-def compare_counts(reference: pd.DataFrame, candidate: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
-    """Compare two tables of accounts. Parameters fail by any change, bytes and FLOPs by a rise."""
-    if reference.empty:
+def compare_counts(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
+    """Compare accounts. Parameters fail by any change, bytes and FLOPs by a rise."""
+    if reference.accounts.empty:
         yield Finding("bytes", "unknown", "accounting.csv", "missing in the reference: no counts are compared")
         return
-    before, after = _accounts(reference), _accounts(candidate)
+    before, after = (
+        {"/".join(line[name] for name in METHOD): line for line in records(results.accounts)}
+        for results in (reference, candidate)
+    )
     for method in sorted(before):
-        if method not in after:
-            yield Finding("bytes", "failed", method, "its account is missing")
-        else:
+        if method in after:
             yield from _compare(method, before[method], after[method], limits)
-    new = sorted(after.keys() - before.keys())
-    if new:
+        else:
+            yield Finding("bytes", "failed", method, "its account is missing")
+    if new := sorted(after.keys() - before.keys()):
         yield Finding("bytes", "new", "accounting.csv", f"accounts of {', '.join(new)}")
-    columns = [name for names in COUNTS.values() for name in names if name in candidate and name not in reference]
-    if columns:
-        yield Finding("bytes", "new", "accounting.csv", f"columns not in the reference: {', '.join(columns)}")
 
 
-def _accounts(table: pd.DataFrame) -> dict[str, Account]:
-    lines = ({str(name): plain(value) for name, value in line.items()} for line in table.to_dict("records"))
-    return {"/".join(line[name] for name in METHOD): line for line in lines}
-
-
-def _compare(subject: str, before: Account, after: Account, limits: Limits) -> Iterator[Finding]:
+def _compare(subject: str, before: dict[str, Any], after: dict[str, Any], limits: Limits) -> Iterator[Finding]:
     for name in SIZES:
         if name in before and before[name] != after.get(name):
             message = f"counted for another `{name}`: {before[name]} -> {after.get(name)}"
@@ -77,34 +66,35 @@ def _compare(subject: str, before: Account, after: Account, limits: Limits) -> I
         yield from found
 
 
-def _count(check: str, subject: str, title: str, name: str, before: Account, after: Account, percent: float) -> Finding:
+def _count(
+    check: str, subject: str, title: str, name: str, before: dict[str, Any], after: dict[str, Any], percent: float
+) -> Finding:
     was, now = before[name], after.get(name)
     if was is None or now is None:
         verdict: Verdict = "unknown" if was is None else "failed"
         side = "reference" if was is None else "candidate"
         return Finding(check, verdict, subject, f"{title}: not counted in the {side}", was, now)
     change = (now - was) / was if was else float(now > 0)
-    risen = now > was * (1 + percent / 100)
-    fallen = check == "parameters" and now < was * (1 - percent / 100)
+    limit = was * percent / 100
     parts = _parts(name, before, after) if check == "bytes" else ""
     message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{parts})"
-    if risen or fallen:
+    if now > was + limit or (check == "parameters" and now < was - limit):
         return Finding(check, "failed", subject, message, was, now, abs(change))
     verdict = "improved" if now < was else "passed" if now == was else "noted"
     return Finding(check, verdict, subject, message, was, now, max(-change, 0.0))
 
 
-def _parts(total: str, before: Account, after: Account) -> str:
+def _parts(total: str, before: dict[str, Any], after: dict[str, Any]) -> str:
     """The kinds of bytes that changed."""
-    columns = {kind: total.replace("_total", f"_{kind}") for kind in _KINDS}
-    known = {kind: name for kind, name in columns.items() if None not in (before.get(name), after.get(name))}
-    changes = {kind: after[name] - before[name] for kind, name in known.items()}
-    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes.items() if change)
+    columns = ((kind, total.replace("total", kind)) for kind in _KINDS)
+    pairs = ((kind, before.get(name), after.get(name)) for kind, name in columns)
+    changes = ((kind, now - was) for kind, was, now in pairs if was is not None and now is not None)
+    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes if change)
 
 
-def compare_times(reference: pd.DataFrame, candidate: pd.DataFrame, limits: Limits) -> Iterator[Finding]:
-    """Compare two tables of times, each relative to `limits.time_base` of the same table: machines differ."""
-    before, after = _ratios(reference, limits.time_base), _ratios(candidate, limits.time_base)
+def compare_times(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
+    """Compare times, each relative to `limits.time_base` of the same table: machines differ."""
+    before, after = (_ratios(results.timing, limits.time_base) for results in (reference, candidate))
     shared = sorted(before.keys() & after.keys())
     if not shared:
         message = f"no times on both sides that are relative to those of {limits.time_base!r} (--time-base)"

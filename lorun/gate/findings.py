@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from lorun.evaluation.metrics import METRICS
 
 Verdict = Literal["failed", "unknown", "new", "improved", "noted", "passed"]
 
-VERDICTS: tuple[Verdict, ...] = ("failed", "unknown", "new", "improved", "noted", "passed")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """Worst first. Failed: the gate fails. Unknown: could not be compared; fails with --strict. The others never fail."""
 
 CHECKS = {
@@ -26,17 +26,16 @@ CHECKS = {
 
 TOLERANCE: Mapping[str, float] = {"psnr": 0.3, "ssim": 0.02, "sam": 2.0, "residual": 0.005}
 """How far a score may fall where there is only one seed: about three times the standard deviation of the difference of
-two trainings with different seeds in the committed `quick` (0.10 and 0.17 dB, 0.006 and 0.009, 0.8 degrees). Nothing
-is known yet about the residual of real captures."""
+two trainings with different seeds in `quick` (0.10 and 0.17 dB, 0.006 and 0.009, 0.8 degrees; unknown for residuals).
+With several seeds, only these metrics are tested, so that further metrics of a protocol do not weaken the tests."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """What the gate allows.
 
-    alpha        probability that noise alone fails the score tests of a comparison, if all methods of a task are
-                 equally noisy; docs/gate.md has the rates if they are not
-    tolerance    how far a score may fall where there is only one seed, by metric
+    alpha        probability that noise alone fails the score tests of a comparison, see docs/gate.md
+    tolerance    how far a score without a test may fall, by metric
     parameters   percent that a parameter count may change, up or down
     bytes        percent that counted bytes may rise
     flops        percent that FLOPs may rise
@@ -54,20 +53,6 @@ class Limits:
     time_base: str = "block_k"
     fresh_seeds: bool = False
 
-    def described(self) -> tuple[str, ...]:
-        """The limits as sentences, for reports."""
-        tolerance = ", ".join(f"{METRICS[name].title} {value:g}" for name, value in self.tolerance.items())
-        equal = ", ".join(f"{METRICS[name].title} {margin(name):g}" for name in self.tolerance)
-        times = "reported only" if self.time is None else f"at most {self.time:g} % more"
-        return (
-            f"Scores of trained methods: noise alone fails a comparison with a probability of {self.alpha:g} (t-tests "
-            f"by method and by task, Holm's correction over all). With one seed, scores may fall by {tolerance}.",
-            f"Scores of unchanged weights: means over images equal to {equal}; each row to ten times as much.",
-            f"Parameters: within {self.parameters:g} %. Bytes: at most {self.bytes:g} % more. "
-            f"FLOPs: at most {self.flops:g} % more.",
-            f"Times: relative to `{self.time_base}` of the same table, {times}.",
-        )
-
 
 def margin(metric: str) -> float:
     """The smallest difference that counts: a tenth of the last digit that tables show, 0.001 dB of PSNR."""
@@ -78,10 +63,7 @@ def margin(metric: str) -> float:
 class Finding:
     """The result of one comparison.
 
-    check      one of `CHECKS`
-    verdict    one of `VERDICTS`
     subject    task/setting/method, after the name of the result set if there are several
-    message    one sentence
     reference, candidate  the number on each side, if there is one
     severity   relative or standardised difference; orders findings of the same check and verdict
     """
@@ -103,18 +85,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings of a comparison, worst first.
-
-    reference, candidate  what was compared, as the user named it
-    strict  whether unknown findings fail
-    limits  the limits that were applied, a sentence each
-    """
+    """All findings of a comparison of two named sources, worst first; `strict` also fails the unknown ones."""
 
     reference: str
     candidate: str
     findings: tuple[Finding, ...]
+    limits: Limits
     strict: bool = False
-    limits: tuple[str, ...] = ()
 
     @property
     def failures(self) -> list[Finding]:
@@ -123,10 +100,6 @@ class Report:
         return [finding for finding in self.findings if finding.verdict in failing]
 
     @property
-    def passed(self) -> bool:
-        """Whether nothing failed."""
-        return not self.failures
-
-    def count(self, verdict: Verdict) -> int:
-        """How many findings have this verdict."""
-        return sum(finding.verdict == verdict for finding in self.findings)
+    def counts(self) -> dict[Verdict, int]:
+        """How many findings have each verdict."""
+        return {verdict: sum(one.verdict == verdict for one in self.findings) for verdict in VERDICTS}

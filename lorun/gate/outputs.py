@@ -7,8 +7,11 @@ from xml.etree import ElementTree
 
 from rich.table import Table
 from rich.text import Text
+from tabulate import tabulate  # type: ignore[import-untyped]
 
-from lorun.gate.findings import CHECKS, VERDICTS, Finding, Report
+from lorun.gate.findings import CHECKS, Finding, Report
+
+_HEADINGS = ("verdict", "check", "subject", "finding")
 
 _STYLES = {"failed": "bold red", "unknown": "yellow", "new": "cyan", "improved": "green", "passed": "dim"}
 _MARKDOWN_ROWS = 60  # a comment on GitHub holds 65,536 characters
@@ -16,9 +19,9 @@ _MARKDOWN_ROWS = 60  # a comment on GitHub holds 65,536 characters
 
 def headline(report: Report) -> str:
     """The result in one line."""
-    counts = [f"{report.count(verdict)} {verdict}" for verdict in VERDICTS if report.count(verdict)]
+    counts = [f"{count} {verdict}" for verdict, count in report.counts.items() if count]
     strict = "; unknown fails" if report.strict else ""
-    result = "passed" if report.passed else "FAILED"
+    result = "FAILED" if report.failures else "passed"
     return f"gate {result}: {report.candidate} against {report.reference} ({', '.join(counts)}{strict})"
 
 
@@ -32,7 +35,7 @@ def select(report: Report, limit: int) -> tuple[list[Finding], int]:
 def table(findings: Sequence[Finding]) -> Table:
     """Findings as a table for a terminal."""
     made = Table(box=None, pad_edge=False)
-    for heading in ("verdict", "check", "subject", "finding"):
+    for heading in _HEADINGS:
         made.add_column(heading, overflow="fold")
     for one in findings:
         made.add_row(Text(one.verdict, _STYLES.get(one.verdict, "")), one.check, Text(one.subject), Text(one.message))
@@ -40,35 +43,23 @@ def table(findings: Sequence[Finding]) -> Table:
 
 
 def markdown(report: Report) -> str:
-    """A summary for a comment: the result, what needs attention, the times and the limits."""
+    """A summary for a comment: the result, what needs attention, and the limits."""
     shown, more = select(report, _MARKDOWN_ROWS)
-    times = [one for one in report.findings if one.check == "time" and one.verdict in ("noted", "passed")]
-    lines = [f"### {'✅' if report.passed else '❌'} {headline(report)}", "", *_markdown_table(shown)]
-    if more:
-        lines += [f"{more} more findings are in the JSON and JUnit files.", ""]
-    if times:
-        lines += _folded("Relative times", _markdown_table(times))
-    lines += _folded("Limits", [*(f"* {sentence}" for sentence in report.limits), ""])
-    return "\n".join(lines)
-
-
-def _folded(title: str, lines: list[str]) -> list[str]:
-    return [f"<details><summary>{title}</summary>", "", *lines, "</details>", ""]
-
-
-def _markdown_table(findings: Sequence[Finding]) -> list[str]:
-    if not findings:
-        return []
-    cells = [(one.verdict, one.check, one.subject, one.message) for one in findings]
-    rows = [[text.replace("|", "\\|").replace("\n", " ") for text in row] for row in cells]
-    lines = [("verdict", "check", "subject", "finding"), ("---",) * 4, *rows]
-    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+    cells = [(one.verdict, one.check, one.subject, one.message.replace("|", "\\|")) for one in shown]
+    limits = ", ".join(f"{name}: {value}" for name, value in asdict(report.limits).items())
+    parts = [
+        f"### {'❌' if report.failures else '✅'} {headline(report)}",
+        tabulate(cells, _HEADINGS, "github", disable_numparse=True) if cells else "",
+        f"{more} more findings are in the JSON and JUnit files." if more else "",
+        f"Limits: {limits}",
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def as_json(report: Report) -> str:
     """Everything, for programs."""
-    counts = {verdict: report.count(verdict) for verdict in VERDICTS}
-    return json.dumps({"passed": report.passed, "counts": counts, **asdict(report)}, indent=1, allow_nan=False) + "\n"
+    found = {"passed": not report.failures, "counts": report.counts, **asdict(report)}
+    return json.dumps(found, indent=1, allow_nan=False) + "\n"
 
 
 def junit(report: Report) -> str:
@@ -81,7 +72,6 @@ def junit(report: Report) -> str:
             continue
         suite = ElementTree.SubElement(root, "testsuite", name=f"{check}: {title}", tests=str(len(findings)))
         for one in findings:
-            # With the message, since a subject may have several findings of a check.
             name = f"{one.subject}: {one.message}"
             case = ElementTree.SubElement(suite, "testcase", classname=f"gate.{check}", name=name)
             if one in failures or one.verdict == "unknown":

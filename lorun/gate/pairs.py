@@ -15,23 +15,14 @@ _TRAINING = ("run", "trained_commit", "trained_device", "trained_threads")
 _ROUNDING = 1e-6  # of the values in a table
 
 
-def match_seeds(reference: ResultSet, candidate: ResultSet) -> ResultSet:
-    """The candidate with its seeds renumbered as those of the reference, method by method, in order.
-
-    Additional seeds get numbers that neither side uses.
-    """
-    before, after = (
-        results.runs[list(RUN)].assign(order=results.runs.groupby(list(METHOD)).seed.rank("dense").astype(int))
-        for results in (reference, candidate)
-    )
-    numbers = after.merge(before, how="left", on=[*METHOD, "order"], suffixes=("", "_new"))
-    free = max(before.seed.max(), after.seed.max()) + numbers.order
-    numbers = numbers[list(RUN)].assign(new=numbers.seed_new.fillna(free).astype("Int64"))
-    runs, rows, trainings = (
-        table.assign(seed=table[list(RUN)].merge(numbers, how="left").new.to_numpy())
-        for table in (candidate.runs, candidate.rows, candidate.trainings)
-    )
-    return replace(candidate, runs=runs, rows=rows, trainings=trainings)
+def with_seeds_in_order(results: ResultSet) -> ResultSet:
+    """The seeds of each method renumbered as 0, 1, ..., in order."""
+    order = results.runs.groupby(list(METHOD)).seed.rank("dense").astype("Int64") - 1
+    numbers = results.runs[list(RUN)].assign(order=order)
+    tables = {name: getattr(results, name) for name in ("runs", "rows", "trainings")}
+    for name, table in tables.items():
+        tables[name] = table.assign(seed=table[list(RUN)].merge(numbers, how="left").order.to_numpy())
+    return replace(results, **tables)
 
 
 def pair(reference: ResultSet, candidate: ResultSet, same_seeds: bool = True) -> pd.DataFrame:
@@ -79,24 +70,12 @@ def compare_protocols(pairs: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("protocol", "passed", subject, f"{title} of {len(group)} rows is unchanged")
             continue
         largest = float(moved.moved.abs().max())
+        cause = "the metric's protocol, the operator or the reconstruction"
+        if (moved.data_md5_before != moved.data_md5_after).all():
+            cause = "the data (data_md5 differs), or their processing,"
         message = (
-            f"{title} moved by up to {largest:.6f} in {len(moved)} of {len(group)} rows though {_reason(moved)}: "
-            f"{_cause(moved)} changed under the same name"
+            f"{title} moved by up to {largest:.6f} in {len(moved)} of {len(group)} rows, though the weights of "
+            f"{', '.join(sorted(set(moved.method)))} are the same: {cause} changed under the same name"
         )
         before, after = float(moved.value_before.mean()), float(moved.value_after.mean())
         yield Finding("protocol", "failed", subject, message, before, after, largest)
-
-
-def _reason(moved: pd.DataFrame) -> str:
-    """Why the weights must be the same."""
-    untrained, trained = (", ".join(sorted(set(moved[moved.trained == is_so].method))) for is_so in (False, True))
-    parts = [f"{untrained} trained nothing"] if untrained else []
-    if trained:
-        parts.append(f"the weights of {trained} are the same (run and trained_commit agree)")
-    return " and ".join(parts)
-
-
-def _cause(moved: pd.DataFrame) -> str:
-    if (moved.data_md5_before != moved.data_md5_after).all():
-        return "the data (data_md5 differs), or their processing,"
-    return "the metric's protocol, the operator or the reconstruction"

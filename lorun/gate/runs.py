@@ -8,51 +8,42 @@ import pandas as pd
 from lorun.gate.findings import Finding, Verdict
 from lorun.results.store import METHOD, RUN, SCORE, ResultSet
 
-_ONE_SIDED: tuple[tuple[str, Verdict, str], ...] = (("left_only", "failed", "missing"), ("right_only", "new", "new"))
 _ADAPTER = re.compile(r"\blora_[AB]\.(stage_\d+)\b")
-_DENOISER = re.compile(r"\bdenoisers\.(\d+)\.")
+_SHOWN = 6  # parameters that a message names
 
 
 def compare_statuses(reference: ResultSet, candidate: ResultSet) -> Iterator[Finding]:
     """Compare how runs ended; those of a method that ended alike share a finding."""
-    sides = [results.runs.set_index(list(RUN)).status for results in (reference, candidate)]
-    both = pd.concat(sides, axis=1, keys=["before", "after"], sort=True).astype(object)
-    both = both.where(both.notna(), None)
-    ended: dict[tuple[str, str | None, str | None], list[str]] = {}
-    for (*method, seed), before, after in both.itertuples(name=None):
-        if not before == after == "completed":
-            ended.setdefault(("/".join(method), before, after), []).append(str(seed))
-    for (method, before, after), seeds in ended.items():
-        subject = f"{method} seed {', '.join(seeds)}"
-        if after is None:
+    was, now = (results.runs[[*RUN, "status"]] for results in (reference, candidate))
+    both = was.merge(now, how="outer", on=list(RUN), suffixes=("_before", "_after"))
+    ends = ["status_before", "status_after"]
+    both = both[(both[ends] != "completed").any(axis=1)].fillna(dict.fromkeys(ends, ""))
+    for (task, setting, method, before, after), group in both.groupby([*METHOD, *ends]):
+        subject = f"{task}/{setting}/{method} seed {', '.join(str(seed) for seed in sorted(group.seed))}"
+        if not after:
             yield Finding("rows", "failed", subject, f"missing; {before} in the reference")
-        elif before is None:
+        elif not before:
             yield Finding("rows", "new", subject, f"new; {after}")
-        elif after == "completed":
-            yield Finding("status", "improved", subject, f"completed; {before} in the reference")
         else:
-            verdict: Verdict = "failed" if before == "completed" else "noted"
+            verdict: Verdict = "failed" if before == "completed" else "improved" if after == "completed" else "noted"
             yield Finding("status", verdict, subject, f"{after}; {before} in the reference")
 
 
 def compare_rows(reference: ResultSet, candidate: ResultSet) -> Iterator[Finding]:
     """Compare the rows of the runs that completed on both sides."""
-    both = _completed(reference).merge(_completed(candidate))
-    before, after = (results.rows.merge(both)[list(SCORE)] for results in (reference, candidate))
-    found = before.merge(after, how="outer", indicator="side")
-    for method, group in found.groupby(list(METHOD)):
+    both = reference.runs.merge(candidate.runs, on=[*RUN, "status"])
+    completed = both.loc[both.status == "completed", list(RUN)]
+    before, after = (results.rows.merge(completed)[list(SCORE)] for results in (reference, candidate))
+    for method, group in before.merge(after, how="outer", indicator="side").groupby(list(METHOD)):
         subject = "/".join(map(str, method))
-        for side, verdict, word in _ONE_SIDED:
-            rows = group[group.side == side]
-            if len(rows):
-                message = f"{len(rows)} of {group.side.isin(['both', side]).sum()} rows {word}: {_shared_values(rows)}"
-                yield Finding("rows", verdict, subject, message, severity=len(rows))
-        if (group.side == "both").all():
+        missing, new = group[group.side == "left_only"], group[group.side == "right_only"]
+        if len(missing):
+            message = f"{len(missing)} of {len(group) - len(new)} rows missing: {_shared_values(missing)}"
+            yield Finding("rows", "failed", subject, message, severity=len(missing))
+        if len(new):
+            yield Finding("rows", "new", subject, f"{len(new)} rows new: {_shared_values(new)}", severity=len(new))
+        if missing.empty and new.empty:
             yield Finding("rows", "passed", subject, f"{len(group)} rows")
-
-
-def _completed(results: ResultSet) -> pd.DataFrame:
-    return results.runs.loc[results.runs.status == "completed", list(RUN)]
 
 
 def _shared_values(rows: pd.DataFrame) -> str:
@@ -81,33 +72,20 @@ def compare_stages(reference: ResultSet, candidate: ResultSet) -> Iterator[Findi
             unknown += 1
         elif now is None:
             yield Finding("stages", "failed", subject, "does not record unmoved parameters; the reference does")
-        elif was is not None:
-            yield _dead(subject, now - was, "they moved in the reference", "failed")
+        elif now <= (was or set()):
+            yield Finding("stages", "passed", subject, "every trained parameter moved")
         else:
-            adapters = {name for name in now if _ADAPTER.search(name)}
-            verdict: Verdict = "failed" if adapters else "unknown"
-            yield _dead(subject, adapters or now, "the reference does not record them", verdict)
+            dead = now - (was or set())
+            adapters = {f"adapter of {match[1]}" for match in map(_ADAPTER.search, dead) if match}
+            verdict: Verdict = "unknown" if was is None and not adapters else "failed"
+            which = "the reference does not record them" if was is None else "they moved in the reference"
+            named = sorted(adapters or dead)
+            listed = ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN} more" if named[_SHOWN:] else "")
+            message = f"{len(dead)} trained parameters did not move ({which}): {listed}"
+            yield Finding("stages", verdict, subject, message, severity=len(dead))
     if unknown:
         message = f"neither side records the unmoved parameters of {unknown} trainings: a dead stage would not be seen"
         yield Finding("stages", "unknown", "trainings.csv", message)
-
-
-def _dead(subject: str, names: set[str], reference: str, verdict: Verdict) -> Finding:
-    if not names:
-        return Finding("stages", "passed", subject, "every trained parameter moved")
-    places = sorted({_place(name) for name in names})
-    listed = ", ".join(places[:6]) + (f" and {len(places) - 6} more" if len(places) > 6 else "")
-    message = f"{len(names)} trained parameters did not move ({reference}): {listed}"
-    return Finding("stages", verdict, subject, message, severity=len(names))
-
-
-def _place(name: str) -> str:
-    """The stage that a parameter belongs to, counted from 1, or its name if it belongs to none."""
-    if adapter := _ADAPTER.search(name):
-        return f"adapter of {adapter[1]}"
-    if denoiser := _DENOISER.search(name):
-        return f"denoiser of stage_{int(denoiser[1]) + 1}"
-    return name
 
 
 def _unmoved(results: ResultSet) -> dict[tuple[str, str, str, int], set[str] | None]:

@@ -1,15 +1,14 @@
 """Whether the scores of trained methods fell: each method, and all methods of a task together."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lorun.evaluation.metrics import METRICS, Metric
-from lorun.gate.findings import Finding, Limits, Verdict, margin
+from lorun.gate.findings import TOLERANCE, Finding, Limits, Verdict, margin
 from lorun.gate.statistics import Test, Values, holm, method_test, pooled_variance, task_test
 
 LEVELS = ("task", "method")
@@ -19,12 +18,8 @@ Tests = dict[str, Test]
 """The tests of one score, by how the noise is estimated: paired, unpaired."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One score of a method, or of all methods of a task (`level`): its mean in reference and candidate, and its tests.
-
-    There are no tests if nothing moved, or with a single seed.
-    """
+class Comparison(NamedTuple):
+    """One score of a method or of all methods of a task (`level`): its means, and its tests, if there are any."""
 
     level: str
     subject: str
@@ -51,7 +46,8 @@ def run_scores(pairs: pd.DataFrame) -> pd.DataFrame:
 def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> list[Comparison]:
     """Test each method on each dataset, and each task, where a run scored on several datasets counts once.
 
-    Takes what `run_scores` returns; subjects start with `prefix`.
+    Takes what `run_scores` returns; subjects start with `prefix`. Without tests: a single seed, scores that did not
+    move, and metrics without a default tolerance.
     """
     found = []
     for (task, dataset, setting, metric), group in _groups(scores, "task", "dataset", "setting", "metric"):
@@ -59,9 +55,9 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
         for (method,), runs in _groups(group, "method"):
             subject = f"{prefix}{task}/{setting}/{method} on {dataset}"
             test = partial(method_test, method=method, margin=margin(metric))
-            tests = _tests(test, moved, reference, limits) if method in moved else {}
+            tests = _tests(test, moved, reference, limits) if method in moved and metric in TOLERANCE else {}
             found.append(_comparison("method", subject, metric, runs, tests))
-    for (task, metric), group in _groups(scores, "task", "metric"):
+    for (task, metric), group in _groups(scores[scores.metric.isin(list(TOLERANCE))], "task", "metric"):
         named = group.assign(method=group.setting + "/" + group.method)
         runs = named.groupby(["method", "seed"], as_index=False)[["before", "after", "loss"]].mean()
         reference, moved = _values(runs, "before"), _moved(runs)
@@ -117,22 +113,25 @@ def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Findi
     metric, tolerance = one.metric, limits.tolerance.get(one.metric.name)
     digits, unit = metric.digits + 2, f" {metric.unit}" if metric.unit else ""
     loss = (one.before - one.after) * (1 if metric.better == "higher" else -1)
-    message = f"{metric.title} {one.before:.{digits}f} -> {one.after:.{digits}f}{unit}"
-    change = f"{one.after - one.before:+.{digits}f}"
+    before, after, change = (
+        f"{one.before:.{digits}f}",
+        f"{one.after:.{digits}f}",
+        f"{one.after - one.before:+.{digits}f}",
+    )
     verdict: Verdict = "noted"
     if one.before == one.after:
-        verdict, message = "passed", f"{metric.title} {one.before:.{digits}f}{unit}, as in the reference"
-    elif not one.tests and tolerance is None:
-        verdict, message = "unknown", f"{message} ({change}; one seed, and no --tolerance for {metric.name})"
+        message = f"{metric.title} {before}{unit}, as in the reference"
+        return Finding("scores", "passed", one.subject, message, one.before, one.after)
+    if not one.tests and tolerance is not None:
+        verdict, reason = "failed" if loss > tolerance else "noted", f"no test: may fall by {tolerance:g}"
     elif not one.tests:
-        verdict = "failed" if tolerance is not None and loss > tolerance else "noted"
-        message = f"{message} ({change}; one seed: may fall by {tolerance:g})"
+        verdict, reason = "unknown", f"no test, and no --tolerance for {metric.name}"
     elif fall <= limits.alpha:
         name, test = min(one.tests.items(), key=lambda item: item[1].fall)
-        verdict = "failed"
-        message = f"{message} ({change}, standard error {test.error:.{digits}f}, {name} test, adjusted p = {fall:.2g})"
+        verdict, reason = "failed", f"standard error {test.error:.{digits}f}, {name} test, adjusted p = {fall:.2g}"
     elif rise <= limits.alpha:
-        verdict, message = "improved", f"{message} ({change}, adjusted p = {rise:.2g})"
+        verdict, reason = "improved", f"adjusted p = {rise:.2g}"
     else:
-        message = f"{message} ({change}, within the noise)"
+        reason = "within the noise"
+    message = f"{metric.title} {before} -> {after}{unit} ({change}, {reason})"
     return Finding("scores", verdict, one.subject, message, one.before, one.after, loss / (tolerance or 1.0))

@@ -1,24 +1,12 @@
 """t-tests of whether scores fell, with the noise of trainings estimated from a few seeds, pooled over methods.
 
 The model: the loss of method i and seed s, averaged over images and degradations, is *d_is = delta_i + e_is* with
-independent normal e_is. Differences are taken image by image, so the difficulty of an image cancels. The effect of a
-seed does not cancel. Its variance is estimated in two ways, and each gives a test:
-
-paired      from d_is itself, where both sides have the same seeds, so the same patches and initial weights: only the
-            differences between two trainings from there are noise. Var e = tau^2.
-unpaired    from the spread over the seeds of the reference, as if the candidate had new seeds: Var e = 2 sigma^2. An
-            unstable candidate cannot widen it.
-
-Two seeds leave the t-test of one method a single degree of freedom, so variances are pooled over methods. The degrees
-of freedom follow Satterthwaite (Biometrics Bulletin, 1946), corrected for the bias at few degrees: sum (S_i - 1) if the
-variances are equal, those of one method if it has nearly all of the variance. A method whose own variance exceeds the
-pooled one is tested with its own. For a task, the mean of all d_is is tested: paired with n - 1 degrees of freedom, and
-with at least the variance that the means over methods show from seed to seed, so that an effect of a seed on all
-methods counts once and not once per method.
+independent normal e_is. A paired test estimates the variance of e from d_is, an unpaired one from the spread over the
+seeds of the reference, as if the candidate had new seeds: Var e = 2 sigma^2. docs/gate.md has the reasons.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtr
@@ -27,25 +15,23 @@ Values = Mapping[str, np.ndarray]
 """By method, a value per seed."""
 
 
-@dataclass(frozen=True)
-class Test:
+class Test(NamedTuple):
     """Two one-sided t-tests: whether a score fell, and whether it rose, by more than the margin.
 
-    loss        estimated; positive is worse
-    error       its standard error
-    degrees     of freedom
+    error       standard error of the loss
     fall, rise  probability of a t at least this large if the score fell, or rose, by the margin
     """
 
-    loss: float
     error: float
-    degrees: float
     fall: float
     rise: float
 
 
 def method_test(losses: Values, method: str, margin: float, reference: Values | None = None) -> Test | None:
-    """Test one method: unpaired if the scores of the reference are given. None without degrees of freedom."""
+    """Test one method, with its own variance if that exceeds the pooled one: unpaired if `reference` is given.
+
+    None without degrees of freedom.
+    """
     noise, factor = (losses, 1) if reference is None else (reference, 2)
     pooled, degrees = pooled_variance(noise)
     if not degrees:
@@ -56,9 +42,10 @@ def method_test(losses: Values, method: str, margin: float, reference: Values | 
 
 
 def task_test(losses: Values, margin: float, reference: Values | None = None) -> Test | None:
-    """Test the mean over methods and seeds: unpaired if the scores of the reference are given.
+    """Test the mean over methods and seeds: unpaired if `reference` is given.
 
-    None for fewer than two methods, or without degrees of freedom.
+    Its variance is at least that which the means over methods show from seed to seed, so that an effect of a seed on
+    all methods counts once. None for fewer than two methods, or without degrees of freedom.
     """
     noise, factor = (losses, 1) if reference is None else (reference, 2)
     variance, degrees = pooled_variance(noise)
@@ -72,7 +59,11 @@ def task_test(losses: Values, margin: float, reference: Values | None = None) ->
 
 
 def pooled_variance(values: Values) -> tuple[float, float]:
-    """The variance over seeds within methods, and its degrees of freedom; nan and 0 if no method has two seeds."""
+    """The variance over seeds within methods, and its degrees of freedom; nan and 0 if no method has two seeds.
+
+    Satterthwaite's degrees (Biometrics Bulletin, 1946), corrected for the bias at few: all of them if the variances are
+    equal, those of one method if it has nearly all of the variance.
+    """
     several = [seeds for seeds in values.values() if len(seeds) > 1]
     if not several:
         return float("nan"), 0.0
@@ -87,9 +78,9 @@ def _t_test(values: np.ndarray, variance: float, degrees: float, margin: float) 
     """Test the mean of `values`, whose variance is given."""
     loss, error = float(values.mean()), float(np.sqrt(variance))
     if error == 0:  # all moved by the same amount, which noise does not do
-        return Test(loss, error, degrees, float(loss <= margin), float(-loss <= margin))
+        return Test(error, float(loss <= margin), float(-loss <= margin))
     fall, rise = (float(stdtr(degrees, (margin - change) / error)) for change in (loss, -loss))
-    return Test(loss, error, degrees, fall, rise)
+    return Test(error, fall, rise)
 
 
 def _variance_from_seeds(values: Sequence[np.ndarray]) -> float:
@@ -101,11 +92,7 @@ def _variance_from_seeds(values: Sequence[np.ndarray]) -> float:
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
-    """Probabilities adjusted for their number (Holm, Scandinavian Journal of Statistics, 1979).
-
-    If all null hypotheses are true, the smallest is at most alpha with a probability of at most alpha, whatever their
-    dependence.
-    """
+    """Probabilities adjusted for their number, whatever their dependence (Holm, Scand. J. Statistics, 1979)."""
     order = np.argsort(probabilities, kind="stable")
     raised = np.minimum(np.asarray(probabilities)[order] * np.arange(len(order), 0, -1), 1.0)
     adjusted = np.empty(len(order))

@@ -3,11 +3,12 @@
 from lorun.methods.base import Method, TrainingData
 from lorun.methods.baselines import Plugin, Released, Trained, Untrained
 from lorun.methods.experiment import Experiment, Spec
-from lorun.methods.strategies import PRESETS, PRETRAIN, STRATEGIES, Preset, Strategy
+from lorun.methods.strategies import PRESETS, PRETRAIN, PRETRAININGS, STRATEGIES, Preset, Strategy
 
 __all__ = [
     "PRESETS",
     "PRETRAIN",
+    "PRETRAININGS",
     "STRATEGIES",
     "Experiment",
     "Method",

@@ -47,6 +47,7 @@ class Trained(Plugin):
     """A baseline that is trained by the suite's loop."""
 
     kind: Literal["trained"] = "trained"
+    base: "Experiment | None" = Field(None, description="training of the network that it starts from")
     training: TrainingConfig
     data: TrainingData
 

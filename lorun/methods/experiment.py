@@ -118,7 +118,8 @@ class Experiment(Section):
         return sorted({*self.trained_on, *self.test})
 
 
-Strategy.model_rebuild(_types_namespace={"Experiment": Experiment})
+for _kind in (Strategy, Trained, Untrained):
+    _kind.model_rebuild(_types_namespace={"Experiment": Experiment})
 Untrained.model_rebuild(_types_namespace={"Experiment": Experiment})
 Experiment.model_rebuild()
 

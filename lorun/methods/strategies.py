@@ -1,15 +1,6 @@
-"""Sharing strategies: unfolding networks whose stages share denoisers in one way or another.
+"""Sharing strategies: unfolding networks whose stages share a denoiser or its weights.
 
-| strategy         | denoisers of the K stages                                     | trained                       |
-|------------------|---------------------------------------------------------------|-------------------------------|
-| `block1`         | K = 1                                                         | everything                    |
-| `block_k`        | own weights per stage (Block-K)                               | everything                    |
-| `shared`         | one set of weights                                            | everything                    |
-| `shared_sigma`   | one set, learned noise level sigma_k as an input map          | everything, sigma_k too       |
-| `lorun`          | one frozen pretrained base + one adapter per stage            | adapters, rho_k               |
-| `lorun_transfer` | the same on a base of another setting or task                 | adapters, rho_k               |
-| `lorun_random`   | one frozen random base + one adapter per stage                | adapters, rho_k               |
-| `frozen`         | the pretrained base without adapters                          | rho_k                         |
+`PRESETS` are those that profiles can name; docs/method.md shows them as a table. A new strategy is a new entry.
 """
 
 from collections.abc import Mapping
@@ -76,6 +67,7 @@ class Preset:
             "elsewhere": the profile's `base` must name one of another setting or task.
         rate: the strategy whose learning rate it takes, since they share a base.
         pretrains: takes the steps of phase 1 and is the base of others; it has no row of its own.
+        pretraining: the one that trains the base where `base` is "own".
     """
 
     name: str
@@ -87,6 +79,7 @@ class Preset:
     base: BaseRule = "none"
     rate: str | None = None
     pretrains: bool = False
+    pretraining: str = "pretrain"
 
     def specify(
         self,
@@ -133,3 +126,6 @@ PRESETS: Mapping[str, Preset] = {
 
 STRATEGIES = tuple(name for name, preset in PRESETS.items() if not preset.pretrains)
 """The strategies that have rows."""
+
+PRETRAININGS = tuple(name for name, preset in PRESETS.items() if preset.pretrains)
+"""The strategies that train the bases of others."""

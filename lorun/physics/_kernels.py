@@ -68,18 +68,23 @@ def motion_kernel(side: int, random: np.random.Generator) -> Tensor:
     return torch.from_numpy(kernel / kernel.sum())
 
 
+def cubic(distance: Tensor) -> Tensor:
+    """Weights of cubic convolution with a = -0.5 (Keys, 1981) at these distances, pixels; zero from 2 on."""
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+
+
 def bicubic_kernel(scale: int) -> Tensor:
     """The kernel whose blur, decimated at top-left pixels, is MATLAB's antialiased bicubic reduction inside the image.
 
-    Cubic convolution with a = -0.5 (Keys, 1981), `scale` times as wide, around the middle of a scale x scale cell,
+    Cubic convolution, `scale` times as wide, around the middle of a scale x scale cell,
     which for even scales is no pixel. Borders wrap around, where MATLAB mirrors.
     """
     reach = 2 * scale + scale // 2
     at = torch.arange(-reach, reach + 1, dtype=torch.float64)
     distance = (at - (scale - 1) / 2).abs() / scale
-    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-    taps = torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros_like(distance)))
+    taps = cubic(distance)
     taps = (taps / taps.sum()).flip(0)  # a convolution: the tap of offset d stands at -d
     return torch.outer(taps, taps)
 

@@ -80,6 +80,14 @@ class Operator(LinearPhysics):
     def fit(self, patches: Patches) -> None:
         """Fit the initial reconstruction to training images, if it has anything to fit."""
 
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **options: Any) -> Tensor:
+        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
+
+        By deepinv's conjugate gradients, with these options, unless the operator has a closed form.
+        """
+        x: Tensor = super().prox_l2(z, y, gamma, **options)
+        return x
+
     def initial_reconstruction(self, y: Tensor) -> Tensor:
         """x_0 from a measurement."""
         estimate: Tensor = self.A_adjoint(y)

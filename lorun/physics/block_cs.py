@@ -29,18 +29,14 @@ class BlockCS(Operator):
     x: (B, C, H, W), any size; padded with zeros right and below to whole blocks.
     y: (B, C*m, H', W') with H' x W' blocks; channel c of the image gives the measurements c*m to (c+1)*m - 1.
 
-    The operator is for one image size once bound with `at(height, width)`; its adjoint then crops to that size.
-    Unbound, it takes images of any size and its adjoint returns whole blocks. `padding="always"` adds a whole
+    Bound with `at`, the adjoint crops to that size; unbound, it returns whole blocks. `padding="always"` adds a whole
     block to a size that already is a multiple (as the ISTA-Net family does) and needs a bound operator.
 
     Args:
         matrix: Phi, (m, n) with n a square number; a pixel's place in its block is row-major.
         learned: Phi is a trainable parameter instead of a buffer.
-        padding: "needed" or "always".
-        initial: what `initial_reconstruction` computes: "lmmse" (needs `fit`), "adjoint", "pseudo_inverse" or "given".
         initialiser: the matrix (n, m) of the "given" initial reconstruction.
-        initial_blocks: training blocks that "lmmse" is fitted on.
-        dtype: of Phi.
+        others: as the fields of `BlockCSConfig`.
 
     Raises:
         LorunError: the matrix is not m x n with m <= n and n a square number, or the initialiser not n x m.
@@ -118,13 +114,9 @@ class BlockCS(Operator):
         return self._to_image(y, self._pseudo_inverse())
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **options: Any) -> Tensor:
-        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
-
-        In closed form where images are whole blocks, else by deepinv's conjugate gradients with these options.
-        """
+        """See `Operator.prox_l2`; in closed form where images are whole blocks, else by conjugate gradients."""
         if self._margin(z.shape[2]) or self._margin(z.shape[3]):
-            iterated: Tensor = super().prox_l2(z, y, gamma, **options)
-            return iterated
+            return super().prox_l2(z, y, gamma, **options)
         gains, directions = torch.linalg.eigh(self.phi @ self.phi.mT)  # of A A^T, in each block
         channels = z.shape[1]
         unexplained = _per_channel(y - self.A(z), directions.mT, channels)
@@ -182,9 +174,7 @@ class BlockCS(Operator):
     def _to_image(self, y: Tensor, matrix: Tensor) -> Tensor:
         blocks = _per_channel(y, matrix, y.shape[1] // self.m)  # (B, C*n, H', W')
         x = F.pixel_shuffle(blocks, self.block)
-        if self.size is not None:
-            x = x[..., : self.size[0], : self.size[1]]
-        return x
+        return x if self.size is None else x[..., : self.size[0], : self.size[1]]
 
 
 class _StraightSign(torch.autograd.Function):

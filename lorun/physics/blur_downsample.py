@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lorun import seeds
 from lorun.errors import LorunError, UnknownName
-from lorun.physics._kernels import bicubic_kernel, drawn_kernel, gaussian_kernel, read_kernels
+from lorun.physics._kernels import bicubic_kernel, cubic, drawn_kernel, gaussian_kernel, read_kernels
 from lorun.physics.base import Example, Operator, OperatorConfig
 
 Training = Literal["drawn", "same"]
@@ -39,19 +39,10 @@ class BlurDownsample(Operator):
     Args:
         kernels: (h, w) each, of sizes that may differ.
         degradations: names of the kernels; by default 1, 2, ..., or none for a single kernel.
-        scale: s; 1 is deblurring.
-        noise: standard deviation of the noise, in grey levels of 255.
-        quantisation: "float"; or "usrnet_uint8", which truncates the blurred image to whole grey levels before it is
-            decimated, as USRNet's script does (not linear: y is half a grey level too dark on average).
-        training: kernels of training steps: "drawn" at random (see `drawn_kernel`), or one of the "same".
-        initial: x_0. "tikhonov": A^T (A A^T + epsilon)^-1 y; "bicubic" and "nearest": y enlarged, its pixels being
-            the top-left ones of their cells; "adjoint": A^T y.
-        gradient: a stage subtracts rho A^T (A A^T + epsilon)^-1 (A x - y) ("regularised"), or rho A^T (A x - y)
-            ("plain": stable up to 2, since no frequency is amplified by a kernel of positive values that sums to 1).
-        epsilon: regularisation of (A A^T)^-1; the largest eigenvalue of A A^T is at most 1.
-        noise_seed: of the noise of every image that is scored; training steps draw their own.
-        modcrop: images that are scored are cropped to a multiple of the scale and of this; None crops nothing.
-        dtype: of the kernels.
+        quantisation: "usrnet_uint8" is not linear: y is half a grey level too dark on average.
+        gradient: a "plain" step is stable up to size 2, since a kernel of positive values that sums to 1 amplifies no
+            frequency.
+        others: as the fields of `BlurDownsampleConfig`.
 
     Raises:
         LorunError: there is no kernel, one is no matrix, the names are not as many, or the scale is below 1.
@@ -147,7 +138,8 @@ class BlurDownsample(Operator):
     def blur(self, x: Tensor) -> Tensor:
         """k * x, circular."""
         size = (x.shape[2], x.shape[3])
-        self._check(size)
+        if self.size is not None and size != self.size:
+            raise LorunError(f"the operator is bound to {self.size} images, this one is {size}")
         return torch.fft.irfft2(torch.fft.rfft2(x) * self.transfer(*size), s=size)
 
     def A(self, x: Tensor, **_: object) -> Tensor:
@@ -194,30 +186,22 @@ class BlurDownsample(Operator):
         return y.new_full((len(y), 1, 1, 1), self.noise / 255)
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **options: Any) -> Tensor:
-        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2; gamma a number, or (B, 1, 1, 1).
-
-        In closed form where the sides of the image are multiples of the scale, else by deepinv's conjugate gradients
-        with these options.
-        """
+        """See `Operator.prox_l2`; in closed form where the sides of the image are multiples of the scale, else by
+        conjugate gradients."""
         if z.shape[2] % self.scale or z.shape[3] % self.scale:
-            iterated: Tensor = super().prox_l2(z, y, gamma, **options)
-            return iterated
+            return super().prox_l2(z, y, gamma, **options)
         # From the residual: for a large gamma, float32 loses the digits of z in z + gamma A^T y.
         return z + self.A_adjoint(self.solve(y - self.A(z), 1 / gamma))
 
     def initial_reconstruction(self, y: Tensor) -> Tensor:
         if self.initial == "adjoint":
-            adjoint: Tensor = self.A_adjoint(y)
-            return adjoint
+            return self.A_adjoint(y)
         if self.initial == "tikhonov":
             return self.regularised(y)
         return enlarged(y, self.scale, self.initial, self.scene_of(*y.shape[2:]))
 
     def back_project(self, residual: Tensor) -> Tensor:
-        if self.gradient == "plain":
-            adjoint: Tensor = self.A_adjoint(residual)
-            return adjoint
-        return self.regularised(residual)
+        return self.A_adjoint(residual) if self.gradient == "plain" else self.regularised(residual)
 
     def regularised(self, y: Tensor) -> Tensor:
         """A^T (A A^T + epsilon)^-1 y, the x of least epsilon |x|^2 + |A x - y|^2."""
@@ -225,12 +209,7 @@ class BlurDownsample(Operator):
         if size[0] % self.scale or size[1] % self.scale:
             nothing = y.new_zeros(*y.shape[:2], *size)
             return self.prox_l2(nothing, y, 1 / self.epsilon)
-        projected: Tensor = self.A_adjoint(self.solve(y, self.epsilon))
-        return projected
-
-    def _check(self, size: tuple[int, int]) -> None:
-        if self.size is not None and size != self.size:
-            raise LorunError(f"the operator is bound to {self.size} images, this one is {size}")
+        return self.A_adjoint(self.solve(y, self.epsilon))
 
 
 class BlurDownsampleConfig(OperatorConfig):
@@ -338,10 +317,7 @@ class BlurDownsampleConfig(OperatorConfig):
 
 
 def enlarged(y: Tensor, scale: int, kind: Literal["bicubic", "nearest"], size: tuple[int, int]) -> Tensor:
-    """y enlarged `scale` times to `size`, its pixels at the top left of their cells, where decimation takes them.
-
-    Bicubic is Keys' cubic convolution (a = -0.5) with repeated borders.
-    """
+    """y enlarged `scale` times to `size`, its pixels at the top left of their cells; bicubic repeats the borders."""
     height, width = size
     if kind == "nearest":
         return y.repeat_interleave(scale, 2).repeat_interleave(scale, 3)[..., :height, :width]
@@ -356,10 +332,7 @@ def _cubic(y: Tensor, scale: int, length: int) -> Tensor:
     left, part = at // scale, (at % scale).to(y.dtype) / scale
     total = torch.zeros_like(y[..., :1]).expand(*y.shape[:-1], length)
     for offset in (-1, 0, 1, 2):
-        distance = (part - offset).abs()
-        near = 1.5 * distance**3 - 2.5 * distance**2 + 1
-        far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
-        total = total + torch.where(distance <= 1, near, far) * y[..., (left + offset).clamp(0, y.shape[-1] - 1)]
+        total = total + cubic((part - offset).abs()) * y[..., (left + offset).clamp(0, y.shape[-1] - 1)]
     return total
 
 

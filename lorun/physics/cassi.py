@@ -37,20 +37,13 @@ class CASSI(Operator):
 
     Args:
         mask: (H, W), the largest scene; transmission, not negative.
-        bands: of a scene.
-        step: dispersion, pixels of shift per band.
-        scaling: "none": the sum itself, as the unfolding networks take it; "mst": times 2 / bands, the scale that the
-            end-to-end networks (MST, TSA-Net, HDNet) give their input, here a factor of A.
-        initial: x_0. "normalised": A^T (A A^T)^-1 y, the scene of least norm that gives y; "adjoint": A^T y;
-            "shift_back": 2 / bands times y shifted back for each band, whatever the mask (the input of MST).
-        gradient: a stage subtracts rho A^T (A A^T)^-1 (A x - y) ("normalised": 1 projects on the measurement, as GAP
-            does), or rho A^T (A x - y) ("plain": at most 2 / largest row norm is stable).
-        noise: "shot": see `shot_noise`; the same realisation for every scene that is scored, a new one in every
-            training step.
-        quantum_efficiency: of "shot", in (0, 1].
-        noise_bits: of "shot": 2**noise_bits electrons are the full scale.
-        noise_seed: of "shot", for scenes that are scored.
-        dtype: of the mask.
+        scaling: "mst" makes 2 / bands, the scale that the end-to-end networks (MST, TSA-Net, HDNet) give their input, a
+            factor of A.
+        initial: "normalised" is the scene of least norm that gives y; "shift_back", the input of MST, is 2 / bands
+            times y shifted back for each band, whatever the mask.
+        gradient: a "normalised" step of size 1 projects on the measurement, as GAP does; a "plain" one is stable up to
+            2 / largest row norm.
+        others: as the fields of `CASSIConfig`.
 
     Raises:
         LorunError: the mask is not a matrix.
@@ -147,7 +140,7 @@ class CASSI(Operator):
         return self.A_adjoint(y / self.row_norms(y.shape[2], y.shape[3] - self.dispersion))
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: object) -> Tensor:
-        """argmin over x of gamma/2 |A x - y|^2 + 1/2 |x - z|^2, in closed form (the HQS step of DAUHST and others)."""
+        """See `Operator.prox_l2`; in closed form (the HQS step of DAUHST and others)."""
         norms = self.row_norms(y.shape[2], y.shape[3] - self.dispersion)
         # From the residual: for a large gamma, float32 loses the digits of z in z + gamma A^T y.
         return z + self.A_adjoint((y - self.A(z)) / (1 / gamma + norms))
@@ -193,12 +186,10 @@ class CASSI(Operator):
     def initial_reconstruction(self, y: Tensor) -> Tensor:
         if self.initial == "shift_back":
             return self.shift_back(y) * (2 / self.bands / self.gain)
-        estimate: Tensor = self.A_adjoint(y) if self.initial == "adjoint" else self.A_dagger(y)
-        return estimate
+        return self.A_adjoint(y) if self.initial == "adjoint" else self.A_dagger(y)
 
     def back_project(self, residual: Tensor) -> Tensor:
-        projected: Tensor = self.A_adjoint(residual) if self.gradient == "plain" else self.A_dagger(residual)
-        return projected
+        return self.A_adjoint(residual) if self.gradient == "plain" else self.A_dagger(residual)
 
 
 class CASSIConfig(OperatorConfig):

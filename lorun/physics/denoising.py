@@ -21,16 +21,7 @@ NoiseLevel = Annotated[float, Field(ge=0, le=255)]
 
 
 class Denoising(Operator):
-    """A is the identity; y = x + n with Gaussian n.
-
-    x, y: (B, C, H, W), any size.
-
-    Args:
-        noise: standard deviation of n for images that are scored, in grey levels of 255.
-        noise_range: lowest and highest standard deviation in training steps, drawn uniformly for each image of a batch;
-            None trains at `noise`.
-        noise_seed: of the noise in images that are scored; training steps draw their own.
-    """
+    """A is the identity; y = x + n with Gaussian n. x, y: (B, C, H, W), any size. Arguments as in `DenoisingConfig`."""
 
     def __init__(
         self, *, noise: float = 25.0, noise_range: tuple[float, float] | None = None, noise_seed: int = 0
@@ -50,8 +41,7 @@ class Denoising(Operator):
     def A_adjoint(self, y: Tensor, **_: object) -> Tensor:
         return y
 
-    def prox_l2(self, z: Tensor, y: Tensor, gamma: Tensor | float, **_: object) -> Tensor:
-        """argmin over x of gamma |x - y|^2 + |x - z|^2."""
+    def prox_l2(self, z: Tensor, y: Tensor, gamma: float | Tensor, **_: object) -> Tensor:
         return (z + gamma * y) / (1 + gamma)
 
     def forward(self, x: Tensor, **_: object) -> Tensor:

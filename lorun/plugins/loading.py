@@ -33,8 +33,8 @@ def load(reference: str) -> Any:
     """The class `Baseline` of a baseline.
 
     Raises:
-        UnknownName: there is no such baseline.
-        LorunError: its module cannot be imported, or the class is incomplete; the error says what to implement.
+        LorunError: its module cannot be imported, or the class is incomplete; the error says what to implement. Also as
+            `find`.
     """
     place = find(reference)
     path = place.folder / "baseline.py"
@@ -54,11 +54,7 @@ def load(reference: str) -> Any:
 
 
 def check_options(reference: str, options: Mapping[str, Any]) -> Section | None:
-    """Validate the options of a baseline; None where it declares none.
-
-    Raises:
-        LorunError: an unknown key, with the nearest known one, or an invalid value; or as `load`.
-    """
+    """Validate the options of a baseline; None where it declares none. Raises LorunError, also as `load`."""
     declared: type[Section] | None = getattr(load(reference), "Options", None)
     if declared is None:
         if options:
@@ -86,9 +82,7 @@ def build(
         arguments: further arguments of the class, such as its number of stages.
 
     Raises:
-        UnknownName: there is no such baseline.
-        LorunError: the baseline does not support the operator, the options are invalid, the base is missing or not
-            wanted; or as `load`.
+        LorunError: the operator is not supported, options are invalid, the base is missing or not wanted; or as `load`.
     """
     baseline = load(reference)
     reason = baseline.unsupported(physics, channels)
@@ -98,10 +92,9 @@ def build(
     takes_base = getattr(baseline, "takes_base", False)
     if takes_base != (base is not None):
         raise LorunError(f"baseline {reference} {'needs' if takes_base else 'does not take'} a pretrained base")
-    settings = () if checked is None else (checked,)
     if takes_base:
         arguments["base"] = base
-    network: nn.Module = baseline(physics, channels, *settings, **arguments)
+    network: nn.Module = baseline(physics, channels, *([] if checked is None else [checked]), **arguments)
     return network
 
 

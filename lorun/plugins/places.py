@@ -1,16 +1,14 @@
 """Find the folder of a baseline.
 
-A *reference* names a baseline. It is one of:
+A *reference* is one of:
 
-* `ista_net`: a folder of `baselines/` in a checkout of this repository;
+* `ista_net`: a folder of `baselines/` in a checkout of this repository (a wheel has none);
 * `my_net`: an entry point of the group `lorun.baselines` that an installed package declares;
 * `../nets/my_net`: the path of a folder, which has a slash and is relative to the working directory.
-
-An installation from a wheel has no folder `baselines/`: only entry points and paths are found then.
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -40,7 +38,7 @@ class Place:
         folder: holds `FILES`.
         module: the folder's name as a module of an installed package, or None.
         package: name and version of that package, or None.
-        code: the folder whose files decide the results: `folder`, or the whole package.
+        root: folder of the whole package, or None.
     """
 
     name: str
@@ -48,7 +46,7 @@ class Place:
     folder: Path
     module: str | None = None
     package: str | None = None
-    code: Path = Path()
+    root: Path | None = None
 
     @property
     def outside(self) -> bool:
@@ -57,17 +55,21 @@ class Place:
 
     @property
     def digest(self) -> str:
-        """Hash of the files in `code` except cards, Markdown and hidden files; in Python files, comments, docstrings
-        and layout do not count."""
+        """Hash of the files in the package or folder, except cards, Markdown and hidden files; in Python files,
+        comments, docstrings and layout do not count."""
+        root = self.root or self.folder
         lines = []
-        for path in sorted(_code_files(self.code)):
-            content = digest_of_file(path) if path.suffix == ".py" else digest(path.read_bytes())
-            lines.append(f"{path.relative_to(self.code).as_posix()} {content}\n")
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root)
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
+            if not hidden and path.is_file() and path.name != "card.yaml" and path.suffix not in (".md", ".pyc"):
+                content = digest_of_file(path) if path.suffix == ".py" else digest(path.read_bytes())
+                lines.append(f"{name.as_posix()} {content}\n")
         return digest("".join(lines).encode())
 
 
 def names() -> list[str]:
-    """The suite's own baselines; none where lorun was installed from a wheel."""
+    """The suite's own baselines."""
     return sorted(path.parent.name for path in SUITE_FOLDER.glob("*/baseline.py"))
 
 
@@ -102,16 +104,14 @@ def find(reference: str) -> Place:
     """
     if _is_path(reference):
         return _find_folder(reference)
-    entries = [entry for entry in _entries() if entry.name == reference]
-    owners = [f"baselines/{reference}"] if reference in names() else []
-    owners += [f"{entry.value} of {_package(entry)}" for entry in entries]
+    found = {entry: f"{entry.value} of {_package(entry)}" for entry in _entries() if entry.name == reference}
+    owners = [*([f"baselines/{reference}"] if reference in names() else []), *found.values()]
     if len(owners) > 1:
         raise LorunError(f"{len(owners)} baselines are called {reference!r}: {', '.join(owners)}; rename or remove one")
-    if entries:
-        return _find_in_package(entries[0])
+    if found:
+        return _find_in_package(*found)
     if owners:
-        folder = SUITE_FOLDER / reference
-        return Place(reference, reference, folder, code=folder)
+        return Place(reference, reference, SUITE_FOLDER / reference)
     if Path(reference, FILES[0]).is_file():
         raise LorunError(f"no baseline is called {reference!r}; for the folder of that name write './{reference}'")
     if not names():
@@ -133,7 +133,7 @@ def _find_folder(reference: str) -> Place:
         raise LorunError(f"baseline {reference} belongs to the suite: call it {folder.name!r}")
     if folder.name in (*names(), *installed_names()):
         raise LorunError(f"baseline {reference}: the name {folder.name!r} is taken; rename the folder")
-    return Place(folder.name, reference, folder, code=folder)
+    return Place(folder.name, reference, folder)
 
 
 def _find_in_package(entry: EntryPoint) -> Place:
@@ -166,20 +166,10 @@ def _is_path(reference: str) -> bool:
     return "/" in reference or reference in (".", "..")
 
 
-def _entries() -> Iterator[EntryPoint]:
+def _entries() -> Collection[EntryPoint]:
     # A package can be listed twice: as installed, and as the folder in which it is developed.
-    return iter({(entry.name, entry.value, _package(entry)): entry for entry in entry_points(group=GROUP)}.values())
+    return {(entry.name, entry.value, _package(entry)): entry for entry in entry_points(group=GROUP)}.values()
 
 
 def _package(entry: EntryPoint) -> str:
     return "a package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-
-
-def _code_files(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name in ("card.yaml", "__pycache__") or path.name.startswith(".") or path.suffix in (".md", ".pyc"):
-            continue
-        if path.is_dir():
-            yield from _code_files(path)
-        else:
-            yield path

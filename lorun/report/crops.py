@@ -11,9 +11,9 @@ import numpy as np
 
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements
-from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path
+from lorun.evaluation.rendering import to_pixels
 from lorun.profiles import Profile
 from lorun.report.provenance import run_folder
 from lorun.report.tables import Section

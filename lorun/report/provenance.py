@@ -37,7 +37,9 @@ class Provenance:
         ]
         account = self._accounts.get((task, setting, method))
         if account is not None:
-            commands = [*_checkout(account.get("commit")), self._command("account", task, setting, method)]
+            commands = _checkout(account.get("commit"))
+            if not _unrecorded(account):
+                commands.append(self._command("account", task, setting, method))
             account = {**{name: account.get(name) for name in _COUNTED}, "commands": commands}
         return {
             "title": f"{method}: {task}, {dataset}, {setting}, {protocol}",
@@ -56,7 +58,7 @@ class Provenance:
             **run,
             "weights": str(experiment.spec.weights) if experiment and isinstance(experiment.spec, Released) else None,
             "folder": f"runs/{run_folder(run)}",
-            "note": self._note(experiment, run["config_hash"]),
+            "note": self._note(experiment, run),
             "commands": list(self._commands(experiment, run)),
             "scores": [[image, degradation, values] for (image, degradation), values in scores.items()],
         }
@@ -67,20 +69,27 @@ class Provenance:
         except LorunError:  # the profile no longer has it; the note of the run says so
             return None
 
-    def _note(self, experiment: Experiment | None, config_hash: str) -> str | None:
-        """How today's profile differs from that of the run."""
+    def _note(self, experiment: Experiment | None, run: dict[str, Any]) -> str | None:
+        """What keeps today's code or profile from reproducing the run."""
+        if _unrecorded(run):
+            commit = run["trained_commit"] or run["commit"]
+            return (
+                f"Made by code of commit {commit}. Methods and options had other names then: see that commit's README."
+            )
         if experiment is None:
             return f"{self._config} no longer has this method here. Use the profile of the run's commit."
-        if experiment.config_hash != config_hash:
-            hashes = f"{config_hash} for this run, {experiment.config_hash} today"
+        if experiment.config_hash != run["config_hash"]:
+            hashes = f"{run['config_hash']} for this run, {experiment.config_hash} today"
             return f"{self._config} has changed since: the hash of the configuration is {hashes}."
         return None
 
     def _commands(self, experiment: Experiment | None, run: dict[str, Any]) -> Iterator[str]:
-        """Commands that reproduce a run in a clone: code, data, training, scores."""
+        """Commands that reproduce a run in a clone: code, data, training, scores; of older code only the first."""
         which = run["task"], run["setting"], run["method"], run["seed"]
         trained = run["trained_commit"] or run["commit"]
         yield from _checkout(trained)
+        if _unrecorded(run):
+            return
         if experiment is not None:
             yield f".venv/bin/lorun data fetch {' '.join(experiment.datasets)}"
             if experiment.base is not None:
@@ -99,6 +108,11 @@ class Provenance:
 def run_folder(run: dict[str, Any]) -> str:
     """The folder of a run, given its line of runs.csv, in the folder of all runs."""
     return "{task}/{setting}/{method}/seed{seed}-{run}".format(**run)
+
+
+def _unrecorded(made: dict[str, Any]) -> bool:
+    """Whether a run or account was made before the code was recorded, when methods and options had other names."""
+    return made.get("commit") is not None and made.get("code") is None
 
 
 def _checkout(commit: str | None) -> list[str]:

@@ -43,6 +43,11 @@ def make_table(frame: pd.DataFrame, columns: Sequence[Column]) -> Table:
     return Table([heading for heading, _ in columns], rows)
 
 
+def column(name: str, heading: str | None = None, show: Callable[..., Cell] | None = None, **options: Any) -> Column:
+    """The column `name` of a table, each value as the cell that `show` makes of it."""
+    return heading or name, lambda row: (show or cell)(row[name], **options)
+
+
 def cell(value: Any, show: Callable[[Any], str] = str) -> Cell:
     """A cell of a number or a text; null gives `NONE`."""
     if pd.isna(value):

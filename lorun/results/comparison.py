@@ -4,9 +4,9 @@ import pandas as pd
 
 from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
-from lorun.results.degradations import KEY
 from lorun.results.published import published_scores
 from lorun.results.store import COLUMNS, make_table
+from lorun.results.summary import BY_DEGRADATION
 
 TOLERANCE = {"psnr": 0.01, "ssim": 0.0005}
 """How far a reproduction may be off: the last digit that papers print (dB), and five units of it (SSIM)."""
@@ -22,7 +22,7 @@ def compare(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame)
     * protocol unknown: the source does not say how it measured; ours is under the leading protocol;
     * missing: we have no score.
     """
-    ours_under = degradations.set_index(list(KEY))["value"].to_dict()
+    ours_under = degradations.set_index(list(BY_DEGRADATION))["value"].to_dict()
     records = []
     for _, row in summary.iterrows():
         task = profile.tasks[row.task]
@@ -37,7 +37,7 @@ def compare(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame)
                 ours = row[metric]
                 if score.degradation is not None:
                     line = {**row, "metric": metric, "degradation": score.degradation}
-                    ours = ours_under.get(tuple(line[name] for name in KEY))
+                    ours = ours_under.get(tuple(line[name] for name in BY_DEGRADATION))
                 delta = None if pd.isna(ours) else round(float(ours) - published, 6)
                 judged = weights == "released" and score.protocol is not None
                 records.append(

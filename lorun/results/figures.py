@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lorun.data.images import Pixels, load_dataset, read_image
+from lorun.data.images import load_dataset, read_image
 from lorun.data.measurements import holds_measurements, load_measurements
-from lorun.data.rendering import to_pixels
 from lorun.evaluation.kept import image_path, spectra_path
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically
 from lorun.methods import Experiment
 from lorun.profiles import Profile
@@ -25,9 +25,6 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
     The first two show the leading metric of the first protocol, whose name the first begins with. The others show the
     first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` has no reconstruction of it.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     written = []
     for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
         config = profile.tasks[str(task)]
@@ -35,31 +32,30 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
         metric = METRICS[protocol.metrics[0]]
         lines = lines[lines.protocol == protocol.name]
         name = f"{task}_{dataset}_{setting}.png"
-        title = f"{task}, {shown(str(dataset), lines.simulated.iloc[0])}"
+        called = shown(str(dataset), lines.simulated.iloc[0])
         heading = config.physics_of(str(setting)).heading
-        path = folder / f"{metric.name}_parameters_{name}"
-        written.append(save(path, _score_against_parameters(lines, metric, title, heading)))
+        figure = _score_against_parameters(lines, metric, f"{task}, {called}", heading)
+        written.append(save(folder / f"{metric.name}_parameters_{name}", figure))
         truths = _truths(profile, str(task), str(dataset), data) if config.evaluation.keep else {}
         image = next((image for image in config.evaluation.keep if image in truths), None)
         if image is None:
             continue
         experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in lines.method]
-        here = any(image_path(runs / experiment.folder, str(dataset), image).exists() for experiment in experiments)
-        if not here and (folder / f"strip_{name}").exists():
+        images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
+        if not any(path.exists() for path in images.values()) and (folder / f"strip_{name}").exists():
             continue
-        strip = _strip(experiments, lines, metric, image, truths[image], runs=runs)
+        scores = lines.set_index("method")[metric.name]
+        strip = _strip(experiments[0], images, scores, metric, truths[image], f"{called}, {image}")
         written.append(save(folder / f"strip_{name}", strip))
-        if config.evaluation.points:
-            written.append(save(folder / f"spectra_{name}", _spectra(experiments, lines, image, runs=runs)))
+        if points := config.evaluation.points:
+            paths = {one.method: spectra_path(runs / one.folder, str(dataset), image) for one in experiments}
+            written.append(save(folder / f"spectra_{name}", _spectra(points, paths, f"{called}, {image}: spectra")))
     return written
 
 
 def save(path: Path, figure: Any) -> Path:
-    """Write a figure as PNG, the same bytes for the same figure (no version of matplotlib in it)."""
-    import matplotlib.pyplot as plt
-
+    """Write a figure of matplotlib as PNG: the same bytes for the same figure, because its version is left out."""
     write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=150, metadata={"Software": None}))
-    plt.close(figure)
     return path
 
 
@@ -71,9 +67,10 @@ def _truths(profile: Profile, task: str, dataset: str, data: Path) -> Mapping[st
 
 
 def _score_against_parameters(lines: pd.DataFrame, metric: Metric, title: str, heading: str) -> Any:
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
     scored = lines.assign(score=lines[metric.name], sd=lines[f"{metric.name}_sd"].fillna(0)).dropna(subset="score")
     networks = scored[scored.parameters_network.fillna(0) > 0]
     for _, row in networks.iterrows():
@@ -97,72 +94,64 @@ def _score_against_parameters(lines: pd.DataFrame, metric: Metric, title: str, h
 
 
 def _strip(
-    experiments: list[Experiment],
-    lines: pd.DataFrame,
+    experiment: Experiment,
+    paths: Mapping[str, Path],
+    scores: pd.Series,
     metric: Metric,
-    image: str,
     truth: np.ndarray | None,
-    *,
-    runs: Path,
+    title: str,
 ) -> Any:
-    """The same crop of an image: the ground truth, if known, and the reconstruction of every method, first seed."""
-    import matplotlib.pyplot as plt
-
-    dataset = lines.dataset.iloc[0]
-    channels = 1 if experiments[0].channels == 1 else 3  # cubes are kept in the colours that they would have
-    panels: list[tuple[str, Pixels | None]] = []
-    for experiment in experiments:
-        path = image_path(runs / experiment.folder, dataset, image)
-        panels.append((experiment.method, read_image(path, channels) if path.exists() else None))
+    """The same crop of the ground truth, if known, and of the reconstruction by every method, first seed."""
+    channels = 1 if experiment.channels == 1 else 3  # cubes are kept as colour pictures
+    crops = {method: read_image(path, channels) if path.exists() else None for method, path in paths.items()}
     if truth is not None:  # cropped to what was scored
-        height, width = next((pixels.shape[1:] for _, pixels in panels if pixels is not None), truth.shape[1:])
-        panels.insert(0, ("truth", to_pixels(truth[:, :height, :width])))
-    top, left, side = experiments[0].evaluation.strip
-    scores = lines.set_index("method")[metric.name]
-    figure, axes = plt.subplots(1, len(panels), figsize=(1.7 * len(panels), 2.4), layout="constrained", squeeze=False)
-    for panel, (title, pixels) in zip(axes[0], panels, strict=True):
+        height, width = next((pixels.shape[1:] for pixels in crops.values() if pixels is not None), truth.shape[1:])
+        crops = {"truth": to_pixels(truth[:, :height, :width]), **crops}
+    top, left, side = experiment.evaluation.strip
+    figure, axes = _panels(len(crops), (1.7 * len(crops), 2.4))
+    for panel, (method, pixels) in zip(axes, crops.items(), strict=True):
         panel.set_axis_off()
-        score = scores.get(title)
-        panel.set_title(title if pd.isna(score) else f"{title}\n{score:.{metric.digits}f}", fontsize=8)
+        score = scores.get(method)
+        panel.set_title(method if pd.isna(score) else f"{method}\n{score:.{metric.digits}f}", fontsize=8)
         if pixels is None:
             _no_result(panel)
             continue
         crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
         panel.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    figure.suptitle(
-        f"{shown(dataset, lines.simulated.iloc[0])}, {image}, rows {top}+{side}, columns {left}+{side}\n"
-        f"{metric.heading}: mean over all test images",
-        fontsize=8,
-    )
+    where = f"{title}, rows {top}+{side}, columns {left}+{side}"
+    figure.suptitle(f"{where}\n{metric.heading}: mean over all test images", fontsize=8)
     return figure
 
 
-def _spectra(experiments: list[Experiment], lines: pd.DataFrame, image: str, *, runs: Path) -> Any:
+def _spectra(points: list[tuple[int, int]], paths: Mapping[str, Path], title: str) -> Any:
     """Spectra of an image at `evaluation.points`: by every method, first seed, and the ground truth if known."""
-    import matplotlib.pyplot as plt
-
-    dataset, points = lines.dataset.iloc[0], experiments[0].evaluation.points
-    paths = [(one.method, spectra_path(runs / one.folder, dataset, image)) for one in experiments]
-    tables = [(method, pd.read_csv(path)) for method, path in paths if path.exists()]
-    size = (3.2 * len(points) + 1.6, 3.2)
-    figure, axes = plt.subplots(1, len(points), figsize=size, layout="constrained", squeeze=False, sharey=True)
-    for panel, (row, column) in zip(axes[0], points, strict=True):
-        spectra = [(method, table[(table.row == row) & (table.column == column)]) for method, table in tables]
-        truth = next((table for _, table in spectra if table.truth.notna().any()), None)
+    tables = {method: pd.read_csv(path) for method, path in paths.items() if path.exists()}
+    figure, axes = _panels(len(points), (3.2 * len(points) + 1.6, 3.2), sharey=True)
+    for panel, (row, column) in zip(axes, points, strict=True):
+        spectra = {name: table[(table.row == row) & (table.column == column)] for name, table in tables.items()}
+        truth = next((table for table in spectra.values() if table.truth.notna().any()), None)
         if truth is not None:
             panel.plot(truth.wavelength, truth.truth, color="0", linestyle="--", label="truth")
-        for method, table in spectra:
+        for method, table in spectra.items():
             panel.plot(table.wavelength, table.estimate, linewidth=1, label=method)
         if not tables:
             _no_result(panel)
         panel.set_title(f"row {row}, column {column}", fontsize=8)
         panel.set_xlabel("wavelength (nm)")
         panel.grid(alpha=0.3)
-    axes[0][0].set_ylabel("value")
+    axes[0].set_ylabel("value")
     if tables:
-        figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    figure.suptitle(f"{shown(dataset, lines.simulated.iloc[0])}, {image}: spectra", fontsize=8)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    figure.suptitle(title, fontsize=8)
     return figure
+
+
+def _panels(count: int, size: tuple[float, float], sharey: bool = False) -> tuple[Any, Any]:
+    """A figure with several panels in a row."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False, sharey=sharey)[0]
 
 
 def _no_result(panel: Any) -> None:

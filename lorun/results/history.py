@@ -47,9 +47,9 @@ def history(folders: Sequence[Path], metric: str, chosen: Mapping[str, str | Non
                 unread.append(f"{where}: {error}")
                 continue
             if summary is not None:
-                number = None if version is None else version.version
                 about: dict[str, Any] = {"result_set": folder.name, "commit": commit, "date": date, "subject": subject}
-                tables.append((where, {**about, "version": number, "metric": metric}, summary))
+                about |= {"version": None if version is None else version.version, "metric": metric}
+                tables.append((where, about, summary))
     if not tables:
         raise LorunError("; ".join([f"{', '.join(map(str, folders))}: no summary.csv in the history of git", *unread]))
     _check(metric, chosen, pd.concat([table for _, _, table in tables]))
@@ -99,10 +99,7 @@ def as_records(found: History) -> dict[str, Any]:
 
 def write_plot(found: History, path: Path) -> None:
     """Draw every series over the commits, as PNG. Raises LorunError if there is no value."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     known = found.table.dropna(subset="value")
     if known.empty:
@@ -111,7 +108,8 @@ def write_plot(found: History, path: Path) -> None:
     commits = list(in_order.commit.unique())
     dates = in_order.drop_duplicates("commit").date.str[:10]
     varying = [name for name in SERIES if known[name].nunique() > 1] or ["method"]
-    figure, axes = plt.subplots(figsize=(1.2 * max(len(commits), 4) + 3, 4.4), layout="constrained")
+    figure = Figure(figsize=(1.2 * max(len(commits), 4) + 3, 4.4), layout="constrained")
+    axes = figure.subplots()
     for names, lines in known.groupby(varying, sort=False):
         places = [commits.index(commit) for commit in lines.commit]
         error = lines.sd.astype(float).fillna(0.0)

@@ -9,7 +9,7 @@ import pandas as pd
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
-from lorun.results.cells import Cell, Column, Table, cell, decimal, integer, make_table, spread
+from lorun.results.cells import Cell, Column, Table, cell, column, decimal, integer, make_table, spread
 from lorun.results.published import published_methods, published_scores
 from lorun.results.store import grouped
 from lorun.results.summary import shown
@@ -81,7 +81,7 @@ def score_columns(lines: pd.DataFrame) -> list[Column]:
     """Method, its scores in the metrics of the protocols of these lines, status."""
     metrics = [METRICS[name] for name in _measured(lines)]
     return [
-        _text("method"),
+        column("method"),
         *((metric.heading, partial(_mean, name=metric.name, digits=metric.digits)) for metric in metrics),
         ("status", _status),
     ]
@@ -148,9 +148,9 @@ def _step_size(common: dict[Any, Any]) -> str:
 
 
 def _measured(summary: pd.DataFrame) -> list[str]:
-    """The metrics that the lines have a value of, or that their protocols have."""
-    planned = {metric for protocol in summary.protocol.unique() for metric in get_protocol(protocol).metrics}
-    return [metric for metric in METRICS if metric in planned or summary[metric].notna().any()]
+    """The metrics of the protocols of the lines."""
+    measured = {metric for protocol in summary.protocol.unique() for metric in get_protocol(protocol).metrics}
+    return [metric for metric in METRICS if metric in measured]
 
 
 def _meaning(summary: pd.DataFrame) -> str:
@@ -165,7 +165,7 @@ _MEANING = """\
 ## What the numbers mean
 
 * {metrics}: mean over seeds of the mean over images and degradations, ± standard deviation over seeds{lower}.
-* steps: all optimiser steps. LoRun's pretraining is included, also if another task or setting did it.
+* steps: all optimiser steps. LoRun's pretraining is included, also if it was done in a different task or setting.
 * network: parameters without the operator (sampling matrix and initial reconstruction), which all methods share.
 * MB (10^6 bytes): live tensor bytes at the peak, counted, the same on every machine.
 * GFLOPs: 2 x multiply-adds of one reconstruction / 10^9.
@@ -177,18 +177,6 @@ _VERDICTS = """
   the weights, so the published score is for orientation. protocol unknown: the source does not say how it measured.
 * Scores of different operators (a fixed and a learned Phi), or under different protocols, cannot be ranked.
 """
-
-
-def _text(name: str, heading: str | None = None) -> Column:
-    return heading or name, lambda row: cell(row[name])
-
-
-def _integer(heading: str, name: str) -> Column:
-    return heading, lambda row: integer(row[name])
-
-
-def _decimal(heading: str, name: str, digits: int, unit: float = 1) -> Column:
-    return heading, lambda row: decimal(row[name], digits, unit)
 
 
 def _mean(row: pd.Series, name: str, digits: int) -> Cell:
@@ -207,57 +195,57 @@ def _score(name: str, more: int = 0) -> Column:
 _DATASET: Column = ("dataset", lambda row: cell(shown(row.dataset, row.simulated)))
 
 COSTS: Sequence[Column] = [
-    _integer("steps", "steps"),
-    _integer("network", "parameters_network"),
-    _integer("trainable", "parameters_trainable"),
-    _decimal("step (MB)", "step_total", 1, 1e6),
-    _decimal("inference (MB)", "inference_total", 2, 1e6),
-    _decimal("GFLOPs", "flops", 2, 1e9),
+    column("steps", "steps", integer),
+    column("parameters_network", "network", integer),
+    column("parameters_trainable", "trainable", integer),
+    column("step_total", "step (MB)", decimal, digits=1, unit=1e6),
+    column("inference_total", "inference (MB)", decimal, digits=2, unit=1e6),
+    column("flops", "GFLOPs", decimal, digits=2, unit=1e9),
 ]
 
 PARAMETERS: Sequence[Column] = [
-    _text("method"),
-    _integer("K", "stages"),
+    column("method"),
+    column("stages", "K", integer),
     *(
-        _integer(name.replace("_", " "), f"parameters_{name}")
+        column(f"parameters_{name}", name.replace("_", " "), integer)
         for name in ("operator", "base", "adapters", "step_sizes", "other", "network", "published")
     ),
 ]
 
 MEMORY: Sequence[Column] = [
-    _text("method"),
-    _text("step_recompute", "recompute"),
-    *(_decimal(name, f"step_{name}", 2, 1e6) for name in ("parameters", "gradients", "optimiser")),
-    *(_decimal(name, f"step_{name}", 1, 1e6) for name in ("activations", "other", "total")),
-    _text("step_phase", "phase"),
+    column("method"),
+    column("step_recompute", "recompute"),
+    *(column(f"step_{name}", name, decimal, digits=2, unit=1e6) for name in ("parameters", "gradients", "optimiser")),
+    *(column(f"step_{name}", name, decimal, digits=1, unit=1e6) for name in ("activations", "other", "total")),
+    column("step_phase", "phase"),
 ]
 
 TASKS: Sequence[Column] = [
-    _text("task"),
+    column("task"),
     _DATASET,
-    _text("setting"),
-    _text("base"),
+    column("setting"),
+    column("base"),
     ("metric", lambda row: cell(METRICS[row.metric].heading)),
     *((name, lambda row, name=name: _mean(row, name, METRICS[row.metric].digits)) for name in COMPARED),
-    _integer("bytes of the base", "bytes_base"),
-    _integer("added by adapters", "bytes_added"),
-    _integer("full network", "bytes_full"),
+    column("bytes_base", "bytes of the base", integer),
+    column("bytes_added", "added by adapters", integer),
+    column("bytes_full", "full network", integer),
 ]
 
 CLAIMS: Sequence[Column] = [
-    _text("task"),
+    column("task"),
     _DATASET,
-    _text("setting"),
-    _integer("K", "stages"),
-    _text("claim"),
-    *(_decimal(name, name, 3) for name in ("published", "ours", "delta")),
+    column("setting"),
+    column("stages", "K", integer),
+    column("claim"),
+    *(column(name, show=decimal, digits=3) for name in ("published", "ours", "delta")),
 ]
 
 COMPARISON: Sequence[Column] = [
-    _text("method"),
+    column("method"),
     _DATASET,
-    *(_text(name) for name in ("setting", "operator", "protocol", "metric", "degradation")),
+    *(column(name) for name in ("setting", "operator", "protocol", "metric", "degradation")),
     *(_score("published"), _score("ours"), _score("delta", 1), _score("tolerance")),
-    _text("verdict"),
+    column("verdict"),
     ("source", lambda row: cell(f"{row.source} ({row.confidence})")),
 ]

@@ -14,7 +14,6 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.results.comparison import compare
-from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
@@ -30,7 +29,7 @@ from lorun.results.store import (
     records,
     save_result_set,
 )
-from lorun.results.summary import claims, summarise
+from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
@@ -135,7 +134,7 @@ class _Collected:
     def _add_account(self, experiment: Experiment) -> None:
         path = account_path(self._runs, experiment)
         method = tuple(experiment.labels[name] for name in METHOD)
-        kept = [line for line in self._kept("accounting", method) if _is_account(line, experiment)]
+        kept = [line for line in self._kept("accounting", method) if line.get("account_key") == experiment.account_key]
         if path.exists():
             account = json.loads(path.read_text(encoding="utf-8"))
             latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
@@ -161,12 +160,6 @@ class _Collected:
         if name is not None and modules is not None:
             self._code[name] = modules
         return name
-
-
-def _is_account(line: dict[str, Any], experiment: Experiment) -> bool:
-    if line.get("account_key") is not None:
-        return bool(line["account_key"] == experiment.account_key)
-    return (line["run"], line["config_hash"]) == (experiment.key, experiment.config_hash)  # made before account_key
 
 
 def _without_result(experiment: Experiment, folder: Path, outcome: Outcome | None) -> dict[str, Any]:

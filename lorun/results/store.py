@@ -1,15 +1,17 @@
 """The result store: the only module that knows the files of a result set, and that reads or writes them."""
 
+import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from lorun.errors import LorunError
 from lorun.files import write_text
@@ -76,13 +78,11 @@ _INTEGER = {
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")
 
+_SUFFIXES = (".csv", ".json")
 _DIGITS = 6  # of a score: finer than it means anything, coarse enough to hide noise of the last bit
 
-_Read = Callable[[str], bytes | None]
-"""The content of a file of a result set by its name; None if there is no such file."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
 class Version:
     """`version` counts the contents that the set has had; `scores` is the sha256 of its scores and counts."""
 
@@ -97,37 +97,24 @@ class Version:
         return f"version {self.version}, scores {self.scores[:10]}"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class ResultSet:
-    """The tables of one result set. A table without a file is empty; `tasks` is then None.
+    """The tables of one result set. A table without a file is empty, but `tasks` is None."""
 
-    name          of its folder, e.g. quick
-    where         it was read from, for messages
-    runs          a line per run: status, training, provenance (RUN_COLUMNS)
-    rows          a line per measured value (ROW_COLUMNS)
-    accounts      a line per method: parameters, bytes, FLOPs
-    trainings     a line per training: how it ended
-    timing        a line per measured time
-    curves        a line per validation during a training
-    summary, degradations, claims, comparison, tasks: computed from the above
-    code          digests of modules, {id: {module: digest}}; `runs.code` and others name the id
-    version       None if the set has none
-    """
-
-    name: str
-    where: str
-    runs: pd.DataFrame
-    rows: pd.DataFrame
-    accounts: pd.DataFrame
-    trainings: pd.DataFrame
-    timing: pd.DataFrame
-    curves: pd.DataFrame
-    summary: pd.DataFrame
+    name: str  # of its folder, e.g. quick
+    where: str  # it was read from, for messages
+    runs: pd.DataFrame  # a line per run: status, training, provenance
+    rows: pd.DataFrame  # a line per measured value
+    accounts: pd.DataFrame  # a line per method: parameters, bytes, FLOPs
+    trainings: pd.DataFrame  # a line per training: how it ended
+    timing: pd.DataFrame  # a line per measured time
+    curves: pd.DataFrame  # a line per validation during a training
+    summary: pd.DataFrame  # this and the following are computed from the above
     degradations: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
     tasks: pd.DataFrame | None
-    code: dict[str, dict[str, str]]
+    code: dict[str, dict[str, str]]  # digests of modules by the id that `runs.code` and others name
     version: Version | None
 
     def scores(self) -> pd.DataFrame:
@@ -136,8 +123,7 @@ class ResultSet:
 
     def matches_version(self) -> bool:
         """Whether scores and counts are those that version.json was written for."""
-        digest = scores_digest(self.rows, self.runs, self.accounts)
-        return self.version is not None and (self.version.schema, self.version.scores) == (SCHEMA, digest)
+        return self.version is not None and (self.version.schema, self.version.scores) == (SCHEMA, scores_digest(self))
 
 
 def read_result_set(source: str | Path, root: Path = Path()) -> ResultSet:
@@ -179,7 +165,7 @@ def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Versio
     summary = None
     if table in files:
         upgraded = _upgrade({"summary": _read_csv("summary.csv", files[table])}, "")["summary"]
-        summary = _typed("summary.csv", upgraded, COLUMNS["summary"])
+        summary = _typed("summary.csv", upgraded, "summary")
     return summary, _version("version.json", files.get(version))
 
 
@@ -199,7 +185,7 @@ def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] |
     files = {
         **{name: _csv(frame) for name, frame in frames.items()},
         "code.json": json.dumps({name: results.code[name] for name in sorted(named)}, indent=1) + "\n",
-        "version.json": json.dumps(asdict(version), indent=1) + "\n",
+        "version.json": json.dumps(dataclasses.asdict(version), indent=1) + "\n",
         **(pages or {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +225,7 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     run = _read_json(str(about), about.read_bytes())
     if set(run) != set(RUN_COLUMNS):
         raise LorunError(f"{about}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
-    return run, _typed(str(path), _read_csv(str(path), path.read_bytes()), ROW_COLUMNS, exactly=True)
+    return run, _typed(str(path), _read_csv(str(path), path.read_bytes()), "rows")
 
 
 def code_id(modules: Mapping[str, str] | None) -> str | None:
@@ -249,16 +235,16 @@ def code_id(modules: Mapping[str, str] | None) -> str | None:
     return hashlib.sha256(json.dumps(dict(modules), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def scores_digest(rows: pd.DataFrame, runs: pd.DataFrame, accounts: pd.DataFrame) -> str:
+def scores_digest(results: ResultSet) -> str:
     """The sha256 of scores, statuses and counts, in no particular order.
 
     Where and when they were made does not count: commit, machine, packages, hashes of the configuration, times.
     """
     counts = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
     tables = (
-        (rows, ROW_COLUMNS),
-        (runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
-        (accounts, (*METHOD, *counts)),
+        (results.rows, ROW_COLUMNS),
+        (results.runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
+        (results.accounts, (*METHOD, *counts)),
     )
     lines = []
     for frame, columns in tables:
@@ -269,10 +255,9 @@ def scores_digest(rows: pd.DataFrame, runs: pd.DataFrame, accounts: pd.DataFrame
 
 def make_table(name: str, lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """The table `name` of a result set from its lines, typed as if it had been read."""
-    columns, lines = COLUMNS[name], list(lines)
-    exactly = name not in _OPEN
-    frame = pd.DataFrame(lines, columns=list(columns) if exactly or not lines else None)
-    return _typed(name, frame, columns, exactly)
+    lines = list(lines)
+    columns = list(COLUMNS[name]) if name not in _OPEN or not lines else None
+    return _typed(name, pd.DataFrame(lines, columns=columns), name)
 
 
 def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable[Mapping[str, Any]]) -> ResultSet:
@@ -304,26 +289,24 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _find(source: str, root: Path, below: bool) -> list[tuple[str, str, _Read]]:
-    """Name, place and reader of the result sets in a folder or revision."""
+def _find(source: str, root: Path, below: bool) -> list[tuple[str, str, Mapping[str, bytes]]]:
+    """Name, place and files of the result sets in a folder or revision."""
     path = root / source
     if path.is_dir():
         folders = [path, *sorted(path.glob("*"))] if below else [path]
         sets = [folder for folder in folders if (folder / "rows.csv").is_file()]
-        return [(folder.resolve().name, str(folder), _reader(folder)) for folder in sets]
+        return [(folder.resolve().name, str(folder), _files_of_folder(folder)) for folder in sets]
     revision, _, named = source.partition(":")
     top = PurePosixPath((named or "results").strip("/"))
-    files = _files_of_revision(source, revision, top, root)
-    places = sorted(place.parent for place in files if place.name == "rows.csv" and (below or place.parent == top))
-    return [(place.name, f"{revision}:{place}", _git_reader(files, place)) for place in places]
+    found: dict[PurePosixPath, dict[str, bytes]] = {}
+    for place, content in _files_of_revision(source, revision, top, root).items():
+        found.setdefault(place.parent, {})[place.name] = content
+    places = sorted(place for place in found if "rows.csv" in found[place] and (below or place == top))
+    return [(place.name, f"{revision}:{place}", found[place]) for place in places]
 
 
-def _git_reader(files: Mapping[PurePosixPath, bytes], place: PurePosixPath) -> _Read:
-    return lambda name: files.get(place / name)
-
-
-def _reader(folder: Path) -> _Read:
-    return lambda name: (folder / name).read_bytes() if (folder / name).is_file() else None
+def _files_of_folder(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _SUFFIXES}
 
 
 def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Path) -> dict[PurePosixPath, bytes]:
@@ -331,7 +314,7 @@ def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Pat
 
     def wanted(path: str) -> bool:
         place = PurePosixPath(path)
-        return place.suffix in (".csv", ".json") and top in (place.parent, place.parent.parent)
+        return place.suffix in _SUFFIXES and top in (place.parent, place.parent.parent)
 
     try:
         if revision.startswith("-"):
@@ -345,23 +328,21 @@ def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Pat
     return {PurePosixPath(path): content for path, content in files.items()}
 
 
-def _read_set(name: str, where: str, read: _Read) -> ResultSet:
-    contents = {table: read(f"{table}.csv") for table in COLUMNS}
-    contents["degradations"] = contents["degradations"] or read("conditions.csv")  # the latter is of schema 1
+def _read_set(name: str, where: str, files: Mapping[str, bytes]) -> ResultSet:
+    contents = {table: files.get(f"{table}.csv") for table in COLUMNS}
+    contents["degradations"] = contents["degradations"] or files.get("conditions.csv")  # the latter is of schema 1
     raw = {table: _read_csv(f"{where}/{table}.csv", held) for table, held in contents.items() if held is not None}
     if "status" in raw["rows"]:
         raw = _upgrade(raw, f"{where}/rows.csv")
     elif "runs" not in raw:
         raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
-    empty = pd.DataFrame()
     tables: dict[str, Any] = {
-        table: _typed(f"{where}/{table}.csv", raw.get(table, empty), columns, exactly=table not in _OPEN)
-        for table, columns in COLUMNS.items()
+        table: _typed(f"{where}/{table}.csv", raw.get(table, pd.DataFrame()), table) for table in COLUMNS
     }
-    code = _read_json(f"{where}/code.json", read("code.json")) if read("code.json") is not None else {}
+    code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
     _check(where, tables["runs"], tables["rows"], code)
     tables["tasks"] = tables["tasks"] if "tasks" in raw else None
-    return _result_set(name, where, tables, code, _version(f"{where}/version.json", read("version.json")))
+    return _result_set(name, where, tables, code, _version(f"{where}/version.json", files.get("version.json")))
 
 
 def _result_set(
@@ -374,14 +355,12 @@ def _result_set(
 def _next_version(folder: Path, results: ResultSet) -> Version:
     path = folder / "version.json"
     before = _version(str(path), path.read_bytes() if path.is_file() else None)
-    digest = scores_digest(results.rows, results.runs, results.accounts)
-    if before is None:
-        return Version(results.name, 1, SCHEMA, digest)
-    known = before.scores
-    if before.schema != SCHEMA:  # hashed in another way: hash what is there anew
-        there = read_result_set(folder)
-        known = scores_digest(there.rows, there.runs, there.accounts)
-    return Version(results.name, before.version + (known != digest), SCHEMA, digest)
+    digest = scores_digest(results)
+    known = None if before is None else before.scores
+    if before is not None and before.schema != SCHEMA:  # hashed in another way: hash what is there anew
+        known = scores_digest(read_result_set(folder))
+    number = 0 if before is None else before.version
+    return Version(results.name, number + (known != digest), SCHEMA, digest)
 
 
 def _code_named(frame: pd.DataFrame) -> set[str]:
@@ -412,21 +391,21 @@ def _read_json(where: str, content: bytes | None) -> dict[str, Any]:
 
 
 def _version(where: str, content: bytes | None) -> Version | None:
-    if content is None:
-        return None
-    held = _read_json(where, content)
-    kinds = {"result_set": str, "version": int, "schema": int, "scores": str}
-    if {name: type(value) for name, value in held.items()} != kinds:
-        raise LorunError(f"{where}: damaged; restore it from git (its keys must be {', '.join(kinds)})")
-    return Version(**held)
+    try:
+        return None if content is None else TypeAdapter(Version).validate_json(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        about = " ".join(map(str, [*problem["loc"], problem["msg"]]))
+        raise LorunError(f"{where}: damaged; restore it from git ({about})") from error
 
 
-def _typed(where: str, frame: pd.DataFrame, needed: tuple[str, ...], exactly: bool = False) -> pd.DataFrame:
+def _typed(where: str, frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """A table of text with the type of each column.
 
     Raises:
-        LorunError: it lacks columns, has others than it should (`exactly`), or holds text where numbers belong.
+        LorunError: it lacks columns, has others than it should, or holds text where numbers belong.
     """
+    needed, exactly = COLUMNS[table], table not in _OPEN
     if frame.columns.empty and frame.empty:
         frame = pd.DataFrame(columns=list(needed), dtype=str)
     odd = set(needed) ^ set(frame.columns) if exactly else set(needed) - set(frame.columns)
@@ -479,7 +458,7 @@ def _csv(frame: pd.DataFrame, **options: Any) -> str:
 
 
 _OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction"}
-_OLD_COLUMNS = {"condition": "degradation", "separate": "block_k", "separate_sd": "block_k_sd"}
+_OLD_COLUMNS = {"condition": "degradation", "matrix": "operator", "separate": "block_k", "separate_sd": "block_k_sd"}
 
 
 def _upgrade(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.DataFrame]:
@@ -490,15 +469,14 @@ def _upgrade(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.Dat
     """
     found = {}
     for name, frame in tables.items():
-        frame = frame.rename(columns=_OLD_COLUMNS)
-        if "method" in frame:
-            frame["method"] = frame["method"].replace(_OLD_METHODS)
+        found[name] = frame.rename(columns=_OLD_COLUMNS)
+        if "method" in found[name]:
+            found[name]["method"] = found[name]["method"].replace(_OLD_METHODS)
         if name not in (*_OPEN, "rows"):
-            frame = frame.reindex(columns=[*frame, *(column for column in COLUMNS[name] if column not in frame)])
-        found[name] = frame
+            found[name] = found[name].reindex(columns=list(dict.fromkeys([*found[name], *COLUMNS[name]])))
     if "rows" in found:
         rows = found["rows"]
-        odd = {*SCORE, "value"} - {"degradation"} - {*rows.columns}
+        odd = {*ROW_COLUMNS} - {"degradation", *rows.columns}
         if odd:
             raise LorunError(f"{where}: wrong columns: {_listed(odd)}")
         found["runs"] = rows.drop_duplicates(list(RUN), ignore_index=True).reindex(columns=list(RUN_COLUMNS))

@@ -1,6 +1,6 @@
-"""The summary, a line per dataset, setting, protocol and method; and the claims of the LoRun paper beside it."""
+"""The summary, a line per dataset, setting, protocol and method; scores under each degradation; the paper's claims."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,6 +23,9 @@ COUNTS = (
 )
 """Fields of an account that the summary repeats: bytes unless named otherwise; FLOPs are 2 x multiply-adds."""
 
+BY_DEGRADATION = ("task", "dataset", "setting", "method", "protocol", "metric", "degradation")
+"""What identifies a line of degradations.csv."""
+
 PARAMETERS = "parameters, LoRun / Block-K"
 STEP_MEMORY = "peak memory of a training step, LoRun / Block-K"
 INFERENCE_MEMORY = "peak memory of inference, LoRun / Block-K"
@@ -32,13 +35,16 @@ INFERENCE_MEMORY = "peak memory of inference, LoRun / Block-K"
 def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> pd.DataFrame:
     """One row per (task, dataset, setting, protocol, method), in the order of the profile.
 
-    The column of a metric (`lorun.evaluation.metrics.METRICS`) is the mean over seeds of the mean over images and
-    degradations, null if the protocol does not have it; `*_sd` is the standard deviation over seeds (null for one).
-    Only operators of the same kind (`operator`) can be ranked. `simulated` names the datasets that are. `seeds` counts
-    completed runs; `status` is the worst of all.
+    Each metric of the profile's protocols has a column: the mean over seeds of the mean over images and degradations,
+    null if the line's protocol lacks it; `*_sd` is the standard deviation over seeds (null for one). Only operators of
+    the same kind (`operator`) can be ranked. `simulated` names the datasets that are. `seeds` counts completed runs;
+    `status` is the worst of all.
     """
     accounts = {tuple(line[name] for name in METHOD): line for line in results.accounts.to_dict("records")}
     runs, rows = grouped(results.runs, METHOD), grouped(results.rows, (*METHOD, "dataset", "protocol"))
+    protocols = {name for task in profile.tasks.values() for name in task.evaluation.protocols}
+    measured = {metric for name in protocols for metric in get_protocol(name).metrics}
+    metrics = [metric for metric in METRICS if metric in measured]
     no_runs, no_rows = results.runs.iloc[:0], results.rows.iloc[:0]
     records = []
     for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
@@ -53,12 +59,33 @@ def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] =
                 "operator": task.physics_of(setting).kind,
                 "protocol": protocol,
                 "method": method,
-                **_scores(runs.get(key, no_runs), rows.get((*key, dataset, protocol), no_rows)),
+                **_scores(runs.get(key, no_runs), rows.get((*key, dataset, protocol), no_rows), metrics),
                 "parameters_published": _published_parameters(task_name, task, method, account),
                 **{name: account.get(name) for name in COUNTS},
             }
         )
     return make_table("summary", records)
+
+
+def by_degradation(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> pd.DataFrame:
+    """One row per line of the summary, metric and degradation of its operator; none for operators without degradations.
+
+    `value` is the mean over seeds of the mean over images, `sd` the standard deviation over seeds (null for one),
+    `seeds` and `images` count what was scored. Without a result `value` is null.
+    """
+    groups = grouped(results.rows, BY_DEGRADATION)
+    records = []
+    for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
+        physics = task.physics_of(setting)
+        for metric in get_protocol(protocol).metrics:
+            for degradation in physics.degradations:
+                key = (task_name, dataset, setting, method, protocol, metric, degradation)
+                rows = groups.get(key, results.rows.iloc[:0])
+                value, sd = spread(rows.groupby("seed")["value"].mean())
+                line: dict[str, Any] = dict(zip(BY_DEGRADATION, key, strict=True))
+                line |= {"simulated": dataset in simulated, "operator": physics.kind, "value": value, "sd": sd}
+                records.append({**line, "seeds": rows.seed.nunique(), "images": rows.image.nunique()})
+    return make_table("degradations", records)
 
 
 def summary_lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, str]]:
@@ -83,8 +110,8 @@ def spread(values: pd.Series) -> tuple[float | None, float | None]:
 
 
 def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
-    """What the paper claims of LoRun against Block-K beside what we measured; and LoRun on the base of another setting
-    or task against LoRun.
+    """What the paper claims for LoRun against Block-K, and what we measured; also LoRun on the base of a different
+    setting or task against LoRun.
 
     One row per claim, dataset and setting, for the leading metric of the first protocol: `published`, `ours`, `delta`
     (ours - published), null if one of the two methods has no value. The paper speaks of PSNR only.
@@ -98,44 +125,31 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
         metric = METRICS[protocol.metrics[0]]
         lorun, block_k = methods.loc["lorun"], methods.loc["block_k"]
         paper = lorun_claims(str(task))
-        found: list[tuple[str, str, float | None, float | None]] = [
-            (claim, "ratio", paper.get(key), _ratio(lorun[column], block_k[column]))
-            for claim, key, column in (
-                (PARAMETERS, "parameter_ratio", "parameters_network"),
-                (STEP_MEMORY, "step_memory_ratio", "step_total"),
-                (INFERENCE_MEMORY, "inference_memory_ratio", "inference_total"),
-            )
-        ]
         on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
-        found.append(
+        found: list[tuple[str, str, float | None, float | None]] = [
+            (PARAMETERS, "ratio", paper.get("parameter_ratio"), _ratio(lorun, block_k, "parameters_network")),
+            (STEP_MEMORY, "ratio", paper.get("step_memory_ratio"), _ratio(lorun, block_k, "step_total")),
+            (INFERENCE_MEMORY, "ratio", paper.get("inference_memory_ratio"), _ratio(lorun, block_k, "inference_total")),
             (
                 f"{metric.title}, LoRun - Block-K ({on_par})",
                 metric.unit,
                 paper.get(f"{metric.name}_difference"),
                 _delta(lorun[metric.name], block_k[metric.name]),
-            )
-        )
+            ),
+        ]
         if "lorun_transfer" in methods.index:
             difference = _delta(methods.loc["lorun_transfer"][metric.name], lorun[metric.name])
             base = "setting" if profile.tasks[str(task)].base["lorun_transfer"].task is None else "task"
             found.append((f"{metric.title}, LoRun on another {base}'s base - LoRun", metric.unit, None, difference))
         where = {"task": task, "dataset": dataset, "simulated": lorun.simulated, "setting": setting}
-        records += [
-            {
-                **where,
-                "stages": lorun.stages,
-                "claim": claim,
-                "unit": unit,
-                "published": published,
-                "ours": ours,
-                "delta": _delta(ours, published),
-            }
-            for claim, unit, published, ours in found
-        ]
+        where["stages"] = lorun.stages
+        for claim, unit, published, ours in found:
+            line = {"claim": claim, "unit": unit, "published": published, "ours": ours}
+            records.append({**where, **line, "delta": _delta(ours, published)})
     return make_table("claims", records)
 
 
-def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
+def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> dict[str, Any]:
     """Means and spreads of one line of the summary, and how its runs ended."""
     by_seed = rows.groupby(["metric", "seed"])["value"].mean()
     scored = set(rows["seed"])
@@ -151,7 +165,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
         "steps": runs["steps"].max(),
         "checkpoint_policy": " ".join(sorted(runs["checkpoint_policy"].dropna().unique())) or None,
     }
-    for metric in METRICS:
+    for metric in metrics:
         found[metric], found[f"{metric}_sd"] = spread(by_seed.get(metric, pd.Series(dtype=float)))
     return found
 
@@ -159,7 +173,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Any]:
 def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[Any, Any]) -> int | None:
     """Parameters without the operator that the source of `method` reports, for the same number of stages."""
     if method not in PRESETS:
-        return plugins.card(task.reference_of(method)).published_network_parameters
+        return plugins.card(task.located[method].reference).published_network_parameters
     paper = lorun_claims(name)
     millions = {"lorun": paper.get("params_M"), "block_k": paper.get("block9_params_M")}.get(method)
     return None if millions is None or account.get("stages") != paper["stages"] else round(millions * 1e6)
@@ -169,5 +183,6 @@ def _delta(ours: Any, published: Any) -> float | None:
     return None if pd.isna(ours) or pd.isna(published) else round(float(ours) - float(published), 6)
 
 
-def _ratio(above: Any, below: Any) -> float | None:
+def _ratio(above: Any, below: Any, column: str) -> float | None:
+    above, below = above[column], below[column]
     return None if pd.isna(above) or pd.isna(below) else round(float(above) / float(below), 6)

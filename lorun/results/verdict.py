@@ -21,6 +21,10 @@ TASKS = {"cs": "CS", "cassi": "CASSI", "sr": "SR"}
 
 _START, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
+_CAVEAT = """
+PSNR: mean ± standard deviation over seeds; equal steps, one untuned learning rate; not a verdict on the method.
+"""
+
 
 def verdict_table(results: Path) -> str:
     """The table in Markdown, from the result sets in the folder `results`.
@@ -35,12 +39,12 @@ def verdict_table(results: Path) -> str:
     if not sets:
         raise LorunError(f"{results}: none of the result sets {', '.join(SETS)} is here")
     rows = [
-        _ratios("Fewer parameters: LoRun / Block-K", PARAMETERS, "parameter_ratio", sets[0]),
-        _ratios("Less memory for a training step: LoRun / Block-K", STEP_MEMORY, "step_memory_ratio", sets[0]),
+        _ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, "parameter_ratio", sets[0]),
+        _ratios("Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, "step_memory_ratio", sets[0]),
         *(_psnr(task, results) for task in TASKS for results in sets if task in set(_leading(results).task)),
     ]
     headings = ["Claim of the paper", "Paper", "Measured here", "Where"]
-    return Table(headings, [[cell(text) for text in row] for row in rows]).markdown(right=False)
+    return Table(headings, [[cell(text) for text in row] for row in rows]).markdown(right=False) + _CAVEAT
 
 
 def update_verdict(page: Path, results: Path) -> bool:
@@ -79,19 +83,17 @@ def _psnr(task: str, results: ResultSet) -> Sequence[str]:
     """A row of the difference in PSNR for a task in a result set: of one test set, or from the worst to the best."""
     lines = _leading(results)
     lines = lines[lines.task == task]
-    found = [(line, differences) for _, line in lines.iterrows() if len(differences := _differences(results, line))]
+    found = [(line, values) for _, line in lines.iterrows() if len(values := _differences(results, line))]
+    measured = "not trained yet"
     if found:
-        means, seeds = [differences.mean() for _, differences in found], max(len(values) for _, values in found)
-        if len(means) > 1:
-            measured = f"{min(means):+.2f} to {max(means):+.2f} dB"
-        else:
-            measured = f"{means[0]:+.2f}" + (f" ± {found[0][1].std():.2f}" if seeds > 1 else "") + " dB"
-        measured += f" ({seeds} seed{'s' if seeds > 1 else ''})"
-    else:
-        measured = "not trained yet"
+        means, seeds = [values.mean() for _, values in found], max(len(values) for _, values in found)
+        about = [f"{len(means)} test sets"] * (len(means) > 1) + [f"{seeds} seed{'s' if seeds > 1 else ''}"]
+        value = f"{min(means):+.2f} to {max(means):+.2f}" if len(means) > 1 else f"{means[0]:+.2f}"
+        value += f" ± {found[0][1].std():.2f}" if len(means) == 1 and seeds > 1 else ""
+        measured = f"{value} dB ({', '.join(about)})"
     shown_lines = [line for line, _ in found] or [line for _, line in lines.iterrows()][:1]
     places = ", ".join(f"{shown(line.dataset, line.simulated)} {line.setting}" for line in shown_lines)
-    claim = f"PSNR on par or above, {TASKS[task]}: LoRun - Block-K"
+    claim = f"{TASKS[task]}: PSNR on par or above (LoRun - Block-K)"
     paper = f"≥ {lorun_claims(task)['psnr_difference']:g} dB"
     return claim, paper, measured, f"{_link(results)}: K = {lines.stages.iloc[0]}, {places}"
 

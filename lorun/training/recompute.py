@@ -4,7 +4,6 @@ import sys
 
 import torch
 
-from lorun.accounting.prediction import first_that_fits, predict_steps
 from lorun.config import Recompute
 from lorun.errors import LorunError
 from lorun.methods import Experiment
@@ -25,6 +24,9 @@ def choose_recompute(experiment: Experiment, device: torch.device, processes: in
     assert training is not None
     if training.recompute != "auto":
         return training.recompute
+    # Imported here: a run records the code that it loads, and only `auto` depends on the accounting.
+    from lorun.accounting.prediction import first_that_fits, predict_steps
+
     budget = _budget(experiment, training.memory_budget, device)
     batch = training.batch // processes
     predicted = predict_steps(experiment, batch, training.patch, training=at_precision(training, device))

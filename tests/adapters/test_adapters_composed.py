@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tiny import unfolding_network
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -14,7 +15,6 @@ from lorun.config import TrainingConfig
 from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
 from lorun.physics.block_cs import BlockCSConfig
-from lorun.unfolding import UnfoldingNetwork
 
 K = 3
 
@@ -190,7 +190,7 @@ def test_a_copy_is_a_network_of_its_own():
 
 def network(sharing, kind=UNet, **settings):
     torch.manual_seed(0)
-    net = UnfoldingNetwork(lambda noise_map: kind(1, 24, 2, 1), sharing, K, **settings)
+    net = unfolding_network(sharing, lambda noise_map: kind(1, 24, 2, 1), K, **settings)
     return net.to(memory_format=torch.channels_last)
 
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from peft import PeftModel
+from tiny import unfolding_network
 from torch import nn
 
 from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
@@ -11,7 +12,6 @@ from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
 from lorun.physics.block_cs import BlockCSConfig
-from lorun.unfolding import UnfoldingNetwork
 
 K = 3
 
@@ -73,7 +73,7 @@ def image():
 
 def unfolding(sharing="lorun", kind=UNet):
     torch.manual_seed(0)
-    return UnfoldingNetwork(lambda noise_map: kind(1, 8, 2, 1), sharing, K)
+    return unfolding_network(sharing, lambda noise_map: kind(1, 8, 2, 1), K)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_bare_matrices_are_refused_by_name():
 
 def test_what_lora_passes_over_is_the_bases_in_every_stage(physics):
     assert adaptable_layers(PassedOver()).keys() == {"conv", "out"}
-    net = UnfoldingNetwork(lambda noise_map: PassedOver(), "lorun", K)
+    net = unfolding_network("lorun", lambda noise_map: PassedOver(), K)
     denoiser = net.denoisers[0]
     assert denoiser.ranks.keys() == {"conv", "out"}
     base = denoiser.base_parameters()
@@ -224,13 +224,13 @@ def test_what_lora_passes_over_is_the_bases_in_every_stage(physics):
 
 
 def test_what_lora_passes_over_comes_with_the_base(physics):
-    pretrained = UnfoldingNetwork(lambda noise_map: PassedOver(), "block1", 1)
+    pretrained = unfolding_network("block1", lambda noise_map: PassedOver(), 1)
     with torch.no_grad():
         for parameter in pretrained.parameters():
             parameter.add_(0.5)
     x = torch.rand(1, 1, 16, 16)
     expected = pretrained(physics(x), physics)
-    one = UnfoldingNetwork(lambda noise_map: PassedOver(), "lorun", 1)
+    one = unfolding_network("lorun", lambda noise_map: PassedOver(), 1)
     one.load_base(pretrained.state_dict())
     torch.testing.assert_close(one(physics(x), physics), expected)
     state = pretrained.state_dict()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import unfolding_network
 
 from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.steps import bytes_held
@@ -9,12 +10,11 @@ from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
 from lorun.errors import UnknownName
 from lorun.physics.block_cs import BlockCSConfig
-from lorun.unfolding import UnfoldingNetwork
 
 
 def network(kind=UNet):
     torch.manual_seed(0)
-    net = UnfoldingNetwork(lambda noise_map: kind(1, 16, 2, 1), "lorun", 2).to(memory_format=torch.channels_last)
+    net = unfolding_network("lorun", lambda noise_map: kind(1, 16, 2, 1), 2).to(memory_format=torch.channels_last)
     with torch.no_grad():
         for parameter in net.parameter_kinds()["adapters"]:
             parameter.copy_(0.05 * torch.randn(parameter.shape))

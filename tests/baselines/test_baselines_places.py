@@ -16,6 +16,9 @@ from lorun.plugins.scaffold import write_baseline
 from lorun.profiles import load_profile
 from lorun.provenance import provenance
 from lorun.system import build_system
+from lorun.training.loop import train
+from lorun.training.start import WEIGHTS
+from lorun.training.weights import load_weights
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_docstrings_and_layout_do_not_count(folder):
 def test_an_entry_point_of_an_installed_package_is_a_baseline(site):
     package = make_package(site, "lab_nets", "1.2", "my_net = lab_nets.nets.my_net")
     place = find("my_net")
-    assert (place.folder, place.package, place.code) == (package / "nets/my_net", "lab_nets 1.2", package)
+    assert (place.folder, place.package, place.root) == (package / "nets/my_net", "lab_nets 1.2", package)
     assert type(build("my_net")).__module__ == "lab_nets.nets.my_net.baseline"
     before = place.digest
     (package / "layers.py").write_text("WIDTH = 5\n")  # of the package, which the network may import
@@ -231,9 +234,9 @@ def profile(tiny_profile_file, folder):
 
 
 def test_a_profile_names_the_folder_and_everything_else_the_name(profile):
-    said = profile()
-    assert said.tasks["cs"].methods[-2:] == ["linear_mmse", "my_net"]
-    experiment = said.experiment("cs", "r25", "my_net", 0)
+    read = profile()
+    assert read.tasks["cs"].methods[-2:] == ["linear_mmse", "my_net"]
+    experiment = read.experiment("cs", "r25", "my_net", 0)
     assert experiment.folder.parts[:3] == ("cs", "r25", "my_net")
     assert sum(p.numel() for p in build_system(experiment).network.parameters()) > 0
 
@@ -251,10 +254,13 @@ def test_other_code_is_another_run_and_another_place_is_not(profile, folder, tin
     assert not set(keys()) & set(before)
 
 
-def test_released_weights_of_other_code_are_another_run(profile, folder):
+def test_released_weights_of_other_code_are_another_run(profile, folder, tiny_profile_file):
+    edit(tiny_profile_file, "    strategies:", "    weights: {my_net: {r25: weights.pkl}}\n    strategies:")
+
     def key():
         experiment = profile().experiment("cs", "r25", "my_net", 0)
-        return experiment.model_copy(update={"weights": Path("weights.pkl")}).key
+        assert experiment.spec.weights == Path("weights.pkl")
+        return experiment.key
 
     before = key()
     edit(folder / "baseline.py", "width: int = 16", "width: int = 5")
@@ -262,19 +268,65 @@ def test_released_weights_of_other_code_are_another_run(profile, folder):
 
 
 def test_a_row_says_which_code_it_is_of_and_where_that_lies(profile, folder):
-    said = profile()
-    experiment = said.experiment("cs", "r25", "my_net", 0)
+    read = profile()
+    experiment = read.experiment("cs", "r25", "my_net", 0)
     versions = provenance(experiment, {}, torch.device("cpu"))["versions"]
     assert versions.split()[-1] == f"my_net={find(str(folder)).digest}@{folder}"
-    own = provenance(said.experiment("cs", "r25", "linear_mmse", 0), {}, torch.device("cpu"))["versions"]
+    own = provenance(read.experiment("cs", "r25", "linear_mmse", 0), {}, torch.device("cpu"))["versions"]
     assert "@" not in own
+
+
+STARTS_FROM_A_BASE = """\
+from torch import nn
+from lorun.unfolding import load_denoiser
+
+class Baseline(nn.Module):
+    takes_base = True
+
+    def __init__(self, physics, channels, base):
+        super().__init__()
+        self.network = base
+        self.network.denoisers.requires_grad_(False)
+
+    @classmethod
+    def unsupported(cls, physics, channels):
+        return None
+
+    def load_base(self, state, step_size):
+        load_denoiser(dict(self.network.denoisers[0].named_parameters()), state)
+
+    def forward(self, y, physics):
+        return self.network(y, physics)
+"""
+
+
+def test_a_trained_baseline_can_start_from_a_base(profile, folder, tiny_profile_file, tiny_data, tmp_path):
+    (folder / "baseline.py").write_text(STARTS_FROM_A_BASE)
+    with pytest.raises(LorunError, match="my_net needs a pretrained base"):
+        build_system(profile().experiment("cs", "r25", "my_net", 0))
+    edit(tiny_profile_file, "    strategies:", "    base: {my_net: {setting: r25}}\n    strategies:")
+    experiment = profile().experiment("cs", "r25", "my_net", 0)
+    assert experiment.base == profile().experiment("cs", "r25", "pretrain", 0)
+    for one in (experiment.base, experiment):
+        outcome = train(one, runs=tmp_path / "runs", data=tiny_data, device=torch.device("cpu"))
+    assert (outcome.status, outcome.steps, outcome.total_steps) == ("completed", 8, 12)
+    ours, base = (load_weights(tmp_path / "runs" / one.folder / WEIGHTS) for one in (experiment, experiment.base))
+    denoiser = [name for name in base if ".denoisers." in name]
+    assert denoiser
+    assert all(torch.equal(ours[name.replace("network.", "network.network.", 1)], base[name]) for name in denoiser)
+
+
+def test_a_base_for_a_baseline_that_takes_none_is_refused(profile, tiny_profile_file):
+    edit(tiny_profile_file, "    strategies:", "    base: {my_net: {setting: r25}}\n    strategies:")
+    with pytest.raises(LorunError, match="my_net does not take a pretrained base"):
+        build_system(profile().experiment("cs", "r25", "my_net", 0))
 
 
 def test_an_experiment_survives_its_json(profile):
     experiment = profile().experiment("cs", "r25", "my_net", 0)
     again = type(experiment).model_validate_json(experiment.model_dump_json())
     assert again == experiment
-    assert again.baseline == experiment.baseline
+    assert again.key == experiment.key
 
 
 @pytest.mark.parametrize(

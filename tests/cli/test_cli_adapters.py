@@ -47,13 +47,13 @@ def test_add_list_activate_and_score(
     activated = lorun("adapters", "activate", "r25")
     assert (activated.status, activated.err) == (0, "")
     assert re.fullmatch(r"r25: active on the base [0-9a-f]{12}, the first\n", activated.out)
-    first, swap, reload, last = lorun("adapters", "activate", "r10", "--time", "--repeats", 2).out.splitlines()
+    first, swap, reload, last = lorun("adapters", "activate", "r10", "--time").out.splitlines()
     base = first.split()[5].rstrip(",")
     assert first == f"r10: active on the base {base}, instead of r25"
     numbers = [[float(word.replace(",", "")) for word in line.split()[1::2]] for line in (swap, reload)]
     assert numbers[0][0] > 0
     assert 0 < numbers[0][1] < numbers[1][1]
-    assert last == "Medians of 2 on this machine."
+    assert last == "Medians of 5 on this machine."
     assert [line.split()[:2] for line in lorun("adapters", "list").out.splitlines()[1:]] == [
         ["*", "r10"],
         ["r25", base],
@@ -86,7 +86,6 @@ def test_the_store_may_be_any_folder(lorun: Run, folders: dict[str, Path], tiny_
         (["add", "r25", "--from", "{r10}"], "adapters/sets/r25: exists; choose another name"),
         (["activate", "r52"], "unknown set of adapters 'r52'. Did you mean 'r25'? Choices: r25"),
         (["activate", "r25", "--store", "no"], "no: no adapters here; `lorun adapters add NAME --from RUN_FOLDER`"),
-        (["activate", "r25", "--repeats", "2"], "--repeats needs --time"),
         (["evaluate", "active", "--images", "mine"], "adapters: no set is active; `lorun adapters activate NAME`"),
         (["evaluate", "r25", "--images", "mine"], "no folder mine"),
     ],

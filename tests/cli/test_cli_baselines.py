@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lorun.results.rows import read_rows
 from PIL import Image
 from said import Said
 
 from lorun import plugins
+from lorun.results.store import read_evaluation
 
 
 def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Said]) -> None:
@@ -80,14 +80,14 @@ def test_a_folder_is_scored_without_a_profile(lorun: Callable[..., Said], tmp_pa
     lorun("new", "baseline", "plain", "--into", "nets")
     network = tmp_path / "nets/plain/baseline.py"
     network.write_text(network.read_text().replace("stages: int = 3", "stages: int = 0"))
+    card = network.with_name("card.yaml")
+    card.write_text(card.read_text().replace("trained: true", "trained: false"))
     (tmp_path / "photos").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photos/noise.png")
     np.save(tmp_path / "phi.npy", np.eye(64)[:16])
-    said = lorun(
-        "evaluate", "--method", "nets/plain", "--matrix", "phi.npy", "--initial", "adjoint", "--images", "photos"
-    )
+    said = lorun("score", "--method", "nets/plain", "--matrix", "phi.npy", "--initial", "adjoint", "--images", "photos")
     assert said.status == 0, said.err
-    rows = read_rows(tmp_path / "photos.csv")
+    run, rows = read_evaluation(tmp_path / "photos.csv")
     assert set(rows.method) == {"plain"}
-    assert rows.versions.str.contains("plain=.*@nets/plain").all()
+    assert re.search("plain=.*@nets/plain", run["versions"])

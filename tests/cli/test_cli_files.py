@@ -152,18 +152,3 @@ def test_method_and_images_are_required(lorun, missing):
     status, _, err = lorun("score", *words)
     assert status == 2
     assert f"Missing option '{missing}'" in err
-
-
-@pytest.mark.parametrize(
-    ("words", "command"),
-    [
-        (["--method", "ista_net", "--weights", "a.pkl", "--images", "mine"], "lorun score"),
-        (["-c", "quick.yaml", "--method", "ista_net", "--protocol=cs_round_y"], "lorun score"),
-        (["--adapters", "active", "--images", "mine"], "lorun adapters evaluate NAME --images FOLDER"),
-    ],
-)
-def test_evaluate_names_the_command_for_options_that_moved(lorun, words, command):
-    status, out, err = lorun("evaluate", *words)
-    assert (status, out) == (1, "")
-    assert err.startswith("error: `lorun evaluate` has no option --")
-    assert err.endswith(f": use `{command}`\n")

@@ -168,7 +168,7 @@ def test_the_variable_is_a_known_one_or_the_only_one_with_three_dimensions(tmp_p
         ),
         ("a.npy", b"\x93NUMPY\x01\x00", "a.npy cannot be read as a .npy file ("),
         ("a.npy", b"", "a.npy cannot be read as a .npy file ("),
-        ("a.tif", b"", "a.tif is no file of a cube: use .mat or .npy"),
+        ("a.tif", b"", "a.tif is not a file of a cube: use .mat or .npy"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -215,12 +215,15 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+FORMAT = CubeFormat(wavelengths="cave", variable=["Omsi"])
+
+
 def kept(root: Path, file: str) -> Path:
-    return root / ".cubes" / f"{read_manifest(root, 'scenes')[file]}.npy"
+    return root / ".cubes" / f"{cubes._key(read_manifest(root, 'scenes')[file], FORMAT)}.npy"
 
 
 def expected(root: Path, file: str) -> np.ndarray:
-    return read_cube(root / "scenes" / file, CubeFormat(wavelengths="cave", variable=["Omsi"]))
+    return read_cube(root / "scenes" / file, FORMAT)
 
 
 def test_a_dataset_is_converted_once_and_opened_on_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,12 +258,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "no array": lambda whole: b"hello",
     "cut early": lambda whole: whole[: len(whole) // 100],
     "cut late": lambda whole: whole[:-4],
-    "without its seal": lambda whole: whole[:-43],
-    "longer": lambda whole: whole + b"\0",
-    "another shape": lambda whole: saved(np.zeros((28, 2, 2), np.float32)),
-    "another array": lambda whole: saved(np.zeros((28, 6, 5), np.float32)),
+    "another shape": lambda whole: saved(np.zeros((27, 2, 2), np.float32)),
     "another type": lambda whole: whole.replace(b"<f4", b"<i4"),
-    "another order": lambda whole: whole.replace(b"'fortran_order': False", b"'fortran_order': True "),
 }
 
 
@@ -276,12 +275,8 @@ def test_what_is_not_the_conversion_is_made_anew(root: Path, how: str) -> None:
     assert path.read_bytes() == before
 
 
-def test_the_conversion_of_other_content_version_or_entry_is_made_anew(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_conversion_of_another_version_or_entry_is_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_dataset(root, "scenes", "train", 28)
-    shutil.copy(kept(root, "s1.mat"), kept(root, "s0.mat"))
-    np.testing.assert_array_equal(load_dataset(root, "scenes", "train", 28)["s0"], expected(root, "s0.mat"))
     registry = yaml.safe_load((root / "registry.yaml").read_text())
     registry["scenes"]["cubes"]["divide"] = 131070
     (root / "registry.yaml").write_text(yaml.safe_dump(registry))
@@ -404,8 +399,8 @@ MANY = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's own memory is that of Linux")
 def test_memory_does_not_grow_with_the_number_of_scenes(root: Path) -> None:
-    """40 cached scenes of 1.8 MB, 72 MB in all, are converted and drawn from within 32 MB of memory."""
-    for number in range(3, 43):
+    """20 cached scenes of 1.8 MB, 37 MB in all, are converted and drawn from within 16 MB of memory."""
+    for number in range(3, 23):
         shared = (random_cube(28, 128, 128, seed=number) * 65535).astype(np.uint16)
         savemat(root / f"scenes/s{number}.mat", {"img": shared})
     registry = yaml.safe_load((root / "registry.yaml").read_text())
@@ -415,11 +410,11 @@ def test_memory_does_not_grow_with_the_number_of_scenes(root: Path) -> None:
         (root / f"scenes/s{number}.mat").unlink()
     (root / "registry.yaml").write_text(yaml.safe_dump(registry))
     write_manifest(root, "scenes")
-    limit = 32 * 2**20
+    limit = 16 * 2**20
     process = python(MANY, root, limit, "on disk")
     out, err = process.communicate()
     assert process.returncode == 0, err
-    assert out.split()[0] == "39"
+    assert out.split()[0] == "19"
     assert sum(path.stat().st_size for path in root.glob(".cubes/*.npy")) > 2 * limit
     process = python(MANY, root, limit, "hold")  # that the limit would be noticed
     assert "MemoryError" in process.communicate()[1]

@@ -1,4 +1,4 @@
-"""A reader of the documentation."""
+"""A reader who has followed docs/start.md."""
 
 import sys
 from collections.abc import Iterator
@@ -7,13 +7,27 @@ from pathlib import Path
 import pytest
 from reader import Reader, make_reader
 
+_RUN = "-c config/quick.yaml --task cs --setting r25"
+REPRODUCE = (
+    "make data",
+    f"lorun train {_RUN} --method pretrain",
+    f"lorun train {_RUN} --method lorun",
+    f"lorun evaluate {_RUN} --method lorun",
+    f"lorun account {_RUN} --method lorun --no-latency",
+    "lorun table -c config/quick.yaml",
+)
+"""The commands of `make reproduce` for the profile `quick` as `reader` cuts it. tests/workflow runs Snakemake."""
+
 
 @pytest.fixture(scope="session")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """One who has done what the page `start` says. Not to be changed: make a copy."""
+    """A reader who has followed docs/start.md. Do not change its folder: make a copy."""
     if not Path(sys.prefix, ".installed").exists():
-        pytest.skip(f"{sys.prefix} is no environment of `make setup`, and `make` would set one up")
+        pytest.skip(f"{sys.prefix} was not made by `make setup`, so `make` would install an environment")
     reader = make_reader(tmp_path_factory.mktemp("pages") / "project")
+    for command in REPRODUCE:
+        status, output = reader.run(command)
+        assert status == 0, output
     reader.follow("docs/start.md")
     yield reader
     reader.close()

@@ -1,7 +1,7 @@
-"""Run command lines of `lorun`, each in a fork of this process, which has their slow imports behind it.
+"""Run command lines of `lorun`, each in a fork of this process, which has done the slow imports.
 
-Every line of the standard input is a JSON list: the folder to run in, the file for the output, then the arguments. The
-answer is the exit status.
+Every line of standard input is a JSON list: the folder to run in, the file for the output, then the arguments. The
+answer on standard output is the exit status.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The site: built without a warning, whole without a network."""
+"""The site is built without a warning, and needs no network."""
 
 import re
 import subprocess
@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from tiny import PROJECT
 
+from lorun import plugins
 from lorun.denoisers import DENOISERS
 from lorun.evaluation.protocols import PROTOCOLS
+from lorun.methods import STRATEGIES
 from lorun.physics import OPERATORS
 
 pytest.importorskip("sphinx")
@@ -19,7 +21,7 @@ ATTRIBUTES = {"script": "src", "img": "src", "iframe": "src", "source": "src", "
 
 
 class Page(HTMLParser):
-    """What a page loads, where its links lead, and what it is made of."""
+    """What a page loads, its links, and its elements."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -30,15 +32,15 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
-        said = dict(attributes)
+        values = dict(attributes)
         self.tags.add(tag)
-        self.ids.add(said.get("id") or "")
-        if tag in ATTRIBUTES and said.get(ATTRIBUTES[tag]):
-            self.loads.append(said[ATTRIBUTES[tag]])
-        if tag == "link" and said.get("rel") not in ("canonical", "next", "prev", "index", "search"):
-            self.loads.append(said["href"])
-        if tag == "a" and said.get("href"):
-            self.links.append(said["href"])
+        self.ids.add(values.get("id") or "")
+        if tag in ATTRIBUTES and values.get(ATTRIBUTES[tag]):
+            self.loads.append(values[ATTRIBUTES[tag]])
+        if tag == "link" and values.get("rel") not in ("canonical", "next", "prev", "index", "search"):
+            self.loads.append(values["href"])
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +48,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` does."""
     root = tmp_path_factory.mktemp("site")
     makefile = (PROJECT / "Makefile").read_text()
-    [said] = re.findall(r"\$\(BIN\)/sphinx-build (.*) docs \$\(SITE\)", makefile)
-    command = [sys.executable, "-m", "sphinx", *said.split(), "--doctree-dir", str(root / "doctrees")]
+    [options] = re.findall(r"\$\(BIN\)/sphinx-build (.*) docs \$\(SITE\)", makefile)
+    command = [sys.executable, "-m", "sphinx", *options.split(), "--doctree-dir", str(root / "doctrees")]
     done = subprocess.run(
         [*command, "docs", str(root / "site")], cwd=PROJECT, capture_output=True, text=True, check=False
     )
@@ -96,8 +98,8 @@ def test_equations_are_drawn_by_the_browser_alone(pages: dict[Path, Page], site:
 
 
 def test_an_equation_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
-    said = f"import sys; sys.path.append({str(PROJECT / 'docs/_ext')!r})\n"
-    (tmp_path / "conf.py").write_text(f"{said}extensions = ['mathml']\nhtml_math_renderer = 'mathml'\n")
+    path = f"import sys; sys.path.append({str(PROJECT / 'docs/_ext')!r})\n"
+    (tmp_path / "conf.py").write_text(f"{path}extensions = ['mathml']\nhtml_math_renderer = 'mathml'\n")
     (tmp_path / "index.rst").write_text("Page\n====\n\n.. math:: \\nosuch x\n")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", str(tmp_path), str(tmp_path / "site")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -105,18 +107,22 @@ def test_an_equation_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
     assert "nosuch is not known" in done.stderr
 
 
-def test_pages_that_are_made_from_the_code_have_all_of_it(site: Path) -> None:
-    said = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in ("protocols", "profile", "commands")}
-    assert all(f">{protocol}<" in said["protocols"] for protocol in PROTOCOLS)
-    assert all(f">{key}<" in said["profile"] for model in (*OPERATORS, *DENOISERS) for key in model.model_fields)
-    assert all(f">{option}<" in said["commands"] for option in ("--recompute", "--no-latency", "--marker", "--partial"))
+def test_generated_pages_are_complete(site: Path) -> None:
+    names = ("protocols", "profile", "commands", "method", "baselines", "results")
+    text = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in names}
+    assert all(f">{strategy}<" in text["method"] for strategy in STRATEGIES)
+    assert all(f">{baseline}<" in text["baselines"] for baseline in plugins.names())
+    assert text["results"].count("results-of-the-") >= 5
+    assert all(f">{protocol}<" in text["protocols"] for protocol in PROTOCOLS)
+    assert all(f">{key}<" in text["profile"] for model in (*OPERATORS, *DENOISERS) for key in model.model_fields)
+    assert all(f">{option}<" in text["commands"] for option in ("--recompute", "--no-latency", "--marker", "--partial"))
 
 
 def test_every_package_and_module_is_documented(site: Path) -> None:
-    said = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
+    text = "".join(path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html"))
     left_out = {"lorun", "lorun.__main__"}
     for path in (PROJECT / "lorun").rglob("*.py"):
         parts = path.relative_to(PROJECT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if name not in left_out and not name.startswith("lorun.cli") and not re.search(r"\._", name):
-            assert f'id="module-{name}"' in said, name
+            assert f'id="module-{name}"' in text, name

@@ -13,12 +13,12 @@ from scipy.io import loadmat, savemat
 from lorun.data.checksums import write_manifest
 from lorun.data.cubes import WAVELENGTHS
 from lorun.data.measurements import load_measurements
-from lorun.data.rendering import to_pixels
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol, score
 from lorun.evaluation.reconstruct import evaluate, load_system, reconstruct_measurements
+from lorun.evaluation.rendering import to_pixels
 from lorun.results.figures import write_figures
-from lorun.results.paths import ROWS
+from lorun.results.paths import EVALUATION
 from lorun.results.result_set import write_result_set
 from lorun.results.store import write_evaluation
 from lorun.training import train
@@ -63,16 +63,16 @@ def test_a_cube_is_scored_by_every_protocol_of_its_profile(spectral_profile, spe
     assert set(rows.image) == {"blobs", "checks"}
     asked = [(name, metric) for name in experiment.evaluation.protocols for metric in get_protocol(name).metrics]
     assert [metric for _, metric in asked] == ["psnr", "ssim", "sam", "psnr", "residual"]
-    for image, of in rows.groupby("image"):
-        assert list(zip(of.protocol, of.metric, strict=True)) == asked
+    for image, scores in rows.groupby("image"):
+        assert list(zip(scores.protocol, scores.metric, strict=True)) == asked
         truth = torch.from_numpy(np.load(spectral_data / f"cubes/test/cube/{image}.npy"))
         system = load_system(experiment, runs)
         with torch.no_grad():
             estimate = system(truth[None], system.physics.at(20, 22))[0]
         expected = [score(get_protocol(name), estimate, truth) for name in experiment.evaluation.protocols[:2]]
-        assert of.value.tolist()[:4] == [value for one in expected for value in one.values()]
+        assert scores.value.tolist()[:4] == [value for one in expected for value in one.values()]
         y, explained = (system.physics.A(x[None].double()) for x in (truth, estimate.clamp(0, 1)))
-        assert of.value.tolist()[4] == pytest.approx(((explained - y).norm() / y.norm()).item(), abs=1e-6)
+        assert scores.value.tolist()[4] == pytest.approx(((explained - y).norm() / y.norm()).item(), abs=1e-6)
 
 
 def test_a_capture_is_reconstructed_from_what_was_measured(spectral_profile, spectral_data, run):
@@ -95,7 +95,7 @@ def test_a_protocol_with_a_truth_is_refused_where_there_is_none(spectral_profile
     profile = spectral_profile(data={"test": ["cubes", "captures"]})
     experiment, runs = run(profile)
     message = (
-        r"^cassi: the protocol 'cassi_mst_uint8' compares with a truth, and 'captures' holds measurements alone\. "
+        r"^cassi: the protocol 'cassi_mst_uint8' needs a ground truth, and 'captures' holds only measurements\. "
         "Choices: measurement_residual$"
     )
     with pytest.raises(LorunError, match=message):
@@ -103,21 +103,20 @@ def test_a_protocol_with_a_truth_is_refused_where_there_is_none(spectral_profile
     assert not (runs / experiment.folder / "reconstructions").exists()
 
 
-def test_a_training_without_result_has_the_rows_of_the_captures(spectral_profile, spectral_data, run):
+def test_a_diverged_training_has_no_rows(spectral_profile, spectral_data, run):
     experiment, runs = run(spectral_profile(**ON_CAPTURES))
     path = runs / experiment.folder / "training.json"
     outcome = json.loads(path.read_text()) | {"status": "diverged", "message": "loss is nan"}
     path.write_text(json.dumps(outcome))
-    (row,) = evaluate(experiment, runs=runs, data=spectral_data, device=CPU).rows
-    assert (row["dataset"], row["protocol"], row["metric"]) == ("captures", "measurement_residual", "residual")
-    assert (row["status"], row["image"], row["value"]) == ("diverged", None, None)
+    run_line, rows = evaluate(experiment, runs=runs, data=spectral_data, device=CPU)
+    assert (run_line["status"], run_line["message"], rows) == ("diverged", "loss is nan", [])
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((20, 40), "the image that checks was measured of is 20 x -14, smaller than the 1 pixels"),
-        ((25, 76), "the image that checks was measured of: a scene of 25 x 22 is larger than the mask of 24 x 24"),
+        ((20, 40), "the scene of measurement checks is 20 x -14, smaller than the 1 pixels"),
+        ((25, 76), "the scene of measurement checks: a scene of 25 x 22 is larger than the mask of 24 x 24"),
     ],
 )
 def test_a_capture_that_does_not_fit_the_operator_is_refused(
@@ -194,7 +193,7 @@ def drawn(profile, run, data, folder):
     """A result set and its figures: the summary and the figures by name."""
     for method in ("block1", "initial_reconstruction"):
         experiment, runs = run(profile, method)
-        write_evaluation(runs / experiment.folder / ROWS, *evaluate(experiment, runs=runs, data=data, device=CPU))
+        write_evaluation(runs / experiment.folder / EVALUATION, *evaluate(experiment, runs=runs, data=data, device=CPU))
     summary = write_result_set(profile, runs, folder, partial=True, data=data)  # without accounts
     paths = write_figures(profile, summary, runs=runs, data=data, folder=folder)
     return summary, {path.name: path for path in paths}, runs
@@ -206,7 +205,7 @@ def size(path):
         return image.size
 
 
-def test_tables_and_figures_of_cubes(spectral_profile, spectral_data, run, tmp_path):
+def test_tables_and_figures_cube_figures(spectral_profile, spectral_data, run, tmp_path):
     profile = spectral_profile()
     summary, figures, runs = drawn(profile, run, spectral_data, tmp_path / "out")
     assert list(figures) == [f"{name}_cassi_cubes_snapshot.png" for name in ("psnr_parameters", "strip", "spectra")]
@@ -225,7 +224,7 @@ def test_tables_and_figures_of_cubes(spectral_profile, spectral_data, run, tmp_p
 
 
 def test_tables_and_figures_of_captures(spectral_profile, spectral_data, run, tmp_path):
-    of_cubes = drawn(spectral_profile(), run, spectral_data, tmp_path / "cubes")[1]
+    cube_figures = drawn(spectral_profile(), run, spectral_data, tmp_path / "cubes")[1]
     summary, figures, _ = drawn(spectral_profile(**ON_CAPTURES), run, spectral_data, tmp_path / "out")
     names = [f"{name}_cassi_captures_snapshot.png" for name in ("residual_parameters", "strip", "spectra")]
     assert list(figures) == names
@@ -235,8 +234,8 @@ def test_tables_and_figures_of_captures(spectral_profile, spectral_data, run, tm
     assert "| residual (ratio) |" in page
     assert "PSNR" not in page
     # a panel less: there is no truth to show
-    assert size(figures[names[1]])[0] * 3 == size(of_cubes["strip_cassi_cubes_snapshot.png"])[0] * 2
-    assert figures[names[2]].read_bytes() != of_cubes["spectra_cassi_cubes_snapshot.png"].read_bytes()
+    assert size(figures[names[1]])[0] * 3 == size(cube_figures["strip_cassi_cubes_snapshot.png"])[0] * 2
+    assert figures[names[2]].read_bytes() != cube_figures["spectra_cassi_cubes_snapshot.png"].read_bytes()
 
 
 def test_figures_of_captures_are_drawn_before_anything_has_run(spectral_profile, spectral_data, tmp_path):

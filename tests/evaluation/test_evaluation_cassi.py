@@ -199,7 +199,7 @@ BAD_PAIRS = {
     "truth NaN": (GOOD, edited(math.nan), "truth has 1 NaN or infinite values of 4032"),
     "negative truth": (GOOD, edited(-0.1), r"truth has values from -0.1 to 0.5, expected \[0, 1\]"),
     "16-bit truth": (GOOD, 65535 * GOOD, r"truth has values from 32767.5 to 32767.5, expected \[0, 1\]"),
-    "no truth": (GOOD, None, "NAME compares with a truth, and there is none"),
+    "no truth": (GOOD, None, "NAME needs a truth, and there is none"),
 }
 
 
@@ -237,7 +237,7 @@ def test_the_residual_needs_no_truth_and_is_that_of_the_clipped_estimate():
 
 
 def test_without_a_measurement_there_is_no_residual():
-    with pytest.raises(LorunError, match="measurement_residual compares with the measurement, and there is none"):
+    with pytest.raises(LorunError, match="measurement_residual needs the measurement, and there is none"):
         score(RESIDUAL, GOOD, GOOD)
     with pytest.raises(LorunError, match="estimate has 1 NaN"):
         score(RESIDUAL, edited(math.nan), None, Measurement(torch.ones(1, 1, 12, 66), CASSI(random_mask(12, 12, 0))))

@@ -16,7 +16,7 @@ from lorun.evaluation.protocols import get_protocol, score
 from lorun.evaluation.reconstruct import evaluate, evaluate_folder, load_system, reconstruct_measurements
 from lorun.profiles import load_profile
 from lorun.results import figures
-from lorun.results.paths import ROWS, account_path
+from lorun.results.paths import EVALUATION, account_path
 from lorun.results.result_set import write_result_set
 from lorun.results.store import write_evaluation
 from lorun.training import train
@@ -51,7 +51,7 @@ def runs(profile, sr_project, shared_runs):
 def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, monkeypatch):
     for experiment in profile.experiments():
         evaluation = evaluate(experiment, runs=runs, data=sr_project / "data", device=CPU)
-        write_evaluation(runs / experiment.folder / ROWS, *evaluation)
+        write_evaluation(runs / experiment.folder / EVALUATION, *evaluation)
         account_path(runs, experiment).write_text(json.dumps(account(experiment, CPU)))
         assert len(read_outcome(runs / experiment.folder).curve) == {"block1": 4, "lorun": 2}.get(experiment.method, 0)
     summary = write_result_set(profile, runs, tmp_path, data=sr_project / "data")

@@ -85,7 +85,7 @@ def test_rgb_is_one_to_two_dB_below_y(name):
 def test_the_border_of_such_a_protocol_needs_a_scale(name):
     protocol = get_protocol(name)
     image = torch.full((protocol.channels, 60, 60), 128 / 255)
-    with pytest.raises(LorunError, match=rf"^{name} crops a border of scale.* pixels: say the scale$"):
+    with pytest.raises(LorunError, match=rf"^{name} crops a border of scale.* pixels: give the scale$"):
         score(protocol, image, image)
     spoilt = image.clone()
     spoilt[:, : protocol.border_at(4)] = 1  # cropped away

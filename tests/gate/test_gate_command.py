@@ -131,5 +131,5 @@ def test_files_hold_what_the_terminal_shows(gate: Gate, repository: Path) -> Non
     assert re.search(r"1 of \d+ rows missing", failure.text or "")
     text = Path("gate.md").read_text()
     assert text.startswith("### ❌ gate FAILED: HEAD against good")
-    assert re.search(r"\| failed \| rows \| \w+/\w+/\w+ \|", text)
-    assert "a probability of 0.005" in text
+    assert re.search(r"\| failed +\| rows +\| \w+/\w+/\w+ +\|", text)
+    assert "alpha: 0.005" in text

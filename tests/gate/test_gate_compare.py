@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from planted import only, trained_anew, with_status, with_table
 
 from lorun.errors import LorunError
+from lorun.evaluation.protocols import PROTOCOLS
 from lorun.gate import Finding, Limits, compare
 from lorun.results.store import ROW_COLUMNS, RUN_COLUMNS, ResultSet
 
@@ -128,8 +129,6 @@ def test_a_count_that_one_side_lacks(quick: ResultSet, column: str, check: str) 
     without = with_table(quick, "accounts", LORUN, **{column: pd.NA})
     assert "failed" in verdicts(quick, without, check)
     assert "unknown" in verdicts(without, quick, check)
-    bare = replace(quick, accounts=quick.accounts.drop(columns=column))
-    assert "new" in verdicts(bare, quick, "bytes")
 
 
 def test_a_method_that_is_missing_fails(quick: ResultSet) -> None:
@@ -163,6 +162,21 @@ def test_with_one_seed_a_score_may_fall_by_the_tolerance(quick: ResultSet) -> No
         assert ("failed" in verdicts(single, worse, "scores")) is expected
         assert "failed" in verdicts(single, worse, "scores", strict)
     assert "unknown" in verdicts(single, worse, "scores", Limits(tolerance={}))
+
+
+def test_only_metrics_with_a_default_tolerance_are_tested(quick: ResultSet) -> None:
+    """Others count with --tolerance alone, and leave the tests of PSNR as strict as they are."""
+    extra = quick.rows[quick.rows.metric == "ssim"].assign(metric="vif")
+    reference = replace(quick, rows=pd.concat([quick.rows, extra], ignore_index=True))
+    worse = trained_anew(reference, np.random.default_rng(0), 0.3, loss=0.1)
+    found = [one for one in compare([reference], [worse]) if one.check == "scores"]
+    assert {one.verdict for one in found if "VIF" in one.message and "no test" in one.message} == {"unknown"}
+    without = replace(worse, rows=worse.rows[worse.rows.metric != "vif"])
+    assert [one for one in found if "VIF" not in one.message] == [
+        one for one in compare([quick], [without]) if one.check == "scores"
+    ]
+    assert "failed" in verdicts(reference, worse, "scores", Limits(tolerance={**Limits().tolerance, "vif": 0.0}))
+    assert {protocol.metrics[0] for protocol in PROTOCOLS.values()} <= set(Limits().tolerance)
 
 
 def test_without_unchanged_weights_there_is_no_protocol_check(quick: ResultSet) -> None:

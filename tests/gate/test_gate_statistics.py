@@ -17,7 +17,6 @@ def test_a_method_by_itself_is_a_t_test_of_one_sample() -> None:
     expected = stats.ttest_1samp(values["method0"], 0.05, alternative="greater")
     assert found is not None
     assert found.fall == pytest.approx(expected.pvalue)
-    assert found.degrees == 3
 
 
 def test_a_task_is_a_t_test_over_its_trainings() -> None:
@@ -33,7 +32,6 @@ def test_an_effect_of_a_seed_on_all_methods_counts_once() -> None:
     unlike = task_test(losses(*[[0.2, 0.0], [0.0, 0.2]] * 3), 0.0)
     assert alike is not None
     assert unlike is not None
-    assert alike.loss == unlike.loss
     assert alike.error == pytest.approx(0.1)  # that of two means over methods, 0.2 and 0
     assert unlike.error < 0.04
     reference = losses(*[[26.2, 26.0]] * 6)

@@ -55,11 +55,11 @@ def test_it_knows_the_level_of_each_measurement_that_it_makes():
     torch.testing.assert_close(physics.noise_level(y), torch.full((20, 1, 1, 1), 25 / 255))
 
 
-def test_in_training_a_denoiser_with_a_noise_map_gets_the_level_of_each_image(known):
-    system, physics, maps = known
+def test_a_denoiser_with_a_noise_map_gets_the_level_of_each_training_image(known):
+    system, physics, levels_seen = known
     x = torch.full((6, 1, 16, 16), 0.5)
     system(x, physics)
-    levels = maps[0].flatten()
+    levels = levels_seen[0].flatten()
     assert len(set(levels.tolist())) == 6
     noise = (physics(x) - x).flatten(1).std(1)
     torch.testing.assert_close(levels, noise, rtol=0.2, atol=0)
@@ -75,14 +75,14 @@ def test_the_noise_map_is_learned_from(known):
 
 @pytest.fixture
 def known():
-    """A one-stage network of a denoiser with a noise map, a training step's operator, and the noise maps it gets."""
+    """A one-stage network with a noise map, the operator of a training step, and the levels that the denoiser gets."""
     task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "strategies": ["lorun"]}
     task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "baselines": []}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
-    maps = []
-    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: maps.append(given[1]))
-    return system, training_physics(system, 16), maps
+    levels_seen = []
+    system.network.denoisers[0].register_forward_pre_hook(lambda _, given: levels_seen.append(given[1]))
+    return system, training_physics(system, 16), levels_seen
 
 
 def test_adapters_and_recomputed_stages_get_the_same_levels():
@@ -109,7 +109,7 @@ def test_the_learned_levels_of_shared_sigma_and_those_of_the_measurement_exclude
     task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
     task |= {"settings": {"gray": {}}, "strategies": ["shared_sigma"]}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
-    with pytest.raises(LorunError, match="`shared_sigma` learns the noise levels"):
+    with pytest.raises(LorunError, match="the stages learn their noise levels, and the operator gives one too"):
         build_system(profile.experiment("denoise", "gray", "shared_sigma", 0))
 
 

@@ -98,6 +98,7 @@ def _account(experiment: Experiment) -> dict[str, Any]:
         "config_hash": experiment.config_hash,
         "commit": COMMIT,
         "dirty": False,
+        "code": {"lorun.step": "0123456789ab"},
     }
 
 

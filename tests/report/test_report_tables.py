@@ -148,6 +148,15 @@ def test_a_score_made_by_another_commit_is_reproduced_at_both(results, made):
     assert commands[4].startswith(f"git checkout {'f' * 40}")
 
 
+def test_a_run_of_code_with_other_names_is_reproduced_by_the_readme_of_its_commit(results, made):
+    provenance, _ = made(changed(results, code=None, trained_code=None))
+    (run,) = line_of(provenance, "lorun")["runs"]
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert run["commands"] == [f"git checkout {commit} && make setup"]
+    assert f"commit {commit}" in run["note"]
+    assert "README" in run["note"]
+
+
 def test_times_and_costs_of_a_point(results, made):
     provenance, section = made(results)
     by_method = {point["method"]: point for point in points(section, results.timing, provenance)}

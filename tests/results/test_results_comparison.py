@@ -12,10 +12,9 @@ from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.profiles import load_profile
 from lorun.results.comparison import TOLERANCE, compare
-from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
-from lorun.results.summary import claims, summarise
+from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 
 OWN = "jianzhangcs/ISTA-Net-PyTorch released weights, evaluated with its own script"
@@ -27,15 +26,15 @@ def set11(tiny_profile_file):
     """As the ISTA-Net family is measured: 33 x 33 blocks of a fixed matrix at 25 % on Set11; weights as asked."""
 
     def make(weights=None):
-        said = yaml.safe_load(tiny_profile_file.read_text())
-        said["tasks"]["cs"].update(
+        labels = yaml.safe_load(tiny_profile_file.read_text())
+        labels["tasks"]["cs"].update(
             data={"train": "tiny", "validation": "tiny", "test": ["set11"]},
             physics={"name": "block_cs", "block": 33, "count": "ista_net"},
             strategies=[],
             baselines=["ista_net_plus", "linear_mmse"],
             weights=weights or {},
         )
-        tiny_profile_file.write_text(yaml.safe_dump(said))
+        tiny_profile_file.write_text(yaml.safe_dump(labels))
         return load_profile(tiny_profile_file)
 
     return make
@@ -47,9 +46,9 @@ def compared_rows(profile, rows, simulated=()):
 
 
 def compared(profile, psnr, ssim, status="completed", protocol="cs_float_y"):
-    said = {"task": "cs", "setting": "r25", "dataset": "set11", "method": "ista_net_plus", "seed": 0}
-    said |= {"protocol": protocol, "status": status, "image": "a" if psnr else None}
-    rows = [{**said, "metric": "psnr", "value": psnr}, {**said, "metric": "ssim", "value": ssim}]
+    labels = {"task": "cs", "setting": "r25", "dataset": "set11", "method": "ista_net_plus", "seed": 0}
+    labels |= {"protocol": protocol, "status": status, "image": "a" if psnr else None}
+    rows = [{**labels, "metric": "psnr", "value": psnr}, {**labels, "metric": "ssim", "value": ssim}]
     return compared_rows(profile, rows)
 
 

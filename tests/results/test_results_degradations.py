@@ -13,10 +13,9 @@ from tiny import SR_PROFILE
 from lorun.physics.blur_downsample import BlurDownsampleConfig
 from lorun.profiles import load_profile
 from lorun.results.comparison import compare
-from lorun.results.degradations import by_degradation
 from lorun.results.markdown import render, render_details
 from lorun.results.published import _published, published_methods, published_scores
-from lorun.results.summary import claims, summarise
+from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 
 TABLE_1 = {
@@ -44,12 +43,12 @@ def profile(tmp_path):
 
 def rows_of(seed, values, method="initial_reconstruction", setting="x2", protocol="usrnet_rgb", metric="psnr"):
     """`values`: degradation -> of each image."""
-    said = {"task": "sr", "setting": setting, "dataset": "cbsd68", "method": method, "seed": seed, "metric": metric}
-    said |= {"protocol": protocol, "status": "completed"}
+    labels = {"task": "sr", "setting": setting, "dataset": "cbsd68", "method": method, "seed": seed, "metric": metric}
+    labels |= {"protocol": protocol, "status": "completed"}
     return [
-        {**said, "degradation": degradation, "image": f"image{place}", "value": value}
-        for degradation, of in values.items()
-        for place, value in enumerate(of)
+        {**labels, "degradation": degradation, "image": f"image{place}", "value": value}
+        for degradation, images in values.items()
+        for place, value in enumerate(images)
     ]
 
 
@@ -57,8 +56,8 @@ ROWS = rows_of(0, {"2": [30, 32], "12": [20, 22]}) + rows_of(1, {"2": [33, 35], 
 
 
 def line(frame, degradation, method="initial_reconstruction", setting="x2", protocol="usrnet_rgb", metric="psnr"):
-    said = {"degradation": degradation, "method": method, "setting": setting, "protocol": protocol, "metric": metric}
-    (found,) = frame[(frame[list(said)] == pd.Series(said)).all(axis=1)].to_dict("records")
+    labels = {"degradation": degradation, "method": method, "setting": setting, "protocol": protocol, "metric": metric}
+    (found,) = frame[(frame[list(labels)] == pd.Series(labels)).all(axis=1)].to_dict("records")
     return found
 
 

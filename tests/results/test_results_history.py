@@ -72,10 +72,10 @@ def test_a_value_is_listed_at_the_commits_that_changed_it(repository):
         [first, "First", None, "cs_float_y", 26.0, 0.5],
         [third, "Third", 2, "cs_float_y", 26.25, 0.5],
     ]
-    said = render(history([repository.folder], "psnr", LORUN)).splitlines()
-    assert said[0] == "quick/cs/photos/r25/cs_float_y/lorun: psnr"
-    assert said[1].split()[1:] == [first[:9], "26", "±", "0.5", "First"]
-    assert said[2].split()[1:] == [third[:9], "26.25", "±", "0.5", "+0.25", "version", "2", "Third"]
+    printed = render(history([repository.folder], "psnr", LORUN)).splitlines()
+    assert printed[0] == "quick/cs/photos/r25/cs_float_y/lorun: psnr"
+    assert printed[1].split()[1:] == [first[:9], "26", "±", "0.5", "First"]
+    assert printed[2].split()[1:] == [third[:9], "26.25", "±", "0.5", "+0.25", "version", "2", "Third"]
 
 
 def test_counts_have_a_history_as_scores_have(repository):
@@ -108,10 +108,10 @@ def test_revisions_with_other_columns_are_read_as_far_as_they_go(repository):
     assert psnr.table.sd.isna().tolist() == [True, False]
     network = history([repository.folder], "parameters_network", LORUN)
     assert network.table["value"].tolist() == [100]
-    told = [one.split(": ", 1)[1] for one in network.unread]
-    assert told[0] == "summary.csv: wrong columns: method"
-    assert told[1].startswith("summary.csv: empty file")
-    assert told[2] == "has no column 'parameters_network'"
+    reasons = [one.split(": ", 1)[1] for one in network.unread]
+    assert reasons[0] == "summary.csv: wrong columns: method"
+    assert reasons[1].startswith("summary.csv: empty file")
+    assert reasons[2] == "has no column 'parameters_network'"
     assert [one.split(" at ")[1][:9] for one in network.unread] == [broken[:9], empty[:9], old[:9]]
     assert render(network).count("not read: ") == 3
 
@@ -181,9 +181,9 @@ def test_the_command_says_it_as_text_and_as_json_and_draws(repository, monkeypat
     monkeypatch.setattr(sys, "argv", [*words, "--plot", "out.png"])
     with pytest.raises(SystemExit, match="0"):
         cli.main()
-    said = capsys.readouterr().out
-    assert "quick/cs/photos/r25/cs_float_y/lorun: psnr\n" in said
-    assert said.endswith("wrote out.png\n")
+    printed = capsys.readouterr().out
+    assert "quick/cs/photos/r25/cs_float_y/lorun: psnr\n" in printed
+    assert printed.endswith("wrote out.png\n")
     monkeypatch.setattr(sys, "argv", [*words, "--json"])
     with pytest.raises(SystemExit, match="0"):
         cli.main()
@@ -206,11 +206,11 @@ def test_dvc_tells_the_scores_of_two_revisions_apart(tmp_path):
     git(root, "add", "--all", "--force")
     git(root, "commit", "--quiet", "--message", "Before")
     summary = root / "results/quick/summary.json"
-    said = json.loads(summary.read_text())
-    line = said["cs"]["photos"]["r25"]["cs_float_y"]["lorun"]
+    printed = json.loads(summary.read_text())
+    line = printed["cs"]["photos"]["r25"]["cs_float_y"]["lorun"]
     before = line["psnr"]
     line["psnr"] = before + 1
-    summary.write_text(json.dumps(said))
+    summary.write_text(json.dumps(printed))
     git(root, "commit", "--quiet", "--all", "--message", "After")
     command = [sys.executable, "-m", "dvc", "metrics", "diff", "HEAD~1", "HEAD", "--json"]
     done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)

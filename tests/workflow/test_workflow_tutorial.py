@@ -1,46 +1,56 @@
-"""Tutorials followed in a copy of the project: docs/baselines.md adds two networks, docs/task.md an operator."""
+"""Tutorials followed in a copy of the project: docs/baselines.md adds three networks, docs/task.md an operator.
 
+The commands of a page run one after another in one process. Of `make reproduce` Snakemake only plans the jobs; the
+commands that it would call are run instead.
+"""
+
+import json
 import os
 import re
-import shlex
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from lorun.results.rows import read_rows
 from pages import blocks
 from sessions import run_session
 from tiny import PROJECT
 
 from lorun.plugins.places import find
+from lorun.profiles import load_profile
+from lorun.results.store import read_result_set
 
 pytest.importorskip("snakemake")
 
 PATIENCE = 600  # seconds
-TUTORIAL = (PROJECT / "docs/baselines.md").read_text(encoding="utf-8")
-OUTSIDE = ("unfolded_pgd", "plain_unet")
+NETWORKS = ("my_net", "unfolded_pgd", "plain_unet")
 
+RUNNER = """
+import json, shlex, sys
+from typer.testing import CliRunner
+from lorun.cli import app
 
-def files(text):
-    """Every block that stands under the name of a file: name -> content."""
-    return dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", text, re.M | re.S))
-
-
-def commands(text):
-    """The lines to type, in their order, the files that come before each among them."""
-    for part in re.split(r"(^`[\w./]+`:\n\n```\w+\n.*?^```$)", text, flags=re.M | re.S):
-        yield from files(part).items() or re.findall(r"^    (lorun .*|make .*)$", part, re.M)
+printed = {}
+for line in sys.argv[1:]:
+    if line.startswith("pytest "):
+        import pytest
+        sys.exit(pytest.main(shlex.split(line)[1:]) or print(json.dumps(printed)))
+    result = CliRunner().invoke(app, shlex.split(line.removeprefix("lorun ")))
+    printed[line] = result.output if not result.exception or result.exit_code == 0 else repr(result.exception)
+    if result.exit_code and not line.endswith("mistake.yaml"):
+        sys.exit(f"{line}: {printed[line]}")
+print(json.dumps(printed))
+"""
 
 
 class Suite:
     """A copy of the project, with the commands of this environment."""
 
-    def __init__(self, root):
+    def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir()
         (root / ".dvc").mkdir()
-        for name in ("Snakefile", "dvc.yaml", ".dvc/config"):
+        for name in ("Snakefile", "dvc.yaml", ".dvc/config", "pyproject.toml"):
             shutil.copy(PROJECT / name, root / name)
         for name in ("workflow", "lorun", "baselines", "config"):
             shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -48,133 +58,145 @@ class Suite:
         for path in (PROJECT / "data/registry.yaml", *(PROJECT / "data").glob("*.md5")):
             shutil.copy(path, root / "data")
 
-    def run(self, command):
-        launch = "python workflow/launch.py --cores 2 --profile "
-        words = shlex.split(command.replace("make reproduce PROFILE=", launch), comments=True)
-        said = {**os.environ, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        said["DVC_SITE_CACHE_DIR"] = str(self.root.parent / "site-cache")
-        said["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return run_session(words, cwd=self.root, env=said, patience=PATIENCE)
+    def write(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(text, encoding="utf-8")
 
-    def rows(self):
-        return read_rows(self.root / "results/mine/rows.csv")
+    def call(self, *words: str) -> str:
+        """Run a program of this Python; its output, with that of errors."""
+        settings = {**os.environ, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        settings["DVC_SITE_CACHE_DIR"] = str(self.root.parent / "site-cache")
+        settings["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        result = run_session([sys.executable, *words], cwd=self.root, env=settings, patience=PATIENCE)
+        assert result.returncode == 0, f"{words}\n{result.stdout}\n{result.stderr}"
+        return result.stdout + result.stderr
+
+    def run(self, *lines: str) -> dict[str, str]:
+        """Run commands in one process, up to the first that fails; what each printed."""
+        output = self.call("-c", RUNNER, *lines)
+        found: dict[str, str] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+        return found
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory):
-    """The suite after the tutorial, and what each command printed."""
-    suite = Suite(tmp_path_factory.mktemp("tutorial") / "suite")
-    printed = {}
-    for step in commands(TUTORIAL):
-        if isinstance(step, tuple):
-            name, content = step
-            assert (suite.root / name).parent.is_dir(), name
-            (suite.root / name).write_text(content, encoding="utf-8")
-            continue
-        result = suite.run(step)
-        assert result.returncode == 0, f"{step}\n{result.stdout}\n{result.stderr}"
-        printed[step] = result.stdout
-    return suite, printed
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    return Suite(tmp_path_factory.mktemp("tutorial") / "suite")
+
+
+# docs/baselines.md
+
+TUTORIAL = (PROJECT / "docs/baselines.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", TUTORIAL, re.M | re.S))
+COMMANDS = re.findall(r"^    ((?:lorun|make) .*)$", TUTORIAL, re.M)
+ELSEWHERE = [
+    "lorun contract ../nets/my_net",  # of the template: tests/cli/test_cli_baselines.py
+    "make reproduce PROFILE=mine",
+]
+
+
+def of_mine(command: str, method: str) -> str:
+    return f"lorun {command} -c config/mine.yaml --task cs --setting r25 --method {method}"
+
+
+@pytest.fixture(scope="module")
+def followed(suite: Suite) -> dict[str, str]:
+    """What each command of the tutorial printed, and those that `make reproduce` calls."""
+    methods = ("linear_mmse", *NETWORKS)
+    reproduce = [of_mine(command, method) for method in methods for command in ("train", "evaluate", "account")]
+    new = [line for line in COMMANDS if line.startswith("lorun new")]
+    checks = [line for line in COMMANDS if line.startswith(("lorun contract", "lorun config"))]
+    by_hand = [line for line in COMMANDS if line.startswith(("lorun evaluate", "lorun account"))]
+    assert sorted([*new, *checks, *by_hand, ELSEWHERE[-1]]) == sorted(COMMANDS)
+    assert set(by_hand) < set(reproduce)
+    printed = suite.run(*new)
+    suite.write(FILES)
+    launch = ("workflow/launch.py", "--cores", "2", "--profile", "mine", "--", "--dry-run")
+    printed["make reproduce PROFILE=mine"] = suite.call(*launch)
+    lines = [*(line for line in checks if line not in ELSEWHERE), "lorun data make photos", *reproduce]
+    return printed | suite.run(*lines, "lorun table -c config/mine.yaml", "lorun show results/mine")
 
 
 def test_the_networks_of_the_tutorial_are_short():
-    own = [text for name, text in files(TUTORIAL).items() if name.endswith(".py")]
-    assert len(own) == len(OUTSIDE)
-    assert all(len(text.splitlines()) < 30 for text in own)
+    networks = [text for name, text in FILES.items() if name.endswith("baseline.py")]
+    assert len(networks) == len(NETWORKS) - 1  # the other is the template
+    assert all(len(text.splitlines()) < 30 for text in networks)
 
 
-def test_what_the_tutorial_says_is_what_is_printed(followed):
-    _, printed = followed
-    assert "CHANGE" in printed["lorun new baseline my_net --into ../nets"]
-    contract = printed["lorun contract ../nets/unfolded_pgd ../nets/plain_unet"]
+def test_the_networks_pass_the_contract_and_are_in_the_table(followed):
+    contract = followed["lorun contract ../nets/unfolded_pgd ../nets/plain_unet"]
     assert contract.count("passed;") + contract.count("passed, ") == 2
     assert "FAILED" not in contract
-    table = printed["make reproduce PROFILE=mine"]
-    assert all(re.search(rf"^\| {name} +\|.*completed 1/1", table, re.M) for name in OUTSIDE)
+    table = followed["lorun show results/mine"]
+    assert all(re.search(rf"^\| {name} +\|.*completed 1/1", table, re.M) for name in NETWORKS)
 
 
-def test_networks_from_elsewhere_have_rows_that_say_which_code_they_are_of(followed):
-    suite, _ = followed
-    rows = suite.rows()
-    assert set(rows.method) == {"linear_mmse", *OUTSIDE}
-    assert set(rows.status) == {"completed"}
-    assert rows.value.notna().all()
-    for name in OUTSIDE:
+def test_runs_of_networks_from_elsewhere_name_their_code(suite, followed):
+    results = read_result_set(suite.root / "results/mine")
+    runs = results.runs.set_index("method")
+    assert set(runs.index) == set(results.rows.method) == {"linear_mmse", *NETWORKS}
+    assert set(runs.status) == {"completed"}
+    parameters = results.accounts.set_index("method").parameters_network
+    assert parameters["my_net"] == 3 * (8 * 9 + 8 + 8 * 9 + 1 + 1)  # with the width of the profile
+    for name in NETWORKS:
         digest = find(str(suite.root.parent / "nets" / name)).digest
-        versions = set(rows[rows.method == name].versions)
-        assert {words.split()[-1] for words in versions} == {f"{name}={digest}@../nets/{name}"}
-    assert not rows[rows.method == "linear_mmse"].versions.str.contains("@").any()
+        assert runs.versions[name].split()[-1] == f"{name}={digest}@../nets/{name}"
+    assert "@" not in runs.versions["linear_mmse"]
 
 
-def test_a_changed_network_alone_is_trained_again(followed):
-    suite, _ = followed
-    network = suite.root.parent / "nets/unfolded_pgd/baseline.py"
-    before = network.read_text()
-    dry = "make reproduce PROFILE=mine -- --dry-run"
-    for change, trainings in [(before + "\n# a comment\n", 0), (before.replace("nf=16", "nf=8"), 1)]:
-        network.write_text(change)
-        result = suite.run(dry)
-        assert result.returncode == 0, result.stderr
-        jobs = re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)
-        assert int(dict(jobs).get("train", 0)) == trainings
-    network.write_text(before)
+def test_make_reproduce_plans_every_network(followed):
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", followed["make reproduce PROFILE=mine"], re.M))
+    assert jobs["train"] == jobs["evaluate"] == jobs["account"] == "4"
+
+
+def test_a_changed_network_alone_is_trained_again(suite, followed, monkeypatch):
+    monkeypatch.chdir(suite.root)
+    changes = {"unfolded_pgd": ("nf=16", "nf=8"), "plain_unet": ("\n\nBaseline", "\n\n# a comment\nBaseline")}
+    for name, (old, new) in changes.items():
+        path = Path("../nets", name, "baseline.py")
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+    experiments = load_profile("config/mine.yaml").experiments()
+    assert [one.method for one in experiments if not Path("runs", one.folder).exists()] == ["unfolded_pgd"]
 
 
 # docs/task.md
 
-IN_ONE_PROCESS = """
-import shlex, sys
-from typer.testing import CliRunner
-from lorun.cli import app
-
-for line in sys.argv[1:]:
-    result = CliRunner().invoke(app, shlex.split(line), catch_exceptions=False)
-    print(result.output)
-    if result.exit_code:
-        sys.exit(result.exit_code)
-"""
+PAGE = list(blocks(PROJECT / "docs/task.md"))
+ADDED = {block.said: block.text for block in PAGE if block.kind == "file"}
+MISTAKE = "extends: inpainting.yaml\ntasks: {inpainting: {settings: {half: {kepd: 0.5}}}}\n"
 
 
 @pytest.fixture(scope="module")
-def inpainting(tmp_path_factory):
-    """A suite with the files of docs/task.md, these files, and the commands of that page."""
-    suite = Suite(tmp_path_factory.mktemp("task") / "suite")
-    page = list(blocks(PROJECT / "docs/task.md"))
-    assert {block.kind for block in page} == {"file", "run"}
-    added = {block.said: block.text for block in page if block.kind == "file"}
-    assert [name for name in added if (suite.root / name).exists()] == []
-    for name, text in added.items():
-        (suite.root / name).write_text(text, encoding="utf-8")
-    return suite, added, [line for block in page if block.kind == "run" for line in block.commands]
-
-
-def test_an_operator_is_one_module_and_a_profile(inpainting):
-    suite, added, commands = inpainting
-    assert list(added) == ["lorun/physics/inpainting.py", "config/inpainting.yaml"]
-    lines = [line.removeprefix(".venv/bin/lorun ") for line in commands if line.startswith(".venv/bin/lorun ")]
-    assert {line.split()[0] for line in lines} == {"config", "train", "evaluate", "account", "table", "show"}
-    result = suite.run(shlex.join(["python", "-c", IN_ONE_PROCESS, "data make photos", *lines]))
-    assert result.returncode == 0, result.stdout + result.stderr
-    rows = read_rows(suite.root / "results/inpainting/rows.csv")
-    completed = rows[rows.status == "completed"]
-    assert set(completed.method) == {"lorun"}
-    assert completed.value.notna().all()
-
-
-def test_the_suite_finds_an_operator_by_the_name_of_its_module(inpainting):
-    suite, _, _ = inpainting
-    (suite.root / "config/mistake.yaml").write_text(
-        "extends: inpainting.yaml\ntasks: {inpainting: {settings: {half: {kepd: 0.5}}}}\n"
-    )
-    result = suite.run("lorun config check config/mistake.yaml")
-    assert result.returncode == 1
-    assert "Did you mean `kept`?" in result.stdout + result.stderr
-
-
-def test_the_contract_of_operators_tries_a_new_one(inpainting):
-    suite, _, _ = inpainting
+def inpainting(suite: Suite) -> dict[str, str]:
+    """What each command of docs/task.md printed, in a suite with the files of that page and no other change."""
+    lines = [line.removeprefix(".venv/bin/") for block in PAGE if block.kind == "run" for line in block.commands]
+    tests = [line.removeprefix("python -m ") for line in lines if line.startswith("python -m pytest ")]
+    commands = [line for line in lines if line.startswith("lorun ")]
+    assert len(tests) + len(commands) == len(lines)
+    assert [name for name in ADDED if (suite.root / name).exists()] == []
+    suite.write(ADDED | {"config/mistake.yaml": MISTAKE})
     shutil.copytree(PROJECT / "tests/physics", suite.root / "tests/physics")
-    shutil.copy(PROJECT / "pyproject.toml", suite.root)
-    result = suite.run("python -m pytest -q tests/physics/test_physics_contract.py -k inpainting")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"1\d passed", result.stdout)
+    more = ["lorun contract initial_reconstruction", "lorun config check config/mistake.yaml"]
+    data = [] if (suite.root / "data/photos").exists() else ["lorun data make photos"]
+    output = suite.call("-c", RUNNER, *data, *commands, *more, *tests)
+    found: dict[str, str] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+    return found | {"pytest": output}
+
+
+def test_an_operator_is_one_module_and_a_profile(suite, inpainting):
+    assert list(ADDED) == ["lorun/physics/inpainting.py", "config/inpainting.yaml"]
+    results = read_result_set(suite.root / "results/inpainting")
+    assert set(results.rows.method) == {"lorun"}
+    assert set(results.runs[results.runs.method == "lorun"].status) == {"completed", "not_run"}
+
+
+def test_a_new_operator_is_found_by_name_and_checked(inpainting):
+    assert "Did you mean `kept`?" in inpainting["lorun config check config/mistake.yaml"]
+    assert re.search(r"1\d passed", inpainting["pytest"])
+
+
+def test_a_new_operator_needs_no_change_of_a_card(inpainting):
+    contract = inpainting["lorun contract initial_reconstruction"]
+    assert "inpainting-1" in contract
+    assert "FAILED" not in contract

@@ -5,7 +5,7 @@ from pathlib import Path
 from snakemake.utils import min_version, validate
 
 from lorun.data.checksums import dataset_identity
-from lorun.methods import PRETRAIN
+from lorun.methods import PRETRAININGS
 from lorun.profiles import load_profile
 from lorun.results.paths import account_path
 
@@ -31,7 +31,7 @@ def names(choices):
 wildcard_constraints:
     task=names(PROFILE.tasks),
     setting=names(setting for task in PROFILE.tasks.values() for setting in task.settings),
-    method=names([PRETRAIN, *(e.method for e in EXPERIMENTS)]),
+    method=names([*PRETRAININGS, *(e.method for e in EXPERIMENTS)]),
     seed=r"\d+",
     key=r"[0-9a-f]+",
 

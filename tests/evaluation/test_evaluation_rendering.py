@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from lorun.data import rendering
 from lorun.data.cubes import WAVELENGTHS
 from lorun.data.images import read_image
 from lorun.data.photos import Source, locate
-from lorun.data.rendering import render, to_pixels
 from lorun.data.spectral_photos import SPECTRAL_SOURCES, simulate, spectral_primaries
 from lorun.errors import LorunError
+from lorun.evaluation import rendering
 from lorun.evaluation.kept import write_image
+from lorun.evaluation.rendering import render, to_pixels
 
 spectra = arrays(np.float32, st.tuples(st.just(28), st.just(2), st.just(3)), elements=st.floats(0, 1, width=32))
 
@@ -107,5 +107,5 @@ def test_a_reconstruction_is_kept_as_it_looks(tmp_path: Path, channels: int, mod
 
 
 def test_rendering_takes_no_second_to_import() -> None:
-    code = "import sys; from lorun.data import rendering; sys.exit(bool({'colour', 'torch'} & set(sys.modules)))"
+    code = "import sys; from lorun.evaluation import rendering; sys.exit(bool({'colour', 'torch'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,5 +1,6 @@
-"""`lorun contract`: check baselines."""
+"""`lorun new baseline` and `lorun contract`: write and check baselines."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,12 +10,34 @@ from lorun.errors import LorunError
 if TYPE_CHECKING:
     from lorun.contract import Report
 
+# Without a callback, `lorun new` itself would be the only command.
+new_app = typer.Typer(help="Write a folder to start from.", no_args_is_help=True, callback=lambda: None)
+
+
+@new_app.command("baseline")
+def new_baseline(
+    name: Annotated[str, typer.Argument(help="Name in profiles and tables: letters, digits, underscores.")],
+    into: Annotated[Path | None, typer.Option(help="Folder to write NAME/ into; default: the suite's.")] = None,
+) -> None:
+    """Write a small network that passes all checks, with the places to change marked.
+
+    NAME/baseline.py is the network, NAME/card.yaml its citation, licence and published numbers. Check it with
+    lorun contract NAME, or, after --into DIR, with lorun contract DIR/NAME.
+    """
+    from lorun.methods import PRESETS
+    from lorun.plugins.scaffold import write_baseline
+
+    reference, folder = write_baseline(name, into, reserved=PRESETS)
+    typer.echo(
+        f"wrote {folder}: change what is marked CHANGE in baseline.py and card.yaml, then\n  lorun contract {reference}"
+        f"\nand name it in a profile, under `baselines: [{reference}]`."
+    )
+    if into is None:
+        typer.echo("LICENCES.md lists it after `make licences`.")
+
 
 def contract(
-    references: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[BASELINES]...", help="Names, or paths of folders with a slash; default: all."),
-    ] = None,
+    references: Annotated[list[str] | None, typer.Argument(metavar="[BASELINES]...", help="Default: all.")] = None,
 ) -> None:
     """Check whether baselines do what the suite needs of them; say what to implement where one does not.
 

@@ -1,12 +1,16 @@
-"""LoRun with its base stored in fewer bits: bytes held, bytes of inference, and PSNR (`precision.csv`)."""
+"""Store the base of a trained LoRun in fewer bits: bytes held, bytes of inference, and PSNR.
+
+`python workflow/bench_precision.py` writes `results/bench/precision.csv`. The profile's LoRun must have been trained.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import torch
+import typer
 
 from lorun.accounting import inference_bytes
 from lorun.adapters.precision import PRECISIONS, hold_base
@@ -17,6 +21,7 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import load_system, reconstruct
 from lorun.methods import Experiment
 from lorun.profiles import load_profile
+from lorun.results.store import write_table
 
 
 def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
@@ -64,3 +69,17 @@ def _rows(experiment: Experiment, precision: Any, runs: Path, data: Path) -> Ite
             "inference_peak_bytes": peak.total,
             "run": experiment.key,
         }
+
+
+def main(
+    config: Annotated[Path, typer.Option("--config", "-c", help="Profile.")] = Path("config/quick.yaml"),
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    data: Annotated[Path, typer.Option(help="Folder of all datasets.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/bench/precision.csv"),
+) -> None:
+    """Measure and write the table."""
+    write_table(out, measure(config, runs=runs, data=data))
+
+
+if __name__ == "__main__":
+    typer.run(main)

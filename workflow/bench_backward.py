@@ -1,19 +1,24 @@
-"""The two ways to compute gradients of an adapted layer, over widths and ranks (`backward.csv`).
+"""Time the two ways to compute gradients of an adapted layer, over widths and ranks.
 
-`lorun.adapters.composed.low_rank_pays` chooses between them by these measurements.
+`python workflow/bench_backward.py` writes `results/bench/backward.csv`. By these measurements,
+`lorun.adapters.composed.low_rank_pays` chooses between the two. Run nothing else meanwhile.
 """
 
 import math
 from itertools import product
+from pathlib import Path
 from time import perf_counter
+from typing import Annotated
 
 import pandas as pd
 import torch
+import typer
 from rich.progress import track
 
 from lorun.adapters import composed
 from lorun.bench.rounds import Work, spread
 from lorun.bench.variants import where
+from lorun.results.store import write_table
 
 WIDTHS = {16: 64, 24: 64, 32: 32, 64: 16, 96: 16, 128: 16, 256: 8}
 """Channels, and the side of the image in pixels: as in a U-Net, with about the same work at each width."""
@@ -81,3 +86,15 @@ def _take_turns(ways: dict[str, Work], repeats: int) -> pd.DataFrame:
             seconds[way] = perf_counter() - begin
         rounds.append(seconds)
     return pd.DataFrame(rounds[1:])  # the first round warms up
+
+
+def main(
+    repeats: Annotated[int, typer.Option(min=2, help="Rounds.")] = 15,
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/bench/backward.csv"),
+) -> None:
+    """Measure on one thread and write the table."""
+    write_table(out, measure(repeats, threads=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -25,8 +25,6 @@ _OBSERVER = (
 )
 # fmt: on
 
-_D65 = (0.3127, 0.3290)
-_PRIMARIES = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))  # x and y of sRGB (IEC 61966-2-1)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
@@ -51,26 +49,15 @@ def render(cube: np.ndarray) -> NDArray[np.uint8]:
     The light has equal energy at every wavelength; the integral over 453.3 to 648.1 nm uses the trapezoidal rule. White
     is adapted to that of sRGB (Bradford), so a reflectance of 1 is (255, 255, 255). Colours outside sRGB are clipped.
     """
-    light = np.einsum("cb,bhw->chw", _bands_to_rgb().astype(np.float32), cube).clip(0, 1)
-    return _rounded(np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+    from skimage.color import xyz2rgb
+    from skimage.color.colorconv import xyz_from_rgb
+
+    spacing = np.diff(WAVELENGTHS)
+    bands = np.array(_OBSERVER) * (np.append(spacing, 0) + np.insert(spacing, 0, 0))  # (3, 28)
+    gains = (_BRADFORD @ xyz_from_rgb.sum(axis=1)) / (_BRADFORD @ bands.sum(axis=1))
+    adapted = np.linalg.solve(_BRADFORD, (_BRADFORD @ bands) * gains[:, None])
+    return _rounded(xyz2rgb(np.einsum("xb,bhw->hwx", adapted, cube)).transpose(2, 0, 1))
 
 
 def _rounded(image: np.ndarray) -> NDArray[np.uint8]:
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
-
-
-def _bands_to_rgb() -> NDArray[np.float64]:
-    """Linear sRGB of each band: (3, 28) with rows that sum to 1."""
-    spacing = np.diff(WAVELENGTHS)
-    widths = (np.append(spacing, 0) + np.insert(spacing, 0, 0)) / 2  # of the trapezoids
-    xyz = np.array(_OBSERVER) / 1e5 * widths
-    white, daylight = xyz.sum(axis=1), _xyz(_D65)
-    adapted = np.linalg.solve(_BRADFORD, (_BRADFORD @ xyz) * (_BRADFORD @ daylight / (_BRADFORD @ white))[:, None])
-    primaries = np.stack([_xyz(primary) for primary in _PRIMARIES], axis=1)
-    return np.linalg.solve(primaries * np.linalg.solve(primaries, daylight), adapted)
-
-
-def _xyz(chromaticity: tuple[float, float]) -> NDArray[np.float64]:
-    """X, Y and Z of a colour with Y = 1."""
-    x, y = chromaticity
-    return np.array([x / y, 1, (1 - x - y) / y])

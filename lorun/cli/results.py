@@ -1,0 +1,153 @@
+"""Result sets: `lorun table`, `show`, `report`, `history`, `status`, `verdict` and `licences`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun.cli.data import Data
+from lorun.cli.options import Config, Runs
+from lorun.errors import LorunError
+
+ResultSet = Annotated[Path, typer.Argument(help="Folder of a result set, e.g. results/quick.")]
+
+
+def table(
+    config: Config,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the result set; default: results/PROFILE.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="List missing runs with their status.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
+    figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
+) -> None:
+    """Write the tables and figures of a profile from its runs.
+
+    Use --keep if some run folders are on other machines or gone, and --partial if some runs were never made.
+    """
+    from lorun.profiles import load_profile
+    from lorun.results.result_set import write_result_set
+
+    profile = load_profile(config)
+    folder = out or Path("results") / profile.profile
+    summary = write_result_set(profile, runs, folder, partial, data, keep)
+    if figures:
+        from lorun.results.figures import write_figures
+
+        write_figures(profile, summary, runs=runs, data=data, folder=folder)
+    typer.echo(f"wrote {folder}")
+
+
+def show(folder: ResultSet) -> None:
+    """Print the summary of a result set and list its files."""
+    text = (folder / "summary.md").read_text(encoding="utf-8")
+    files = [f"  {path}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    typer.echo("\n".join([text, "Files:", *files]))
+
+
+def report(
+    folder: ResultSet,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")] = None,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="Page to write; default: report.html in FOLDER.")] = None,
+) -> None:
+    """Write a result set as one HTML page that needs no network, no server and no other file.
+
+    It has tables to sort and filter, plots, crops of every method with error maps, training curves and licences. Click
+    a score to see its code, data, weights, seed and machine, and the commands that reproduce it. Without the runs, the
+    page shows the figures of the result set instead of the crops.
+    """
+    from lorun.profiles import load_profile
+    from lorun.report import write_report
+
+    config = config or Path("config") / f"{folder.resolve().name}.yaml"
+    out = out or folder / "report.html"
+    write_report(load_profile(config), config, folder, runs=runs, data=data, out=out)
+    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def history(
+    results: Annotated[list[Path], typer.Argument(help="Folders of result sets, e.g. results/quick.")],
+    task: Annotated[str | None, typer.Option(help="Only this task, e.g. cs.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this test set.")] = None,
+    setting: Annotated[str | None, typer.Option(help="Only this setting, e.g. r25.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only this method, e.g. lorun.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Protocol; default: the first of each table.")] = None,
+    metric: Annotated[
+        str, typer.Option(help="Column of summary.csv: psnr, parameters_network, step_total, ...")
+    ] = "psnr",
+    plot: Annotated[Path | None, typer.Option(help="PNG file to draw it into.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how a score, or a count of parameters or bytes, changed over the commits of a result set.
+
+    Result sets are read from git. Commits that did not change the value are left out. What is missing in older
+    revisions is listed at the end.
+    """
+    from lorun.results.history import as_records, render, write_plot
+    from lorun.results.history import history as history_of
+
+    chosen = {"task": task, "dataset": dataset, "setting": setting, "method": method, "protocol": protocol}
+    found = history_of(results, metric, chosen)
+    typer.echo(json.dumps(as_records(found), indent=1) if as_json else render(found))
+    if plot is not None:
+        write_plot(found, plot)
+        typer.echo(f"wrote {plot}", err=as_json)
+
+
+def status(
+    results: Annotated[list[Path] | None, typer.Argument(help="Folders of result sets; default: all.")] = None,
+    runs: Runs = Path("runs"),
+    accept: Annotated[str | None, typer.Option(metavar="RUN", help="A run that was repeated, see below.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything that is known, as JSON.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a result is stale or unknown.")] = False,
+) -> None:
+    """Show which results no longer match code, configuration, data or packages, why, and what has to run again.
+
+    Every run recorded which code it loaded; that is compared with the files of today. Start from the project's root.
+    See docs/status.md for the limits.
+
+    --accept SET/TASK/SETTING/METHOD/SEED records today's code for all seeds of a method, after this one was run again
+    with equal scores.
+    """
+    from lorun.provenance import versions
+    from lorun.results.store import read_result_set
+    from lorun.status.accept import accept as accept_run
+    from lorun.status.check import status_of
+    from lorun.status.project import Project
+    from lorun.status.report import as_json as to_json
+    from lorun.status.report import count, render
+
+    project = Project(Path())
+    if accept is not None:
+        typer.echo(accept_run(project, accept, runs))
+        return
+    folders = results or sorted(path.parent for path in Path("results").glob("*/rows.csv"))
+    if not folders:
+        raise LorunError("results: there is no result set (rows.csv); `lorun table` writes one")
+    checked = [(held, status_of(project, held, runs)) for held in map(read_result_set, folders)]
+    other = project.other_versions(versions()) if project.locked else ()
+    notes = [f"installed: {', '.join(other)}"] if other else []
+    typer.echo(json.dumps(to_json(checked, notes), indent=1) if as_json else render(checked, notes))
+    states = [count(checks, what) for _, checks in checked for what in ("run", "account")]
+    if strict and any(state["stale"] or state["unknown"] for state in states):
+        raise typer.Exit(1)
+
+
+def verdict(
+    page: Annotated[Path, typer.Argument(help="Markdown file with the markers of the table, e.g. README.md.")],
+    results: Annotated[Path, typer.Option(help="Folder of the result sets.")] = Path("results"),
+) -> None:
+    """Write the table of the paper's claims and our measurements into a page."""
+    from lorun.results.verdict import update_verdict
+
+    typer.echo(f"{page}: {'updated' if update_verdict(page, results) else 'up to date'}")
+
+
+def licences(data: Data = Path("data")) -> None:
+    """Print the licences of all datasets, weights files and baselines (the committed list is LICENCES.md)."""
+    from lorun.results.licences import ledger
+
+    typer.echo(ledger(data), nl=False)

@@ -1,0 +1,96 @@
+"""Profiles from YAML files, of which one may extend another."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from lorun.config.registry import field_names
+from lorun.config.section import explain
+from lorun.errors import LorunError, UnknownName
+from lorun.profiles.profile import Profile
+
+
+def load_profile(path: Path | str, task: str | None = None) -> Profile:
+    """Read a profile.
+
+    `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task that is null is
+    left out.
+
+    Args:
+        task: read this task alone, with the tasks that its bases are trained in: a run then loads, and records, the
+            code of its own operators.
+
+    Raises:
+        LorunError: one line with the file, the key, its value, and the nearest known key or the choices.
+    """
+    path = Path(path)
+    content = _read(path)
+    if isinstance(content.get("tasks"), dict):
+        content["tasks"] = _choose(content["tasks"], task)
+    try:
+        profile = Profile.model_validate(content)
+        if task is None:
+            profile.check_options()
+    except ValidationError as error:
+        raise LorunError(f"{path}: {explain(error, field_names(Profile))}") from error
+    except LorunError as error:
+        raise LorunError(f"{path}: {error}") from error
+    return profile
+
+
+def profile_schema() -> dict[str, Any]:
+    """The JSON schema of profiles."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
+
+
+def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The content of a file over that of the file that it extends. `children` are the files that extend this one."""
+    if path in children:
+        raise LorunError(f"{path}: extends itself, by way of {', '.join(map(str, children))}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnknownName("profile", str(path), sorted(map(str, path.parent.glob("*.yaml")))) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise LorunError(f"{path}: a profile is a mapping of keys, not {type(content).__name__}")
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    if not isinstance(parent, str):
+        raise LorunError(f"{path}: `extends` (={parent!r}) must be the name of a file in {path.parent}")
+    return _merge(_read(path.parent / parent, (*children, path)), content)
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _choose(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
+    """The tasks that are not null; where `task` is one of them, only that one and those that train its bases."""
+    present = {name: entry for name, entry in tasks.items() if entry is not None}
+    if task not in present:
+        return present
+    needed: set[str] = set()
+    waiting = [task]
+    while waiting:
+        name = waiting.pop()
+        if name in present and name not in needed:
+            needed.add(name)
+            waiting += _tasks_of_bases(present[name])
+    return {name: entry for name, entry in present.items() if name in needed}
+
+
+def _tasks_of_bases(entry: Any) -> list[str]:
+    """The tasks that train the bases of a task, whose entry is not checked yet."""
+    bases = entry.get("base") if isinstance(entry, dict) else None
+    entries = bases.values() if isinstance(bases, dict) else ()
+    return [str(base["task"]) for base in entries if isinstance(base, dict) and "task" in base]

@@ -1,0 +1,185 @@
+"""A task of a profile: its data, its operator in several settings, its methods and its budget."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from lorun import plugins
+from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, TaskTraining, UnfoldingConfig
+from lorun.config.section import explain
+from lorun.denoisers import DENOISERS, DenoiserConfig
+from lorun.errors import LorunError
+from lorun.methods import PRESETS, PRETRAIN, STRATEGIES, Preset, TrainingData
+from lorun.methods.baselines import Located, locate
+from lorun.methods.experiment import Channels
+from lorun.physics import OPERATORS, PhysicsConfig
+
+StrategyName = Literal[STRATEGIES]  # type: ignore[valid-type]
+
+
+class DataConfig(Section):
+    """The datasets of a task."""
+
+    train: str | None = Field(None, description="dataset whose train split is learned from")
+    validation: str | None = Field(None, description="dataset whose validation split watches the training")
+    test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
+    channels: Channels = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
+    mosaic: bool = Field(False, description="make half of each batch 2 x 2 mosaics of crops of half the side")
+
+
+class BaseReference(Section):
+    """Where the base of a method is trained."""
+
+    task: str | None = Field(None, description="task of the profile; by default the method's own")
+    setting: str = Field(description="setting of that task")
+    method: str = Field(PRETRAIN, description="strategy of that task, or pretrain (phase 1 of lorun)")
+
+
+class TaskConfig(Section):
+    """One inverse problem: data, operator and its settings, network, methods, budget, measures."""
+
+    data: DataConfig
+    physics: dict[str, Any] = Field(description="what all settings share: `name` chooses the operator")
+    settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
+    denoiser: DenoiserConfig = Field(default_factory=lambda: DENOISERS.parse({"name": "unet"}))
+    unfolding: UnfoldingConfig = UnfoldingConfig()
+    lora: AdapterConfig = AdapterConfig()
+    strategies: list[StrategyName] = Field(default_factory=list)
+    baselines: list[str] = Field(
+        default_factory=list,
+        description="folders of baselines/, paths of other folders (with a slash), or entry points of packages",
+    )
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="baseline -> its own options")
+    base: dict[str, BaseReference] = Field(
+        default_factory=dict,
+        description="method -> where its pretrained network is trained; by default, lorun and frozen train their own",
+    )
+    weights: dict[str, dict[str, Path]] = Field(
+        default_factory=dict,
+        description="baseline -> setting -> file of released weights; it is not trained, and runs in these settings",
+    )
+    only: dict[str, list[str]] = Field(
+        default_factory=dict, description="method -> the settings that it runs in, instead of all"
+    )
+    training: TaskTraining | None = Field(None, description="may be left out where nothing is trained")
+    evaluation: EvaluationConfig
+    accounting: AccountingConfig = AccountingConfig()
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Strategies and baselines, by name."""
+        return [*self.strategies, *map(plugins.name_of, self.baselines)]
+
+    @cached_property
+    def located(self) -> dict[str, Located]:
+        """Where each baseline is, by name."""
+        return {found.name: found for found in map(locate, self.baselines)}
+
+    def physics_of(self, setting: str) -> PhysicsConfig:
+        """The operator of a setting."""
+        return OPERATORS.parse({**self.physics, **self.settings[setting]})
+
+    def settings_of(self, method: str) -> list[str]:
+        """The settings that a method runs in."""
+        chosen: Any = self.weights.get(method) or self.only.get(method) or self.settings
+        base = self.base.get(method)
+        excluded = base.setting if base is not None and base.task is None and _transfers(method) else None
+        return [setting for setting in self.settings if setting in chosen and setting != excluded]
+
+    def methods_of(self, setting: str) -> list[str]:
+        """The methods that run in a setting."""
+        return [method for method in self.methods if setting in self.settings_of(method)]
+
+    def is_trained(self, method: str) -> bool:
+        """Whether a training makes the weights of a method."""
+        return method in PRESETS or (method not in self.weights and self.located[method].trained)
+
+    def training_of(self, method: str) -> dict[str, Any]:
+        """The fields `training` and `data` of a trained method. Its steps include those that pretrain its base."""
+        training = self.training
+        assert training is not None
+        preset = PRESETS.get(method, Preset(method))
+        phase1 = training.phase1_steps or 0
+        first, last = (0, phase1) if preset.pretrains else (0 if preset.base == "none" else phase1, training.steps)
+        return {
+            "training": training.resolve(preset.rate or method, first_step=first, last_step=last),
+            "data": TrainingData(**self.data.model_dump(include={*TrainingData.model_fields})),
+        }
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_settings()
+        self._check_methods()
+        self._check_training()
+        if self.evaluation.points and self.data.channels != 28:
+            raise ValueError(f"`evaluation.points` are of spectra, but `data.channels` is {self.data.channels}")
+        return self
+
+    def _check_settings(self) -> None:
+        for setting in self.settings:
+            try:
+                physics = self.physics_of(setting)
+                if physics.channels not in (None, self.data.channels):
+                    raise ValueError(f"{physics.channels} bands, but `data.channels` is {self.data.channels}")
+                if physics.fitted and self.data.train is None:
+                    raise ValueError("its initial reconstruction is fitted: give `data.train`")
+            except ValidationError as error:
+                operator = OPERATORS.get({**self.physics, **self.settings[setting]}["name"])
+                raise ValueError(f"setting `{setting}`: {explain(error, operator.model_fields)}") from error
+            except (ValueError, LorunError) as error:
+                raise ValueError(f"setting `{setting}`: {error}") from error
+
+    def _check_methods(self) -> None:
+        try:
+            self.located  # noqa: B018 - finds every one
+        except LorunError as error:
+            raise ValueError(f"`baselines`: {error}") from error
+        if not self.methods:
+            raise ValueError("give `strategies` or `baselines`")
+        twice = sorted({method for method in self.methods if self.methods.count(method) > 1})
+        if twice:
+            raise ValueError(f"two methods have one name: {', '.join(twice)}")
+        for key in ("only", "weights", "options", "base"):
+            for method in getattr(self, key):
+                if method not in self.methods:
+                    raise ValueError(f"`{key}` names the method `{method}`, which the task does not have")
+                if method in PRESETS and key in ("options", "weights"):
+                    raise ValueError(f"`{key}` is for baselines, not for the strategy `{method}`")
+        for method, settings in {**self.only, **self.weights}.items():
+            unknown = sorted(set(settings) - set(self.settings))
+            if unknown:
+                raise ValueError(f"`weights` or `only` of `{method}` name no settings of the task: {unknown}")
+        for method in filter(_transfers, self.methods):
+            if method not in self.base:
+                raise ValueError(f"`{method}` needs a `base`: the setting whose pretrained network it starts from")
+            if not self.settings_of(method):
+                raise ValueError(f"`{method}` has no setting but that of its base (={self.base[method].setting!r})")
+
+    def _check_training(self) -> None:
+        trained = [method for method in self.methods if self.is_trained(method)]
+        if trained and self.training is None:
+            raise ValueError(f"`training` is missing: {', '.join(trained)} are trained")
+        if trained and None in (self.data.train, self.data.validation):
+            raise ValueError(f"`data.train` and `data.validation` are needed: {', '.join(trained)} are trained")
+        for method in self.training.learning_rates if self.training is not None else ():
+            other = PRESETS[method].rate if method in PRESETS else None
+            if other is not None:
+                raise ValueError(f"`learning_rates` of `{method}`: it takes that of `{other}`, whose base it shares")
+        for method in self.methods:
+            if method in PRESETS and PRESETS[method].base == "own" and method not in self.base:
+                self.check_pretraining(method)
+            for setting in () if method in trained or method in self.weights else self.settings_of(method):
+                if self.physics_of(setting).learned:
+                    raise ValueError(f"`{method}` trains nothing, but the operator of setting `{setting}` is learned")
+
+    def check_pretraining(self, method: str) -> None:
+        """Raise ValueError where the task does not say how long the base of `method` is pretrained."""
+        if self.training is not None and self.training.phase1_steps is None:
+            raise ValueError(f"`training.phase1_steps` is missing: `{method}` pretrains its base")
+
+
+def _transfers(method: str) -> bool:
+    """Whether a method must start from the base of another setting or task."""
+    return method in PRESETS and PRESETS[method].base == "elsewhere"
