@@ -207,7 +207,7 @@ def published_parameters(subject: Subject) -> None:
 def shapes(case: Case) -> None:
     """`forward` returns (B, C, H, W) like the image, for any size: pad inside, and crop at the end."""
     physics = case.physics()
-    network = case.network(physics)
+    network = case.network(physics, small=True)
     for size in [(16, 16), (24, 8), (17, 23)]:
         height, width = physics.scored_size(*size)
         x, bound = case.images(height, width), physics.at(height, width)
@@ -236,7 +236,7 @@ def gradients(case: Case) -> None:
 def deterministic(case: Case) -> None:
     """`forward` draws nothing at random (no dropout either), so that a resumed run repeats; weights are drawn from
     torch's global generator."""
-    (network, physics, y), (other, *_) = case.setup(), case.setup()
+    (network, physics, y), (other, *_) = case.setup(small=True), case.setup(small=True)
     with torch.no_grad():
         estimate = network(y, physics)
         require(torch.equal(estimate, other(y, physics)), "two networks of one seed give different estimates")
@@ -247,9 +247,9 @@ def deterministic(case: Case) -> None:
 @check("operator")
 def saving(case: Case) -> None:
     """Everything that affects the estimate is a parameter or a buffer (`register_buffer`)."""
-    network, physics, y = case.setup()
+    network, physics, y = case.setup(small=True)
     network.eval()
-    other = case.network(case.physics(), seed=1).eval()
+    other = case.network(case.physics(), small=True, seed=1).eval()
     with torch.no_grad(), TemporaryDirectory() as folder:
         for parameter in other.parameters():
             parameter.zero_()
@@ -263,7 +263,7 @@ def saving(case: Case) -> None:
 @check("operator")
 def batches(case: Case) -> None:
     """Images of a batch do not affect each other, and constants are buffers, so that `double()` reaches them."""
-    network, physics, y = case.setup(dtype=torch.float64)
+    network, physics, y = case.setup(small=True, dtype=torch.float64)
     network.eval()
     with torch.no_grad():
         estimate, alone = network(y, physics), network(y[1:], physics)

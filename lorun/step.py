@@ -14,7 +14,7 @@ Phase = Literal["forward", "backward", "optimiser"]
 
 
 def make_optimizer(system: nn.Module, config: TrainingConfig, device: torch.device) -> torch.optim.Optimizer | None:
-    """The optimiser of all that is trained, with learning rate 0; None where nothing is."""
+    """The optimiser of all trainable parameters, with learning rate 0; None if there are none."""
     trained = [parameter for parameter in system.parameters() if parameter.requires_grad]
     if not trained:
         return None
@@ -23,7 +23,7 @@ def make_optimizer(system: nn.Module, config: TrainingConfig, device: torch.devi
 
 
 def make_average(system: nn.Module, config: TrainingConfig) -> AveragedModel | None:
-    """The exponential average of the system's weights; None where it is not asked for."""
+    """The exponential moving average of the weights; None if `config.ema` is None."""
     return None if config.ema is None else AveragedModel(system, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
 
 
@@ -38,7 +38,8 @@ def training_step(
 ) -> Tensor:
     """Update the weights, and their average, on images x (B, C, H, W) and return the loss.
 
-    `physics` is the system's, for their size. `begin` is told when the backward pass begins and when the update does.
+    `physics` is the system's operator, bound to the size of x. `begin` is called with the name of each phase after the
+    forward pass.
     """
     optimizer.zero_grad(set_to_none=True)
     loss = _loss(system, physics, x, config)
@@ -55,11 +56,11 @@ def training_step(
 
 
 def _loss(system: nn.Module, physics: nn.Module, x: Tensor, config: TrainingConfig) -> Tensor:
-    """In a function of its own, so that the estimate is gone when the backward pass has done with it."""
+    """A separate function, so that the estimate is freed as soon as the backward pass no longer needs it."""
     with torch.autocast(x.device.type, torch.bfloat16, enabled=in_half_precision(config, x.device)):
         estimate = system(x, physics)
     loss = (F.l1_loss if config.loss == "l1" else F.mse_loss)(estimate.to(x.dtype), x)
-    return loss.sqrt() if config.loss == "rmse" else loss.clone()  # mse_loss gives its number in a storage of x's size
+    return loss.sqrt() if config.loss == "rmse" else loss.clone()  # mse_loss keeps a storage of x's size
 
 
 def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:
@@ -70,5 +71,5 @@ def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:
 
 
 def at_precision(config: TrainingConfig, device: torch.device) -> TrainingConfig:
-    """`config` with the precision said that `auto` comes to on `device`."""
+    """`config` with `precision: auto` replaced by the precision that it means on `device`."""
     return config.model_copy(update={"precision": "bfloat16" if in_half_precision(config, device) else "float32"})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 from scipy.io import savemat
 from tiny import CAPTURES, IMAGES, PROFILE, SPECTRAL_PROFILE, SR_PROFILE
 
@@ -17,15 +18,35 @@ from lorun.physics._kernels import gaussian_kernel
 from lorun.physics.cassi import CASSI, random_mask
 from lorun.profiles import Profile, load_profile
 
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=500, deadline=None)  # pytest --hypothesis-profile thorough
+settings.load_profile("quick")
+
+
+ONE_WORKER = {"docs", "gate", "report", "status"}
+"""Folders whose tests share expensive fixtures."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pytest-xdist run tests that share expensive fixtures in one worker, so that these are made once."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder in ONE_WORKER:
+            item.add_marker(pytest.mark.xdist_group(folder))
+        elif folder == "workflow":
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    """Each worker of pytest-xdist has a core."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the dataset `tiny`: gray images of 40 x 44 pixels. Not to be changed."""
+    """A data root with the dataset `tiny`: gray images of 40 x 44 pixels. Read only."""
     root = tmp_path_factory.mktemp("tiny") / "data"
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:40, 0:44] / 44
@@ -42,8 +63,8 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spectral_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with `cubes`, 28 bands of 20 x 22 pixels, and `captures`, what the operator of the spectral profile
-    measures of the test split, with its mask beside. Not to be changed."""
+    """A data root with `cubes`, 28 bands of 20 x 22 pixels, and `captures`, the measurements of the test split by the
+    operator of the spectral profile, with its mask. Read only."""
     root = tmp_path_factory.mktemp("spectral") / "data"
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:20, 0:22] / 22
@@ -68,8 +89,8 @@ def spectral_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sr_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the SR profile, `sr.yaml`, and its data: RGB images of 43 x 46 pixels, three kernels. Not to be
-    changed; its paths are relative to it."""
+    """A folder with the SR profile, `sr.yaml`, and its data: RGB images of 43 x 46 pixels, three kernels. Read
+    only; its paths are relative to it."""
     root = tmp_path_factory.mktemp("sr")
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:43, 0:46] / 46
@@ -108,7 +129,7 @@ def spectral_profile(tmp_path: Path) -> Callable[..., Profile]:
 
 @pytest.fixture(scope="session")
 def tasks_data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with `tiny` and, for `tasks_profile`, the same images as the dataset `other`. Not to be changed."""
+    """A data root with `tiny` and, for `tasks_profile`, the same images as the dataset `other`. Read only."""
     root = tmp_path_factory.mktemp("tasks") / "data"
     for name in ("tiny", "other"):
         shutil.copytree(tiny_data / "tiny", root / name)
@@ -118,7 +139,7 @@ def tasks_data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def tiny_profile_file(tmp_path: Path) -> Path:
-    """`tiny.yaml` in a folder of its own; edit it as YAML where a test wants another profile."""
+    """`tiny.yaml` in a folder of its own; tests edit it as YAML to change the profile."""
     path = tmp_path / "config" / "tiny.yaml"
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(PROFILE, sort_keys=False))
@@ -127,7 +148,7 @@ def tiny_profile_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def transfer_profile(tiny_profile_file: Path) -> Profile:
-    """The tiny profile with a second setting, r10, in which LoRun has the base of r25, too."""
+    """The tiny profile with a second setting, r10, where `lorun_transfer` has the base of r25."""
     task = {"settings": {"r10": {"ratio": 10}}, "base": {"lorun_transfer": {"setting": "r25"}}}
     task["strategies"] = ["block_k", "lorun", "lorun_transfer", "lorun_random"]
     path = tiny_profile_file.with_name("transfer.yaml")
@@ -137,9 +158,9 @@ def transfer_profile(tiny_profile_file: Path) -> Profile:
 
 @pytest.fixture
 def tasks_profile(tiny_profile_file: Path) -> Profile:
-    """The tiny task with the base of a task `denoise`, which is trained on the dataset `other`, longer, otherwise.
+    """The tiny task with the base of a task `denoise`, which has its own dataset `other` and training.
 
-    Its settings are r25 and one that is called like that of the base.
+    Its settings are r25 and one with the same name as the setting of the base.
     """
     content = yaml.safe_load(tiny_profile_file.read_text())
     task = content["tasks"]["cs"]

@@ -1,4 +1,4 @@
-"""A tiny project for tests: what its dataset holds and what its profile is."""
+"""A tiny project for tests: the images of its datasets, and its profiles."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -107,12 +107,12 @@ captures:
 
 
 def with_spec(experiment: Experiment, **fields: Any) -> Experiment:
-    """An experiment with other fields of its method."""
+    """An experiment with changed fields of its method."""
     return experiment.model_copy(update={"spec": experiment.spec.model_copy(update=fields)})
 
 
 def with_training(experiment: Experiment, **fields: Any) -> Experiment:
-    """An experiment with other settings of its training, and of its base's training except the number of steps."""
+    """An experiment with changed training settings, in its base too except for the number of steps."""
     assert experiment.training is not None
     changes: dict[str, Any] = {"training": experiment.training.model_copy(update=fields)}
     if experiment.base is not None:

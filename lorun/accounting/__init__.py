@@ -1,7 +1,7 @@
-"""What a network costs, beside its parameters: bytes, floating-point operations, time.
+"""What a network costs: parameters, bytes, floating-point operations, time.
 
-Live bytes and FLOPs follow from the network alone, need no GPU and are the same on every machine, so they
-can be gated. Peak bytes on a GPU and milliseconds are measured, and hold for one machine.
+Live bytes and FLOPs are counted, need no GPU and are the same on every machine, so the gate compares them. Peak bytes
+on a GPU and milliseconds are measured on one machine.
 """
 
 from lorun.accounting.building import Build

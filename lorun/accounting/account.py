@@ -1,4 +1,4 @@
-"""Everything that is counted of one method in one setting, in one flat record."""
+"""All costs of one method in one setting, in one flat record."""
 
 from dataclasses import asdict, fields
 from typing import Any
@@ -23,10 +23,9 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     """Count parameters, live bytes of a training step and of inference, FLOPs; measure latency on `device`.
 
     Batch, patch and image come from the experiment's accounting section, everything else about the step from its
-    training, or from the default settings where released weights take the place of a training. `step_*` is the step
-    with what the training recomputes, `kept_*` and `recomputed_*` are the same step without and with recomputation; all
-    are null where nothing can be trained. Only `latency_*` and `cuda_*` depend on the machine: the precision `auto`
-    counts as float32.
+    training, or from the default settings for released weights. `step_*` is the step as trained; `kept_*` and
+    `recomputed_*` are the same step without and with recomputation. All are null if nothing can be trained. Only
+    `latency_*` and `cuda_*` depend on the machine: the precision `auto` counts as float32.
     """
     sizes = experiment.accounting
     channels = experiment.channels
@@ -35,7 +34,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     with fake_tensors():
         system = build_system(experiment)
         parameters = count_parameters(system)
-    # An algorithm that stops when it has converged needs real values.
+    # An algorithm with a convergence test needs real values.
     fake = not getattr(system.network, "data_dependent", False)
     training = at_precision(experiment.training or TrainingConfig(steps=1), torch.device("cpu"))
     steps = {}
@@ -47,7 +46,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
         "setting": experiment.setting,
         "method": experiment.method,
         "stages": getattr(system.network, "stages", None),
-        "m": getattr(system.physics, "m", None),  # measurements per block, where there are blocks
+        "m": getattr(system.physics, "m", None),  # measurements per block, for block operators
         **{f"parameters_{kind}": count for kind, count in asdict(parameters).items()},
         "parameters_network": parameters.network,
         "parameters_total": parameters.total,
@@ -86,6 +85,6 @@ def _as_trained(training: TrainingConfig, steps: dict[Recompute, Peak]) -> Recom
 
 
 def _peak(what: str, peak: Peak | None) -> dict[str, Any]:
-    """The breakdown as flat fields; all null where there is no such computation."""
+    """The breakdown as flat fields; all null without such a computation."""
     names = [field.name for field in fields(Peak)]
     return {f"{what}_{name}": None if peak is None else getattr(peak, name) for name in names}

@@ -1,4 +1,4 @@
-"""What is counted: a network and a physics made for the purpose, and images for them."""
+"""A new network, physics and images to count on."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from lorun.errors import LorunError
 if TYPE_CHECKING:
     from deepinv.physics import LinearPhysics
 
-#: Makes a network, called as ``network(y, physics)``, and its physics, called as ``physics.A(x)``. Both are
-#: to be new at each call and on the CPU: counting a training step leaves hooks and changed weights behind.
+#: Makes a network, called as ``network(y, physics)``, and its physics, called as ``physics.A(x)``. Each call must make
+#: new ones, on the CPU: counting a training step changes their weights.
 Build = Callable[[], "tuple[nn.Module, LinearPhysics]"]
 
 
 @contextmanager
 def separate_operators() -> Iterator[None]:
-    """PyTorch's fused transformer layers for evaluation hide their operators from counters: turn them off."""
+    """Turn off PyTorch's fused transformer layers, which hide their operators from counters."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -44,5 +44,5 @@ def make_modules(build: Build, *, fake: bool) -> "tuple[nn.Module, LinearPhysics
 
 
 def image_batch(shape: tuple[int, ...], device: torch.device | str = "cpu") -> torch.Tensor:
-    """Images of ``shape``, uniform in [0, 1), from a seed of their own: no global generator is touched."""
+    """Images of ``shape``, uniform in [0, 1), without using a global random generator."""
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)

@@ -1,4 +1,4 @@
-"""Tensors without memory: networks of any size can be run for their shapes and storages."""
+"""Fake tensors, which have shapes and storages but no memory: networks of any size can be counted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +27,10 @@ _VALUES_NEEDED = (
 
 
 class _Converter(FakeTensorConverter):
-    """Keeps no weak references to what it made: ``module.to(...)``, which peft calls, fails on parameters with any.
+    """Keeps no weak references to the tensors that it made.
 
-    PyTorch's own does so when an operator meets a shape for the first time in a process, thus now and then.
+    PyTorch's own converter does when an operator first meets a shape in a process, and then ``module.to(...)``, which
+    peft calls, fails on such parameters.
     """
 
     def set_tensor_memo(self, t: Tensor, v: FakeTensor) -> None:
@@ -38,14 +39,14 @@ class _Converter(FakeTensorConverter):
 
 @contextmanager
 def fake_tensors() -> Iterator[None]:
-    """Inside, new tensors are fake CPU tensors, true in shape and storage size, with no memory behind them.
+    """Make all new tensors fake CPU tensors, with the right shape and storage size but no memory.
 
-    Real tensors may still be read, such as pretrained weights that are copied into fake modules. A library that
-    is imported for the first time inside keeps fake the tensors it makes then.
+    Real tensors may still be read, such as pretrained weights that are copied into fake modules. Import libraries
+    before: tensors that they make on import would stay fake.
 
     Raises:
         LorunError: code inside needs values (``.item()``, a shape that depends on data), or calls an operator
-            that does not know fake tensors.
+            that does not support fake tensors.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     mode.fake_tensor_converter = _Converter()
@@ -58,9 +59,9 @@ def fake_tensors() -> Iterator[None]:
 
 @contextmanager
 def _parameters_not_constant(converter: FakeTensorConverter) -> Iterator[None]:
-    """Inside, a parameter made of a number, as `nn.Parameter(torch.tensor(0.5))`, is one like all others.
+    """Treat a parameter made of a number, as `nn.Parameter(torch.tensor(0.5))`, like all others.
 
-    PyTorch keeps the value of such a tensor, and weak references to it, on which ``module.to(...)`` fails.
+    PyTorch keeps the value of such a tensor, and weak references to it, which make ``module.to(...)`` fail.
     """
 
     def forget(module: nn.Module, name: str, parameter: Any) -> None:
@@ -78,7 +79,7 @@ def _parameters_not_constant(converter: FakeTensorConverter) -> Iterator[None]:
 
 @contextmanager
 def _copied_whole() -> Iterator[None]:
-    """Inside, `copy.deepcopy` makes fake tensors as `clone` does; else a copy and its views have different storages."""
+    """Let `copy.deepcopy` copy fake tensors as `clone` does; otherwise a copy and its views have different storages."""
 
     def copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
         if id(tensor) not in memo:

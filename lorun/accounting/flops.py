@@ -17,9 +17,9 @@ from lorun.convolution import as_written
 def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bool = True) -> int:
     """FLOPs, two for each multiply-add, of one ``network(y, physics)``, y = A(x), in evaluation mode.
 
-    Convolutions, matrix products and attention count, also those by which the network calls the physics;
-    making y does not. As PyTorch's FlopCounterMode has it, element-wise operators and normalisation count
-    nothing. An FFT of N points counts 5 N log2(N), one of real values half of that.
+    Convolutions, matrix products and attention count, including those in the physics that the network calls; making y
+    does not. As in PyTorch's FlopCounterMode, element-wise operators and normalisation count nothing. An FFT of N
+    points counts 5 N log2(N), one of real values half of that.
 
     Args:
         build: makes the network and the physics.
@@ -29,11 +29,11 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
     Raises:
         LorunError: with ``fake``, the modules need values or were not made in ``build``.
     """
-    # Attention as matrix products: not every PyTorch counts its fused kernels.
+    # Attention as matrix products: not every PyTorch version counts the fused kernels.
     tensors = fake_tensors() if fake else nullcontext()
     with tensors, separate_operators(), as_written(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         network, physics = make_modules(build, fake=fake)
-        # Frozen, for under FlopCounterMode a parameter's view asks for gradients, in spite of no_grad, and fails.
+        # Frozen: under FlopCounterMode a view of a parameter requires gradients despite no_grad, and fails.
         network.eval().requires_grad_(False)
         physics.eval().requires_grad_(False)
         y = physics.A(image_batch(image_shape))
@@ -43,8 +43,8 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
 
 
 def _fft_flops(shape: tuple[int, ...], dim: list[int], *_: Any, real: bool, out_shape: tuple[int, ...]) -> int:
-    """5 N log2(N) for each FFT of N points over `dim`, the customary figure (fftw.org/speed); half of it where one side
-    is real: that side has N values, the other one about half as many."""
+    """5 N log2(N) for each FFT of N points over `dim`, the usual figure (fftw.org/speed); half of it if input or
+    output is real, since the complex side then has about N / 2 values."""
     whole = max(shape, out_shape, key=math.prod) if real else shape
     points = math.prod(whole[axis] for axis in dim)
     flops = 5 * math.prod(whole) * math.log2(points) if points > 1 else 0.0

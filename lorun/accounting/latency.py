@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one reconstruction, and what they were measured on.
+    """Milliseconds of one reconstruction, and the hardware.
 
     Attributes:
         median_ms: median over the repeats.
@@ -27,7 +27,7 @@ class Latency:
         max_ms: slowest repeat.
         repeats: how many were timed.
         device: name of the GPU or of the processor.
-        threads: threads that PyTorch uses within an operator on the CPU.
+        threads: CPU threads of PyTorch within an operator.
     """
 
     median_ms: float
@@ -46,10 +46,10 @@ def reconstruction_latency(
     repeats: int = 5,
     device: torch.device | str,
 ) -> Latency:
-    """Time ``network(y, physics)``, y = A(x), without gradients, after one call that is not timed.
+    """Time ``network(y, physics)``, y = A(x), without gradients, after one untimed call.
 
-    Making y is not timed. A GPU is synchronised before each reading of the clock. Both modules are moved to
-    ``device`` and put in evaluation mode, and stay so.
+    Making y is not timed. A GPU is synchronised before each reading of the clock. Both modules are moved to ``device``
+    and left in evaluation mode.
 
     Args:
         network: called as ``network(y, physics)``.
@@ -59,7 +59,7 @@ def reconstruction_latency(
         device: where to run, such as ``cpu`` or ``cuda``.
 
     Raises:
-        LorunError: fewer than one repeat, or a GPU is asked for where PyTorch sees none.
+        LorunError: fewer than one repeat, or a GPU is requested and PyTorch sees none.
     """
     device = torch.device(device)
     if repeats < 1:
@@ -91,13 +91,13 @@ def _call_ms(network: nn.Module, physics: "LinearPhysics", y: torch.Tensor) -> f
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has finished what it was given; a CPU always has."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def hardware_name(device: torch.device) -> str:
-    """The GPU's or the processor's name."""
+    """Name of the GPU or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is empty on most Linux systems

@@ -1,14 +1,13 @@
 """Bytes of live tensor storages while a network is trained or used.
 
-Every storage that an operator reads or returns is counted from then until it dies: once, whatever views it
-has, at its size. Parameters, buffers, optimiser states and the input are counted from the start. Nothing else
-is: no rounding by an allocator, no scratch space inside a kernel, no CUDA context. The figures follow from
-the operators called and their shapes, so they need no GPU, do not depend on the machine, and are the same on
-fake tensors (no memory, seconds for a step of tens of GiB) as on real ones. The operators are those that
-PyTorch calls for CPU tensors.
+Every storage that an operator reads or returns counts from then until it is freed: once, whatever views it has, at
+full size. Parameters, buffers, optimiser states and the input count from the start. Allocator rounding, scratch space
+inside kernels and the CUDA context do not count. The figures depend only on the operators called and their shapes, so
+they need no GPU, are the same on every machine, and are the same on fake tensors (no memory, seconds for a step of tens
+of GiB) as on real ones. The operators are those that PyTorch calls for CPU tensors.
 
-One exception is known: real tensors show more bytes where a kernel returns a small tensor in a larger
-storage, as ``torch.nn.functional.fold`` does.
+One exception is known: real tensors count more bytes if a kernel returns a small tensor in a larger storage, as
+``torch.nn.functional.fold`` does.
 """
 
 import gc
@@ -39,16 +38,16 @@ Kind = Literal["parameters", "gradients", "optimiser", "activations", "other"]
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes of live storages at the instant when most are live; the kinds sum to ``total``.
+    """Bytes of live storages when most are live; the kinds sum to ``total``.
 
     Attributes:
         total: all live bytes.
-        phase: when it was: ``forward``, ``backward`` or ``optimiser`` (clipping, the optimiser's step, averaging).
+        phase: ``forward``, ``backward`` or ``optimiser`` (clipping, the optimiser's step, averaging).
         parameters: parameters and buffers of the network and the physics, frozen ones too.
         gradients: gradients of parameters, each from the moment it is complete.
         optimiser: states of the optimiser, and averaged weights. Adam has two moments for each trained number,
-            and a step count of 4 bytes for each trained tensor; an average has a copy of everything.
-        activations: what the forward pass makes, and what checkpointing recomputes in the backward pass.
+            and a step count of 4 bytes for each trained tensor; an average is a copy of everything.
+        activations: tensors of the forward pass, and those that checkpointing recomputes in the backward pass.
         other: the batch, further tensors that the modules hold, and temporaries of the backward pass and the
             optimiser's step.
     """
@@ -65,8 +64,7 @@ class Peak:
 class LiveBytes(TorchDispatchMode):
     """Counts the storages that operators read and return inside ``with LiveBytes():``, by kind.
 
-    Do not nest it with another mode that looks at operators, as FlopCounterMode does: checkpointed networks
-    are then counted wrong.
+    Do not nest it with another dispatch mode, such as FlopCounterMode: checkpointed networks are then counted wrong.
     """
 
     def __init__(self) -> None:
@@ -143,7 +141,7 @@ def training_step_bytes(
         batch_shape: (batch, channels, height, width) of x.
         config: how the step is made.
         dtype: PyTorch's default dtype while the modules are built and run.
-        fake: count on fake tensors; otherwise on real ones, in as much memory as is counted.
+        fake: count on fake tensors; otherwise on real ones, which need the counted memory.
 
     Raises:
         LorunError: nothing is trainable; or, with ``fake``, the modules need values or were not made in
@@ -162,7 +160,7 @@ def counted_steps(
     dtype: torch.dtype = torch.float32,
     fake: bool = True,
 ) -> Iterator[tuple[nn.Module, Callable[[], Peak]]]:
-    """The network, and what counts a step of it as `training_step_bytes` does each time that it is called."""
+    """The network, and a function that makes a step and counts it as `training_step_bytes` does."""
     with _tensors(dtype, fake):
         network, physics = make_modules(build, fake=fake)
         step = _Step(network, physics, config, image_batch(batch_shape))
@@ -175,15 +173,14 @@ def inference_bytes(
 ) -> Peak:
     """Peak of live bytes while ``network(y, physics)`` reconstructs x from y = A(x), without gradients.
 
-    y is there before and counts as ``other``; what the network makes, the estimate too, is ``activations``.
-    The network is in evaluation mode, with PyTorch's fused transformer layers turned off, and has been called
-    once before.
+    y counts as ``other``; everything that the network makes, including the estimate, as ``activations``. The network is
+    in evaluation mode, without PyTorch's fused transformer layers, and has been called once before.
 
     Args:
         build: makes the network and the physics.
         image_shape: (batch, channels, height, width) of x; a batch of 1 for the cost of one image.
         dtype: PyTorch's default dtype while the modules are built and run.
-        fake: count on fake tensors; otherwise on real ones, in as much memory as is counted.
+        fake: count on fake tensors; otherwise on real ones, which need the counted memory.
 
     Raises:
         LorunError: with ``fake``, the modules need values or were not made in ``build``.
@@ -202,9 +199,9 @@ def inference_bytes(
 def cuda_training_peak(build: Build, batch_shape: tuple[int, ...], config: TrainingConfig) -> int | None:
     """Peak bytes allocated on the GPU in the step that `training_step_bytes` counts; None without CUDA.
 
-    It is ``torch.cuda.max_memory_allocated`` less what was allocated before ``build``. Unlike the counted
-    bytes it has the allocator's rounding to 512 bytes and the scratch space of kernels (cuDNN, cuBLAS), and its
-    optimiser is fused, which needs no temporaries. The precision ``auto`` is the GPU's.
+    It is ``torch.cuda.max_memory_allocated`` minus what was allocated before ``build``. Unlike the counted bytes it
+    includes the allocator's rounding to 512 bytes and the scratch space of kernels (cuDNN, cuBLAS). The precision
+    ``auto`` is the GPU's.
 
     Args:
         build: makes the network and the physics, which are then moved to the GPU.
@@ -240,7 +237,7 @@ def _tensors(dtype: torch.dtype, fake: bool) -> Iterator[None]:
 
 @contextmanager
 def _garbage_kept() -> Iterator[None]:
-    """No collection of reference cycles: when Python starts one depends on all that ran before."""
+    """Turn off the collection of reference cycles: when Python starts it depends on everything that ran before."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -251,7 +248,7 @@ def _garbage_kept() -> Iterator[None]:
 
 
 def _counter(network: nn.Module, physics: "LinearPhysics", given: torch.Tensor) -> LiveBytes:
-    """A counter that knows what is there before the step."""
+    """A counter of everything that exists before the step."""
     live = LiveBytes()
     for module in (network, physics):
         live.tag("parameters", chain(module.parameters(), module.buffers()))
@@ -280,7 +277,7 @@ class _Step:
         training_step(self.system, self.physics, self.x, self.optimizer, self.config, self.average, begin)
 
     def count(self) -> Peak:
-        """Do it and count."""
+        """Make a step and count it."""
         live = _counter(self.network, self.physics, self.x)
         states = (value for state in self.optimizer.state.values() for value in state.values())
         live.tag("optimiser", states)

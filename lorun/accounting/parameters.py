@@ -1,4 +1,4 @@
-"""How many numbers a trained system has, split by what they are."""
+"""Parameter counts of a system, split by role."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ class Parameters:
     """Counts of numbers (not bytes).
 
     Attributes:
-        operator: the sampling matrix and the initial estimate's, learned or fixed; buffers count.
-        base: denoisers without their adapters; a baseline that does not tell its parts apart has all here.
+        operator: the sampling matrix and the matrix of the initial reconstruction, learned or fixed; buffers count.
+        base: denoisers without adapters; all parameters of a baseline without `parameter_kinds`.
         adapters: LoRA matrices of all stages.
         step_sizes: rho_k.
-        other: whatever else a network learns, such as noise levels.
-        trainable: those among all of these that phase 2 (or the only phase) trains.
+        other: everything else, such as noise levels.
+        trainable: all that phase 2 (or the only phase) trains.
     """
 
     operator: int
@@ -31,7 +31,7 @@ class Parameters:
 
     @property
     def network(self) -> int:
-        """Without the operator: what papers with a fixed Phi report."""
+        """Without the operator, as papers with a fixed Phi report."""
         return self.base + self.adapters + self.step_sizes + self.other
 
     @property
@@ -40,7 +40,7 @@ class Parameters:
 
 
 def count_parameters(system: System) -> Parameters:
-    """Count a system's numbers; a network tells its parts by a method `parameter_kinds`, else all are `base`."""
+    """Count the numbers of a system; a network's method `parameter_kinds` splits them, without it all are `base`."""
     network: Any = system.network
     kinds = {"base": list(network.parameters()), "adapters": [], "step_sizes": [], "other": []}
     if hasattr(network, "parameter_kinds"):

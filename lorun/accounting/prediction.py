@@ -1,4 +1,4 @@
-"""The bytes of a training step before it is made: for any experiment, with and without recomputed stages."""
+"""Predict the bytes of a training step of any experiment, with and without recomputed stages."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -13,7 +13,7 @@ from lorun.system import build_system, set_recompute, training_physics
 
 
 def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
-    """The network and the physics as a step on patches of `patch` pixels has them."""
+    """Build the network and the physics for a step on patches of `patch` pixels."""
 
     def build() -> tuple[Any, Any]:
         system = build_system(experiment)
@@ -24,9 +24,9 @@ def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none"
 
 
 def inference_build(experiment: Experiment) -> Build:
-    """The network and the physics as a reconstruction of an image of the accounting's size has them.
+    """Build the network and the physics for the reconstruction of one image of the accounting's size.
 
-    Building raises LorunError where images of that size are cropped before they are measured.
+    Building raises LorunError if images of that size are cropped before they are measured.
     """
 
     def build() -> tuple[Any, Any]:
@@ -45,11 +45,11 @@ def inference_build(experiment: Experiment) -> Build:
 def predict_steps(
     experiment: Experiment, batch: int, patch: int, *, training: TrainingConfig | None = None, fake: bool = True
 ) -> dict[Recompute, Peak]:
-    """Peak of a training step on `batch` patches of `patch` pixels, by what is recomputed, least first.
+    """Peak of a training step on `batch` patches of `patch` pixels, for each choice of recomputation, `none` first.
 
-    `training` replaces that of the experiment. `stage` is there where the network has stages to recompute.
-    What holds memory beside a step (weights kept by the
-    policy best_validation, a validation image) does not count. On a GPU the precision `auto` counts as on a CPU.
+    `training` replaces the experiment's. `stage` is included if the network has stages to recompute. Memory outside the
+    step (weights kept by the policy best_validation, a validation image) does not count. On a GPU the precision `auto`
+    counts as on a CPU.
 
     Raises:
         LorunError: nothing is trainable.
@@ -65,14 +65,15 @@ def predict_steps(
 
 
 def first_that_fits(predicted: Mapping[Recompute, Peak], budget: float) -> Recompute | None:
-    """What to recompute, as little as possible, so that the step fits `budget` bytes; None where nothing does."""
+    """The least recomputation with which the step fits `budget` bytes; None if no choice fits."""
     return next((recompute for recompute, peak in predicted.items() if peak.total <= budget), None)
 
 
 def largest_batch(peak: Callable[[int], int], budget: float) -> int:
-    """The largest batch whose step peaks at no more than `budget` bytes; 0 where not even one image fits.
+    """The largest batch whose step peaks at no more than `budget` bytes; 0 if not even one image fits.
 
-    `peak` is called with batches, as seldom as its nearly constant growth allows; it must not fall anywhere.
+    `peak` maps a batch to bytes and must not decrease. It is slow, so its nearly linear growth is used to call it
+    rarely.
     """
     fits, too_large = (1, peak(1)), None
     if fits[1] > budget:
@@ -91,13 +92,13 @@ def largest_batch(peak: Callable[[int], int], budget: float) -> int:
 
 
 def _between(fits: tuple[int, int], too_large: tuple[int, int], budget: float) -> int:
-    """Where a straight line between two batches and their peaks meets the budget."""
+    """The batch where a line through two batches and their peaks meets the budget."""
     share = (budget - fits[1]) / (too_large[1] - fits[1])
     return min(max(fits[0] + int(share * (too_large[0] - fits[0])), fits[0] + 1), too_large[0] - 1)
 
 
 def largest_batches(experiment: Experiment, patch: int, budget: float) -> dict[Recompute, int]:
-    """The largest batch of patches whose step fits `budget` bytes, by what is recomputed."""
+    """The largest batch of patches whose step fits `budget` bytes, for each choice of recomputation."""
     predict = cache(partial(predict_steps, experiment, patch=patch))
 
     def largest(recompute: Recompute) -> int:
@@ -115,10 +116,10 @@ def resized(
     stages: int | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """The experiment with other sizes to account for, and other settings of its training; None keeps what there is.
+    """The experiment with other sizes to account for, and other training settings; None keeps a value.
 
     Raises:
-        LorunError: stages for a method whose number of stages is no choice; training for one that is not trained.
+        LorunError: `stages` for a method without a choice of stages; `training` for an untrained method.
     """
     sizes = {"batch": batch, "patch": patch, "image": image}
     accounting = {name: size for name, size in sizes.items() if size is not None}

@@ -1,4 +1,4 @@
-"""An account as text: what a step and a reconstruction would take, by kind."""
+"""An account as text: the bytes of a step and of a reconstruction, by kind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,8 +25,8 @@ def summarise(record: Mapping[str, Any]) -> str:
 
 
 def render(record: Mapping[str, Any], largest: Mapping[Recompute, int] | None = None) -> str:
-    """MB (10^6 bytes) at the peak, a column each for the step with all activations kept, the step with its stages
-    recomputed, and the reconstruction; `largest` adds the largest batch of either step that fits a budget."""
+    """MB (10^6 bytes) at the peak: a column for the step that keeps all activations, one for the step that recomputes
+    stages, and one for the reconstruction. `largest` adds the largest batches that fit a budget."""
     titles = {"kept": "recompute none", "recomputed": "recompute stage", "inference": "inference"}
     shown = {part: title for part, title in titles.items() if record[f"{part}_total"] is not None}
     lines = [[kind, *(f"{record[f'{part}_{kind}'] / 1e6:.2f}" for part in shown)] for kind in _KINDS]

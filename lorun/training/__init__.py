@@ -1,4 +1,4 @@
-"""Training: one loop for every method, with checkpoints that make a resumed run equal an uninterrupted one."""
+"""Training: one loop for every method. A run that is resumed from a checkpoint equals an uninterrupted one."""
 
 from lorun.training.loop import Progress, train
 from lorun.training.outcome import Outcome, read_outcome

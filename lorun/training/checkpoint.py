@@ -1,4 +1,4 @@
-"""The state of a training, and its checkpoint: a training that was cut short goes on as if nothing had been."""
+"""The state of a training and its checkpoint. A resumed training repeats an uninterrupted one bit for bit."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class State:
-    """What changes during a training, and so what a checkpoint holds; the patch stream needs only the step."""
+    """Everything that changes during a training. The patch stream depends on the step alone."""
 
     system: System
     optimizer: torch.optim.Optimizer
@@ -30,11 +30,11 @@ class State:
 
     @property
     def scored(self) -> System:
-        """The system whose weights count: the averaged one where there is one."""
+        """The system that is validated and scored: the averaged weights if there are any."""
         return self.average.module if self.average is not None else self.system  # type: ignore[return-value]
 
     def save(self, path: Path, key: str, device: torch.device) -> None:
-        """Write the checkpoint of the run with this key, atomically; `device` is the one that it trains on."""
+        """Write the checkpoint of the run with this key, atomically; `device` is the training's."""
         random = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(device)
@@ -55,18 +55,18 @@ class State:
         )
 
     def resume(self, path: Path, key: str, device: torch.device) -> None:
-        """Take over the checkpoint that `save` wrote, if there is one.
+        """Load the checkpoint that `save` wrote, if there is one.
 
         Raises:
-            LorunError: it is damaged, of another run, or does not fit.
+            LorunError: the checkpoint is damaged, belongs to another run, or does not fit the network.
         """
         if not path.exists():
             return
         saved = load_checkpoint(path)
         if saved.get("key") != key:
             raise LorunError(
-                f"{path}: belongs to another experiment (key {saved.get('key')}, not {key}); remove it to start the "
-                "run anew"
+                f"{path}: belongs to another experiment (key {saved.get('key')}, not {key}); remove it to start "
+                "the run again"
             )
         try:
             load_state(self.system, saved["system"], path)
@@ -81,5 +81,5 @@ class State:
                 torch.cuda.set_rng_state(saved["random"]["cuda"], device)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise LorunError(
-                f"{path}: not a checkpoint of this version ({error!r}); remove it to start the run anew"
+                f"{path}: not a checkpoint of this version ({error!r}); remove it to start the run again"
             ) from error

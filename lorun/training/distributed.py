@@ -1,7 +1,7 @@
-"""The processes that train one run together, as `torchrun` starts them; without it there is one, alone.
+"""Data-parallel training of one run by the processes that `torchrun` starts; without it there is one process.
 
-Each has the whole network and computes on its share of every batch; gradients and losses are averaged, so that the
-weights stay the same in all, and equal those of one process but for rounding. The main process alone writes.
+Each process has the whole network and computes on its share of every batch. Gradients and losses are averaged, so all
+processes have the same weights, equal to those of a single process up to rounding. Only the main process writes files.
 """
 
 import os
@@ -20,19 +20,19 @@ from lorun.errors import LorunError
 
 Answer = TypeVar("Answer")
 
-# How long a process waits for another one. All wait for data to be read and checkpoints to be written, which takes
-# minutes where disks are slow; a process that ends is noticed at once, this is for one that stands still.
-_PATIENCE = timedelta(minutes=30)
+# How long a process waits for the others: reading data and writing checkpoints takes minutes on slow disks. A process
+# that ends is noticed at once; the timeout is for one that hangs.
+_TIMEOUT = timedelta(minutes=30)
 
 
 @dataclass
 class Group:
-    """This process and those beside it.
+    """This process and the others that train the same run.
 
     Attributes:
         rank: 0 for the main process.
         size: number of processes.
-        in_step: false once the others can no longer count on this process, nor it on them (see `leave`).
+        in_step: false after an error, when the processes can no longer wait for each other (see `leave`).
     """
 
     rank: int = 0
@@ -44,10 +44,10 @@ class Group:
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """Which patches of a batch are this process's.
+        """The part of a batch that belongs to this process.
 
         Raises:
-            LorunError: the processes do not divide the batch.
+            LorunError: the batch cannot be split evenly.
         """
         if batch % self.size:
             divisors = [size for size in range(1, batch + 1) if batch % size == 0]
@@ -71,7 +71,7 @@ class Group:
         return value if self.size == 1 else self.sum(value / self.size)
 
     def from_main(self, ask: Callable[[], Answer]) -> Answer:
-        """What `ask` returns in the main process, which alone calls it."""
+        """Call `ask` in the main process only; return its answer in all."""
         if self.size == 1:
             return ask()
         answers: list[Answer | None] = [ask() if self.main else None]
@@ -79,10 +79,10 @@ class Group:
         return answers[0]  # type: ignore[return-value]
 
     def replicate(self, system: nn.Module) -> nn.Module:
-        """`system`, made equal in all processes; a backward pass through what is returned averages gradients.
+        """Copy the main process's weights to all; return a module whose backward pass averages gradients.
 
         Raises:
-            LorunError: a layer normalises over the batch, of which each process sees its share only.
+            LorunError: a layer normalises over the batch, and each process sees only its share.
         """
         if self.size == 1:
             return system
@@ -93,19 +93,19 @@ class Group:
                     "share: train in one process"
                 )
         replica = nn.parallel.DistributedDataParallel(system, gradient_as_bucket_view=True)
-        replica.broadcast_buffers = False  # no step changes them, so that once, as just now, is enough
+        replica.broadcast_buffers = False  # no step changes buffers; the copy that was just made is enough
         return replica
 
     def leave(self) -> None:
-        """End without a farewell, for which the others, who may be waiting in the middle of a step, would not come."""
+        """Skip the final barrier: the other processes may be waiting in the middle of a step."""
         self.in_step = False
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[tuple[Group, torch.device]]:
-    """Join the processes that torchrun started, if it did: their group, and the device of this one.
+    """Join the processes that torchrun started, if any; yield their group and the device of this process.
 
-    `device` says which kind; each process on a machine has a GPU of its own.
+    `device` gives the type; on a GPU machine each process gets its own GPU.
 
     Raises:
         LorunError: more processes than GPUs.
@@ -116,18 +116,18 @@ def process_group(device: torch.device) -> Iterator[tuple[Group, torch.device]]:
     on_gpu = device.type == "cuda"
     if on_gpu:
         device = _own_gpu(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE, device_id=device if on_gpu else None)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=_TIMEOUT, device_id=device if on_gpu else None)
     group = Group(dist.get_rank(), dist.get_world_size())
     yield group, device
-    # After an exception, or out of step, the others would not come. Where one process fails, torchrun ends them.
+    # After an exception there is no barrier: the other processes would not reach it, and torchrun ends them.
     if group.in_step:
-        dist.barrier()  # an exit status of failure ends the others too: not before the main process has said its say
+        dist.barrier()  # a failing exit status ends all processes, so let the main process print its message first
         dist.destroy_process_group()
 
 
 def is_loss_of_another(error: RuntimeError) -> bool:
-    """Whether this is how a process learns that another one of its group has ended, or stands still."""
-    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no errors of its own
+    """Whether the error means that another process of the group has ended or hangs."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo raises plain RuntimeErrors
 
 
 def _own_gpu(rank: int) -> torch.device:

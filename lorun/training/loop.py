@@ -1,4 +1,4 @@
-"""The training loop, the same for every method that is trained."""
+"""The training loop, the same for every trained method."""
 
 import copy
 import math
@@ -36,12 +36,12 @@ from lorun.training.weights import save_weights
 
 ADAPTERS = "adapters"
 
-_VALIDATION_SIDE = 256  # validation images are cut to their centre: enough to watch a training by
-_LOOK_AGAIN = 0.5  # seconds, while another process has the lock
+_VALIDATION_SIDE = 256  # pixels; larger validation images are cropped at the centre
+_POLL = 0.5  # seconds between attempts to take the lock
 
 
 class _NoResult(Exception):
-    """The training ends without weights; this is recorded as its outcome."""
+    """The training ends without weights; the outcome records the reason."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -51,18 +51,18 @@ class _NoResult(Exception):
 def train(
     experiment: Experiment, *, runs: Path, data: Path, device: torch.device, group: Group | None = None
 ) -> Outcome:
-    """Train one experiment into `runs / experiment.folder`, resuming what is there; return how it ended.
+    """Train one experiment in `runs / experiment.folder`, resuming from a checkpoint if there is one.
 
-    Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is left as it is. Only one
-    process, or group of processes, at a time trains a run: another one waits, then finds it finished. Running out of
+    Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is not changed. A lock lets
+    one process, or group of processes, train a run at a time; others wait and then find it finished. Running out of
     memory and a loss that is not finite are outcomes, not exceptions.
 
     Raises:
-        LorunError: data missing or damaged; no pretrained base; a checkpoint that does not fit; a full disk; a batch
-            that the processes do not divide; another process of the group has ended; a step that is predicted not to
-            fit the memory budget.
+        LorunError: data are missing or damaged; the pretrained base is missing; the checkpoint does not fit; the disk
+            is full; the batch cannot be split between the processes; another process of the group has ended; the step
+            is predicted to exceed the memory budget.
     """
-    loaded_code()  # digests are those of now, whatever is edited while this trains
+    loaded_code()  # take the digests now: files may be edited during the training
     group = group or Group()
     try:
         return _train(experiment, runs, data, device, group)
@@ -70,12 +70,12 @@ def train(
         if group.size == 1 or not is_loss_of_another(error):
             raise
         group.leave()
-        outcome = read_outcome(runs / experiment.folder)  # where running out of memory ended the other one
+        outcome = read_outcome(runs / experiment.folder)  # written if the other process ran out of memory
         if outcome is None:
             reason = " ".join(str(error).split())
             raise LorunError(
                 f"{experiment.name}: another process of the group has ended or does not answer ({reason}); start again "
-                "to go on from the last checkpoint"
+                "to resume from the last checkpoint"
             ) from error
         return outcome
 
@@ -86,11 +86,11 @@ def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device,
     if finished is not None:
         return finished
     with _only_one(folder, experiment.name, group):
-        finished = group.from_main(lambda: read_outcome(folder))  # by whom this one may have waited for
+        finished = group.from_main(lambda: read_outcome(folder))  # while this process waited for the lock
         if finished is not None:
             return finished
         if group.main:
-            for part in folder.glob(".*.part"):  # of a killed process
+            for part in folder.glob(".*.part"):  # left by a killed process
                 part.unlink() if part.is_file() else shutil.rmtree(part)
         if experiment.training is None:
             return group.from_main(lambda: finish_untrained(experiment, runs, data))
@@ -108,7 +108,9 @@ class _Training:
         self.group = group
         share = group.share(self.config.batch)
         if group.size > 1 and self.config.loss == "rmse":
-            raise LorunError(f"the loss 'rmse' is of the whole batch, which {group.size} processes share: train in one")
+            raise LorunError(
+                f"the loss 'rmse' needs the whole batch, which {group.size} processes share: train in one process"
+            )
         if device.type == "cpu":
             torch.set_num_threads(self.config.cpu_threads)
             torch.use_deterministic_algorithms(True)
@@ -140,7 +142,7 @@ class _Training:
         system.to(self.device)
         optimizer = make_optimizer(system, self.config, self.device)
         if optimizer is None:
-            raise LorunError(f"{experiment.name}: there is nothing to train; say `trained: false` in its card")
+            raise LorunError(f"{experiment.name}: there is nothing to train; write `trained: false` in its card")
         return State(system, optimizer, make_average(system, self.config))
 
     def _resume(self) -> None:
@@ -149,7 +151,7 @@ class _Training:
         done = self.group.from_main(lambda: self.state.done)
         if self.state.done != done:
             raise LorunError(
-                f"{path}: process {self.group.rank} finds step {self.state.done} there, the main process step {done}; "
+                f"{path}: process {self.group.rank} finds step {self.state.done}, the main process step {done}; "
                 "all need the same folder of runs"
             )
 
@@ -167,7 +169,7 @@ class _Training:
             if not _is_out_of_memory(error):
                 raise
             status, message = "out_of_memory", (str(error) or type(error).__name__).splitlines()[0]
-            self.group.leave()  # the others are in the middle of a step and learn of it from what this one writes
+            self.group.leave()  # the others are in the middle of a step and will read the outcome
         outcome = Outcome(
             status=status,
             message=message,
@@ -209,14 +211,14 @@ class _Training:
                 last = state.done == steps
                 validate = last or state.done % config.validate_every == 0
                 save = last or state.done % config.checkpoint_every == 0
-                # Reading a loss makes the device finish, so a GPU is asked now and then only.
+                # Reading a loss synchronises the GPU, so read rarely.
                 if on_gpu and not (validate or save) and len(losses) % 20:
                     continue
                 self._check(losses)
                 psnr = state.curve[-1]["validation_psnr"] if state.curve else None
                 if validate:
                     psnr = self._validate()
-                    if math.isnan(psnr):  # the last update spoiled the weights; no later loss would tell
+                    if math.isnan(psnr):  # the last update spoiled the weights, and no later loss would show it
                         message = f"validation PSNR is nan at step {state.done} with learning rate {rate:.3g}"
                         raise _NoResult("diverged", message)
                     self._record(torch.stack(losses).mean().item(), psnr, rate)
@@ -224,7 +226,7 @@ class _Training:
                 if save:
                     state.seconds += time.monotonic() - since
                     since = time.monotonic()
-                    # The others wait: none may run ahead, and out of memory, while this is being written.
+                    # The others wait: none may run ahead, and out of memory, during the writing.
                     self.group.from_main(self._save)
                 progress.update(state.done, state.curve[-1]["loss"] if not losses else losses[-1].item(), psnr)
 
@@ -251,7 +253,7 @@ class _Training:
     def _validate(self) -> float:
         """Mean PSNR (dB) over the centres of the validation images, clipped to [0, 1], in float32.
 
-        Each process takes some of the images.
+        The images are split between the processes.
         """
         system = self.state.scored.eval()
         total = 0.0
@@ -297,9 +299,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def _only_one(folder: Path, name: str, group: Group) -> Iterator[None]:
-    """Hold the run's lock, which ends with the process however it ends; wait while another process holds it.
+    """Hold the run's lock; wait while another process holds it. The system releases it when the process ends.
 
-    In a group the main process holds it. It tells the others about every attempt, or they would take it for dead.
+    In a group the main process holds the lock and reports every attempt, so that the others do not time out.
     """
     lock = FileLock(folder / ".lock")
     waits = False
@@ -307,7 +309,7 @@ def _only_one(folder: Path, name: str, group: Group) -> Iterator[None]:
         if group.main and not waits:
             print(f"{name}: another process is training this run; waiting for it", flush=True)
         waits = True
-        time.sleep(_LOOK_AGAIN)
+        time.sleep(_POLL)
     try:
         yield
     finally:
@@ -315,7 +317,7 @@ def _only_one(folder: Path, name: str, group: Group) -> Iterator[None]:
 
 
 def _take(lock: FileLock) -> bool:
-    """Try to take the lock; return whether that worked."""
+    """Try to take the lock; return whether it worked."""
     folder = Path(lock.lock_file).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)

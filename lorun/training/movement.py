@@ -1,4 +1,4 @@
-"""Whether a training moved what it trains: a stage whose adapter ends as it began is dead, whatever it scores."""
+"""Which parameters a training changed. A stage whose adapter did not change is dead, whatever its score."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def fingerprints(system: nn.Module) -> dict[str, str]:
-    """A hash of the values of every parameter that is trained, by name; 0 and -0 count as the same."""
+    """Hash of the values of each trainable parameter, by name; 0 and -0 count as equal."""
     return {
         name: hashlib.sha256((parameter.detach().cpu() + 0.0).contiguous().numpy().tobytes()).hexdigest()
         for name, parameter in system.named_parameters()
@@ -15,6 +15,6 @@ def fingerprints(system: nn.Module) -> dict[str, str]:
 
 
 def unmoved(system: nn.Module, before: dict[str, str]) -> list[str]:
-    """Names of the trained parameters, in order, whose every value is that of the fingerprints `before`."""
+    """Names of the trained parameters, in order, whose values did not change since the fingerprints `before`."""
     after = fingerprints(system)
     return [name for name, fingerprint in before.items() if after.get(name) == fingerprint]

@@ -24,18 +24,18 @@ class CurvePoint(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What is known of a finished training.
+    """The result of a finished training.
 
     Attributes:
         steps: optimiser steps of this run.
-        total_steps: those of its pretraining included.
-        scored_step: the step whose weights are scored; None where nothing was trained.
-        checkpoint_policy: how that step was chosen; "released" for released weights, None where nothing was trained.
-        recompute: what the last session recomputed; None where nothing was trained.
+        total_steps: including the steps of its pretraining.
+        scored_step: the step whose weights are scored; None if nothing was trained.
+        checkpoint_policy: how that step was chosen; "released" for released weights, None if nothing was trained.
+        recompute: what the last session recomputed; None if nothing was trained.
         seconds: wall time over all sessions.
         cuda_peak_bytes: torch.cuda.max_memory_allocated; None on a CPU.
-        unmoved: names of the trained parameters whose values are those that they began with; None without weights.
-        code: digests of the code that it used, see `lorun.provenance.code_used`; None if it was not recorded.
+        unmoved: names of the trained parameters that did not change; None without weights.
+        code: digests of the code it used, see `lorun.provenance.code_used`; None if not recorded.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,7 +61,7 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path) -> Outcome | None:
-    """The outcome of the run in `folder`; None while there is none. Raises LorunError when the file is damaged."""
+    """The outcome of the run in `folder`, or None. Raises LorunError when the file is damaged."""
     path = folder / FILE
     try:
         return Outcome.model_validate_json(path.read_text(encoding="utf-8"))

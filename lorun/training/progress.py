@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, else a line now and then, for logs."""
+"""Progress of a training: a bar on a terminal, lines for logs elsewhere."""
 
 import sys
 import time
@@ -9,12 +9,12 @@ _LINE_EVERY = 10.0  # seconds
 
 
 class Progress:
-    """Shows loss, validation PSNR, steps/s and time left of a run, unless `silent`; use as a context manager."""
+    """Context manager that shows loss, validation PSNR, steps/s and time left of a run, unless `silent`."""
 
     def __init__(self, name: str, done: int, total: int, silent: bool = False) -> None:
         self.name, self.first, self.total, self.silent = name, done, total, silent
         self.start = time.monotonic()
-        self.shown = self.start - _LINE_EVERY  # the first step is told at once
+        self.shown = self.start - _LINE_EVERY  # show the first step at once
         self.bar = None
         if sys.stderr.isatty() and not silent:
             from rich.console import Console

@@ -1,4 +1,4 @@
-"""Which activations a training keeps for its backward pass: all, or those of one stage at a time."""
+"""Which activations a training keeps for the backward pass: all, or those of one stage at a time."""
 
 import sys
 
@@ -9,16 +9,16 @@ from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.step import at_precision
 
-_SHARE = 0.9  # of a GPU's free memory; the rest is for rounding and the workspaces of kernels, which are not counted
+_SHARE = 0.9  # of a GPU's free memory; the rest is for rounding and kernel workspaces, which are not counted
 
 
 def choose_recompute(experiment: Experiment, device: torch.device, processes: int = 1) -> Recompute:
-    """What `training.recompute` means on `device`; `auto` predicts the step's peak and reports it on stderr.
+    """Resolve `training.recompute` on `device`; `auto` predicts the peak of a step and reports it on stderr.
 
     Each of several processes has its share of the batch, and its own GPU or `memory_budget`.
 
     Raises:
-        LorunError: `auto` without `memory_budget` on a CPU; or the step does not fit the budget either way.
+        LorunError: `auto` without `memory_budget` on a CPU, or no choice fits the budget.
     """
     training = experiment.training
     assert training is not None
@@ -43,7 +43,7 @@ def choose_recompute(experiment: Experiment, device: torch.device, processes: in
 
 
 def _budget(experiment: Experiment, megabytes: float | None, device: torch.device) -> float:
-    """Bytes that a step may take."""
+    """Memory budget of a step, in bytes."""
     if megabytes is not None:
         return 1e6 * megabytes
     if device.type != "cuda":

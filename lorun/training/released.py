@@ -1,4 +1,4 @@
-"""Weights that other groups released, turned into ours: read as data only, renamed, and checked key by key."""
+"""Weights that other groups released: read as data only, renamed, and checked key by key."""
 
 import re
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 
 
 def read_released(path: Path) -> dict[str, Tensor]:
-    """The state dict in a .safetensors file, or in one that `torch.save` wrote (.pkl, .pt, .pth), never running code.
+    """Read the state dict in a .safetensors file, or in one that `torch.save` wrote (.pkl, .pt, .pth). Never runs code.
 
     Raises:
-        LorunError: the file is missing, damaged, refused because it holds more than data, or not a state dict.
+        LorunError: the file is missing, damaged, holds more than data, or is not a state dict.
     """
     if not path.is_file():
         raise LorunError(f"{path}: no such weights file")
@@ -30,34 +30,35 @@ def read_released(path: Path) -> dict[str, Tensor]:
             state = dict(state[wrapper])
     for key, value in state.items():
         if not isinstance(value, Tensor):
-            raise LorunError(f"{path}: not a state dict: its key `{key}` holds no tensor, but {type(value).__name__}")
+            raise LorunError(f"{path}: not a state dict: its key `{key}` holds {type(value).__name__}, not a tensor")
     if not state:
         raise LorunError(f"{path}: not a state dict: it is empty")
     return state
 
 
 def load_released(system: System, method: str, path: Path) -> None:
-    """Load released weights of the baseline `method` into `system`; its card says what the authors call what we have.
+    """Load released weights of the baseline `method` into `system`; its card maps the authors' names to ours.
 
     Raises:
-        LorunError: as `read_released`; a key that has no place, has another shape, holds values that are not finite,
-            stands twice, or is missing; the first one is named.
+        LorunError: as `read_released`; a key that is unknown, has another shape, holds values that are not finite,
+            occurs twice, or is missing. The message names the first one.
     """
     own = system.state_dict()
+    names = plugins.card(method).released_names
     found: dict[str, Tensor] = {}
     for key, tensor in read_released(path).items():
-        name = our_name(method, key)
+        name = _rename(names, key)
         if name not in own:
             raise LorunError(f"{path}: key `{key}` has no place in {method}: weights of another network?")
         if tensor.shape != own[name].shape:
             raise LorunError(
-                f"{path}: key `{key}` has shape {tuple(tensor.shape)}, {method} has {tuple(own[name].shape)} there: "
-                "weights of another ratio or network?"
+                f"{path}: key `{key}` has shape {tuple(tensor.shape)}, {method} expects {tuple(own[name].shape)}; "
+                "are these weights of another ratio or network?"
             )
         if not tensor.isfinite().all():
             raise LorunError(f"{path}: key `{key}` has values that are not finite")
         if name in found:
-            raise LorunError(f"{path}: key `{key}` is `{name}` of {method}, which another key is too")
+            raise LorunError(f"{path}: key `{key}` is the second key for `{name}` of {method}")
         found[name] = tensor
     for name, _ in system.named_parameters():
         if name not in found:
@@ -66,9 +67,14 @@ def load_released(system: System, method: str, path: Path) -> None:
 
 
 def our_name(method: str, key: str) -> str:
-    """What a `System` of the baseline calls what its authors call `key`; `key` itself where the card does not say."""
+    """The name in a `System` of the baseline of the authors' `key`; `key` itself where the card has no other name."""
+    return _rename(plugins.card(method).released_names, key)
+
+
+def _rename(names: Mapping[str, str], key: str) -> str:
+    """`names` are regular expressions and their replacements."""
     key = key.removeprefix(_PREFIX)
-    for pattern, ours in plugins.card(method).released_names.items():
+    for pattern, ours in names.items():
         match = re.fullmatch(pattern, key)
         if match is not None:
             return match.expand(ours)

@@ -1,4 +1,4 @@
-"""What a run starts from: a fitted operator, a pretrained base, released weights; a run without training is no more."""
+"""What a run starts from: a fitted operator, a pretrained base, released weights. An untrained run ends here."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def fitted_system(experiment: Experiment, data: Path, images: Mapping[str, np.ndarray] | None = None) -> System:
-    """A fresh system whose operator is fitted, where it is to be; `images` are those of `fit_on` if already loaded."""
+    """A new system, its operator fitted on the dataset `fit_on`, if any; `images` are that dataset if loaded before."""
     system = build_system(experiment)
     if experiment.fit_on is not None:
         held = images or load_dataset(data, experiment.fit_on, "train", experiment.channels)
@@ -31,7 +31,7 @@ def fitted_system(experiment: Experiment, data: Path, images: Mapping[str, np.nd
 
 
 def base_outcome(experiment: Experiment, runs: Path) -> Outcome | None:
-    """How the training of the base ended; None for a method without a base.
+    """The outcome of the base's training; None for a method without a base.
 
     Raises:
         LorunError: the base is not trained yet.
@@ -50,8 +50,8 @@ def base_outcome(experiment: Experiment, runs: Path) -> Outcome | None:
 
 
 def load_base(system: System, experiment: Experiment, runs: Path) -> None:
-    """Load the trained base: its denoiser; its step size in the same task, since that depends on the operator; and
-    its operator, which may have been learned, if that is the same."""
+    """Load the denoiser of the trained base; its step size too in the same task, since it depends on the operator; and
+    its operator, which may have been learned, if both have the same configuration."""
     base = experiment.base
     assert base is not None
     path = runs / base.folder / WEIGHTS
@@ -64,12 +64,12 @@ def load_base(system: System, experiment: Experiment, runs: Path) -> None:
 
 
 def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
-    """Write the weights and the outcome of a run without a training, as `lorun.training.train` describes.
+    """Write the weights and the outcome of a run without training, as `lorun.training.train` describes.
 
     Raises:
-        LorunError: data or weights are missing or do not fit; the network has parameters that nothing trains.
+        LorunError: data or weights are missing or do not fit; the network has trainable parameters.
     """
-    torch.set_num_threads(1)  # the digits of a fit depend on it
+    torch.set_num_threads(1)  # a fit depends on it in the last digits
     folder = runs / experiment.folder
     outcome = base_outcome(experiment, runs)
     md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}

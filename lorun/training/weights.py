@@ -1,4 +1,4 @@
-"""Tensors on disk: weights as safetensors, checkpoints by torch; reading never executes what a file may contain."""
+"""Weights (safetensors) and checkpoints (torch) on disk; reading never executes code from a file."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from lorun.files import write_atomically
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Write a state dict with a few strings `about` it, atomically. What has two names is written under both."""
+    """Write a state dict and a few strings `about` it, atomically. A tensor with two names is written under both."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     seen: set[int] = set()
     for name, tensor in tensors.items():
@@ -26,7 +26,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, st
         if place in seen:  # safetensors refuses tensors that share memory
             tensors[name] = tensor.clone()
         seen.add(place)
-    # One entry: safetensors writes several in an order that differs each time.
+    # One entry: safetensors writes several entries in no fixed order.
     data = save(tensors, metadata={"about": json.dumps(dict(about), sort_keys=True)})
     write_atomically(path, lambda part: part.write_bytes(data))
 
@@ -54,23 +54,23 @@ def read_about(path: Path) -> dict[str, str]:
 
 def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and dicts, atomically."""
-    buffer = io.BytesIO()  # torch's own way to a file does not say why it could not be written
+    buffer = io.BytesIO()  # torch's own writing to a file hides why it failed
     torch.save(dict(checkpoint), buffer)
     write_atomically(path, lambda part: part.write_bytes(buffer.getbuffer()))
 
 
-START_ANEW = "remove it to start the run anew"
+START_AGAIN = "remove it to start the run again"
 
 
-def load_checkpoint(path: Path, advice: str = START_ANEW) -> dict[str, Any]:
+def load_checkpoint(path: Path, advice: str = START_AGAIN) -> dict[str, Any]:
     """Read a dictionary that `torch.save` wrote, as `save_checkpoint` does; never runs code from the file.
 
     Raises:
-        LorunError: the file is damaged, or holds anything but data; the message ends with the advice.
+        LorunError: the file is damaged, or holds more than data; the message ends with `advice`.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of a pickle that torch did not write; the error says enough
+            warnings.simplefilter("ignore", UserWarning)  # about pickles that torch did not write
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise LorunError(
@@ -79,23 +79,23 @@ def load_checkpoint(path: Path, advice: str = START_ANEW) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise LorunError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch raises almost anything on damaged files, and advises to load them unsafely
+    except Exception as error:  # damaged files raise almost anything, with the advice to load them unsafely
         raise LorunError(f"{path}: not a checkpoint, or damaged; {advice}") from error
     if not isinstance(loaded, dict):
-        raise LorunError(f"{path}: not a dictionary, as a checkpoint is; {advice}")
+        raise LorunError(f"{path}: not a dictionary, so no checkpoint; {advice}")
     return loaded
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> None:
-    """Load `state` into `module`, all of it and nothing else.
+    """Load `state` into `module`; the names must be the same.
 
     Raises:
-        LorunError: a tensor is missing, unexpected, or of another shape; the first one is named.
+        LorunError: a tensor is missing, unexpected, or has another shape. The message names the first one.
     """
     own = module.state_dict()
     for name in sorted(own.keys() | state.keys()):
         if name not in state or name not in own:
-            lacking = "the file lacks it" if name not in state else "the network has none of that name"
+            lacking = "the file lacks it" if name not in state else "the network has no such tensor"
             raise LorunError(f"{source}: does not fit the network at `{name}`: {lacking}")
         if state[name].shape != own[name].shape:
             raise LorunError(

@@ -40,34 +40,37 @@ MORE = {
 
 def tiny(profile, method, **training):
     experiment = profile.experiment("cs", "r25", method, 0)
-    return with_training(experiment, **training)
+    return with_training(experiment, **training) if training else experiment
 
 
-@pytest.mark.parametrize(("optimizer", "precision"), MORE)
-@pytest.mark.parametrize(
-    "method", [name for name in STRATEGIES if name != "lorun_transfer"]
-)  # which is lorun's network
-def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, optimizer, precision):
-    experiment = tiny(tiny_profile, method, optimizer=optimizer, precision=precision, **MORE[optimizer, precision])
+METHODS = [name for name in STRATEGIES if name != "lorun_transfer"]  # which has lorun's network
+STEPS = sorted({*zip(METHODS, itertools.cycle(MORE)), *(("lorun", step) for step in MORE), ("block_k", list(MORE)[1])})
+
+
+@pytest.mark.parametrize(("method", "step"), STEPS, ids=str)
+def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, step):
+    optimizer, precision = step
+    experiment = tiny(tiny_profile, method, optimizer=optimizer, precision=precision, **MORE[step])
+    if method != "block1":
+        experiment = resized(experiment, stages=2)
     predicted = predict_steps(experiment, 2, 16)
     assert predicted == predict_steps(experiment, 2, 16, fake=False)
     assert predicted.keys() == {"none", "stage"}
     assert (predicted["stage"].total < predicted["none"].total) == (method != "block1")
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", ["block_k", "shared_sigma", "lorun"])
+@pytest.mark.parametrize(("method", "precision"), [("shared_sigma", "float32"), ("lorun", "bfloat16")])
 def test_predicted_bytes_of_a_transformer_are_those_of_real_tensors(tiny_profile, method, precision):
     spectral = SpectralTransformerConfig(width=4, levels=2)
-    experiment = with_spec(tiny(tiny_profile, method, precision=precision), denoiser=spectral)
+    experiment = with_spec(tiny(tiny_profile, method, precision=precision), denoiser=spectral, stages=2)
     assert predict_steps(experiment, 2, 16) == predict_steps(experiment, 2, 16, fake=False)
 
 
 def test_a_step_of_many_weights_and_few_pixels(tiny_profile):
     """Gradients, states and averages, hardly any activations: there is nothing to recompute."""
     wide = UNetConfig(width=32, levels=3, blocks=1)
-    for training in ({}, {"weight_decay": 0.01}, {"ema": 0.9, "optimizer": "adamw"}):
-        experiment = with_spec(tiny(tiny_profile, "block_k", **training), denoiser=wide)
+    for training in ({}, {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.01}):
+        experiment = with_spec(tiny(tiny_profile, "block_k", **training), denoiser=wide, stages=2)
         predicted = predict_steps(experiment, 1, 8)
         assert predicted == predict_steps(experiment, 1, 8, fake=False)
         numbers = count_parameters(build_system(experiment))
@@ -94,11 +97,11 @@ def test_averaged_weights_are_a_copy_of_everything(tiny_profile):
 
 def test_recomputing_keeps_one_stage(tiny_profile):
     """Twice the stages add their inputs only, an image each, and their weights."""
-    few, many = (predict_steps(resized(tiny(tiny_profile, "shared"), stages=k), 2, 16) for k in (4, 8))
+    few, many = (predict_steps(resized(tiny(tiny_profile, "shared"), stages=k), 2, 16) for k in (3, 5))
     image = 2 * 16 * 16 * FLOAT
-    assert many["none"].activations - few["none"].activations > 4 * 10 * image
+    assert many["none"].activations - few["none"].activations > 2 * 10 * image
     # z, A x - y and the like of a stage stay within a few images, whatever K is.
-    assert many["stage"].activations - few["stage"].activations == 4 * image
+    assert many["stage"].activations - few["stage"].activations == 2 * image
 
 
 def test_a_baseline_has_no_stages_to_recompute(tiny_profile_file, tiny_profile):
@@ -174,7 +177,7 @@ def test_stages_are_for_methods_of_stages(tiny_profile, method):
 
 
 @pytest.mark.parametrize(
-    ("training", "of"),
+    ("training", "column"),
     [
         ({}, "kept"),
         ({"recompute": "stage"}, "recomputed"),
@@ -184,11 +187,11 @@ def test_stages_are_for_methods_of_stages(tiny_profile, method):
         ({"recompute": "auto", "memory_budget": 0.01}, "recomputed"),
     ],
 )
-def test_the_account_has_the_step_as_trained_and_either_way(tiny_profile, training, of):
+def test_the_account_has_the_step_as_trained_and_either_way(tiny_profile, training, column):
     record = account(tiny(tiny_profile, "block_k", **training), CPU, latency=False)
-    assert record["step_recompute"] == {"kept": "none", "recomputed": "stage"}[of]
+    assert record["step_recompute"] == {"kept": "none", "recomputed": "stage"}[column]
     names = ("total", "phase", "parameters", "gradients", "optimiser", "activations", "other")
-    assert [record[f"step_{name}"] for name in names] == [record[f"{of}_{name}"] for name in names]
+    assert [record[f"step_{name}"] for name in names] == [record[f"{column}_{name}"] for name in names]
     assert record["recomputed_total"] < record["kept_total"]
 
 
@@ -211,7 +214,7 @@ def test_the_report_has_every_kind_in_megabytes(tiny_profile):
     lines = render(record, {"none": 12, "stage": 34}).splitlines()
     assert lines[0].split("  ")[0] == "MB at the peak"
     cells = {line.split()[0]: line.split()[1:] for line in lines[1:-1]}
-    assert cells["total"] == [f"{record[f'{of}_total'] / 1e6:.2f}" for of in ("kept", "recomputed", "inference")]
+    assert cells["total"] == [f"{record[f'{part}_total'] / 1e6:.2f}" for part in ("kept", "recomputed", "inference")]
     assert cells["activations"][1] == f"{record['recomputed_activations'] / 1e6:.2f}"
     assert lines[-1].split() == ["largest", "batch", "12", "34"]
     json.dumps(record)

@@ -85,7 +85,7 @@ def known():
     return system, training_physics(system, 16), levels_seen
 
 
-def test_adapters_and_recomputed_stages_are_told_the_same():
+def test_adapters_and_recomputed_stages_get_the_same_levels():
     task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising", "noise_map": True}, "baselines": []}
     task |= {"settings": {"gray": {"noise_range": [5, 50]}}, "strategies": ["lorun", "shared", "block_k"]}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})

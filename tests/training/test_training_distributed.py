@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from processes import Processes, command, start_processes, train_all
 from safetensors.torch import load_file
 from tiny import PROFILE, PROJECT
 from torch import Tensor, nn
@@ -62,67 +63,6 @@ TRAINED = [
     "plain/binary/ista_net",  # released weights
 ]
 
-# What each process does before it trains, by the name of a behaviour.
-SCRIPT = """
-import os, sys, time
-from pathlib import Path
-
-import torch
-
-rank = int(os.environ["RANK"])
-behaviour, place, *words = sys.argv[1:]
-Path(place, f"pid{rank}").write_text(str(os.getpid()))
-
-if behaviour == "stands still" and rank == 1:
-    from lorun.data.patches import PatchStream
-
-    batch = PatchStream.batch
-    PatchStream.batch = lambda self, step: batch(self, step) if step < 20 else time.sleep(600)
-
-if behaviour == "runs out of memory" and rank == 1:
-    from lorun.unfolding import UnfoldingNetwork
-
-    forward, calls = UnfoldingNetwork.forward, []
-
-    def fail_at_three(self, y, physics):
-        calls.append(1)
-        if len(calls) == 3:
-            raise torch.OutOfMemoryError("out of memory in one process")
-        return forward(self, y, physics)
-
-    UnfoldingNetwork.forward = fail_at_three
-
-if behaviour == "cannot write weights":
-    from lorun.errors import LorunError
-    from lorun.training import loop
-
-    def fail(*_):
-        raise LorunError("cannot write weights: No space left on device")
-
-    loop.save_weights = fail
-
-if behaviour != "trains many":
-    from lorun.cli import main
-
-    sys.argv[1:] = words
-    main()
-    sys.exit()
-
-from lorun.profiles import load_profile
-from lorun.errors import LorunError
-from lorun.training import train
-from lorun.training.distributed import process_group
-
-profile, runs, data, *names = words
-with process_group(torch.device("cpu")) as (group, device):
-    for name in names:
-        experiment = load_profile(profile).experiment(*name.split("/"), 0)
-        try:
-            train(experiment, runs=Path(runs), data=Path(data), device=device, group=group)
-        except LorunError as error:
-            sys.stdout.write(f"process {rank} refused {name}: {error}\\n")  # at once: the processes share a pipe
-"""
-
 
 @dataclass
 class Place:
@@ -142,46 +82,26 @@ class Place:
     def outcome(self, name: str) -> Outcome | None:
         return read_outcome(self.runs / self.experiment(name).folder)
 
-    def launch(self, *words: object, behaviour: str | None = None) -> subprocess.Popen[str]:
-        """Two processes of `python -m lorun WORDS`, or of the script with a behaviour."""
-        target: list[object] = ["-m", "lorun"]
-        if behaviour is not None:
-            script = self.folder / "script.py"
-            script.write_text(SCRIPT)
-            target = [script, behaviour, self.folder]
-        command = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            2,
-            *target,
-            *words,
-        ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen([str(word) for word in command], cwd=PROJECT, env=environment, text=True, **pipes)
+    def launch(self, name: str, failure: str | None = None) -> Processes:
+        """Two processes of `lorun train`, with a planted failure."""
+        return start_processes(self.folder / "printed", 2, command, self.command(name), failure)
 
-    def command(self, name: str) -> list[object]:
-        """What `lorun` is told to train an experiment."""
+    def command(self, name: str) -> list[str]:
+        """The arguments of `lorun` that train an experiment."""
         task, setting, method = name.split("/")
         words = ["train", "--config", self.profile, "--runs", self.runs, "--data", self.data, "--device", "cpu"]
-        return [*words, "--task", task, "--setting", setting, "--method", method]
+        return [str(word) for word in [*words, "--task", task, "--setting", setting, "--method", method]]
 
     def alone(self, name: str, runs: Path | None = None) -> Outcome:
         return train(self.experiment(name), runs=runs or self.runs, data=self.data, device=CPU)
 
-    def stop_still(self, name: str) -> tuple[subprocess.Popen[str], list[int]]:
-        """Train until a checkpoint is there and both processes stand still; the launcher, and their process ids."""
-        launcher = self.launch(*self.command(name), behaviour="stands still")
-        checkpoint = self.runs / self.experiment(name).folder / "checkpoint.pt"
-        deadline = time.monotonic() + 120
-        while not (checkpoint.exists() and load_checkpoint(checkpoint)["done"] == 14):
-            assert launcher.poll() is None, launcher.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return launcher, [int((self.folder / f"pid{rank}").read_text()) for rank in range(2)]
+    def checkpoint(self, name: str) -> Path:
+        return self.runs / self.experiment(name).folder / "checkpoint.pt"
+
+    def at_step_14(self, name: str) -> bool:
+        """Whether a long run has written the last checkpoint before its processes stop."""
+        path = self.checkpoint(name)
+        return path.exists() and load_checkpoint(path)["done"] == 14
 
 
 def make_place(folder: Path, data: Path) -> Place:
@@ -189,9 +109,9 @@ def make_place(folder: Path, data: Path) -> Place:
     common["settings"]["learned"] = {"ratio": 25, "matrix": "learned"}
     common["settings"]["binary"] = {"ratio": 25, "matrix": "learned_binary", "initial": "adjoint"}
     common["baselines"] = ["linear_mmse", "opine_net_plus", "ista_net"]
-    common["only"] = {"opine_net_plus": ["binary"]}
+    common["only"] = {"opine_net_plus": ["binary"], "linear_mmse": ["r25"]}
     common["training"]["batch"] = 4
-    tasks = {name: {**common, "training": {**common["training"], **said}} for name, said in TRAININGS.items()}
+    tasks = {name: {**common, "training": {**common["training"], **changes}} for name, changes in TRAININGS.items()}
     plain = Profile.model_validate({**PROFILE, "tasks": tasks}).experiment("plain", "binary", "ista_net", 0)
     save_weights(folder / "released.safetensors", build_system(plain).state_dict(), {})
     tasks["plain"]["weights"] = {"ista_net": {"binary": str(folder / "released.safetensors")}}
@@ -232,46 +152,48 @@ def assert_alike(one: Path, other: Path, experiment: Experiment, loss: float = 1
         torch.testing.assert_close(tensor, second_weights[name], rtol=0, atol=weights)
 
 
-# What several processes find
+# Two processes against one
 
 
 @dataclass
 class Together:
-    """What two processes trained and said, and where one process trained the same."""
+    """Runs of two processes, what these printed, and the folder where one process trained the same."""
 
     place: Place
     alone: Path
-    said: str
-    shown: str
+    pair: Processes
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Together:
-    """All experiments, trained by two processes in one go, since starting them takes longest, and by one.
+    """All experiments, trained by two processes and by one.
 
-    One of them was begun by two processes that were killed. Another one is locked at first.
+    One of them was started by two processes that were killed. The first one is locked at first.
     """
     place = make_place(tmp_path_factory.mktemp("together"), tiny_data)
     alone = place.folder / "alone"
-    launcher, processes = place.stop_still(KILLED)
-    for process in (launcher.pid, *processes):
-        os.kill(process, signal.SIGKILL)
-    launcher.communicate()
+    killed = place.launch(KILLED, "stops")
+    killed.wait_until(lambda: place.at_step_14(KILLED))
+    killed.kill()
     shutil.copytree(place.runs, alone)
 
     folder = place.runs / place.experiment(TRAINED[0]).folder
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        launcher = place.launch(place.profile, place.runs, place.data, *TRAINED, ODD, behaviour="trains many")
-        said = launcher.stdout.readline()
-    rest, shown = launcher.communicate(timeout=300)
-    assert launcher.returncode == 0, shown
+        names = [*TRAINED, ODD]
+        pair = start_processes(place.folder / "together", 2, train_all, place.profile, place.runs, place.data, names)
+        pair.wait_until(lambda: "waiting" in pair.out(0))
+    assert pair.exit_codes() == [0, 0], pair.shown()
     for name in TRAINED:
         place.alone(name, alone)
-    return Together(place, alone, said + rest, shown)
+    return Together(place, alone, pair)
 
 
+together_in_one_worker = pytest.mark.xdist_group("pair")
+
+
+@together_in_one_worker
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_processes_give_what_one_gives(together: Together, name: str) -> None:
     # Half precision rounds the gradients of shares; inverting Phi R Phi^T amplifies any rounding.
@@ -282,6 +204,7 @@ def test_two_processes_give_what_one_gives(together: Together, name: str) -> Non
     assert_alike(together.place.runs, together.alone, together.place.experiment(name), **loose.get(name, {}))
 
 
+@together_in_one_worker
 def test_what_was_trained_moved(together: Together) -> None:
     """So that the tolerances mean something: they are far below what eight steps change."""
     experiment = together.place.experiment("plain/binary/opine_net_plus")
@@ -290,15 +213,17 @@ def test_what_was_trained_moved(together: Together) -> None:
         assert (trained[name] - parameter).abs().max() > 1e-4, name
 
 
+@together_in_one_worker
 def test_killed_and_resumed_by_two_processes_is_the_same_to_the_bit(together: Together) -> None:
     whole, resumed = (results(together.place.runs, together.place.experiment(name)) for name in (LONG_RUN, KILLED))
     assert resumed[0].curve == whole[0].curve
     assert resumed[0].scored_step == whole[0].scored_step
     assert all(torch.equal(whole[1][name], tensor) for name, tensor in resumed[1].items())
     name = together.place.experiment(KILLED).name
-    assert f"{name}: step 14/24: resumes\n" in together.shown
+    assert f"{name}: step 14/24: resumes\n" in together.pair.err(0)
 
 
+@together_in_one_worker
 def test_killed_and_resumed_by_one_process_is_the_same(together: Together) -> None:
     shutil.copytree(
         together.place.runs / together.place.experiment(LONG_RUN).folder,
@@ -309,35 +234,51 @@ def test_killed_and_resumed_by_one_process_is_the_same(together: Together) -> No
     assert "processes" not in resumed.provenance
 
 
+@together_in_one_worker
 def test_the_outcome_says_how_many_processes(together: Together) -> None:
     for name in TRAINED:
         experiment = together.place.experiment(name)
         by_two, by_one = (results(runs, experiment)[0].provenance for runs in (together.place.runs, together.alone))
-        assert by_two == (by_one if experiment.weights else by_one | {"processes": 2})
+        assert by_two == (by_one if experiment.training is None else by_one | {"processes": 2})
 
 
-def test_the_main_process_alone_waits_for_the_lock_and_tells_how_it_goes(together: Together) -> None:
-    first = together.place.experiment(TRAINED[0]).name
-    assert together.said.count("another process is training this run") == 1
-    assert together.said.startswith(f"{first}: another process is training this run; waiting for it\n")
-    assert together.shown.count(f"{first}: step 0/8: starts\n") == 1
-    assert together.shown.count(f"{first}: step 8/8: ") == 1
+@together_in_one_worker
+def test_the_main_process_waits_for_the_lock_and_reports_progress(together: Together) -> None:
+    first, pair = together.place.experiment(TRAINED[0]).name, together.pair
+    assert pair.out(0).startswith(f"{first}: another process is training this run; waiting for it\n")
+    assert pair.err(0).count(f"{first}: step 0/8: starts\n") == 1
+    assert pair.err(0).count(f"{first}: step 8/8: ") == 1
+    assert "waiting" not in pair.out(1)
+    assert "step" not in pair.err(1)
 
 
+@together_in_one_worker
 def test_a_batch_that_the_processes_do_not_divide_is_refused(together: Together) -> None:
     refusal = "2 processes cannot share a batch of 3 patches evenly; start 1 or 3, or change `training.batch`"
     for rank in range(2):
-        assert f"process {rank} refused {ODD}: {refusal}\n" in together.said
+        assert f"refused {ODD}: {refusal}\n" in together.pair.out(rank)
     assert together.place.outcome(ODD) is None
 
 
 # However it ends
 
 
-def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(place: Place) -> None:
-    launcher, processes = place.stop_still(LONG_RUN)
-    os.kill(processes[1], signal.SIGKILL)
-    _, err = launcher.communicate(timeout=60)
+def test_torchrun_ends_the_others_when_a_process_is_killed_and_the_run_can_go_on(place: Place) -> None:
+    script = place.folder / "script.py"
+    script.write_text("import sys\nfrom processes import command\n\ncommand(sys.argv[2:], 'stops', sys.argv[1])\n")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script, place.folder]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{PROJECT}:{PROJECT / 'tests'}"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    launcher = subprocess.Popen(
+        [sys.executable, *map(str, words), *place.command(LONG_RUN)], env=environment, text=True, **pipes
+    )
+    deadline = time.monotonic() + 300
+    while not place.at_step_14(LONG_RUN):
+        assert launcher.poll() is None, launcher.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(int((place.folder / "pid1").read_text()), signal.SIGKILL)
+    _, err = launcher.communicate(timeout=120)
     assert launcher.returncode == 1
     assert "exitcode  : -9" in err
     assert "RuntimeError" not in err
@@ -348,25 +289,23 @@ def test_a_process_that_is_killed_ends_the_others_and_the_run_can_go_on(place: P
 
 
 def test_a_divergence_ends_all_with_one_outcome(place: Place) -> None:
-    launcher = place.launch(*place.command(EXPLODES))
-    out, err = launcher.communicate(timeout=120)
-    assert launcher.returncode == 1
-    assert "exitcode  : 3" in err
+    pair = place.launch(EXPLODES)
+    assert pair.exit_codes() == [3, 3]
     outcome, alone = place.outcome(EXPLODES), place.alone(EXPLODES, place.folder / "alone")
     assert outcome.status == "diverged"
-    exclude = {"seconds": True, "provenance": {"processes"}}
+    exclude = {"seconds": True, "provenance": {"processes"}, "code": True}
     assert outcome.model_dump(exclude=exclude) == alone.model_dump(exclude=exclude)
-    assert out.count("diverged after 2 steps") == 1
-    assert err.count(f"diverged: {outcome.message}\n") == 1
+    assert pair.out(0).count("diverged after 2 steps") == 1
+    assert pair.err(0).count(f"diverged: {outcome.message}\n") == 1
+    assert pair.out(1) == ""
+    assert "diverged" not in pair.err(1)
 
 
-def test_memory_that_one_process_lacks_ends_all_with_one_outcome(place: Place) -> None:
+def test_running_out_of_memory_in_one_process_ends_all_with_one_outcome(place: Place) -> None:
     name = "plain/r25/shared"
-    launcher = place.launch(*place.command(name), behaviour="runs out of memory")
-    _, err = launcher.communicate(timeout=120)
-    assert launcher.returncode == 1
-    assert "exitcode  : 3" in err
-    assert "RuntimeError" not in err
+    pair = place.launch(name, "memory")
+    assert pair.exit_codes() == [3, 3]
+    assert "RuntimeError" not in pair.shown()
     outcome = place.outcome(name)
     assert (outcome.status, outcome.message) == ("out_of_memory", "out of memory in one process")
     assert (outcome.steps, outcome.scored_step) == (2, None)
@@ -381,14 +320,16 @@ class Lost(Group):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:9383")
 
 
-def test_the_loss_of_another_process_is_told_in_a_line(place: Place) -> None:
+def test_the_loss_of_another_process_is_reported_in_one_line(place: Place) -> None:
     group = Lost(0, 2)
     experiment = place.experiment("plain/r25/shared")
     with pytest.raises(LorunError) as refused:
         train(experiment, runs=place.runs, data=place.data, device=CPU, group=group)
-    said = str(refused.value)
-    assert said.startswith(f"{experiment.name}: another process of the group has ended or does not answer ([gloo/")
-    assert said.endswith("Connection closed by peer [127.0.0.1]:9383); start again to go on from the last checkpoint")
+    message = str(refused.value)
+    assert message.startswith(f"{experiment.name}: another process of the group has ended or does not answer ([gloo/")
+    assert message.endswith(
+        "Connection closed by peer [127.0.0.1]:9383); start again to resume from the last checkpoint"
+    )
     assert not group.in_step
 
 
@@ -403,11 +344,11 @@ def test_the_outcome_of_the_process_that_ended_is_that_of_all(place: Place) -> N
 def test_a_main_process_that_cannot_write_the_weights_leaves_no_result(place: Place) -> None:
     """On a disk that is full only then; the others have no result either, and the run can go on."""
     name = "plain/r25/shared"
-    launcher = place.launch(*place.command(name), behaviour="cannot write weights")
-    _, err = launcher.communicate(timeout=120)
-    assert launcher.returncode == 1
-    assert err.count("error: cannot write weights: No space left on device\n") == 1
-    assert "RuntimeError" not in err
+    pair = place.launch(name, "disk")
+    assert pair.exit_codes() == [1, 1]
+    assert pair.err(0).count("error: cannot write weights: No space left on device\n") == 1
+    assert "another process of the group has ended" in pair.err(1)
+    assert "Traceback" not in pair.shown()
     assert place.outcome(name) is None
     assert load_checkpoint(place.runs / place.experiment(name).folder / "checkpoint.pt")["done"] == 8
 
@@ -431,7 +372,7 @@ def test_processes_that_do_not_see_the_same_checkpoint_are_refused(place: Place)
     with pytest.raises(LorunError) as refused:
         train(place.experiment(name), runs=place.runs, data=place.data, device=CPU, group=Elsewhere())
     checkpoint = place.runs / place.experiment(name).folder / "checkpoint.pt"
-    words = "process 0 finds step 0 there, the main process step 6; all need the same folder of runs"
+    words = "process 0 finds step 0, the main process step 6; all need the same folder of runs"
     assert str(refused.value) == f"{checkpoint}: {words}"
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tiny import with_training
+from tiny import with_spec, with_training
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -37,7 +37,7 @@ Run = Callable[..., Outcome]
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return with_training(experiment, **training)
+    return with_training(experiment, **training) if training else experiment
 
 
 @pytest.fixture
@@ -112,16 +112,16 @@ def test_the_optimiser_follows_the_schedule(run: Run, steps_taken: list[float], 
 
 @pytest.mark.parametrize("method", ["shared_sigma", "lorun_random"])
 def test_a_run_repeated_gives_the_same_bytes(run: Run, tmp_path: Path, method: str) -> None:
-    said = []
+    written = []
     for name in ("first", "second"):
         outcome = run(method, runs=tmp_path / name)
-        said.append({**contents(tmp_path / name), "outcome": outcome.model_dump(exclude={"seconds"})})
-        said[-1].pop(next(name for name in said[-1] if name.endswith("training.json")))  # holds the seconds
-    assert said[0] == said[1]
-    assert any(name.endswith("weights.safetensors") for name in said[0])
+        written.append({**contents(tmp_path / name), "outcome": outcome.model_dump(exclude={"seconds"})})
+        written[-1].pop(next(name for name in written[-1] if name.endswith("training.json")))  # holds the seconds
+    assert written[0] == written[1]
+    assert any(name.endswith("weights.safetensors") for name in written[0])
 
 
-def test_all_files_of_a_run_can_be_read_by_whom_the_umask_lets(run: Run, runs: Path) -> None:
+def test_all_files_of_a_run_can_be_read_as_the_umask_allows(run: Run, runs: Path) -> None:
     before = os.umask(0o027)
     try:
         run("lorun_random")
@@ -175,7 +175,7 @@ def test_a_curve_point_is_the_mean_loss_since_the_last(run: Run, runs: Path) -> 
 
 
 @pytest.mark.parametrize("ema", [None, 0.5])
-def test_lorun_leaves_its_base_as_it_is_and_moves_the_rest(
+def test_lorun_leaves_its_base_unchanged_and_trains_the_rest(
     run: Run, runs: Path, tiny_profile: Profile, ema: float | None
 ) -> None:
     run("pretrain", ema=ema)
@@ -210,6 +210,8 @@ def test_lorun_starts_from_the_operator_that_its_base_learned(
     for method in ("pretrain", "lorun"):
         operators.clear()
         experiment = tiny(tiny_profile, method).model_copy(update={"physics": learned})
+        if experiment.base is not None:
+            experiment = with_spec(experiment, base=experiment.base.model_copy(update={"physics": learned}))
         train(experiment, runs=runs, data=tiny_data, device=CPU)
     pretrained = load_file(runs / experiment.base.folder / "weights.safetensors")["physics.phi"]
     assert torch.equal(operators[0], pretrained)
@@ -309,7 +311,7 @@ def test_lorun_transfer_spends_the_steps_of_its_base_too(
 def test_lorun_transfer_needs_the_base_of_the_other_setting(
     transferred: Callable[..., Experiment], runs: Path, transfer_profile: Profile
 ) -> None:
-    transferred("r10", "pretrain")  # of no use
+    transferred("r10", "pretrain")  # not the base
     with pytest.raises(LorunError, match="train the method 'pretrain' in the setting 'r25' with the same seed") as no:
         transferred("r10", "lorun_transfer")
     assert str(runs / transfer_profile.experiment("cs", "r25", "pretrain", 0).folder) in str(no.value)
@@ -331,7 +333,7 @@ def moved(tasks_profile: Profile, tasks_data: Path, runs: Path) -> Callable[...,
 
 
 @pytest.mark.parametrize("method", ["lorun_transfer", "frozen"])
-def test_the_denoiser_alone_comes_from_the_other_task_and_stays_as_it_is(
+def test_the_denoiser_alone_comes_from_the_other_task_and_stays_unchanged(
     moved: Callable[..., Experiment], runs: Path, method: str, batches_seen: list[tuple[int, str]]
 ) -> None:
     base = load_system(moved("denoise", "gray", "pretrain"), runs)
@@ -358,7 +360,7 @@ def test_the_denoiser_alone_comes_from_the_other_task_and_stays_as_it_is(
 def test_the_base_of_another_task_that_is_missing_is_named_with_its_task(
     moved: Callable[..., Experiment], runs: Path, tasks_profile: Profile
 ) -> None:
-    moved("cs", "gray", "pretrain")  # of no use, though its setting is called the same
+    moved("cs", "gray", "pretrain")  # not the base, though its setting has the same name
     with pytest.raises(LorunError, match="in the setting 'gray' of the task 'denoise' with the same seed first") as no:
         moved("cs", "gray", "frozen")
     assert str(runs / tasks_profile.experiment("denoise", "gray", "pretrain", 0).folder) in str(no.value)
@@ -392,7 +394,7 @@ def test_rmse_is_the_root_of_the_batch_s_mean_squared_error(run: Run) -> None:
 
 
 def test_processes_cannot_share_the_loss_rmse(tiny_profile: Profile, tiny_data: Path, runs: Path) -> None:
-    with pytest.raises(LorunError, match="the loss 'rmse' is of the whole batch, which 2 processes share"):
+    with pytest.raises(LorunError, match="the loss 'rmse' needs the whole batch, which 2 processes share"):
         loop._Training(tiny(tiny_profile, "shared", loss="rmse"), runs, tiny_data, CPU, Group(0, 2))
 
 
@@ -515,7 +517,7 @@ def test_averaged_weights_are_the_exponential_average(run: Run, runs: Path, tiny
 # One process at a time
 
 
-def test_a_finished_run_is_left_as_it_is(run: Run, runs: Path, tiny_data: Path, steps_taken: list[float]) -> None:
+def test_a_finished_run_is_not_changed(run: Run, runs: Path, tiny_data: Path, steps_taken: list[float]) -> None:
     first = run("shared")
 
     def times() -> dict[Path, int]:
@@ -538,7 +540,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def holder(tiny_profile: Profile, runs: Path) -> Iterator[subprocess.Popen]:
-    """Another process that holds the lock of the run `shared` until it is told something."""
+    """Another process that holds the lock of the run `shared` until its standard input has a line."""
     folder = runs / tiny(tiny_profile, "shared").folder
     folder.mkdir(parents=True)
     command = [sys.executable, "-S", "-c", HOLD, str(folder / ".lock")]
@@ -564,11 +566,11 @@ def test_a_second_process_waits_for_the_first(
     outcomes = []
     waiting = threading.Thread(target=lambda: outcomes.append(run("shared")), daemon=True)
     waiting.start()
-    said, deadline = "", time.monotonic() + 20
-    while "waiting for it" not in said and time.monotonic() < deadline:
-        said += capsys.readouterr().out
+    printed, deadline = "", time.monotonic() + 20
+    while "waiting for it" not in printed and time.monotonic() < deadline:
+        printed += capsys.readouterr().out
         time.sleep(0.01)
-    assert "cs/r25/shared seed 0: another process is training this run; waiting for it\n" in said
+    assert "cs/r25/shared seed 0: another process is training this run; waiting for it\n" in printed
     time.sleep(0.2)
     assert waiting.is_alive()
     assert not outcomes

@@ -13,7 +13,7 @@ from lorun.accounting.prediction import predict_steps
 from lorun.data.patches import PatchStream
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.methods import STRATEGIES, Experiment
+from lorun.methods import PRESETS, STRATEGIES, Experiment
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.profiles import Profile
 from lorun.system import set_recompute
@@ -64,12 +64,18 @@ def gradients(
     return found, loss.detach(), len(calls)
 
 
-@pytest.mark.parametrize("case", [{}, {"dropout": 0.3}, {"half": True}, {"half": True, "dropout": 0.3}], ids=str)
-@pytest.mark.parametrize("composed", [True, False], ids=["composed", "ordinary"])
-@pytest.mark.parametrize("sharing", STRATEGIES)
+ADAPTED = [name for name in STRATEGIES if PRESETS[name].adapted]
+CASES = [
+    *((name, True, {"dropout": 0.3}) for name in STRATEGIES),
+    *((name, True, {"half": True, "dropout": 0.3}) for name in ("shared_sigma", "frozen", "lorun")),
+    *((name, False, {"half": name == "lorun", "dropout": 0.3}) for name in ADAPTED),
+    ("block_k", True, {}),
+    ("lorun", True, {"half": True}),
+]
+
+
+@pytest.mark.parametrize(("sharing", "composed", "case"), CASES, ids=str)
 def test_the_gradients_are_the_same_bit_for_bit(sharing: str, composed: bool, case: dict[str, float]) -> None:
-    if not composed and not sharing.startswith("lorun"):
-        pytest.skip("without adapters there is one way")
     kept, loss, calls = gradients(sharing, False, composed=composed, **case)
     recomputed, loss_again, calls_again = gradients(sharing, True, composed=composed, **case)
     stages = 1 if sharing == "block1" else K
@@ -97,7 +103,7 @@ Go = Callable[..., Outcome]
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return with_training(experiment, **training)
+    return with_training(experiment, **training) if training else experiment
 
 
 @pytest.fixture
@@ -122,31 +128,39 @@ def budget_between(profile: Profile, method: str, **training: object) -> float:
     return (peaks["stage"].total + 1) / 1e6
 
 
-@pytest.mark.parametrize("more", [{}, {"ema": 0.9, "precision": "bfloat16"}], ids=["plain", "averaged, bfloat16"])
+AVERAGED = {"ema": 0.9, "precision": "bfloat16"}
+
+
 @pytest.mark.parametrize(
-    "method", [name for name in STRATEGIES if name != "lorun_transfer"]
-)  # which is lorun's network
+    ("method", "more"),
+    [
+        *((name, {}) for name in STRATEGIES if name != "lorun_transfer"),  # which has lorun's network
+        ("block_k", AVERAGED),
+        ("lorun", AVERAGED),
+    ],
+    ids=str,
+)
 def test_the_weights_are_the_same_byte_for_byte(
     go: Go, tiny_profile: Profile, tmp_path: Path, method: str, more: dict[str, object]
 ) -> None:
-    budget = 1000.0 if method == "block1" else budget_between(tiny_profile, method, **more)
-    settings = {
-        "none": {},
-        "stage": {"recompute": "stage"},
-        "auto": {"recompute": "auto", "memory_budget": budget},
-    }
-    found, curves, did = {}, {}, {}
-    for name, setting in settings.items():
+    more = {**more, "steps": 4, "phase1_steps": 2}
+    found, curves, used = {}, {}, {}
+    for recompute in ("none", "stage"):
         if tiny(tiny_profile, method).base is not None:
-            go("pretrain", name, **more)
-        outcome = go(method, name, **setting, **more)
-        found[name] = weights(tiny_profile, tmp_path / name, method, **more)
-        curves[name], did[name] = outcome.curve, outcome.recompute
-    assert did == {"none": "none", "stage": "stage", "auto": "none" if method == "block1" else "stage"}
-    assert curves["stage"] == curves["auto"] == curves["none"]
-    for name in ("stage", "auto"):
-        assert found[name].keys() == found["none"].keys()
-        assert all(torch.equal(value, found["none"][key]) for key, value in found[name].items())
+            go("pretrain", recompute, **more)
+        outcome = go(method, recompute, recompute=recompute, **more)
+        found[recompute] = weights(tiny_profile, tmp_path / recompute, method, **more)
+        curves[recompute], used[recompute] = outcome.curve, outcome.recompute
+    assert used == {"none": "none", "stage": "stage"}
+    assert curves["stage"] == curves["none"]
+    assert found["stage"].keys() == found["none"].keys()
+    assert all(torch.equal(value, found["none"][key]) for key, value in found["stage"].items())
+
+
+@pytest.mark.parametrize(("method", "chosen"), [("block1", "none"), ("block_k", "stage")])
+def test_auto_trains_with_what_fits(go: Go, tiny_profile: Profile, method: str, chosen: str) -> None:
+    budget = 1000.0 if chosen == "none" else budget_between(tiny_profile, method)
+    assert go(method, "auto", steps=2, recompute="auto", memory_budget=budget).recompute == chosen
 
 
 def test_a_run_may_go_on_with_another_setting(
@@ -178,9 +192,9 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
     assert choose(none / 1e6) == "none"
     assert choose((none - 1) / 1e6) == "stage"
     assert choose(stage / 1e6) == "stage"
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3
-    assert said[1].startswith(
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert lines[1].startswith(
         "cs/r25/block_k seed 0: recompute is stage: predicted 0.3 MB with none, 0.2 MB with stage"
     )
     with pytest.raises(LorunError) as error:
@@ -221,9 +235,10 @@ def test_half_precision_needs_less(tiny_profile: Profile) -> None:
     assert chosen == ["stage", "none"]
 
 
-def test_where_nothing_is_trained_nothing_is_recomputed(go: Go, tiny_profile: Profile, tmp_path: Path) -> None:
-    assert go("linear_mmse", "runs", recompute="auto").recompute is None
-    folder = tmp_path / "runs" / tiny(tiny_profile, "linear_mmse").folder
+def test_where_nothing_is_trained_nothing_is_recomputed(tiny_profile: Profile, tiny_data: Path, tmp_path: Path) -> None:
+    experiment = tiny_profile.experiment("cs", "r25", "linear_mmse", 0)
+    assert train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU).recompute is None
+    folder = tmp_path / "runs" / experiment.folder
     outcome = read_outcome(folder)
     assert outcome is not None
     # As a version wrote it that did not know of it.

@@ -55,15 +55,17 @@ def saved(path: Path, state) -> Path:
     return path
 
 
-@pytest.mark.parametrize("method", ["ista_net", "ista_net_plus", "opine_net_plus"])
-@pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("method", "suffix"),
+    [("ista_net", ".safetensors"), ("ista_net_plus", ".pth"), ("opine_net_plus", ".pkl"), ("ista_net", ".pt")],
+)
 def test_every_parameter_gets_the_authors_values(tmp_path, method, suffix):
     state, into = released(method), system(method)
     load_released(into, method, saved(tmp_path / f"weights{suffix}", state))
     own = into.state_dict()
-    assert {our_name(method, key) for key in state} == {name for name, _ in into.named_parameters()}
-    for key, value in state.items():
-        assert torch.equal(own[our_name(method, key)], value)
+    ours = {our_name(method, key): value for key, value in state.items()}
+    assert ours.keys() == {name for name, _ in into.named_parameters()}
+    assert all(torch.equal(own[name], value) for name, value in ours.items())
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "params"])
@@ -90,7 +92,7 @@ def test_a_key_without_a_place_is_named(tmp_path):
 
 def test_a_key_of_another_shape_is_named(tmp_path):
     message = refused(tmp_path, lambda state: state.update({"module.fcs.3.soft_thr": torch.zeros(2)}))
-    assert "key `module.fcs.3.soft_thr` has shape (2,), ista_net has (1,) there" in message
+    assert "key `module.fcs.3.soft_thr` has shape (2,), ista_net expects (1,)" in message
 
 
 def test_a_missing_key_is_named_as_we_call_it(tmp_path):
@@ -100,7 +102,7 @@ def test_a_missing_key_is_named_as_we_call_it(tmp_path):
 
 def test_a_matrix_of_another_ratio_is_named(tmp_path):
     message = refused(tmp_path, lambda state: state.update({"module.Phi": torch.zeros(15, 64)}), "opine_net_plus")
-    assert "key `module.Phi` has shape (15, 64), opine_net_plus has (16, 64) there" in message
+    assert "key `module.Phi` has shape (15, 64), opine_net_plus expects (16, 64)" in message
 
 
 def test_values_that_are_not_finite_are_named(tmp_path):
@@ -110,12 +112,12 @@ def test_values_that_are_not_finite_are_named(tmp_path):
 
 def test_a_key_that_stands_twice_is_named(tmp_path):
     message = refused(tmp_path, lambda state: state.update({"fcs.2.soft_thr": torch.zeros(1)}))
-    assert "key `fcs.2.soft_thr` is `network.unrolled.2.threshold` of ista_net, which another key is too" in message
+    assert "key `fcs.2.soft_thr` is the second key for `network.unrolled.2.threshold` of ista_net" in message
 
 
 def test_a_key_that_holds_no_tensor_is_named(tmp_path):
     message = refused(tmp_path, lambda state: state.update(epoch=3))
-    assert message.endswith("not a state dict: its key `epoch` holds no tensor, but int")
+    assert message.endswith("not a state dict: its key `epoch` holds int, not a tensor")
 
 
 @pytest.mark.parametrize("other", ["ista_net_plus", "opine_net_plus"])
@@ -157,16 +159,16 @@ def test_a_missing_and_a_truncated_file(tmp_path):
 
 @pytest.fixture
 def profile(tiny_profile_file, tmp_path):
-    said = yaml.safe_load(tiny_profile_file.read_text())
-    said["tasks"]["cs"].update(
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    content["tasks"]["cs"].update(
         strategies=[],
         baselines=["linear_mmse", "ista_net"],
         weights={"ista_net": {"r25": str(saved(tmp_path / "weights.pkl", released()))}},
         settings={"r25": {"ratio": 25}, "r10": {"ratio": 10}},
     )
-    said["tasks"]["cs"]["physics"]["initial"] = "lmmse"
-    said["seeds"] = [0, 1]
-    tiny_profile_file.write_text(yaml.safe_dump(said))
+    content["tasks"]["cs"]["physics"]["initial"] = "lmmse"
+    content["seeds"] = [0, 1]
+    tiny_profile_file.write_text(yaml.safe_dump(content))
     return load_profile(tiny_profile_file)
 
 

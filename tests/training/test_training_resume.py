@@ -2,20 +2,19 @@
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from processes import command, start_processes
 from safetensors.torch import load_file
 from tiny import with_training
 from torch import Tensor
@@ -42,7 +41,7 @@ class Cut(Exception):
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
-    return with_training(experiment, **training)
+    return with_training(experiment, **training) if training else experiment
 
 
 @pytest.fixture
@@ -86,19 +85,16 @@ def assert_same_result(one: Path, other: Path) -> None:
 
 
 def edited(profile: Path, **training: object) -> Path:
-    said = yaml.safe_load(profile.read_text())
-    said["tasks"]["cs"]["training"] |= training
-    profile.write_text(yaml.safe_dump(said))
+    settings = yaml.safe_load(profile.read_text())
+    settings["tasks"]["cs"]["training"] |= training
+    profile.write_text(yaml.safe_dump(settings))
     return profile
 
 
-def start(
-    profile: Path, method: str, runs: Path, data: Path, prefix: Sequence[str] = (), **settings: object
-) -> subprocess.Popen:
-    command = [*prefix, sys.executable, "-m", "lorun", "train", "--config", profile, "--task", "cs", "--setting", "r25"]
-    command += ["--method", method, "--runs", runs, "--data", data, "--device", "cpu"]
-    settings = {"cwd": PROJECT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **settings}
-    return subprocess.Popen([str(word) for word in command], **settings)
+def train_words(profile: Path, method: str, runs: Path, data: Path) -> list[str]:
+    """The arguments of `lorun` that train a method."""
+    words = ["train", "--config", profile, "--task", "cs", "--setting", "r25", "--method", method]
+    return [str(word) for word in [*words, "--runs", runs, "--data", data, "--device", "cpu"]]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +109,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     method: str,
     settings: dict[str, object],
 ) -> None:
-    steps = {"steps": 110, "phase1_steps": 10, "checkpoint_every": 7, "validate_every": 10}
+    """kill -9 at any moment after the first checkpoint; every step waits, so that there is time to."""
+    steps = {"steps": 40, "phase1_steps": 4, "checkpoint_every": 7, "validate_every": 10}
     profile_file = edited(tiny_profile_file, **steps, **settings)
     experiment = load_profile(profile_file).experiment("cs", "r25", method, 0)
     if method == "lorun":
@@ -121,12 +118,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         shutil.copytree(tmp_path / "runs", tmp_path / "whole")
     folder = tmp_path / "runs" / experiment.folder
 
-    process = start(profile_file, method, tmp_path / "runs", tiny_data)
-    while not (folder / "checkpoint.pt").exists() and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    _, err = process.communicate()
-    assert process.returncode == -signal.SIGKILL, err
+    words = train_words(profile_file, method, tmp_path / "runs", tiny_data)
+    process = start_processes(tmp_path / "printed", 1, command, words, "slow")
+    process.wait_until((folder / "checkpoint.pt").exists)
+    process.kill()
+    assert process.exit_codes() == [-signal.SIGKILL]
     assert not (folder / "training.json").exists(), "it ended before it was killed"
     done = load_checkpoint(folder / "checkpoint.pt")["done"]
     assert 0 < done < experiment.training.steps
@@ -137,14 +133,21 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert not (folder / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("cut", [3, 5, 6, 7])
+AVERAGED = {"ema": 0.5, "optimizer": "adamw", "weight_decay": 0.1, "warmup_steps": 3}
+BEST = {"checkpoint_policy": "best_validation"}
+
+
 @pytest.mark.parametrize(
-    ("method", "settings"),
+    ("method", "settings", "cut"),
     [
-        ("block_k", {}),
-        ("shared", {"ema": 0.5, "optimizer": "adamw", "weight_decay": 0.1, "warmup_steps": 3}),
-        ("shared", {"checkpoint_policy": "best_validation", "learning_rate": 0.05}),
-        ("lorun_random", {"checkpoint_policy": "best_validation", "ema": 0.5, "precision": "bfloat16"}),
+        ("block_k", {}, 3),
+        ("block_k", {}, 7),
+        ("shared", AVERAGED, 5),
+        ("shared", AVERAGED, 6),
+        ("shared", {**BEST, "learning_rate": 0.05}, 6),
+        ("shared", {**BEST, "learning_rate": 0.05}, 7),
+        ("lorun_random", {**BEST, "ema": 0.5, "precision": "bfloat16"}, 3),
+        ("lorun_random", {**BEST, "ema": 0.5, "precision": "bfloat16"}, 5),
     ],
 )
 def test_a_run_cut_anywhere_goes_on_to_the_same_bits(
@@ -303,7 +306,7 @@ def error_line(stderr: str) -> str:
     return line
 
 
-def test_a_full_disk_is_told_in_a_line_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_is_reported_in_one_line_and_the_run_goes_on_when_there_is_room(
     go: Callable[..., Outcome],
     tiny_profile: Profile,
     tiny_profile_file: Path,
@@ -334,7 +337,7 @@ def test_a_full_disk_is_told_in_a_line_and_the_run_goes_on_when_there_is_room(
         assert_same_result(path.parent, tmp_path / "whole" / experiment.folder)
 
 
-def test_a_limit_on_the_size_of_files_is_told_in_a_line_and_the_run_goes_on_without_it(
+def test_a_limit_on_the_size_of_files_is_reported_in_one_line_and_the_run_goes_on_without_it(
     go: Callable[..., Outcome], tiny_profile: Profile, tiny_profile_file: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     experiment = tiny(tiny_profile, "shared")
@@ -342,14 +345,11 @@ def test_a_limit_on_the_size_of_files_is_told_in_a_line_and_the_run_goes_on_with
     path = tmp_path / "runs" / experiment.folder / "checkpoint.pt"
     before = contents(tmp_path / "runs")
 
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-
-    process = start(tiny_profile_file, "shared", tmp_path / "runs", tiny_data, preexec_fn=limit)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert error_line(err) == f"error: cannot write {path}: File too large. What was there before is untouched."
+    words = train_words(tiny_profile_file, "shared", tmp_path / "runs", tiny_data)
+    process = start_processes(tmp_path / "printed", 1, command, words, "small files")
+    assert process.exit_codes() == [1]
+    line = error_line(process.err(0))
+    assert line == f"error: cannot write {path}: File too large. What was there before is untouched."
     assert contents(tmp_path / "runs") == before
 
     go(experiment)
@@ -409,7 +409,7 @@ def test_adapters_are_written_whole_or_not_at_all_whatever_room_there_is(tiny_pr
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_a_disk_mounted_read_only_is_told_in_a_line(
+def test_a_disk_mounted_read_only_is_reported_in_one_line(
     go: Callable[..., Outcome],
     tiny_profile: Profile,
     tiny_profile_file: Path,
@@ -434,7 +434,7 @@ def test_a_disk_mounted_read_only_is_told_in_a_line(
     assert contents(disk) == before
 
 
-def as_nobody() -> list[str]:
+def as_another_user() -> list[str]:
     """What to put before a command to run it without root's rights."""
     if os.geteuid() != 0:
         return []
@@ -447,7 +447,7 @@ def as_nobody() -> list[str]:
     return prefix
 
 
-def test_a_folder_of_somebody_else_is_told_in_a_line(
+def test_a_folder_of_another_user_is_reported_in_one_line(
     tiny_profile: Profile, tiny_profile_file: Path, tiny_data: Path
 ) -> None:
     """As another user where the tests run as root, to whom permissions mean nothing."""
@@ -457,9 +457,10 @@ def test_a_folder_of_somebody_else_is_told_in_a_line(
         shutil.copy(tiny_profile_file, root)
         (root / "runs").mkdir(mode=0o555)
         root.chmod(0o755)
-        process = start(root / tiny_profile_file.name, "shared", root / "runs", root / "data", prefix=as_nobody())
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 1
+        words = train_words(root / tiny_profile_file.name, "shared", root / "runs", root / "data")
+        program = [*as_another_user(), sys.executable, "-m", "lorun", *words]
+        result = subprocess.run(program, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+        assert result.returncode == 1
         folder = root / "runs" / tiny(tiny_profile, "shared").folder
-        assert error_line(err) == f"error: cannot write to {folder}: Permission denied"
+        assert error_line(result.stderr) == f"error: cannot write to {folder}: Permission denied"
         assert not list((root / "runs").iterdir())

@@ -148,7 +148,7 @@ def test_a_state_that_fits_is_loaded() -> None:
     [
         ({"weight": torch.zeros(1, 3)}, r"`weight`: shape \(1, 3\) instead of \(1, 2\)"),
         ({"weight": None}, "`weight`: the file lacks it"),
-        ({"extra": torch.zeros(1)}, "`extra`: the network has none of that name"),
+        ({"extra": torch.zeros(1)}, "`extra`: the network has no such tensor"),
     ],
 )
 def test_a_state_that_does_not_fit_is_named_and_changes_nothing(change: dict, words: str) -> None:
