@@ -10,6 +10,7 @@ from torch import nn
 from lorun import plugins
 from lorun.config.training import TrainingConfig
 from lorun.methods.base import Method, TrainingData
+from lorun.methods.strategies import PRESETS
 from lorun.physics import Operator
 
 if TYPE_CHECKING:
@@ -76,8 +77,12 @@ class Located(NamedTuple):
 
 
 def locate(reference: str) -> Located:
-    """Find a baseline and read its card. Raises as `lorun.plugins.find` and `lorun.plugins.card`."""
+    """Find a baseline and read its card.
+
+    Raises as `lorun.plugins.find` and `lorun.plugins.card`, and LorunError where it has the name of a strategy.
+    """
     place = plugins.find(reference)
+    plugins.check_name(place.name, reserved=PRESETS)
     fields: dict[str, Any] = {"name": place.name, "reference": reference}
     if place.outside:
         fields |= {"package": place.package, "digest": place.digest}
