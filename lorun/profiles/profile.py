@@ -88,7 +88,7 @@ class Profile(Section):
         if reference is not None:
             return self.resolve(reference.task or name, reference.setting, reference.method, seed)
         if method in PRESETS and PRESETS[method].base == "own":
-            return self.resolve(name, setting, PRESETS[method].base, seed)
+            return self.resolve(name, setting, PRESETS[method].pretraining, seed)
         return None
 
     def check_options(self) -> None:
