@@ -98,7 +98,7 @@ def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path)
     [
         ({"--method": "ista_nett"}, "unknown baseline 'ista_nett'. Did you mean 'ista_net'?"),
         ({"--method": "ista_net_plus"}, "weights.pth: key `network.unrolled.0.forward_transform.0.weight` has shape"),
-        ({"--method": "opine_net_plus"}, "opine_net_plus has"),
+        ({"--method": "opine_net_plus"}, "opine_net_plus expects"),
         ({"--weights": None}, "ista_net has parameters: name a file of its weights with --weights"),
         ({"--weights": "phi.mat"}, "phi.mat: refused: it holds objects that are not data"),
         ({"--weights": "absent.pkl"}, "absent.pkl: no such weights file"),

@@ -76,7 +76,7 @@ def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, mo
     assert page.count("under each degradation, `sr_y`:") == 2
     heading = page.split("PSNR (dB) under each degradation, `usrnet_rgb`:")[1].splitlines()[2]
     assert [cell.strip() for cell in heading.strip("|").split("|")] == ["method", "3", "1"]
-    assert "mean over images and kernels, ±" in (tmp_path / "summary.md").read_text()
+    assert "mean over images and degradations, ±" in (tmp_path / "summary.md").read_text()
     assert (summary.flops > 0).all()
     assert (summary[summary.method != "initial_reconstruction"].step_total > 0).all()
 

@@ -93,7 +93,9 @@ def test_the_border_of_such_a_protocol_needs_a_scale(name):
     assert score(protocol, spoilt, image, scale=2)["psnr"] < 80
     border = protocol.border_at(4)
     small = image[..., : 2 * border + 10]
-    with pytest.raises(LorunError, match=f"with a border of {border} px cropped are smaller than the 11x11 SSIM"):
+    with pytest.raises(
+        LorunError, match=f"with a border of {border} px cropped are smaller than the 11x11 px that SSIM"
+    ):
         score(protocol, small, small, scale=4)
 
 

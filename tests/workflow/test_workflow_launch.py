@@ -281,7 +281,7 @@ def test_data_that_cannot_be_restored_are_an_error_before_anything_runs(project)
     finally:
         image.write_bytes(content)
     assert result.returncode == 1
-    assert "error: cannot restore dataset 'tiny'" in result.stdout
+    assert "error: dataset 'tiny' has no origin in data/registry.yaml" in result.stdout
     last = "error: failed before any table was written (see above); results/tiny is unchanged"
     assert result.stderr.splitlines()[-1] == last
     assert "Traceback" not in result.stderr
