@@ -6,18 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from said import Said
+from output import Output
 
 from lorun import cli
 
 
 @pytest.fixture
-def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Output]:
     """Run a command line in a folder of its own: lorun("data", "list")."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def lorun(*words: object) -> Said:
+    def lorun(*words: object) -> Output:
         monkeypatch.setattr(sys, "argv", ["lorun", *map(str, words)])
         capsys.readouterr()
         status = 0
@@ -26,13 +26,13 @@ def lorun(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         except SystemExit as end:
             status = end.code or 0
         out, err = (re.sub(r"\x1b\[[0-9;]*m", "", text) for text in capsys.readouterr())
-        return Said(status, out, err)
+        return Output(status, out, err)
 
     return lorun
 
 
 @pytest.fixture
-def error(lorun: Callable[..., Said]) -> Callable[..., str]:
+def error(lorun: Callable[..., Output]) -> Callable[..., str]:
     """Run a command line that must fail with status 1 and one line on stderr; return it: error("show", "nowhere")."""
 
     def error(*words: object) -> str:

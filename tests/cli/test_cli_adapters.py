@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from said import Said
+from output import Output
 
 from lorun.evaluation.reconstruct import evaluate_folder
 from lorun.profiles import Profile
 from lorun.results.store import read_evaluation
 from lorun.training import train
 
-Run = Callable[..., Said]
+Run = Callable[..., Output]
 CPU = torch.device("cpu")
 
 

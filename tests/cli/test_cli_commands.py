@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from output import Output
 from PIL import Image
-from said import Said
 from tiny import PROJECT
 from typer.main import get_command
 
@@ -34,7 +34,7 @@ def commands() -> Iterator[tuple[list[str], list[str]]]:
 
 
 @pytest.mark.parametrize(("words", "options"), [pytest.param(*one, id=" ".join(one[0]) or "-") for one in commands()])
-def test_help_lists_every_option(lorun: Callable[..., Said], words: list[str], options: list[str]) -> None:
+def test_help_lists_every_option(lorun: Callable[..., Output], words: list[str], options: list[str]) -> None:
     result = lorun(*words, "--help")
     assert result.status == 0
     assert result.err == ""
@@ -49,18 +49,18 @@ def test_the_commands() -> None:
     }
 
 
-def test_no_command_shows_the_help(lorun: Callable[..., Said]) -> None:
+def test_no_command_shows_the_help(lorun: Callable[..., Output]) -> None:
     result = lorun()
     assert result.status == 2
     assert "Usage:" in result.out
     assert "evaluate" in result.out
 
 
-def test_the_version(lorun: Callable[..., Said]) -> None:
+def test_the_version(lorun: Callable[..., Output]) -> None:
     assert lorun("--version") == (0, f"lorun {__version__}\n", "")
 
 
-def test_a_misspelt_option_is_a_usage_error(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+def test_a_misspelt_option_is_a_usage_error(lorun: Callable[..., Output], options: Callable[..., list[object]]) -> None:
     result = lorun(*options("train", method="shared"), "--sede", 0)
     assert result.status == 2
     assert "--sede" in result.err
@@ -69,7 +69,7 @@ def test_a_misspelt_option_is_a_usage_error(lorun: Callable[..., Said], options:
 
 @pytest.mark.parametrize("seed", ["-1", "one"])
 def test_a_seed_is_a_whole_number_from_nought(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], seed: str
+    lorun: Callable[..., Output], options: Callable[..., list[object]], seed: str
 ) -> None:
     result = lorun(*options("train", method="shared"), "--seed", seed)
     assert result.status == 2
@@ -80,19 +80,19 @@ def test_a_seed_is_a_whole_number_from_nought(
 # Profiles and datasets
 
 
-def test_config_check_prints_the_size_of_a_profile(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+def test_config_check_prints_the_size_of_a_profile(lorun: Callable[..., Output], tiny_profile_file: Path) -> None:
     result = lorun("config", "check", tiny_profile_file)
     assert result == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 8 experiments\n", "")
 
 
-def test_config_schema_is_a_schema(lorun: Callable[..., Said]) -> None:
+def test_config_schema_is_a_schema(lorun: Callable[..., Output]) -> None:
     result = lorun("config", "schema")
     assert result.status == 0
     sections = yaml.safe_load(result.out)["$defs"].values()
     assert any("phase1_steps" in section.get("properties", {}) for section in sections)
 
 
-def test_data_list_shows_the_state(lorun: Callable[..., Said], tiny_data: Path, tmp_path: Path) -> None:
+def test_data_list_shows_the_state(lorun: Callable[..., Output], tiny_data: Path, tmp_path: Path) -> None:
     header, line = lorun("data", "list", "--data", tiny_data).out.splitlines()
     assert header.split()[:3] == ["name", "state", "role"]
     assert line.split() == ["tiny", "present", *"------"]
@@ -106,13 +106,13 @@ def test_data_list_shows_the_state(lorun: Callable[..., Said], tiny_data: Path, 
     assert [line.split()[:2] for line in lines] == [["absent", "absent"], ["damaged", "damaged"]]
 
 
-def test_data_verify_gives_the_identity(lorun: Callable[..., Said], tiny_data: Path) -> None:
+def test_data_verify_gives_the_identity(lorun: Callable[..., Output], tiny_data: Path) -> None:
     result = lorun("data", "verify", "tiny", "--data", tiny_data)
     assert result.status == 0
     assert re.fullmatch(r"tiny: intact, [0-9a-f]{32}\.dir\n", result.out)
 
 
-def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Said], tiny_data: Path) -> None:
+def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Output], tiny_data: Path) -> None:
     root = tiny_data.parent / "three"
     for name in ("a", "b", "c"):
         shutil.copytree(tiny_data / "tiny", root / name)
@@ -132,7 +132,7 @@ def test_data_verify_checks_all_before_it_fails(lorun: Callable[..., Said], tiny
 
 
 def test_list_follows_a_run(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile: Profile, tiny_profile_file: Path
+    lorun: Callable[..., Output], options: Callable[..., list[object]], tiny_profile: Profile, tiny_profile_file: Path
 ) -> None:
     def state() -> dict[str, str]:
         lines = lorun("list", "-c", tiny_profile_file).out.splitlines()
@@ -151,7 +151,7 @@ def test_list_follows_a_run(
 
 
 def test_training_twice_does_nothing_the_second_time(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile: Profile
+    lorun: Callable[..., Output], options: Callable[..., list[object]], tiny_profile: Profile
 ) -> None:
     folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
     first = lorun(*options("train", method="shared"))
@@ -164,7 +164,7 @@ def test_training_twice_does_nothing_the_second_time(
 
 
 def test_a_method_without_parameters_is_trained_in_no_steps(
-    lorun: Callable[..., Said], options: Callable[..., list[object]]
+    lorun: Callable[..., Output], options: Callable[..., list[object]]
 ) -> None:
     result = lorun(*options("train", method="linear_mmse"))
     assert result.status == 0
@@ -172,7 +172,7 @@ def test_a_method_without_parameters_is_trained_in_no_steps(
 
 
 def test_scores_of_the_test_set_are_a_row_per_image_metric_and_protocol(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile: Profile
+    lorun: Callable[..., Output], options: Callable[..., list[object]], tiny_profile: Profile
 ) -> None:
     lorun(*options("train", method="shared"))
     result = lorun(*options("evaluate", method="shared"))
@@ -192,7 +192,7 @@ def test_scores_of_the_test_set_are_a_row_per_image_metric_and_protocol(
 
 
 def test_scoring_twice_writes_the_same_bytes(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], tmp_path: Path
+    lorun: Callable[..., Output], options: Callable[..., list[object]], tmp_path: Path
 ) -> None:
     lorun(*options("train", method="shared"))
     for out in ("a.csv", "b.csv"):
@@ -202,7 +202,7 @@ def test_scoring_twice_writes_the_same_bytes(
 
 @pytest.mark.parametrize("images", ["holiday", "holiday/", "."])
 def test_scores_of_a_folder_are_named_after_it(
-    lorun: Callable[..., Said],
+    lorun: Callable[..., Output],
     options: Callable[..., list[object]],
     tiny_data: Path,
     tmp_path: Path,
@@ -228,7 +228,7 @@ def test_scores_of_a_folder_are_named_after_it(
 
 
 def test_a_diverged_run_has_an_exit_status_of_its_own_and_no_rows(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile_file: Path
+    lorun: Callable[..., Output], options: Callable[..., list[object]], tiny_profile_file: Path
 ) -> None:
     result = yaml.safe_load(tiny_profile_file.read_text())
     result["tasks"]["cs"]["training"] |= {"learning_rate": 1e30, "clip_norm": None}
@@ -246,7 +246,7 @@ def test_a_diverged_run_has_an_exit_status_of_its_own_and_no_rows(
     assert run["message"] == "loss is nan at step 2 with learning rate 9.5e+29"
 
 
-def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Output], options: Callable[..., list[object]]) -> None:
     sizes = ["--batch", 3, "--patch", 24, "--image", 16, "--stages", 4, "--precision", "bfloat16"]
     result = lorun(*options("account", method="block_k", data=None), *sizes, "--recompute", "stage", "--out", "a.json")
     assert (result.status, result.err) == (0, "")
@@ -259,7 +259,7 @@ def test_a_step_is_predicted_at_other_sizes(lorun: Callable[..., Said], options:
     assert table["total"] == [f"{record[name] / 1e6:.2f}" for name in totals]
 
 
-def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+def test_the_largest_batch_within_a_budget(lorun: Callable[..., Output], options: Callable[..., list[object]]) -> None:
     command = [*options("account", method="block_k", data=None), "--no-latency"]
     result = lorun(*command, "--budget", 1, "--recompute", "auto")
     assert (result.status, result.err) == (0, "")
@@ -270,7 +270,7 @@ def test_the_largest_batch_within_a_budget(lorun: Callable[..., Said], options: 
     assert int(stage) > int(none) > 0
 
 
-def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Path) -> None:
+def test_bytes_against_stages(lorun: Callable[..., Output], tiny_profile_file: Path) -> None:
     result = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
     assert result == (0, "wrote out/scaling.csv (10 rows) and out/scaling.png\n", "")
     assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
@@ -278,7 +278,7 @@ def test_bytes_against_stages(lorun: Callable[..., Said], tiny_profile_file: Pat
 
 
 def test_from_training_to_tables(
-    lorun: Callable[..., Said], options: Callable[..., list[object]], tiny_profile_file: Path
+    lorun: Callable[..., Output], options: Callable[..., list[object]], tiny_profile_file: Path
 ) -> None:
     """Train, evaluate and account two methods, then tabulate and show them."""
     result = yaml.safe_load(tiny_profile_file.read_text())
@@ -299,7 +299,7 @@ def test_from_training_to_tables(
     assert os.listdir("results") == ["tiny"]
 
 
-def test_the_verdict_table_is_written_between_its_markers(lorun: Callable[..., Said]) -> None:
+def test_the_verdict_table_is_written_between_its_markers(lorun: Callable[..., Output]) -> None:
     page = Path("page.md")
     page.write_text("before\n<!-- verdict -->\n<!-- /verdict -->\nafter\n")
     for state in ("updated", "up to date"):

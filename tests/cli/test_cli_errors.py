@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from output import Output
 from PIL import Image
-from said import Said
 
 from lorun.profiles import Profile
 
@@ -204,7 +204,7 @@ def test_data_verify_names_what_is_wrong(error: Callable[..., str], tiny_data: P
 
 
 @pytest.fixture
-def trained(lorun: Callable[..., Said], options: Callable[..., list[object]]) -> None:
+def trained(lorun: Callable[..., Output], options: Callable[..., list[object]]) -> None:
     assert lorun(*options("train")).status == 0
 
 

@@ -171,9 +171,9 @@ def test_measurements_of_an_operator_with_degradations_are_refused(profile, runs
 )
 def test_kernels_that_the_file_lacks_are_refused(sr_project, monkeypatch, tmp_path, scored, message):
     monkeypatch.chdir(sr_project)
-    said = yaml.safe_load((sr_project / "sr.yaml").read_text())
-    said["tasks"]["sr"]["physics"]["scored"] = scored
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump(said))
+    content = yaml.safe_load((sr_project / "sr.yaml").read_text())
+    content["tasks"]["sr"]["physics"]["scored"] = scored
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(LorunError, match=message):
         load_profile(tmp_path / "other.yaml").experiment("sr", "x2", "block1", 0).physics.build()
 

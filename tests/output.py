@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     status: int
     out: str
     err: str
