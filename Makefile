@@ -26,8 +26,8 @@ reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE 
 data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) -- data
 
-test: $(VENV)/.installed ## run the tests on CORES cores, one thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 gate: $(VENV)/.installed ## fail where the results of PROFILE=smoke got worse than those committed in REFERENCE
 	$(BIN)/lorun gate --reference $(REFERENCE):results/smoke --candidate results/smoke \

@@ -23,21 +23,6 @@ settings.register_profile("thorough", max_examples=500, deadline=None)  # pytest
 settings.load_profile("quick")
 
 
-ONE_WORKER = {"docs", "gate", "report", "status"}
-"""Folders whose tests share expensive fixtures."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let pytest-xdist run tests that share expensive fixtures in one worker, so that these are made once."""
-    for item in items:
-        folder = item.path.parent.name
-        if folder in ONE_WORKER:
-            item.add_marker(pytest.mark.xdist_group(folder))
-        elif folder == "workflow":
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Each worker of pytest-xdist has a core."""

@@ -190,10 +190,6 @@ def together(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Toget
     return Together(place, alone, pair)
 
 
-together_in_one_worker = pytest.mark.xdist_group("pair")
-
-
-@together_in_one_worker
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_processes_give_what_one_gives(together: Together, name: str) -> None:
     # Half precision rounds the gradients of shares; inverting Phi R Phi^T amplifies any rounding.
@@ -204,7 +200,6 @@ def test_two_processes_give_what_one_gives(together: Together, name: str) -> Non
     assert_alike(together.place.runs, together.alone, together.place.experiment(name), **loose.get(name, {}))
 
 
-@together_in_one_worker
 def test_what_was_trained_moved(together: Together) -> None:
     """So that the tolerances mean something: they are far below what eight steps change."""
     experiment = together.place.experiment("plain/binary/opine_net_plus")
@@ -213,7 +208,6 @@ def test_what_was_trained_moved(together: Together) -> None:
         assert (trained[name] - parameter).abs().max() > 1e-4, name
 
 
-@together_in_one_worker
 def test_killed_and_resumed_by_two_processes_is_the_same_to_the_bit(together: Together) -> None:
     whole, resumed = (results(together.place.runs, together.place.experiment(name)) for name in (LONG_RUN, KILLED))
     assert resumed[0].curve == whole[0].curve
@@ -223,7 +217,6 @@ def test_killed_and_resumed_by_two_processes_is_the_same_to_the_bit(together: To
     assert f"{name}: step 14/24: resumes\n" in together.pair.err(0)
 
 
-@together_in_one_worker
 def test_killed_and_resumed_by_one_process_is_the_same(together: Together) -> None:
     shutil.copytree(
         together.place.runs / together.place.experiment(LONG_RUN).folder,
@@ -234,7 +227,6 @@ def test_killed_and_resumed_by_one_process_is_the_same(together: Together) -> No
     assert "processes" not in resumed.provenance
 
 
-@together_in_one_worker
 def test_the_outcome_says_how_many_processes(together: Together) -> None:
     for name in TRAINED:
         experiment = together.place.experiment(name)
@@ -242,7 +234,6 @@ def test_the_outcome_says_how_many_processes(together: Together) -> None:
         assert by_two == (by_one if experiment.training is None else by_one | {"processes": 2})
 
 
-@together_in_one_worker
 def test_the_main_process_waits_for_the_lock_and_reports_progress(together: Together) -> None:
     first, pair = together.place.experiment(TRAINED[0]).name, together.pair
     assert pair.out(0).startswith(f"{first}: another process is training this run; waiting for it\n")
@@ -252,7 +243,6 @@ def test_the_main_process_waits_for_the_lock_and_reports_progress(together: Toge
     assert "step" not in pair.err(1)
 
 
-@together_in_one_worker
 def test_a_batch_that_the_processes_do_not_divide_is_refused(together: Together) -> None:
     refusal = "2 processes cannot share a batch of 3 patches evenly; start 1 or 3, or change `training.batch`"
     for rank in range(2):
