@@ -81,7 +81,7 @@ def test_from_the_training_to_the_tables(profile, sr_project, runs, tmp_path, mo
     assert (summary[summary.method != "initial_reconstruction"].step_total > 0).all()
 
     drawn = {}
-    monkeypatch.setattr(figures, "_save", lambda path, figure: drawn.setdefault(path.name, figure) and path)
+    monkeypatch.setattr(figures, "save", lambda path, figure: drawn.setdefault(path.name, figure) and path)
     figures.write_figures(profile, summary, runs=runs, data=sr_project / "data", folder=tmp_path)
     assert list(drawn) == ["psnr_parameters_sr_colour_x2.png", "strip_sr_colour_x2.png"]
     panels = drawn["strip_sr_colour_x2.png"].axes

@@ -134,6 +134,7 @@ def start(tmp_path):
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored below some runners
             )
         process.log = log
         started.append(process)
