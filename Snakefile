@@ -1,9 +1,10 @@
 # From data to result tables: `make reproduce`, or by hand
 #   snakemake --cores 2 --config profile=quick
-# The way of a number: dataset -> train (pretrain first, for lorun) -> evaluate, account -> table -> report.
+# The way of a number: dataset -> tune -> train (pretrain first, for lorun) -> evaluate, account -> table -> report.
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/tune.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"

@@ -78,11 +78,21 @@ def _loss(system: nn.Module, physics: nn.Module, x: Tensor, config: TrainingConf
 
 def in_half_precision(config: TrainingConfig, device: torch.device) -> bool:
     """Whether the network computes in bfloat16."""
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_bfloat16()
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16 (AVX512-BF16 or AMX), without which it is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def at_precision(config: TrainingConfig, device: torch.device) -> TrainingConfig:
     """`config` with `precision: auto` replaced by the precision that it means on `device`."""
     return config.model_copy(update={"precision": "bfloat16" if in_half_precision(config, device) else "float32"})
+
+
+def counted_precision(config: TrainingConfig) -> TrainingConfig:
+    """`config` with `precision: auto` as float32, so that what is counted is the same on every machine."""
+    return config.model_copy(update={"precision": "float32"}) if config.precision == "auto" else config

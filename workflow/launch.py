@@ -68,6 +68,8 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     if not arguments.snakemake and not _data_intact(profile):
         # In a separate run: Snakemake trains again if the data are made anew in the same one.
         status = _snakemake(["snakemake", "data", *settings], lock)
+    if not status and not arguments.snakemake and profile.untuned():
+        status = _snakemake(["snakemake", "tune", *settings], lock)
     status = status or _snakemake(["snakemake", *arguments.snakemake, *settings], lock)
     if status == INTERRUPTED or arguments.snakemake:
         return status

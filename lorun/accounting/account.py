@@ -16,7 +16,7 @@ from lorun.code import loaded_code
 from lorun.config import Recompute, TrainingConfig
 from lorun.methods import Experiment
 from lorun.provenance import provenance
-from lorun.step import at_precision
+from lorun.step import counted_precision
 from lorun.system import build_system
 
 
@@ -37,7 +37,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
         parameters = count_parameters(system)
     # An algorithm with a convergence test needs real values.
     fake = not getattr(system.network, "data_dependent", False)
-    training = at_precision(experiment.training or TrainingConfig(steps=1), torch.device("cpu"))
+    training = counted_precision(experiment.training or TrainingConfig(steps=1))
     steps = {}
     if parameters.trainable:
         steps = predict_steps(experiment, sizes.batch, sizes.patch, training=training, fake=fake)

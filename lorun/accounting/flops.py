@@ -15,7 +15,7 @@ from lorun.config import Recompute, TrainingConfig
 from lorun.convolution import as_written
 from lorun.errors import LorunError
 from lorun.methods import Experiment
-from lorun.step import at_precision, make_optimizer, training_step
+from lorun.step import counted_precision, make_optimizer, training_step
 from lorun.system import System, build_system
 
 
@@ -42,7 +42,7 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
         network.eval().requires_grad_(False)
         physics.eval().requires_grad_(False)
         y = physics.A(image_batch(image_shape))
-        with FlopCounterMode(display=False, custom_mapping=_FFTS) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
             network(y, physics)
         return counter.get_total_flops()
 
@@ -75,7 +75,7 @@ def training_step_flops(
                 f"{type(network).__name__} has no trainable parameters: there is no training step to count"
             )
         x = image_batch(batch_shape)
-        with FlopCounterMode(display=False, custom_mapping=_FFTS) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
             training_step(system, physics, x, optimizer, config)
         return counter.get_total_flops()
 
@@ -95,7 +95,7 @@ def step_flops(experiment: Experiment) -> int:
     with fake_tensors():
         fake = not getattr(build_system(experiment).network, "data_dependent", False)
     shape = (training.batch, experiment.channels, training.patch, training.patch)
-    return training_step_flops(build, shape, at_precision(training, torch.device("cpu")), fake=fake)
+    return training_step_flops(build, shape, counted_precision(training), fake=fake)
 
 
 def _fft_flops(shape: tuple[int, ...], dim: list[int], *_: Any, real: bool, out_shape: tuple[int, ...]) -> int:
@@ -107,7 +107,20 @@ def _fft_flops(shape: tuple[int, ...], dim: list[int], *_: Any, real: bool, out_
     return round(flops / 2 if real else flops)
 
 
-_FFTS: dict[Any, Any] = {
+def _convolution_backward_flops(
+    grad_shape: tuple[int, ...], x_shape: tuple[int, ...], w_shape: tuple[int, ...], *others: Any, **_: Any
+) -> int:
+    """As many as the convolution itself for the gradient of x, and for that of w.
+
+    PyTorch's own figure for the latter ignores groups.
+    """
+    *_bias_stride_padding_dilation, transposed, _output_padding, _groups, (for_x, for_w, _for_bias) = others
+    batch, _channels, *image = x_shape if transposed else grad_shape
+    return 2 * batch * math.prod(image) * math.prod(w_shape) * (for_x + for_w)
+
+
+_FORMULAS: dict[Any, Any] = {
+    torch.ops.aten.convolution_backward: _convolution_backward_flops,
     torch.ops.aten._fft_r2c: partial(_fft_flops, real=True),
     torch.ops.aten._fft_c2r: partial(_fft_flops, real=True),
     torch.ops.aten._fft_c2c: partial(_fft_flops, real=False),

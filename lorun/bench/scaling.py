@@ -24,7 +24,7 @@ from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.provenance import provenance
 from lorun.results.figures import save
-from lorun.step import at_precision
+from lorun.step import counted_precision
 from lorun.system import build_system
 
 REFERENCE = "block_k"
@@ -66,7 +66,7 @@ def count(experiment: Experiment, stages: Sequence[int]) -> pd.DataFrame:
 
 
 def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[str, Any]]:
-    training = at_precision(training_of(experiment), torch.device("cpu"))
+    training = counted_precision(training_of(experiment))
     experiment = resized(with_strategy(experiment, strategy), stages=stages, training=training.model_dump())
     size, channels = experiment.accounting, experiment.channels
     with fake_tensors():

@@ -16,6 +16,7 @@ from lorun.cli.evaluate import evaluate, score
 from lorun.cli.gate import gate
 from lorun.cli.results import history, licences, report, show, status, table, verdict
 from lorun.cli.train import train
+from lorun.cli.tune import tune
 from lorun.errors import LorunError
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (train, evaluate, score, account, table, show, report, verdict, history, gate, status):
+for _command in (train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status):
     app.command()(_command)
 app.command()(contract)
 app.command()(bench)

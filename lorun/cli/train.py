@@ -34,7 +34,9 @@ def train(
     from lorun.training import train as train_one
     from lorun.training.distributed import process_group
 
-    experiment = load_profile(config, task).experiment(task, setting, method, seed)
+    profile = load_profile(config, task)
+    experiment = profile.experiment(task, setting, method, seed)
+    profile.check_tuned(task, method)
     with process_group(pick_device(device)) as (group, own_device):
         outcome = train_one(experiment, runs=runs, data=data, device=own_device, group=group)
         if group.main:

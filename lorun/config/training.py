@@ -38,7 +38,7 @@ class TrainingSettings(Section):
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are scored")
     loss: Literal["mse", "l1", "rmse"] = Field("mse", description="rmse: the root of the batch's mean squared error")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 autocast on a GPU that has it, float32 elsewhere"
+        "auto", description="auto: bfloat16 autocast on a GPU or CPU with instructions for it, else float32"
     )
     recompute: Recompute | Literal["auto"] = Field(
         "none",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from lorun import plugins
 from lorun.config import Section
@@ -25,6 +25,7 @@ class Profile(Section):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
     _trials: tuple[Trial, ...] = ()
+    _choices: dict[tuple[str, str], float | None] = PrivateAttr(default_factory=dict)
 
     def experiments(self) -> Iterator[Experiment]:
         """Every experiment that has a row, in the order of the configuration (pretraining has none)."""
@@ -95,14 +96,26 @@ class Profile(Section):
 
     def chosen(self, task: str, method: str) -> float | None:
         """The value chosen for what is tuned of a method; None where nothing is tuned, or not yet."""
-        for trial in self._trials if _tuned(self.tasks[task]) else ():
-            if (trial.task, trial.method, trial.chosen) == (task, method, True):
-                return trial.value if self.trial(task, method, trial.value).key == trial.run else None
-        return None
+        if not _tuned(self.tasks[task]):
+            return None
+        if (task, method) not in self._choices:
+            marked = [one for one in self._trials if (one.task, one.method, one.chosen) == (task, method, True)]
+            valid = [one.value for one in marked if self.trial(task, method, one.value).key == one.run]
+            self._choices[task, method] = valid[0] if valid else None
+        return self._choices[task, method]
+
+    def check_tuned(self, task: str, method: str) -> None:
+        """Raise LorunError where a method is to be tuned, and is not."""
+        if (task, method) in self.untuned():
+            raise LorunError(
+                f"{task}: {method!r} is not tuned, or was tuned for another configuration: run `lorun tune` for this "
+                f"profile ({self.profile}), or `make reproduce`, which does"
+            )
 
     def use_trials(self, trials: Sequence[Trial]) -> None:
         """Take learning rates from the trials that were chosen."""
         self._trials = tuple(trials)
+        self._choices.clear()
 
     def _resolve(
         self, task: str, setting: str, method: str, seed: int, value: float | None = None, length: float = 1.0

@@ -23,7 +23,7 @@ from lorun.data.patches import PatchStream, in_unit_range
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Strategy, Trained
 from lorun.provenance import code_used, provenance
-from lorun.step import make_average, make_optimizer, training_step
+from lorun.step import at_precision, make_average, make_optimizer, training_step
 from lorun.system import set_recompute, training_physics
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
@@ -199,6 +199,7 @@ class _Training:
             scored_step=self._scored_step() if status == "completed" else None,
             checkpoint_policy=self.config.checkpoint_policy,
             recompute=self.recompute,
+            precision=at_precision(self.config, self.device).precision,
             seconds=round(self.state.seconds, 3),
             cuda_peak_bytes=torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None,
             unmoved=unmoved(self.state.scored, self.began) if status == "completed" else None,

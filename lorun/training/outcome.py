@@ -33,6 +33,7 @@ class Outcome(BaseModel):
         scored_step: the step whose weights are scored; None if nothing was trained.
         checkpoint_policy: how that step was chosen; "released" for released weights, None if nothing was trained.
         recompute: what the last session recomputed; None if nothing was trained.
+        precision: that the network computed in; None if nothing was trained.
         seconds: wall time over all sessions.
         cuda_peak_bytes: torch.cuda.max_memory_allocated; None on a CPU.
         unmoved: names of the trained parameters that did not change; None without weights.
@@ -49,6 +50,7 @@ class Outcome(BaseModel):
     scored_step: int | None = None
     checkpoint_policy: str | None = None
     recompute: Recompute | None = None
+    precision: str | None = None
     seconds: float = 0.0
     cuda_peak_bytes: int | None = None
     unmoved: list[str] | None = None

@@ -1,0 +1,63 @@
+"""`lorun tune`: choose learning rates."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun.cli.data import Data
+from lorun.cli.options import Config, Device, Runs
+
+
+def tune(
+    config: Config,
+    task: Annotated[str | None, typer.Option(help="Only this task, e.g. cs.")] = None,
+    method: Annotated[str | None, typer.Option(help="Only this method, also if it is tuned already.")] = None,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    device: Device = "auto",
+) -> None:
+    """Choose the learning rate of each trained method by short trainings, judged on validation images.
+
+    The grid and the length of the trainings are `training.tuning` of the profile. All scores and the choice are written
+    to tuned/PROFILE.csv beside the profile: commit it, and the tuning costs nothing from then on. `make reproduce` does
+    this first, on all cores, for methods that are not tuned or whose configuration has changed. A method whose adapters
+    alone are trained is tuned in their learning rate, after its base. It can be interrupted at any time and started
+    again.
+
+    lorun tune --config config/quick.yaml --task cs --method lorun
+    """
+    from tabulate import tabulate
+
+    from lorun.devices import pick_device
+    from lorun.errors import UnknownName
+    from lorun.profiles import load_profile
+    from lorun.profiles.trials import trials_path
+    from lorun.tuning import at_edge, record
+    from lorun.tuning import tune as tune_one
+
+    profile = load_profile(config)
+    tuned = [place for place in profile.to_tune() if task in (None, place[0])]
+    if task is not None and task not in profile.tasks:
+        raise UnknownName("task", task, profile.tasks)
+    if method is not None and method not in {name for _, name in tuned}:
+        raise UnknownName("tuned method", method, sorted({name for _, name in tuned}))
+    chosen = [place for place in tuned if method == place[1] or (method is None and place in profile.untuned())]
+    if not chosen:
+        typer.echo(f"Nothing to do: {trials_path(config, profile.profile)} has every choice.")
+    for one_task, name in chosen:
+        trials = tune_one(profile, one_task, name, runs=runs, data=data, device=pick_device(device))
+        profile.use_trials(record(trials_path(config, profile.profile), trials))
+        lines = [
+            [f"{trial.value:g}", _score(trial.validation_psnr) or trial.status, trial.steps, "chosen" * trial.chosen]
+            for trial in trials
+        ]
+        typer.echo(f"\n{one_task}/{trials[0].setting}/{name}")
+        headers = [trials[0].parameter, "validation PSNR (dB)", "steps", ""]
+        typer.echo(tabulate(lines, headers=headers, disable_numparse=True))
+        if at_edge(trials):
+            typer.echo("The best value is at the edge of the grid: give all methods a wider one (`training.tuning`).")
+
+
+def _score(psnr: float | None) -> str | None:
+    return None if psnr is None else f"{psnr:.2f}"

@@ -1,0 +1,89 @@
+"""Choose learning rates by rule: a short training for each value of a grid, judged on validation images.
+
+Every trained method, a lab's own baseline too, has the same number of trials of the same cost. The base of an adapted
+strategy is tuned before it, as a method of its own, so that both together cost what the tuning of any method costs.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.profiles import Profile
+from lorun.profiles.trials import Trial, read_trials, write_trials
+from lorun.training import train
+from lorun.training.outcome import Outcome
+
+
+def tune(profile: Profile, task: str, method: str, *, runs: Path, data: Path, device: torch.device) -> list[Trial]:
+    """Run the trials of a method, or finish them, and mark the best. A trial that diverges is an outcome.
+
+    Raises:
+        LorunError: the base of the method is not tuned yet; no trial completed; or as `lorun.training.train` does.
+    """
+    trials = [_trial(profile, task, method, value, runs, data, device) for value in profile.grid(task, method)]
+    scores = [trial.validation_psnr for trial in trials if trial.validation_psnr is not None]
+    if not scores:
+        raise LorunError(
+            f"{task}: no trial of {method!r} completed with {trials[0].parameter} {profile.grid(task, method)}: "
+            "give lower values in `training.tuning`"
+        )
+    best = next(trial for trial in trials if trial.validation_psnr == max(scores))
+    return [trial.model_copy(update={"chosen": trial is best}) for trial in trials]
+
+
+def at_edge(trials: Sequence[Trial]) -> bool:
+    """Whether the chosen value is the least or the greatest, so that a better one may lie outside the grid."""
+    return trials[0].chosen or trials[-1].chosen
+
+
+def record(path: Path, trials: Sequence[Trial]) -> list[Trial]:
+    """Write trials of one method into the table at `path` instead of those it had; return all. Several processes may
+    do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / f".{path.name}.lock"):
+        new = (trials[0].task, trials[0].method)
+        found = [*(trial for trial in read_trials(path) if (trial.task, trial.method) != new), *trials]
+        found.sort(key=lambda trial: (trial.task, trial.method))
+        write_trials(path, found)
+    return found
+
+
+def _trial(
+    profile: Profile, task: str, method: str, value: float, runs: Path, data: Path, device: torch.device
+) -> Trial:
+    experiment = profile.trial(task, method, value)
+    before = 0 if experiment.base is None else _base(profile, experiment.base, runs, data, device).training_flops
+    outcome = train(experiment, runs=runs, data=data, device=device)
+    return Trial(
+        task=task,
+        setting=experiment.setting,
+        method=method,
+        parameter=profile.tasks[task].tuned_parameter(method),
+        value=value,
+        run=experiment.key,
+        status=outcome.status,
+        validation_psnr=_last_score(outcome),
+        steps=outcome.steps,
+        training_flops=outcome.training_flops - before,
+        chosen=False,
+    )
+
+
+def _base(profile: Profile, base: Experiment, runs: Path, data: Path, device: torch.device) -> Outcome:
+    """Train the base of a trial, and its own base, unless that is done."""
+    profile.check_tuned(base.task, base.method)
+    if base.base is not None:
+        _base(profile, base.base, runs, data, device)
+    return train(base, runs=runs, data=data, device=device)
+
+
+def _last_score(outcome: Outcome) -> float | None:
+    """Validation PSNR after the last step; None if the training did not complete."""
+    if outcome.status != "completed" or not outcome.curve:
+        return None
+    score = outcome.curve[-1].validation_psnr
+    return None if score is None else round(score, 6)

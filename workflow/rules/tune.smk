@@ -1,0 +1,34 @@
+# Learning rates: short trainings for each value of a grid. The choices go into config/tuned/PROFILE.csv. They shape the
+# keys of all runs, so the launcher asks for `tune` before anything else, and only where a choice is missing.
+
+import hashlib
+
+TUNING = RUNS / "tuning" / PROFILE.profile / hashlib.sha256(PROFILE.model_dump_json().encode()).hexdigest()[:10]
+
+
+def tuned_base(wildcards):
+    """The base of a method is tuned first."""
+    base = PROFILE.trial(wildcards.task, wildcards.method, 1.0).base
+    own = base is not None and (base.task, base.method) in PROFILE.to_tune()
+    return TUNING / base.task / f"{base.method}.done" if own else []
+
+
+rule tune:
+    input:
+        [TUNING / task / f"{method}.done" for task, method in PROFILE.untuned()],
+
+
+rule tune_one:
+    input:
+        data=lambda wildcards: ancient(markers(PROFILE.trial(wildcards.task, wildcards.method, 1.0).trained_on)),
+        base=tuned_base,
+    output:
+        touch(TUNING / "{task}" / "{method}.done"),
+    log:
+        TUNING / "{task}" / "{method}.log",
+    benchmark:
+        TUNING / "{task}" / "{method}.benchmark.tsv"
+    resources:
+        gpu=min(1, GPUS),
+    shell:
+        "lorun tune --config {PROFILE_FILE} --task {wildcards.task} --method {wildcards.method} 2>&1 | tee {log}"
