@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from lorun import plugins
-from lorun.accounting import inference_bytes, reconstruction_flops, training_step_bytes
+from lorun.accounting.flops import reconstruction_flops
+from lorun.accounting.live_bytes import inference_bytes, training_step_bytes
 from lorun.config import TrainingConfig
 from lorun.denoisers.cnn import CNNConfig
 from lorun.errors import LorunError

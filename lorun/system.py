@@ -9,6 +9,8 @@ from lorun import seeds
 from lorun.config import Recompute
 from lorun.methods import Experiment
 from lorun.physics import Operator
+from lorun.step import Mixture
+from lorun.unfolding import initial_reconstruction
 
 
 class System(nn.Module):
@@ -19,15 +21,17 @@ class System(nn.Module):
         self.network = network
         self.physics = physics
 
-    def forward(self, x: Tensor, physics: Operator | None = None) -> Tensor:
+    def forward(self, x: Tensor, physics: Operator | None = None, mixture: Mixture | None = None) -> Tensor:
         """Measure x (B, C, H, W) and reconstruct it; `physics` is this system's, bound to a size where needed.
 
-        The measurement is in full precision, whatever the network computes in.
+        The measurement is in full precision, whatever the network computes in. With `mixture` an unfolding network
+        starts from what it makes of the initial reconstruction and x.
         """
         physics = physics or self.physics
         with torch.autocast(x.device.type, enabled=False):
             y = physics(x)
-        estimate: Tensor = self.network(y, physics)
+            start = () if mixture is None else (mixture(initial_reconstruction(y, physics), x),)
+        estimate: Tensor = self.network(y, physics, *start)
         return estimate
 
 

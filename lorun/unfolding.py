@@ -28,7 +28,10 @@ class UnfoldingNetwork(nn.Module):
         step_size: initial rho_k.
         noise_level: initial sigma_k, in image units, where each stage learns the noise level that its denoiser gets as
             an input map; None where there is no such map.
+        gate: with learned gates, x = z + g_k (D(z) - z): 1 at first in the first stage, `gate` in the later ones; None
+            for no gates.
         adapters: one LoRA adapter per stage on the denoiser, which is frozen; None for no adapters.
+        joint: the denoiser is trained together with its adapters.
         frozen: the denoiser is frozen, so that only step sizes are trained.
         noise_map: the denoisers get the noise level of each measurement (`Operator.noise_level`) as an input map.
 
@@ -49,7 +52,9 @@ class UnfoldingNetwork(nn.Module):
         sharing: Sharing = "shared",
         step_size: float = 1.0,
         noise_level: float | None = None,
+        gate: float | None = None,
         adapters: AdapterConfig | None = None,
+        joint: bool = False,
         frozen: bool = False,
         noise_map: bool = False,
     ) -> None:
@@ -64,6 +69,7 @@ class UnfoldingNetwork(nn.Module):
         self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
         self.noise_map = noise_map
         self.noise_levels = None if noise_level is None else nn.Parameter(torch.full((stages,), noise_level))
+        self.gates = None if gate is None else nn.Parameter(torch.tensor([1.0] + [gate] * (stages - 1)))
         copies = stages if sharing == "per_stage" else 1
         self.denoisers = nn.ModuleList(make_denoiser(noise_map or noise_level is not None) for _ in range(copies))
         self.adapted = adapters is not None
@@ -75,8 +81,9 @@ class UnfoldingNetwork(nn.Module):
         if frozen:
             self.denoisers.requires_grad_(False)
 
-    def forward(self, y: Tensor, physics: LinearPhysics) -> Tensor:
-        x = initial_reconstruction(y, physics)  # (B, C, H, W)
+    def forward(self, y: Tensor, physics: LinearPhysics, start: Tensor | None = None) -> Tensor:
+        """The estimate of x (B, C, H, W), from `start` instead of the initial reconstruction if it is given."""
+        x = initial_reconstruction(y, physics) if start is None else start
         for stage in range(self.stages):
             if self.recompute and torch.is_grad_enabled() and stage < self.stages - 1:
                 x = checkpoint(self.step, x, y, physics, stage, use_reentrant=False)
@@ -86,8 +93,9 @@ class UnfoldingNetwork(nn.Module):
 
     def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
         """Stage `stage` (from 0): the gradient step, then the proximal step with the adapter of that stage."""
-        sigma = self.noise_level_input(y, physics, stage)
-        return self.proximal_step(self.gradient_step(x, y, physics, stage), stage, sigma)
+        z = self.gradient_step(x, y, physics, stage)
+        x = self.proximal_step(z, stage, self.noise_level_input(y, physics, stage))
+        return x if self.gates is None else torch.lerp(z, x.to(z.dtype), self.gates[stage])
 
     def noise_level_input(self, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor | None:
         """The noise level that the denoiser of a stage gets: learned, of each measurement, or None."""
@@ -117,20 +125,50 @@ class UnfoldingNetwork(nn.Module):
         return x
 
     def load_base(self, pretrained: Mapping[str, Tensor], step_size: bool = True) -> None:
-        """Start every stage from a trained one-stage network, given as its state dict: denoiser, and step size if
-        asked.
+        """Start every stage from a trained network, given as its state dict: denoiser, learned noise levels, and step
+        sizes if asked.
+
+        The network has one denoiser, and as many stages as this one or a single one, whose numbers all stages take.
 
         Raises:
             LorunError: a weight is missing, or has another shape.
         """
-        denoiser: Any = self.denoisers[0]
-        load_denoiser(denoiser.base_parameters() if self.adapted else dict(denoiser.named_parameters()), pretrained)
-        if step_size:
-            with torch.no_grad():
-                self.step_sizes.fill_(pretrained["step_sizes"].item())
+        for denoiser in self.denoisers:
+            inner: Any = denoiser
+            load_denoiser(inner.base_parameters() if self.adapted else dict(inner.named_parameters()), pretrained)
+        names = ("step_sizes", "noise_levels") if step_size else ("noise_levels",)
+        with torch.no_grad():
+            for name in names:
+                own, found = getattr(self, name), pretrained.get(name)
+                if own is not None and found is not None:
+                    if len(found) not in (1, self.stages):
+                        raise LorunError(f"the base has {len(found)} stages: it must have one, or {self.stages}")
+                    own.copy_(found.expand(self.stages))
+
+    def decompose_base(self, pretrained: Mapping[str, Tensor]) -> None:
+        """Start from a network with a denoiser per stage, given as its state dict: the base is the mean of its
+        denoisers, an adapter the truncated SVD of a denoiser's difference from it. Step sizes are taken as they are.
+
+        Raises:
+            LorunError: a weight is missing, or has another shape; the network has another number of stages.
+        """
+        denoisers = [
+            {
+                name.removeprefix(f"denoisers.{stage}."): value
+                for name, value in pretrained.items()
+                if name.startswith(f"denoisers.{stage}.")
+            }
+            for stage in range(self.stages)
+        ]
+        if len(pretrained["step_sizes"]) != self.stages:
+            raise LorunError(f"the base has {len(pretrained['step_sizes'])} stages instead of {self.stages}")
+        mean = {f"denoisers.0.{name}": torch.stack([one[name] for one in denoisers]).mean(0) for name in denoisers[0]}
+        self.load_base({**pretrained, **mean})
+        adapted: Any = self.denoisers[0]
+        adapted.decompose(denoisers)
 
     def parameter_kinds(self) -> dict[str, list[nn.Parameter]]:
-        """All parameters by kind: base, adapters, step_sizes, other (noise levels)."""
+        """All parameters by kind: base, adapters, step_sizes, other (noise levels, gates)."""
         kinds: dict[str, list[nn.Parameter]] = {"base": [], "adapters": [], "step_sizes": [], "other": []}
         for name, parameter in self.named_parameters():
             if "lora_" in name:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 import typer
 
-from lorun.accounting import inference_bytes
+from lorun.accounting.live_bytes import inference_bytes
 from lorun.adapters.precision import PRECISIONS, hold_base
 from lorun.bench.steps import bytes_held
 from lorun.bench.variants import benchmarked, where

@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
+from lorun.accounting.building import inference_build, step_build
 from lorun.accounting.fake import fake_tensors
 from lorun.accounting.flops import reconstruction_flops
 from lorun.accounting.latency import reconstruction_latency
 from lorun.accounting.live_bytes import Peak, cuda_training_peak, inference_bytes
 from lorun.accounting.parameters import count_parameters
-from lorun.accounting.prediction import first_that_fits, inference_build, predict_steps, step_build
+from lorun.accounting.prediction import first_that_fits, predict_steps
 from lorun.code import loaded_code
 from lorun.config import Recompute, TrainingConfig
 from lorun.methods import Experiment

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
+from lorun.config import Recompute
 from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.system import build_system, set_recompute, training_physics
 
 if TYPE_CHECKING:
     from deepinv.physics import LinearPhysics
@@ -16,6 +19,36 @@ if TYPE_CHECKING:
 #: Makes a network, called as ``network(y, physics)``, and its physics, called as ``physics.A(x)``. Each call must make
 #: new ones, on the CPU: counting a training step changes their weights.
 Build = Callable[[], "tuple[nn.Module, LinearPhysics]"]
+
+
+def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
+    """Build the network and the physics for a step on patches of `patch` pixels."""
+
+    def build() -> tuple[Any, Any]:
+        system = build_system(experiment)
+        set_recompute(system.network, recompute)
+        return system.network, training_physics(system, patch)
+
+    return build
+
+
+def inference_build(experiment: Experiment) -> Build:
+    """Build the network and the physics for the reconstruction of one image of the accounting's size.
+
+    Building raises LorunError if images of that size are cropped before they are measured.
+    """
+
+    def build() -> tuple[Any, Any]:
+        system = build_system(experiment)
+        side = experiment.accounting.image
+        scored = system.physics.scored_size(side, side)
+        if scored != (side, side):
+            raise LorunError(
+                f"images of {side} pixels are cropped to {scored[0]} when they are scored: change `accounting.image`"
+            )
+        return system.network, system.physics.at(side, side)
+
+    return build
 
 
 @contextmanager

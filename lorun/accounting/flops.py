@@ -1,4 +1,4 @@
-"""Floating-point operations of a reconstruction."""
+"""Floating-point operations of a reconstruction and of a training step."""
 
 import math
 from contextlib import nullcontext
@@ -9,9 +9,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorun.accounting.building import Build, image_batch, make_modules, separate_operators
+from lorun.accounting.building import Build, image_batch, make_modules, separate_operators, step_build
 from lorun.accounting.fake import fake_tensors
+from lorun.config import Recompute, TrainingConfig
 from lorun.convolution import as_written
+from lorun.errors import LorunError
+from lorun.methods import Experiment
+from lorun.step import at_precision, make_optimizer, training_step
+from lorun.system import System, build_system
 
 
 def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bool = True) -> int:
@@ -40,6 +45,57 @@ def reconstruction_flops(build: Build, image_shape: tuple[int, ...], *, fake: bo
         with FlopCounterMode(display=False, custom_mapping=_FFTS) as counter:
             network(y, physics)
         return counter.get_total_flops()
+
+
+def training_step_flops(
+    build: Build, batch_shape: tuple[int, ...], config: TrainingConfig, *, fake: bool = True
+) -> int:
+    """FLOPs of one training step as the training loop makes it (`lorun.step`): forward and backward pass, the
+    measurement included, as `reconstruction_flops` counts them.
+
+    What no gradient needs is not computed and does not count: the weight gradients of frozen layers, for example. What
+    is computed again in the backward pass counts again. The optimiser's step is element-wise and counts nothing.
+
+    Args:
+        build: makes the network and the physics.
+        batch_shape: (batch, channels, height, width) of x.
+        config: how the step is made; its batch and patch do not count.
+        fake: count on fake tensors; otherwise on real ones.
+
+    Raises:
+        LorunError: nothing is trainable; or, with ``fake``, the modules need values or were not made in ``build``.
+    """
+    tensors = fake_tensors() if fake else nullcontext()
+    with tensors, separate_operators(), as_written(), sdpa_kernel(SDPBackend.MATH):
+        network, physics = make_modules(build, fake=fake)
+        system = System(network, physics)  # type: ignore[arg-type]
+        optimizer = make_optimizer(system, config, torch.device("cpu"))
+        if optimizer is None:
+            raise LorunError(
+                f"{type(network).__name__} has no trainable parameters: there is no training step to count"
+            )
+        x = image_batch(batch_shape)
+        with FlopCounterMode(display=False, custom_mapping=_FFTS) as counter:
+            training_step(system, physics, x, optimizer, config)
+        return counter.get_total_flops()
+
+
+def step_flops(experiment: Experiment) -> int:
+    """Counted FLOPs of a step of its training, see `training_step_flops`.
+
+    `recompute: auto`, whose choice depends on the machine, counts as none.
+
+    Raises:
+        LorunError: nothing is trainable.
+    """
+    training = experiment.training
+    assert training is not None
+    recompute: Recompute = "stage" if training.recompute == "stage" else "none"
+    build = step_build(experiment, training.patch, recompute)
+    with fake_tensors():
+        fake = not getattr(build_system(experiment).network, "data_dependent", False)
+    shape = (training.batch, experiment.channels, training.patch, training.patch)
+    return training_step_flops(build, shape, at_precision(training, torch.device("cpu")), fake=fake)
 
 
 def _fft_flops(shape: tuple[int, ...], dim: list[int], *_: Any, real: bool, out_shape: tuple[int, ...]) -> int:

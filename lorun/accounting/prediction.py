@@ -4,42 +4,12 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
-from lorun.accounting.building import Build
+from lorun.accounting.building import step_build
 from lorun.accounting.live_bytes import Peak, counted_steps
 from lorun.config import Recompute, TrainingConfig
 from lorun.errors import LorunError
 from lorun.methods import PRESETS, Experiment, Strategy
-from lorun.system import build_system, set_recompute, training_physics
-
-
-def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
-    """Build the network and the physics for a step on patches of `patch` pixels."""
-
-    def build() -> tuple[Any, Any]:
-        system = build_system(experiment)
-        set_recompute(system.network, recompute)
-        return system.network, training_physics(system, patch)
-
-    return build
-
-
-def inference_build(experiment: Experiment) -> Build:
-    """Build the network and the physics for the reconstruction of one image of the accounting's size.
-
-    Building raises LorunError if images of that size are cropped before they are measured.
-    """
-
-    def build() -> tuple[Any, Any]:
-        system = build_system(experiment)
-        side = experiment.accounting.image
-        scored = system.physics.scored_size(side, side)
-        if scored != (side, side):
-            raise LorunError(
-                f"images of {side} pixels are cropped to {scored[0]} when they are scored: change `accounting.image`"
-            )
-        return system.network, system.physics.at(side, side)
-
-    return build
+from lorun.system import set_recompute
 
 
 def predict_steps(

@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 from rich.progress import track
 
-from lorun.accounting import inference_bytes
+from lorun.accounting.building import inference_build
 from lorun.accounting.fake import fake_tensors
+from lorun.accounting.live_bytes import inference_bytes
 from lorun.accounting.parameters import count_parameters
-from lorun.accounting.prediction import inference_build, predict_steps, resized
+from lorun.accounting.prediction import predict_steps, resized
 from lorun.bench.variants import training_of, with_strategy
 from lorun.errors import LorunError
 from lorun.methods import Experiment

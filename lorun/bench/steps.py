@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from lorun.accounting import inference_bytes, training_step_bytes
+from lorun.accounting.live_bytes import inference_bytes, training_step_bytes
 from lorun.bench.rounds import Work, spread, take_turns
 from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, training_of, where
 from lorun.devices import pick_device

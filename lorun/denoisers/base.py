@@ -1,6 +1,8 @@
-"""The section of a denoiser, and what residual denoisers share: noise level input, initialisation, U-shape."""
+"""The section of a denoiser, and what denoisers share: released weights, noise level input, initialisation, U-shape."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorun.config.section import Section
+from lorun.errors import LorunError
 
 
 class DenoiserSection(Section):
@@ -22,10 +25,50 @@ class DenoiserSection(Section):
     def build(self, channels: int, noise_map: bool = False) -> nn.Module:
         """A freshly initialised denoiser D(z) for images of `channels` channels; D(z, sigma) with a noise map."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of weights that the section names."""
+        return ()
+
+    def released_weights(self) -> Mapping[str, Tensor] | None:
+        """The state dict of the weights that the section names; None where it names none.
+
+        Raises:
+            LorunError: the file is missing or damaged.
+        """
+        return None
+
     @classmethod
     def example(cls) -> "DenoiserSection":
         """A small denoiser for tests; by default the section with its defaults."""
         return cls()  # type: ignore[call-arg]
+
+
+@torch.no_grad()
+def load_released(section: DenoiserSection, parameters: Mapping[str, Tensor]) -> None:
+    """Copy the released weights that `section` names into the parameters of a denoiser that it built.
+
+    Args:
+        section: of the denoiser; it must name weights.
+        parameters: by name: `dict(denoiser.named_parameters())`, or `AdaptedDenoiser.base_parameters()`.
+
+    Raises:
+        LorunError: the section names no weights, its file is missing or damaged, or its weights have other names or
+            shapes. The message names the first one. No parameter is changed then.
+    """
+    released = section.released_weights()
+    if released is None:
+        raise LorunError(f"the denoiser {section.name!r} names no released weights")
+    source = ", ".join(map(str, section.files))
+    for name in sorted(parameters.keys() | released.keys()):
+        found, needed = (tuple(one[name].shape) if name in one else None for one in (released, parameters))
+        if found != needed:
+            raise LorunError(
+                f"{source}: does not fit the denoiser {section.name!r} at `{name}`: shape {found} instead of {needed}; "
+                "weights of another size or number of channels?"
+            )
+    for name, parameter in parameters.items():
+        parameter.copy_(released[name])
 
 
 def with_noise_map(z: Tensor, sigma: Tensor | None, expected: bool) -> Tensor:

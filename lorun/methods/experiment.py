@@ -104,7 +104,9 @@ class Experiment(Section):
         """The datasets that shape its weights: training, operator, released weights and base."""
         files = [*self.physics.files, *([self.spec.weights] if isinstance(self.spec, Released) else [])]
         found = {name for path in files if (name := dataset_of(path)) is not None}
-        if isinstance(self.spec, Strategy | Trained):
+        if isinstance(self.spec, Strategy) and self.spec.published:
+            found |= {name for path in self.spec.denoiser.files if (name := dataset_of(path)) is not None}
+        if isinstance(self.spec, Strategy | Trained) and self.spec.data is not None:
             found |= {self.spec.data.train, self.spec.data.validation}
         if self.fit_on is not None:
             found.add(self.fit_on)

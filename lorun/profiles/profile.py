@@ -1,16 +1,21 @@
 """A whole profile, and the way from its tasks to experiments."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
 from lorun import plugins
 from lorun.config import Section
+from lorun.config.training import Tuning
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import PRESETS, PRETRAININGS, Experiment, Released, Trained, Untrained
+from lorun.methods import PRETRAININGS, Experiment, Released, Trained, Untrained
 from lorun.methods.experiment import Spec
 from lorun.profiles.task import TaskConfig
+from lorun.profiles.trials import Trial
+
+TUNING_SEED = 0
+"""Seed of the short trainings that choose learning rates."""
 
 
 class Profile(Section):
@@ -19,6 +24,7 @@ class Profile(Section):
     profile: str
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     tasks: dict[str, TaskConfig] = Field(min_length=1)
+    _trials: tuple[Trial, ...] = ()
 
     def experiments(self) -> Iterator[Experiment]:
         """Every experiment that has a row, in the order of the configuration (pretraining has none)."""
@@ -54,6 +60,54 @@ class Profile(Section):
 
     def resolve(self, task: str, setting: str, method: str, seed: int) -> Experiment:
         """As `experiment`, also for a strategy that the task does not list."""
+        return self._resolve(task, setting, method, seed)
+
+    def trial(self, task: str, method: str, value: float) -> Experiment:
+        """A short training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""
+        chosen = self.tasks[task]
+        tuning = _tuning(chosen)
+        available = [*(chosen.settings if method in PRETRAININGS else chosen.settings_of(method))]
+        setting = tuning.setting if tuning.setting is not None and tuning.setting in available else available[0]
+        return self._resolve(task, setting, method, TUNING_SEED, value, tuning.share)
+
+    def grid(self, task: str, method: str) -> list[float]:
+        """The values among which what is tuned of a method is chosen."""
+        values = getattr(_tuning(self.tasks[task]), f"{self.tasks[task].tuned_parameter(method)}s")
+        return list(values)
+
+    def to_tune(self) -> list[tuple[str, str]]:
+        """The task and name of each method that is tuned, the pretrainings of bases first."""
+        found: dict[tuple[str, str], None] = {}
+
+        def add(experiment: Experiment) -> None:
+            if experiment.base is not None:
+                add(experiment.base)
+            if experiment.training is not None and _tuned(self.tasks[experiment.task]):
+                found[experiment.task, experiment.method] = None
+
+        for experiment in self.experiments():
+            add(experiment)
+        return list(found)
+
+    def untuned(self) -> list[tuple[str, str]]:
+        """Those of `to_tune` whose learning rate is not chosen yet, or was chosen for another configuration."""
+        return [place for place in self.to_tune() if self.chosen(*place) is None]
+
+    def chosen(self, task: str, method: str) -> float | None:
+        """The value chosen for what is tuned of a method; None where nothing is tuned, or not yet."""
+        for trial in self._trials if _tuned(self.tasks[task]) else ():
+            if (trial.task, trial.method, trial.chosen) == (task, method, True):
+                return trial.value if self.trial(task, method, trial.value).key == trial.run else None
+        return None
+
+    def use_trials(self, trials: Sequence[Trial]) -> None:
+        """Take learning rates from the trials that were chosen."""
+        self._trials = tuple(trials)
+
+    def _resolve(
+        self, task: str, setting: str, method: str, seed: int, value: float | None = None, length: float = 1.0
+    ) -> Experiment:
+        """Resolve an experiment; `value` of what is tuned and `length` are those of a trial."""
         chosen = self.tasks[task]
         physics = chosen.physics_of(setting)
         return Experiment(
@@ -63,33 +117,35 @@ class Profile(Section):
             channels=chosen.data.channels,
             physics=physics,
             fit_on=chosen.data.train if physics.fitted else None,
-            spec=self._spec(task, setting, method, seed),
+            spec=self._spec(task, setting, method, seed, value, length),
             test=chosen.data.test,
             evaluation=chosen.evaluation,
             accounting=chosen.accounting,
         )
 
-    def _spec(self, name: str, setting: str, method: str, seed: int) -> Spec:
+    def _spec(self, name: str, setting: str, method: str, seed: int, value: float | None, length: float) -> Spec:
         task = self.tasks[name]
-        if method in PRESETS:
-            base = self._base(name, setting, method, seed)
-            return PRESETS[method].specify(task.denoiser, task.unfolding, task.lora, base, **task.training_of(method))
+        preset = task.preset(method)
+        base = None if method in task.weights else self._base(name, setting, method, seed, length)
+        training: dict[str, Any] = {"training": None, "data": None}
+        if task.is_trained(method):
+            training = task.training_of(method, self.chosen(name, method) if value is None else value, length)
+        if preset is not None:
+            return preset.specify(*task.network_of(method), base, **training)
         place = {**task.located[method].fields, "options": task.options.get(method, {})}
         if method in task.weights:
             return Released(**place, weights=task.weights[method][setting])
-        place["base"] = self._base(name, setting, method, seed)
-        if not task.is_trained(method):
-            return Untrained(**place)
-        return Trained(**place, **task.training_of(method))
+        return Trained(**place, base=base, **training) if task.is_trained(method) else Untrained(**place, base=base)
 
-    def _base(self, name: str, setting: str, method: str, seed: int) -> Experiment | None:
+    def _base(self, name: str, setting: str, method: str, seed: int, length: float) -> Experiment | None:
         """The run that a method starts from."""
         reference = self.tasks[name].base.get(method)
         if reference is not None:
-            return self.resolve(reference.task or name, reference.setting, reference.method, seed)
-        if method in PRESETS and PRESETS[method].base == "own":
-            return self.resolve(name, setting, PRESETS[method].pretraining, seed)
-        return None
+            return self._resolve(reference.task or name, reference.setting, reference.method, seed)
+        preset = self.tasks[name].preset(method)
+        if preset is None or preset.own_base is None:
+            return None
+        return self._resolve(name, setting, preset.own_base, seed, length=length)
 
     def check_options(self) -> None:
         """Raise LorunError where the options of a baseline are invalid; this imports the baseline."""
@@ -119,13 +175,23 @@ class Profile(Section):
             other.check_pretraining(method)
         if other.data.channels != task.data.channels:
             raise LorunError(f"{place} has images of {other.data.channels} channels, {name} of {task.data.channels}")
-        if method not in PRESETS:  # a baseline checks the network that it gets
+        if method not in task.strategies:  # a baseline checks the network that it gets
             return
         if other.denoiser != task.denoiser:
             raise LorunError(f"{place} has the denoiser {other.denoiser!r}, {name} {task.denoiser!r}")
         physics = [other.physics_of(reference.setting), *map(task.physics_of, task.settings_of(method))]
         if len({one.noise_level_input for one in physics}) > 1:
             raise LorunError(f"`noise_map` differs between {reference.setting!r} of {place} and the settings of {name}")
+
+
+def _tuned(task: TaskConfig) -> bool:
+    return task.training is not None and task.training.tuning is not None
+
+
+def _tuning(task: TaskConfig) -> Tuning:
+    assert task.training is not None
+    assert task.training.tuning is not None
+    return task.training.tuning
 
 
 def _named(choices: Mapping[str, Any], name: str, kind: str) -> Any:

@@ -11,13 +11,14 @@ from lorun.config.registry import field_names
 from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName
 from lorun.profiles.profile import Profile
+from lorun.profiles.trials import read_trials, trials_path
 
 
 def load_profile(path: Path | str, task: str | None = None) -> Profile:
     """Read a profile.
 
     `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task that is null is
-    left out.
+    left out. Learning rates that were tuned are read from tuned/PROFILE.csv in the same folder.
 
     Args:
         task: read this task alone, with the tasks that its bases are trained in: a run then loads, and records, the
@@ -32,6 +33,7 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
         content["tasks"] = _choose(content["tasks"], task)
     try:
         profile = Profile.model_validate(content)
+        profile.use_trials(read_trials(trials_path(path, profile.profile)))
         if task is None:
             profile.check_options()
     except ValidationError as error:

@@ -1,5 +1,7 @@
 """A task of a profile: its data, its operator in several settings, its methods and its budget."""
 
+import dataclasses
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,13 +12,15 @@ from lorun import plugins
 from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, TaskTraining, UnfoldingConfig
 from lorun.config.section import explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
-from lorun.errors import LorunError
-from lorun.methods import PRESETS, PRETRAIN, STRATEGIES, Preset, TrainingData
+from lorun.errors import LorunError, UnknownName
+from lorun.methods import PRESETS, PRETRAIN, PRETRAININGS, STRATEGIES, Preset, TrainingData
 from lorun.methods.baselines import Located, locate
 from lorun.methods.experiment import Channels
+from lorun.methods.strategies import ELSEWHERE, PUBLISHED
 from lorun.physics import OPERATORS, PhysicsConfig
 
 StrategyName = Literal[STRATEGIES]  # type: ignore[valid-type]
+BaseName = Literal["none", "published", *PRETRAININGS]  # type: ignore[valid-type]
 
 
 class DataConfig(Section):
@@ -37,6 +41,29 @@ class BaseReference(Section):
     method: str = Field(PRETRAIN, description="strategy of that task, or pretrain (phase 1 of lorun)")
 
 
+class Variant(Section):
+    """A strategy with other options than those of the task, as a method of its own."""
+
+    strategy: StrategyName
+    noise_map: Literal["learned"] | None = Field(
+        None, description="each stage learns the noise level that its denoiser is told; so does the base"
+    )
+    base: BaseName | None = Field(None, description="what it starts from, instead of the strategy's own base")
+    denoiser: DenoiserConfig | None = Field(None, description="another denoiser; no pretraining of the task fits it")
+    unfolding: dict[str, Any] = Field(default_factory=dict, description="what differs from the task's `unfolding`")
+    lora: dict[str, Any] = Field(default_factory=dict, description="what differs from the task's `lora`")
+
+    def preset(self, name: str) -> Preset:
+        """The strategy under the name of the variant."""
+        preset = dataclasses.replace(PRESETS[self.strategy], name=name, rate=None)
+        if self.base is not None:
+            preset = dataclasses.replace(preset, base=None if self.base == "none" else self.base)
+        if self.noise_map is not None:
+            told = f"{preset.base}_sigma"
+            preset = dataclasses.replace(preset, noise_map=True, base=told if told in PRESETS else preset.base)
+        return preset
+
+
 class TaskConfig(Section):
     """One inverse problem: data, operator and its settings, network, methods, budget, measures."""
 
@@ -46,7 +73,8 @@ class TaskConfig(Section):
     denoiser: DenoiserConfig = Field(default_factory=lambda: DENOISERS.parse({"name": "unet"}))
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: AdapterConfig = AdapterConfig()
-    strategies: list[StrategyName] = Field(default_factory=list)
+    strategies: list[str] = Field(default_factory=list, description="names of strategies or variants")
+    variants: dict[str, Variant] = Field(default_factory=dict, description="name -> a strategy with other options")
     baselines: list[str] = Field(
         default_factory=list,
         description="folders of baselines/, paths of other folders (with a slash), or entry points of packages",
@@ -77,6 +105,20 @@ class TaskConfig(Section):
         """Where each baseline is, by name."""
         return {found.name: found for found in map(locate, self.baselines)}
 
+    def preset(self, method: str) -> Preset | None:
+        """The strategy behind the name of a method; None for a baseline."""
+        variant = self.variants.get(method)
+        return PRESETS.get(method) if variant is None else variant.preset(method)
+
+    def network_of(self, method: str) -> tuple[DenoiserConfig, UnfoldingConfig, AdapterConfig]:
+        """Denoiser, stages and adapters of a strategy."""
+        variant = self.variants.get(method)
+        if variant is None:
+            return self.denoiser, self.unfolding, self.lora
+        unfolding = UnfoldingConfig.model_validate({**self.unfolding.model_dump(), **variant.unfolding})
+        lora = AdapterConfig.model_validate({**self.lora.model_dump(), **variant.lora})
+        return variant.denoiser or self.denoiser, unfolding, lora
+
     def physics_of(self, setting: str) -> PhysicsConfig:
         """The operator of a setting."""
         return OPERATORS.parse({**self.physics, **self.settings[setting]})
@@ -85,7 +127,7 @@ class TaskConfig(Section):
         """The settings that a method runs in."""
         chosen: Any = self.weights.get(method) or self.only.get(method) or self.settings
         base = self.base.get(method)
-        excluded = base.setting if base is not None and base.task is None and _transfers(method) else None
+        excluded = base.setting if base is not None and base.task is None and self._transfers(method) else None
         return [setting for setting in self.settings if setting in chosen and setting != excluded]
 
     def methods_of(self, setting: str) -> list[str]:
@@ -94,23 +136,48 @@ class TaskConfig(Section):
 
     def is_trained(self, method: str) -> bool:
         """Whether a training makes the weights of a method."""
-        return method in PRESETS or (method not in self.weights and self.located[method].trained)
+        preset = self.preset(method)
+        if preset is not None:
+            return preset.trained
+        return method not in self.weights and self.located[method].trained
 
-    def training_of(self, method: str) -> dict[str, Any]:
-        """The fields `training` and `data` of a trained method. Its steps include those that pretrain its base."""
+    def training_of(self, method: str, value: float | None = None, length: float = 1.0) -> dict[str, Any]:
+        """The fields `training` and `data` of a trained method.
+
+        Args:
+            method: strategy or baseline.
+            value: of what is tuned, see `tuned_parameter`; by default the task's common one.
+            length: share of a whole training.
+        """
         training = self.training
         assert training is not None
-        preset = PRESETS.get(method, Preset(method))
-        phase1 = training.phase1_steps or 0
-        first, last = (0, phase1) if preset.pretrains else (0 if preset.base == "none" else phase1, training.steps)
+        preset = self.preset(method)
+        rates: dict[str, float | None]
+        if value is not None:
+            rates = {self.tuned_parameter(method): value}
+        else:
+            rated = method if preset is None or preset.rate is None else preset.rate
+            rates = {"learning_rate": training.learning_rates.get(rated)}
+        # A profile's `base` elsewhere is not part of the method's budget.
+        pretrainings = 0 if preset is None or method in self.base else preset.pretrainings
+        pretrains = preset is not None and preset.pretrains
+        resolved = training.resolve(pretrainings=pretrainings, is_pretraining=pretrains, length=length, **rates)
+        if not (preset is not None and pretrains and preset.one_stage):
+            resolved = resolved.model_copy(update={"base_inputs": "initial"})
         return {
-            "training": training.resolve(preset.rate or method, first_step=first, last_step=last),
+            "training": resolved,
             "data": TrainingData(**self.data.model_dump(include={*TrainingData.model_fields})),
         }
+
+    def tuned_parameter(self, method: str) -> str:
+        """What of a trained method is tuned: its adapters' learning rate where they alone are trained, or all rates."""
+        preset = self.preset(method)
+        return "adapter_rate" if preset is not None and preset.tunes_adapters else "learning_rate"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         self._check_settings()
+        self._check_strategies()
         self._check_methods()
         self._check_training()
         if self.evaluation.points and self.data.channels != 28:
@@ -131,6 +198,32 @@ class TaskConfig(Section):
             except (ValueError, LorunError) as error:
                 raise ValueError(f"setting `{setting}`: {error}") from error
 
+    def _check_strategies(self) -> None:
+        for name in self.variants:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in PRESETS:
+                raise ValueError(f"`variants`: {name!r} must be lower-case letters, digits and _, and not a strategy")
+        for name in self.strategies:
+            if name not in STRATEGIES and name not in self.variants:
+                raise ValueError(f"`strategies`: {UnknownName('strategy', name, [*STRATEGIES, *self.variants])}")
+            preset = self.preset(name)
+            assert preset is not None
+            try:
+                denoiser, _, _ = self.network_of(name)
+            except ValidationError as error:
+                fields = {*UnfoldingConfig.model_fields, *AdapterConfig.model_fields}
+                raise ValueError(f"`variants.{name}`: {explain(error, fields)}") from error
+            if preset.base == PUBLISHED and getattr(denoiser, "weights", None) is None:
+                raise ValueError(f"`{name}` starts from a published denoiser, but `denoiser.weights` names none")
+            base = None if name in self.base or preset.own_base is None else PRESETS[preset.own_base]
+            if base is None:
+                continue
+            if denoiser != self.denoiser:
+                raise ValueError(f"`{name}` has another denoiser than `{base.name}`, which trains its base")
+            if base.noise_map != preset.noise_map:
+                raise ValueError(f"only one of `{name}` and its base `{base.name}` is told a noise level")
+            if not base.pretrains and base.name not in self.strategies:
+                raise ValueError(f"`{name}` is computed from `{base.name}`: add it to `strategies`")
+
     def _check_methods(self) -> None:
         try:
             self.located  # noqa: B018 - finds every one
@@ -145,13 +238,13 @@ class TaskConfig(Section):
             for method in getattr(self, key):
                 if method not in self.methods:
                     raise ValueError(f"`{key}` names the method `{method}`, which the task does not have")
-                if method in PRESETS and key in ("options", "weights"):
+                if method in self.strategies and key in ("options", "weights"):
                     raise ValueError(f"`{key}` is for baselines, not for the strategy `{method}`")
         for method, settings in {**self.only, **self.weights}.items():
             unknown = sorted(set(settings) - set(self.settings))
             if unknown:
                 raise ValueError(f"`weights` or `only` of `{method}` name no settings of the task: {unknown}")
-        for method in filter(_transfers, self.methods):
+        for method in filter(self._transfers, self.methods):
             if method not in self.base:
                 raise ValueError(f"`{method}` needs a `base`: the setting whose pretrained network it starts from")
             if not self.settings_of(method):
@@ -164,11 +257,13 @@ class TaskConfig(Section):
         if trained and None in (self.data.train, self.data.validation):
             raise ValueError(f"`data.train` and `data.validation` are needed: {', '.join(trained)} are trained")
         for method in self.training.learning_rates if self.training is not None else ():
-            other = PRESETS[method].rate if method in PRESETS else None
+            preset = self.preset(method)
+            other = None if preset is None else preset.rate
             if other is not None:
                 raise ValueError(f"`learning_rates` of `{method}`: it takes that of `{other}`, whose base it shares")
         for method in self.methods:
-            if method in PRESETS and PRESETS[method].base == "own" and method not in self.base:
+            preset = self.preset(method)
+            if preset is not None and preset.pretrainings and method not in self.base:
                 self.check_pretraining(method)
             for setting in () if method in trained or method in self.weights else self.settings_of(method):
                 if self.physics_of(setting).learned:
@@ -176,10 +271,10 @@ class TaskConfig(Section):
 
     def check_pretraining(self, method: str) -> None:
         """Raise ValueError where the task does not say how long the base of `method` is pretrained."""
-        if self.training is not None and self.training.phase1_steps is None:
+        if self.training is not None and (self.training.budget, self.training.phase1_steps) == (None, None):
             raise ValueError(f"`training.phase1_steps` is missing: `{method}` pretrains its base")
 
-
-def _transfers(method: str) -> bool:
-    """Whether a method must start from the base of another setting or task."""
-    return method in PRESETS and PRESETS[method].base == "elsewhere"
+    def _transfers(self, method: str) -> bool:
+        """Whether a method must start from the base of another setting or task."""
+        preset = self.preset(method)
+        return preset is not None and preset.base == ELSEWHERE

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from lorun.accounting.flops import step_flops
 from lorun.code import loaded_code
-from lorun.config import Recompute
+from lorun.config import Recompute, TrainingConfig
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import PatchStream, in_unit_range
@@ -26,12 +27,13 @@ from lorun.step import make_average, make_optimizer, training_step
 from lorun.system import set_recompute, training_physics
 from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
+from lorun.training.mixtures import mixtures
 from lorun.training.movement import fingerprints, unmoved
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
 from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
 from lorun.training.schedule import learning_rate
-from lorun.training.start import WEIGHTS, base_outcome, finish_untrained, fitted_system, load_base
+from lorun.training.start import WEIGHTS, base_outcome, finish_untrained, fitted_system, starting_system
 from lorun.training.weights import save_weights
 
 ADAPTERS = "adapters"
@@ -101,8 +103,10 @@ class _Training:
     def __init__(self, experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group) -> None:
         spec = experiment.spec
         assert isinstance(spec, Strategy | Trained)
+        assert spec.training is not None
+        assert spec.data is not None
         self.experiment = experiment
-        self.config = spec.training
+        self.config: TrainingConfig = spec.training
         self.folder = runs / experiment.folder
         self.device = device
         self.group = group
@@ -127,14 +131,30 @@ class _Training:
         self.base = base_outcome(experiment, runs)
         self.recompute: Recompute | None = None
         self.state = self._start(images if experiment.fit_on == spec.data.train else None, data, runs)
+        self.flops = step_flops(experiment)
+        self.steps, self.first = self._length()
         self._resume()
+
+    def _length(self) -> tuple[int, int]:
+        """The number of steps, and the position in the stream of patches of the first."""
+        config, before = self.config, 0 if self.base is None else self.base.total_steps
+        if config.steps is not None:
+            return config.steps, config.first_step
+        assert config.budget is not None
+        if config.budget < self.flops:
+            raise LorunError(
+                f"{self.experiment.name}: `budget` (={config.budget:.3g} FLOPs here) is less than one step "
+                f"(={self.flops:.3g})"
+            )
+        return int(config.budget // self.flops), before
 
     def _start(self, images: dict[str, Any] | None, data: Path, runs: Path) -> State:
         """The state before the first step."""
         experiment = self.experiment
-        system = fitted_system(experiment, data, images)
-        if self.base is not None and self.base.status == "completed":
-            load_base(system, experiment, runs)
+        if self.base is None or self.base.status == "completed":
+            system = starting_system(experiment, runs, data, images)
+        else:
+            system = fitted_system(experiment, data, images)
         if any(parameter.requires_grad for parameter in system.parameters()):
             chosen = choose_recompute(experiment, self.device, self.group.size)
             self.recompute = set_recompute(system.network, chosen)
@@ -175,6 +195,7 @@ class _Training:
             message=message,
             steps=self.state.done,
             total_steps=self.state.done + (0 if self.base is None else self.base.total_steps),
+            training_flops=self.state.done * self.flops + (0 if self.base is None else self.base.training_flops),
             scored_step=self._scored_step() if status == "completed" else None,
             checkpoint_policy=self.config.checkpoint_policy,
             recompute=self.recompute,
@@ -197,7 +218,7 @@ class _Training:
 
     def _loop(self) -> None:
         state, config = self.state, self.config
-        first, steps = config.first_step, config.steps
+        first, steps = self.first, self.steps
         on_gpu = self.device.type == "cuda"
         losses = state.losses
         replica = self.group.replicate(state.system)
@@ -205,8 +226,8 @@ class _Training:
         batches = self.stream.batches(first + state.done, first + steps, pin=on_gpu)
         with Progress(self.experiment.name, state.done, steps, silent=not self.group.main) as progress:
             for batch in batches:
-                rate = learning_rate(state.done, config)
-                losses.append(self._step(replica, batch.to(self.device, non_blocking=True), rate))
+                rate = learning_rate(state.done, steps, config)
+                losses.append(self._step(replica, batch.to(self.device, non_blocking=True)))
                 state.done += 1
                 last = state.done == steps
                 validate = last or state.done % config.validate_every == 0
@@ -230,13 +251,14 @@ class _Training:
                     self.group.from_main(self._save)
                 progress.update(state.done, state.curve[-1]["loss"] if not losses else losses[-1].item(), psnr)
 
-    def _step(self, replica: nn.Module, x: Tensor, rate: float) -> Tensor:
-        optimizer = self.state.optimizer
+    def _step(self, replica: nn.Module, x: Tensor) -> Tensor:
+        optimizer, config, seed = self.state.optimizer, self.config, self.experiment.seed
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        position = self.config.first_step + self.state.done
-        physics = training_physics(self.state.system, self.config.patch, self.experiment.seed, position)
-        loss = training_step(replica, physics, x, optimizer, self.config, self.state.average)
+            group["lr"] = learning_rate(self.state.done, self.steps, config, group["adapters"])
+        position = self.first + self.state.done
+        physics = training_physics(self.state.system, config.patch, seed, position)
+        mixture = mixtures(config.batch, self.stream.share, seed, position) if config.base_inputs != "initial" else None
+        loss = training_step(replica, physics, x, optimizer, config, self.state.average, mixture=mixture)
         return self.group.mean(loss)
 
     def _check(self, losses: list[Tensor]) -> None:
@@ -245,7 +267,7 @@ class _Training:
         if not finite.all():
             at = int((~finite).nonzero()[0])
             step = self.state.done - len(losses) + at + 1
-            rate = learning_rate(step - 1, self.config)
+            rate = learning_rate(step - 1, self.steps, self.config)
             message = f"loss is {losses[at].item()} at step {step} with learning rate {rate:.3g}"
             raise _NoResult("diverged", message)
 

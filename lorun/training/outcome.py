@@ -29,6 +29,7 @@ class Outcome(BaseModel):
     Attributes:
         steps: optimiser steps of this run.
         total_steps: including the steps of its pretraining.
+        training_flops: counted FLOPs of all steps, those of its pretraining included.
         scored_step: the step whose weights are scored; None if nothing was trained.
         checkpoint_policy: how that step was chosen; "released" for released weights, None if nothing was trained.
         recompute: what the last session recomputed; None if nothing was trained.
@@ -44,6 +45,7 @@ class Outcome(BaseModel):
     message: str | None = None
     steps: int = 0
     total_steps: int = 0
+    training_flops: int = 0
     scored_step: int | None = None
     checkpoint_policy: str | None = None
     recompute: Recompute | None = None

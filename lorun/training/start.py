@@ -11,7 +11,7 @@ from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
 from lorun.data.patches import random_blocks
 from lorun.errors import LorunError
-from lorun.methods import Experiment, Released
+from lorun.methods import Experiment, Released, Strategy
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome, write_outcome
@@ -50,17 +50,38 @@ def base_outcome(experiment: Experiment, runs: Path) -> Outcome | None:
 
 
 def load_base(system: System, experiment: Experiment, runs: Path) -> None:
-    """Load the denoiser of the trained base; its step size too in the same task, since it depends on the operator; and
-    its operator, which may have been learned, if both have the same configuration."""
+    """Load the denoiser of the trained base; its step sizes too in the same task, since they depend on the operator;
+    and its operator, which may have been learned, if both have the same configuration."""
     base = experiment.base
     assert base is not None
     path = runs / base.folder / WEIGHTS
     pretrained = build_system(base)
     load_state(pretrained, load_weights(path), path)
     network: Any = system.network
-    network.load_base(pretrained.network.state_dict(), step_size=base.task == experiment.task)
+    state = pretrained.network.state_dict()
+    if isinstance(experiment.spec, Strategy) and experiment.spec.decompose:
+        network.decompose_base(state)
+    else:
+        network.load_base(state, step_size=base.task == experiment.task)
     if base.physics == experiment.physics:
         system.physics.load_state_dict(pretrained.physics.state_dict())
+
+
+def starting_system(
+    experiment: Experiment, runs: Path, data: Path, images: Mapping[str, np.ndarray] | None = None
+) -> System:
+    """The system before the first step: a fitted operator, and the weights of a base or of a published denoiser.
+
+    `images` are those of the dataset `fit_on` if loaded before. The base's training must have completed.
+    """
+    system = fitted_system(experiment, data, images)
+    if experiment.base is not None:
+        load_base(system, experiment, runs)
+    if isinstance(experiment.spec, Strategy) and experiment.spec.published:
+        network: Any = system.network
+        released = experiment.spec.denoiser.released_weights() or {}
+        network.load_base({f"denoisers.0.{name}": weight for name, weight in released.items()})
+    return system
 
 
 def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
@@ -77,9 +98,7 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
     if outcome is not None and outcome.status != "completed":
         found = {"status": outcome.status, "message": f"in the pretraining: {outcome.message}"}
     else:
-        system = fitted_system(experiment, data)
-        if experiment.base is not None:
-            load_base(system, experiment, runs)
+        system = starting_system(experiment, runs, data)
         if isinstance(experiment.spec, Released):
             load_released(system, experiment.spec.reference, experiment.spec.weights)
             found["checkpoint_policy"] = "released"
@@ -89,6 +108,7 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
     outcome = Outcome(
         **found,
         total_steps=0 if outcome is None else outcome.total_steps,
+        training_flops=0 if outcome is None else outcome.training_flops,
         provenance=provenance(experiment, md5s, torch.device("cpu")),
         code=code_used(experiment, experiment.trained_on, None if outcome is None else outcome.code),
     )

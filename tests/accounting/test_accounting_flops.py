@@ -5,8 +5,8 @@ import torch
 from tiny import with_spec
 from torch import nn
 
-from lorun.accounting import reconstruction_flops
-from lorun.accounting.prediction import inference_build
+from lorun.accounting.building import inference_build
+from lorun.accounting.flops import reconstruction_flops
 from lorun.denoisers.spectral import SpectralBlock, SpectralTransformerConfig
 from lorun.denoisers.unet import UNetConfig
 from lorun.system import build_system

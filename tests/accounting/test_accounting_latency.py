@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorun.accounting import reconstruction_latency
+from lorun.accounting.latency import reconstruction_latency
 from lorun.errors import LorunError
 
 

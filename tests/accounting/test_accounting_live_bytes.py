@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from lorun import accounting
-from lorun.accounting import Peak, inference_bytes
+from lorun.accounting.live_bytes import Peak, inference_bytes
 from lorun.config import TrainingConfig
 from lorun.errors import LorunError
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import with_spec, with_training
 
-from lorun.accounting import cuda_training_peak, training_step_bytes
 from lorun.accounting.account import account
+from lorun.accounting.live_bytes import cuda_training_peak, training_step_bytes
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import (
     first_that_fits,

@@ -8,7 +8,7 @@ from tiny import unfolding_network
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from lorun.accounting import training_step_bytes
+from lorun.accounting.live_bytes import training_step_bytes
 from lorun.adapters import AdaptedDenoiser
 from lorun.adapters.composed import Geometry, low_rank_pays
 from lorun.config import TrainingConfig

@@ -3,9 +3,10 @@
 import pytest
 from tiny import PROFILE
 
-from lorun.accounting import inference_bytes
+from lorun.accounting.building import inference_build
+from lorun.accounting.live_bytes import inference_bytes
 from lorun.accounting.parameters import count_parameters
-from lorun.accounting.prediction import inference_build, predict_steps, resized
+from lorun.accounting.prediction import predict_steps, resized
 from lorun.bench import scaling
 from lorun.bench.scaling import STRATEGIES, count, stage_range, write_figure
 from lorun.bench.variants import benchmarked, with_strategy
