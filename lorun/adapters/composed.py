@@ -4,13 +4,14 @@ This is the same function as conv(x, W) + s B(A(x)), but only x is kept for the 
 The weights W + s BA of a stage are computed together, before its denoiser runs, and again in the backward pass. They
 are not kept in between, so that they take the memory of one stage, not of K.
 
-W is frozen. With g the gradient of a layer's output, the gradients of A and B are computed in one of two ways, which
-are equal up to rounding:
+With g the gradient of a layer's output, the gradients of A and B are computed in one of two ways, which are equal up to
+rounding:
 
 * full: G = weight gradient of (x, g);  dA = s B^T G,  dB = s G A^T, for all layers of the stage together;
 * low rank: dA = weight gradient of (x, s B^T g),  dB = s g (A * x)^T, with r channels instead of out or in.
 
-`low_rank_pays` chooses by the layer's shape and the type of device, so that a run is the same on every such machine.
+`low_rank_pays` chooses by the layer's shape and the type of device, so that a run is the same on every such machine. If
+W is trained too, G is its gradient, and the full way is taken. So it is for convolutions in loralib's layout.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,11 @@ from lorun.convolution import Pair, convolve, gradients, weight_gradient
 
 
 class Factors(NamedTuple):
-    """A frozen weight W (out, in[, kh, kw]) and its change s BA: A is (r, in[, kh, kw]), B (out, r[, 1, 1])."""
+    """A weight W (out, in[, kh, kw]) and its change s BA.
+
+    A is (r, in[, kh, kw]) and B (out, r[, 1, 1]). In loralib's layout of a k x k convolution, A is (r k, in k) and B
+    (out k, r k), and BA is viewed in the shape of W.
+    """
 
     weight: Tensor
     a: Tensor
@@ -74,6 +79,8 @@ def compose(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 def _compose(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    if a.dim() < weight.dim():  # loralib's layout
+        return torch.add(weight.to(a.dtype), (b @ a).view(weight.shape), alpha=scale)
     w = torch.addmm(_matrix(weight).to(a.dtype), b.flatten(1), _matrix(a), alpha=scale)
     return _as_weight(w, weight)
 
@@ -88,8 +95,8 @@ class Formation:
         self._again: list[Tensor | None] = [None] * len(layers)
 
     def weights(self) -> list["Formed"]:
-        """The weights for the forward pass, with gradients for all A and B. Not kept here, to free them early."""
-        formed = _Form.apply(self, *(factor for layer in self.layers for factor in (layer.a, layer.b)))
+        """The weights for the forward pass, with gradients for all W, A and B. Not kept here, to free them early."""
+        formed = _Form.apply(self, *(factor for layer in self.layers for factor in (layer.weight, layer.a, layer.b)))
         return [Formed(w, self, place) for place, w in enumerate(formed)]
 
     def form(self) -> list[Tensor]:
@@ -127,7 +134,7 @@ def composed_layer(x: Tensor, formed: Formed, bias: Tensor | None, geometry: Geo
 
 
 class _Form(torch.autograd.Function):
-    """All weights of a stage from its A, B, A, B, ...; backward, dA and dB from the weights' gradients."""
+    """All weights of a stage from its W, A, B, W, A, B, ...; backward, dW, dA and dB from the weights' gradients."""
 
     @staticmethod
     def forward(ctx: Any, formation: Formation, *factors: Tensor) -> tuple[Tensor, ...]:
@@ -139,13 +146,14 @@ class _Form(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        factors = ctx.saved_tensors
+        factors, for_weights = ctx.saved_tensors, ctx.needs_input_grad[1::3]
+        triples = zip(factors[::3], factors[1::3], factors[2::3], strict=True)
         found: list[Tensor | None] = [None]
-        for layer, a, b, gradient in zip(ctx.layers, factors[::2], factors[1::2], gradients, strict=True):
+        for layer, (w, a, b), gradient, for_w in zip(ctx.layers, triples, gradients, for_weights, strict=True):
             if gradient is None:
-                found += [None, None]
+                found += [None, None, None]
                 continue
-            found += full_gradients(gradient, layer._replace(a=a, b=b))
+            found += [gradient.to(w.dtype) if for_w else None, *full_gradients(gradient, Factors(w, a, b, layer.scale))]
         return tuple(found)
 
 
@@ -173,23 +181,26 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, a, _ = ctx.saved_tensors  # B is saved so that changing it in place is an error
         geometry = ctx.geometry
-        for_x, for_w, *_ = ctx.needs_input_grad
-        w = ctx.formation.take(ctx.place)
+        for_x, for_w, for_bias, *_ = ctx.needs_input_grad
+        w, layer = ctx.formation.take(ctx.place), ctx.formation.layers[ctx.place]
         grad_a = grad_b = None
-        if for_w and low_rank_pays(w, a.shape[0], geometry):
+        low_rank = a.shape[1] == w.shape[1] and not layer.weight.requires_grad  # not loralib's, not trained
+        if for_w and low_rank and low_rank_pays(w, a.shape[0], geometry):
             for_w = False
-            grad_a, grad_b = low_rank_gradients(g, x, ctx.formation.layers[ctx.place], geometry)
+            grad_a, grad_b = low_rank_gradients(g, x, layer, geometry)
         if geometry is None:
             grad_x = g @ w if for_x else None
             grad_w = g.flatten(0, -2).t() @ x.flatten(0, -2) if for_w else None
         else:
             grad_x, grad_w = gradients(g, x, w, geometry.stride, geometry.padding, for_x, for_w)
-        return grad_x, grad_w, None, grad_a, grad_b, None, None, None
+        grad_bias = _rows(g, geometry).sum(0) if for_bias else None
+        return grad_x, grad_w, grad_bias, grad_a, grad_b, None, None, None
 
 
 def full_gradients(grad_w: Tensor, layer: Factors) -> tuple[Tensor, Tensor]:
     """dA and dB from the gradient of the composed weight."""
-    full = _matrix(grad_w).to(layer.a.dtype)
+    loralib = layer.a.dim() < layer.weight.dim()
+    full = (grad_w.reshape(len(layer.b), -1) if loralib else _matrix(grad_w)).to(layer.a.dtype)
     grad_a, grad_b = layer.b.flatten(1).t() @ full, full @ _matrix(layer.a).t()
     if layer.scale != 1:
         grad_a, grad_b = layer.scale * grad_a, layer.scale * grad_b

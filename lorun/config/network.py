@@ -1,8 +1,9 @@
 """Unfolding and adapters."""
 
-from typing import Literal
+import re
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from lorun.config.section import Section
 
@@ -22,10 +23,36 @@ class UnfoldingConfig(Section):
     )
 
 
+AdapterLayout = Literal["peft", "loralib"]
+Scaling = Literal["one", "alpha_over_r", "alpha_over_sqrt_r"]
+
+
 class AdapterConfig(Section):
     """The adapters of each stage."""
 
     gamma: float = Field(10.0, gt=0, le=100, description="rank = ceil(min(in, out) * gamma / 100)")
+    layout: AdapterLayout = Field(
+        "peft",
+        description="B A of a k x k convolution: (out x r)(r x in k^2), or (out k x r k)(r k x in k)",
+    )
+    scaling: Scaling = Field("one", description="the scale s of a change s BA: 1, alpha / r or alpha / sqrt(r)")
+    alpha: float = Field(1.0, gt=0, description="alpha of the scaling")
+    layers: str = Field(".*", description="adapted layers: a regular expression that matches their whole names")
     forward: Literal["composed", "ordinary"] = Field(
         "composed", description="conv(x, W + BA), or conv(x, W) + B(A(x)) as peft does; the same function"
     )
+
+    @field_validator("layers")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return pattern
+
+    @model_validator(mode="after")
+    def _alpha_is_used(self) -> Self:
+        if self.scaling == "one" and self.alpha != 1:
+            raise ValueError(f"`alpha` (={self.alpha:g}) needs a `scaling` of alpha_over_r or alpha_over_sqrt_r")
+        return self

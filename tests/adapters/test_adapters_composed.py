@@ -42,9 +42,9 @@ def spectral():
     return SpectralTransformer(1, 32, 2)
 
 
-def adapted(gamma=10.0, dtype=torch.float64, alpha=1, make=Every):
+def adapted(gamma=10.0, dtype=torch.float64, alpha=1, make=Every, **options):
     torch.manual_seed(0)
-    denoiser = AdaptedDenoiser(make(), K, gamma).to(dtype).to(memory_format=torch.channels_last)
+    denoiser = AdaptedDenoiser(make(), K, gamma, **options).to(dtype).to(memory_format=torch.channels_last)
     with torch.no_grad():
         for name, parameter in denoiser.named_parameters():
             if "lora_" in name:
@@ -79,11 +79,12 @@ def ways(denoiser):
     return found
 
 
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
 @pytest.mark.parametrize("alpha", [1, 0.5])
 @pytest.mark.parametrize("gamma", [5.0, 60.0])
 @pytest.mark.parametrize("make", [Every, spectral])
-def test_equals_pefts_forward_pass_with_all_gradients(make, gamma, alpha):
-    denoiser = adapted(gamma, alpha=alpha, make=make)
+def test_equals_pefts_forward_pass_with_all_gradients(make, gamma, alpha, layout):
+    denoiser = adapted(gamma, alpha=alpha, make=make, layout=layout)
     assert ways(denoiser) == ({True, False} if gamma == 5 else {False})
     output, grad_z, gradients = run(denoiser, image(), composed=True)
     expected, expected_z, expected_gradients = run(denoiser, image(), composed=False)
@@ -128,15 +129,67 @@ def test_gradients_where_only_some_are_asked_for(what):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_base_that_is_trained_too_gets_its_gradients():
-    denoiser = adapted()
-    for parameter in denoiser.parameters():
-        parameter.requires_grad_()
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+@pytest.mark.parametrize("gamma", [5.0, 60.0])
+@pytest.mark.parametrize("make", [Every, spectral])
+def test_a_base_that_is_trained_too_gets_its_gradients(make, gamma, layout):
+    denoiser = adapted(gamma, alpha=0.5, make=make, layout=layout, frozen=False)
     _, _, gradients = run(denoiser, image(), composed=True)
     _, _, expected = run(denoiser, image(), composed=False)
     assert all(gradient is not None for gradient in gradients.values())
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected[name], msg=name)
+
+
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+def test_a_base_that_is_trained_too_is_composed_in_weight_space(layout):
+    denoiser = adapted(layout=layout, frozen=False)
+    output = denoiser(image())
+    names = [type(node).__name__ for node in graph(output.grad_fn)]
+    assert names.count("_LayerBackward") == len(denoiser.layers)
+    assert names.count("_FormBackward") == 1
+
+
+def test_a_base_changed_before_the_backward_pass_is_an_error():
+    denoiser = adapted(frozen=False)
+    output = denoiser(image()).sum()
+    with torch.no_grad():
+        denoiser.layers[-1].base_layer.weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.backward()
+
+
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_gradients_are_those_of_finite_differences(layout, frozen):
+    torch.manual_seed(0)
+    small = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 2, stride=2, bias=False))
+    denoiser = AdaptedDenoiser(small.double(), 1, 60, layout=layout, frozen=frozen).double()
+    names, parameters = zip(*((n, p) for n, p in denoiser.named_parameters() if p.requires_grad), strict=True)
+    values = [torch.randn_like(p).requires_grad_() for p in parameters]
+    z = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+
+    def output(z, *values):
+        return torch.func.functional_call(denoiser, dict(zip(names, values, strict=True)), (z,))
+
+    assert torch.autograd.gradcheck(output, (z, *values))
+
+
+@pytest.mark.parametrize("layer", ["wide", "widen", "pointwise"])
+def test_the_weight_in_loralibs_layout_is_its_definition(layer):
+    denoiser = adapted(alpha=0.5, layout="loralib")
+    conv = getattr(denoiser.base, layer)
+    a, b, weight = (p.detach() for p in (conv.lora_A["stage_1"].weight, conv.lora_B["stage_1"].weight, conv.weight))
+    size = conv.base_layer.kernel_size[0]
+    r, out, channels = conv.r["stage_1"], conv.out_features, conv.in_features
+    assert (a.shape, b.shape) == ((r * size, channels * size), (out * size, r * size))
+    change = (b @ a).flatten()
+    expected = weight.clone()
+    for place, (o, i, y, x) in enumerate(torch.cartesian_prod(*map(torch.arange, weight.shape)).tolist()):
+        expected[o, i, y, x] += 0.5 * change[place]
+    denoiser.activate(0)
+    torch.testing.assert_close(conv.composed_weight(), expected)
+    torch.testing.assert_close(weight + conv.get_delta_weight("stage_1"), expected)
 
 
 def test_a_graph_that_is_kept_can_be_gone_through_again():

@@ -7,6 +7,7 @@ from tiny import unfolding_network
 from torch import nn
 
 from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
+from lorun.config import AdapterConfig
 from lorun.denoisers.cnn import CNN
 from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
@@ -56,9 +57,20 @@ PASSED_OVER = ["gain", "inner.conv.bias", "inner.conv.weight", "inner.out.weight
 PASSED_OVER += ["temperature"]
 
 
-def adapted(make=Mixed, gamma=25.0, moved=True):
+class Square(Mixed):
+    """As `Mixed`, with square kernels alone, as loralib's layout needs them."""
+
+    def __init__(self):
+        super().__init__()
+        self.uneven = nn.Conv2d(6, 6, 3, padding="same")
+
+
+LAYOUTS = [(Mixed, "peft"), (Square, "loralib")]
+
+
+def adapted(make=Mixed, gamma=25.0, moved=True, **options):
     torch.manual_seed(0)
-    denoiser = AdaptedDenoiser(make().double(), K, gamma).double()
+    denoiser = AdaptedDenoiser(make().double(), K, gamma, **options).double()
     if moved:
         with torch.no_grad():
             for name, parameter in denoiser.named_parameters():
@@ -152,9 +164,10 @@ def test_composed_and_ordinary_forward_agree_with_gradients():
         torch.testing.assert_close(gradient, results[False][1][name], msg=name)
 
 
+@pytest.mark.parametrize(("make", "layout"), LAYOUTS)
 @pytest.mark.parametrize("layer", ["conv", "biased", "uneven", "pointwise", "strided", "linear", "plain"])
-def test_merged_and_unmerged_agree_for_every_layer_kind(layer):
-    denoiser = adapted()
+def test_merged_and_unmerged_agree_for_every_layer_kind(layer, make, layout):
+    denoiser = adapted(make, layout=layout)
     denoiser.activate(1)
     before = denoiser(image())
     one = getattr(denoiser.base, layer)
@@ -257,6 +270,53 @@ def test_adapter_sizes_by_hand():
     assert all(layer.scaling[f"stage_{k + 1}"] == 1 for layer in denoiser.layers for k in range(K))
 
 
+def test_adapter_sizes_of_loralibs_layout_by_hand():
+    denoiser = adapted(lambda: CNN(1, width=20, depth=3), gamma=10, layout="loralib")
+    # 1 -> 20: r = 1; 20 -> 20: r = 2; 20 -> 1: r = 1.  A is (3 r, 3 in), B is (3 out, 3 r).
+    per_stage = (3 * 1 * 3 * 1 + 3 * 20 * 3 * 1) + 2 * (3 * 2 * 3 * 20) + (3 * 1 * 3 * 20 + 3 * 1 * 3 * 1)
+    lora = [p for name, p in denoiser.named_parameters() if "lora_" in name]
+    assert sum(p.numel() for p in lora) == K * per_stage
+
+
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+@pytest.mark.parametrize(("scaling", "scale"), [("one", 1), ("alpha_over_r", 8 / 2), ("alpha_over_sqrt_r", 8 / 2**0.5)])
+def test_scale_is_that_of_the_setting(scaling, scale, layout):
+    alpha = 1 if scaling == "one" else 8
+    denoiser = adapted(gamma=25, layout=layout, scaling=scaling, alpha=alpha, layers="biased", make=Square)
+    [layer] = denoiser.layers
+    assert layer.r["stage_2"] == 2
+    assert layer.scaling["stage_2"] == pytest.approx(scale)
+    b, a = (half["stage_2"].weight.flatten(1) for half in (layer.lora_B, layer.lora_A))
+    denoiser.activate(1)
+    change = (layer.composed_weight() - layer.base_layer.weight).flatten()
+    torch.testing.assert_close(change, scale * (b @ a).flatten())
+
+
+def test_alpha_without_a_scaling_is_an_error():
+    with pytest.raises(ValueError, match=r"`alpha` \(=8\) needs a `scaling`"):
+        AdapterConfig(alpha=8)
+
+
+def test_layers_are_chosen_by_their_whole_names():
+    denoiser = adapted(layers="conv|p.*")
+    assert list(denoiser.ranks) == ["conv", "pointwise", "plain"]
+    trainable = {name.split(".lora_")[0] for name, p in denoiser.named_parameters() if p.requires_grad}
+    assert trainable == {f"model.base_model.model.{name}" for name in ("conv", "pointwise", "plain")}
+    assert adaptable_layers(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), pattern="0").keys() == {"0"}
+
+
+def test_a_pattern_that_matches_no_layer_is_an_error_with_their_names():
+    with pytest.raises(LorunError, match=r"`layers` \(='on'\) matches no layer; choose from conv, biased, uneven"):
+        adapted(layers="on")
+    with pytest.raises(ValueError, match="not a regular expression"):
+        AdapterConfig(layers="(")
+
+
+def test_loralibs_layout_needs_square_kernels():
+    with pytest.raises(LorunError, match=r"`uneven` .*`kernel_size` \(=\(1, 3\)\) must be square"):
+        adapted(layout="loralib")
+
+
 def test_names_that_end_alike_get_their_own_ranks():
     class Nested(nn.Module):
         def __init__(self):
@@ -272,9 +332,20 @@ def test_names_that_end_alike_get_their_own_ranks():
     assert [layer.r["stage_1"] for layer in denoiser.layers if 1 in (layer.in_features, layer.out_features)] == [1, 1]
 
 
-@pytest.mark.parametrize("make", [Mixed, PassedOver, lambda: SpectralTransformer(1, 8, 2)])
-def test_saved_stages_load_into_plain_peft(tmp_path, make):
-    denoiser = adapted(make)
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (Mixed, {}),
+        (PassedOver, {}),
+        (lambda: SpectralTransformer(1, 8, 2), {}),
+        (Mixed, {"scaling": "alpha_over_sqrt_r", "alpha": 3, "layers": "biased|linear"}),
+        (Square, {"layout": "loralib"}),
+        (PassedOver, {"layout": "loralib", "scaling": "alpha_over_r", "alpha": 3}),
+        (lambda: SpectralTransformer(1, 8, 2), {"layout": "loralib", "scaling": "alpha_over_sqrt_r", "alpha": 3}),
+    ],
+)
+def test_saved_stages_load_into_plain_peft(tmp_path, make, options):
+    denoiser = adapted(make, **options)
     denoiser.save(tmp_path / "adapters")
     for stage in range(K):
         torch.manual_seed(0)
@@ -284,16 +355,18 @@ def test_saved_stages_load_into_plain_peft(tmp_path, make):
         torch.testing.assert_close(plain(image()), denoiser(image()))
 
 
-def test_saving_and_loading_stages(tmp_path):
-    denoiser = adapted()
+@pytest.mark.parametrize(("make", "layout"), LAYOUTS)
+def test_saving_and_loading_stages(tmp_path, make, layout):
+    denoiser = adapted(make, layout=layout)
     denoiser.save(tmp_path / "adapters")
-    other = adapted(moved=False)
+    other = adapted(make, moved=False, layout=layout)
     other.load(tmp_path / "adapters")
     for stage in range(K):
         for one in (denoiser, other):
             one.activate(stage)
         assert torch.equal(denoiser(image()), other(image()))
     assert all(p.requires_grad == ("lora_" in name) for name, p in other.named_parameters())
+    assert all(torch.equal(p, q) for p, q in zip(denoiser.parameters(), other.parameters(), strict=True))
 
 
 def test_adapters_that_do_not_fit_are_refused(tmp_path):
@@ -303,6 +376,77 @@ def test_adapters_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "adapters/stage_2/adapter_model.safetensors").unlink()
     with pytest.raises(LorunError, match="stage_2.*missing; the network has 3 stages"):
         adapted().load(tmp_path / "adapters")
+
+
+def test_adapters_of_another_layout_are_refused(tmp_path):
+    adapted(Square, layout="loralib").save(tmp_path / "loralib")
+    with pytest.raises(LorunError, match="stage_1.*does not fit the network at `.*biased.lora_A.weight`"):
+        adapted(Square).load(tmp_path / "loralib")
+    adapted(lambda: nn.Sequential(nn.Conv2d(8, 8, 2)), gamma=50).save(tmp_path / "peft")  # of rank 4, as 1 of loralib
+    with pytest.raises(LorunError, match="stage_1.*at `0`: A is not 2 times the same matrix on a diagonal"):
+        adapted(lambda: nn.Sequential(nn.Conv2d(8, 8, 2)), gamma=10, layout="loralib").load(tmp_path / "peft")
+
+
+def random_states(make):
+    states = []
+    for stage in range(K):
+        torch.manual_seed(10 + stage)
+        states.append(make().double().state_dict())
+    return states
+
+
+@pytest.mark.parametrize("scaling", ["one", "alpha_over_r"])
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+def test_a_decomposition_at_full_rank_has_the_weights_of_every_stage(layout, scaling):
+    def make():
+        return nn.Sequential(nn.Conv2d(8, 6, 3), nn.Conv2d(6, 4, 1), nn.Linear(4, 4))
+
+    denoiser = adapted(make, gamma=100, layout=layout, scaling=scaling, alpha=1 if scaling == "one" else 3)
+    states = random_states(make)
+    denoiser.decompose(states)
+    for stage, state in enumerate(states):
+        denoiser.activate(stage)
+        for name, layer in denoiser.named_layers.items():
+            torch.testing.assert_close(layer.composed_weight(), state[f"{name}.weight"])
+
+
+@pytest.mark.parametrize("scaling", ["one", "alpha_over_r"])
+@pytest.mark.parametrize(("make", "layout"), LAYOUTS)
+def test_the_error_of_a_decomposition_is_in_the_singular_values_that_it_drops(make, layout, scaling):
+    denoiser = adapted(make, gamma=25, layout=layout, scaling=scaling, alpha=1 if scaling == "one" else 3)
+    base = {name: p.clone() for name, p in denoiser.base_parameters().items()}
+    states = random_states(make)
+    denoiser.decompose(states)
+    for stage, state in enumerate(states):
+        denoiser.activate(stage)
+        for name, layer in denoiser.named_layers.items():
+            kernel = (
+                layer.base_layer.weight.shape[2] if layout == "loralib" and layer.base_layer.weight.dim() > 2 else 1
+            )
+            change = (state[f"{name}.weight"] - base[f"{name}.weight"]).reshape(
+                len(layer.base_layer.weight) * kernel, -1
+            )
+            dropped = torch.linalg.svdvals(change)[layer.r[f"stage_{stage + 1}"] * kernel :]
+            error = (layer.composed_weight() - state[f"{name}.weight"]).norm()
+            torch.testing.assert_close(error, dropped.norm(), rtol=1e-6, atol=1e-12)
+    assert all(torch.equal(p, base[name]) for name, p in denoiser.base_parameters().items())
+
+
+def test_a_decomposition_of_the_base_can_still_be_trained():
+    denoiser = adapted()
+    denoiser.decompose([denoiser.base_parameters()] * K)
+    torch.testing.assert_close(denoiser(image()), adapted(moved=False)(image()))
+    denoiser(image()).square().sum().backward()
+    assert all(layer.lora_B["stage_1"].weight.grad.any() for layer in denoiser.layers)
+
+
+def test_states_that_do_not_fit_are_refused():
+    denoiser, states = adapted(), random_states(Mixed)
+    with pytest.raises(LorunError, match="2 states for 3 stages"):
+        denoiser.decompose(states[:2])
+    del states[1]["linear.weight"]
+    with pytest.raises(LorunError, match=r"state 2: shape None instead of \(4, 8\) at `linear.weight`"):
+        denoiser.decompose(states)
 
 
 def test_composition_is_not_rounded_under_autocast():
