@@ -85,7 +85,7 @@ class _Collected:
             training = present.timing["what"] == "training"
             self._present = {
                 "runs": grouped(present.runs[has_result], (*RUN, "run", "config_hash")),
-                "accounting": grouped(present.accounts, METHOD),
+                "accounting": grouped(present.accounting, METHOD),
                 "latency": grouped(present.timing[~training], METHOD),
                 "timing": grouped(present.timing[training], RUN),
                 **{name: grouped(getattr(present, name), RUN) for name in ("rows", "trainings", "curves")},
