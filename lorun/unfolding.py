@@ -76,8 +76,17 @@ class UnfoldingNetwork(nn.Module):
         if adapters is not None:
             from lorun.adapters import AdaptedDenoiser  # peft takes seconds to import
 
-            composed = adapters.forward == "composed"
-            self.denoisers[0] = AdaptedDenoiser(self.denoisers[0], stages, adapters.gamma, composed)
+            self.denoisers[0] = AdaptedDenoiser(
+                self.denoisers[0],
+                stages,
+                adapters.gamma,
+                adapters.forward == "composed",
+                layout=adapters.layout,
+                scaling=adapters.scaling,
+                alpha=adapters.alpha,
+                layers=adapters.layers,
+                frozen=not joint,
+            )
         if frozen:
             self.denoisers.requires_grad_(False)
 

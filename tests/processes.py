@@ -133,9 +133,9 @@ def command(words: list[str], failure: str | None = None, folder: str | None = N
     import torch
 
     from lorun import cli
-    from lorun.data.patches import PatchStream
     from lorun.errors import LorunError
     from lorun.training import loop
+    from lorun.training.patches import PatchStream
     from lorun.unfolding import UnfoldingNetwork
 
     rank = int(os.environ["RANK"])

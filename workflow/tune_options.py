@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from lorun import plugins
 from lorun.data.images import load_dataset
-from lorun.data.patches import in_unit_range
 from lorun.evaluation.metrics import psnr
 from lorun.evaluation.reconstruct import load_system
 from lorun.methods import Experiment
 from lorun.physics import Operator
 from lorun.profiles import TaskConfig, load_profile
+from lorun.training.patches import in_unit_range
 from lorun.training.start import fitted_system
 from lorun.unfolding import initial_reconstruction
 

@@ -6,16 +6,13 @@ from typing import Annotated
 import typer
 
 from lorun import __version__
-from lorun.cli.account import account
 from lorun.cli.adapters import adapters_app
 from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, scaling
-from lorun.cli.config import config_app, list_runs
 from lorun.cli.data import data_app
-from lorun.cli.evaluate import evaluate, score
 from lorun.cli.gate import gate
 from lorun.cli.results import history, licences, report, show, status, table, verdict
-from lorun.cli.train import train
+from lorun.cli.runs import account, config_app, evaluate, list_runs, score, train
 from lorun.cli.tune import tune
 from lorun.errors import LorunError
 
@@ -26,12 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status):
+for _command in (
+    *(train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status),
+    *(contract, bench, scaling, licences),
+):
     app.command()(_command)
-app.command()(contract)
-app.command()(bench)
-app.command()(scaling)
-app.command()(licences)
 app.command("list")(list_runs)
 for _name, _group in (("data", data_app), ("adapters", adapters_app), ("config", config_app), ("new", new_app)):
     app.add_typer(_group, name=_name)

@@ -67,7 +67,7 @@ def evaluate_adapters(
 ) -> None:
     """Score a set of the store on a folder of images."""
     from lorun.adapter_store import AdapterStore
-    from lorun.cli.evaluate import table_of, write_scores
+    from lorun.cli.runs import table_of, write_scores
     from lorun.devices import pick_device
     from lorun.evaluation.reconstruct import score_folder
 

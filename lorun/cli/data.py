@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
+from lorun.cli.options import Data
 from lorun.errors import LorunError
 
 data_app = typer.Typer(help="Datasets.", no_args_is_help=True)
-
-Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 
 
 @data_app.command("list")

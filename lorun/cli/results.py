@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.data import Data
-from lorun.cli.options import Config, Runs
+from lorun.cli.options import Config, Data, Runs
 from lorun.errors import LorunError
 
 ResultSet = Annotated[Path, typer.Argument(help="Folder of a result set, e.g. results/quick.")]

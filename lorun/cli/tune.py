@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.data import Data
-from lorun.cli.options import Config, Device, Runs
+from lorun.cli.options import Config, Data, Device, Runs
 
 
 def tune(

@@ -21,7 +21,7 @@ from lorun.physics.block_cs import BlockCSConfig, Padding
 from lorun.provenance import provenance
 from lorun.system import build_system
 from lorun.training.outcome import Outcome
-from lorun.training.released import load_released, our_name, read_released
+from lorun.training.released import load_released, read_released, rename
 
 COMPUTED = ("adjoint", "pseudo_inverse")
 """Initial reconstructions that need no file."""
@@ -117,7 +117,8 @@ def _physics(
 
 def _held_matrix(baseline: str, state: Mapping[str, Tensor]) -> tuple[Any, tuple[int, int]] | None:
     """The kind and the shape of the sampling matrix that released weights hold, or None."""
-    held = {our_name(baseline, key): value for key, value in state.items()}
+    names = plugins.card(baseline).released_names
+    held = {rename(names, key): value for key, value in state.items()}
     for name, kind in (("physics.latent", "learned_binary"), ("physics.phi", "learned")):
         if name in held and held[name].ndim == 2:
             m, n = held[name].shape
@@ -127,9 +128,10 @@ def _held_matrix(baseline: str, state: Mapping[str, Tensor]) -> tuple[Any, tuple
 
 def _refuse_other_networks(baseline: str, state: Mapping[str, Tensor], weights: Path | None) -> None:
     """Raise LorunError where a key, or a missing one, shows that released weights belong to another network."""
+    names = plugins.card(baseline).released_names
     for key in state:
-        if not our_name(baseline, key).startswith(("network.", "physics.")):
+        if not rename(names, key).startswith(("network.", "physics.")):
             raise LorunError(f"{weights}: key `{key}` has no place in {baseline}: weights of another network?")
-    for name in plugins.card(baseline).released_names.values() if state else ():
+    for name in names.values() if state else ():
         if name.startswith("physics."):
             raise LorunError(f"{weights}: has nothing for `{name}` of {baseline}: weights of another network?")

@@ -12,7 +12,6 @@ from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.measurements import holds_measurements, load_measurements
-from lorun.data.patches import in_unit_range
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
@@ -21,6 +20,7 @@ from lorun.physics import Operator
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome
+from lorun.training.patches import in_unit_range
 from lorun.training.start import WEIGHTS
 from lorun.training.weights import load_state, load_weights
 

@@ -32,11 +32,11 @@ _TIMES = {"reconstruction latency": "median_ms", "training": "seconds"}
 
 def compare_counts(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
     """Compare accounts. Parameters fail by any change, bytes and FLOPs by a rise."""
-    if reference.accounts.empty:
+    if reference.accounting.empty:
         yield Finding("bytes", "unknown", "accounting.csv", "missing in the reference: no counts are compared")
         return
     before, after = (
-        {"/".join(line[name] for name in METHOD): line for line in records(results.accounts)}
+        {"/".join(line[name] for name in METHOD): line for line in records(results.accounting)}
         for results in (reference, candidate)
     )
     for method in sorted(before):

@@ -21,7 +21,7 @@ class Provenance:
         self._profile = profile
         self._config = config
         self._runs = {key: records(runs) for key, runs in grouped(results.runs, METHOD).items()}
-        self._accounts = {tuple(account[name] for name in METHOD): account for account in records(results.accounts)}
+        self._accounts = {tuple(account[name] for name in METHOD): account for account in records(results.accounting)}
         self._scores = grouped(results.rows, (*LINE, "seed"))
         self._numbers = {_key(row): number for number, row in enumerate(records(results.summary))}
         self.lines = [self._line(*key) for key in self._numbers]

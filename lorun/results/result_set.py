@@ -1,7 +1,6 @@
 """Make the result set of a profile, `results/PROFILE/`, from what its runs left in their folders."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from lorun.results.store import (
     RUN,
     ResultSet,
     code_id,
-    grouped,
     new_result_set,
     plain,
     read_evaluation,
@@ -33,6 +31,7 @@ from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
+_MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves")
 _NO_RESULT = ("not_run", "failed")
 _LATENCY = "reconstruction latency"
 
@@ -73,23 +72,9 @@ class _Collected:
     """The lines of the measured tables, run by run. `present` is the result set to keep lines of."""
 
     def __init__(self, profile: Profile, runs: Path, partial: bool, present: ResultSet | None) -> None:
-        self._runs, self._partial = runs, partial
-        self._name = profile.profile
+        self._name, self._runs, self._partial, self._present = profile.profile, runs, partial, present
         self._code = {} if present is None else dict(present.code)
-        self._lines: dict[str, list[dict[str, Any]]] = {
-            name: [] for name in ("runs", "rows", "accounting", "timing", "trainings", "curves")
-        }
-        self._present: dict[str, dict[tuple[Any, ...], pd.DataFrame]] = {}
-        if present is not None:
-            has_result = ~present.runs["status"].isin(_NO_RESULT)
-            training = present.timing["what"] == "training"
-            self._present = {
-                "runs": grouped(present.runs[has_result], (*RUN, "run", "config_hash")),
-                "accounting": grouped(present.accounts, METHOD),
-                "latency": grouped(present.timing[~training], METHOD),
-                "timing": grouped(present.timing[training], RUN),
-                **{name: grouped(getattr(present, name), RUN) for name in ("rows", "trainings", "curves")},
-            }
+        self._lines: dict[str, list[dict[str, Any]]] = {name: [] for name in _MEASURED}
         for experiment in profile.accounted():
             self._add_account(experiment)
         for experiment in profile.experiments():
@@ -101,16 +86,17 @@ class _Collected:
     def _add_run(self, experiment: Experiment) -> None:
         folder = self._runs / experiment.folder
         outcome = read_outcome(folder)
-        kept = self._kept("runs", (*experiment.labels.values(), experiment.key, experiment.config_hash))
+        kept = self._kept("runs", experiment, *RUN, "run", "config_hash")
+        kept = [line for line in kept if line["status"] not in _NO_RESULT]
         if (folder / EVALUATION).exists():
             run, rows = read_evaluation(folder / EVALUATION)
             self._lines["runs"].append({**run, **{name: self._named(run[name]) for name in ("code", "trained_code")}})
             self._lines["rows"] += records(rows)
         elif kept:
             self._lines["runs"] += kept
-            self._lines["rows"] += self._kept("rows", experiment.labels.values())
+            self._lines["rows"] += self._kept("rows", experiment, *RUN)
         elif self._partial:
-            self._lines["runs"].append({**experiment.labels, **_without_result(experiment, folder, outcome)})
+            self._lines["runs"].append(experiment.labels | _without_result(experiment, folder, outcome))
         else:
             path = folder / EVALUATION
             raise LorunError(f"{experiment.name} is not evaluated ({path} is missing): run `lorun evaluate` first")
@@ -118,7 +104,7 @@ class _Collected:
             self._add_training(experiment, outcome)
         elif kept:
             for name in ("timing", "trainings", "curves"):
-                self._lines[name] += self._kept(name, experiment.labels.values())
+                self._lines[name] += self._kept(name, experiment, *RUN)
 
     def _add_training(self, experiment: Experiment, outcome: Outcome) -> None:
         labels = experiment.labels
@@ -133,26 +119,32 @@ class _Collected:
 
     def _add_account(self, experiment: Experiment) -> None:
         path = account_path(self._runs, experiment)
-        method = tuple(experiment.labels[name] for name in METHOD)
-        kept = [line for line in self._kept("accounting", method) if line.get("account_key") == experiment.account_key]
+        kept = self._kept("accounting", experiment, *METHOD, "account_key")
         if path.exists():
             account = json.loads(path.read_text(encoding="utf-8"))
             latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
             self._lines["accounting"].append({**account, "code": self._named(account.get("code"))})
             if latency:
                 measured = {name.removeprefix("latency_"): value for name, value in latency.items()}
-                line = {**dict(zip(METHOD, method, strict=True)), "what": _LATENCY, **measured}
-                self._lines["timing"].append(line)
+                method = {name: experiment.labels[name] for name in METHOD}
+                self._lines["timing"].append({**method, "what": _LATENCY, **measured})
         elif kept:
             self._lines["accounting"] += kept
-            self._lines["timing"] += self._kept("latency", method)
+            times = self._kept("timing", experiment, *METHOD)
+            self._lines["timing"] += [line for line in times if line["what"] == _LATENCY]
         elif not self._partial:
             raise LorunError(f"{experiment.name} is not accounted ({path} is missing): run `lorun account` first")
 
-    def _kept(self, table: str, key: Iterable[Any]) -> list[dict[str, Any]]:
-        """Lines of the present result set, with None for null."""
-        frame = self._present.get(table, {}).get(tuple(key))
-        return [] if frame is None else records(frame)
+    def _kept(self, table: str, experiment: Experiment, *columns: str) -> list[dict[str, Any]]:
+        """Lines of the present result set that have the experiment's values in these columns."""
+        if self._present is None:
+            return []
+        frame = getattr(self._present, table)
+        hashes = {"run": experiment.key, "config_hash": experiment.config_hash, "account_key": experiment.account_key}
+        values = experiment.labels | hashes
+        for name in columns if len(frame) else ():
+            frame = frame[frame[name] == values[name]]
+        return records(frame)
 
     def _named(self, modules: dict[str, str] | None) -> str | None:
         """The id of the digests of modules, which are added to code.json."""

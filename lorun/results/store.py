@@ -18,7 +18,7 @@ from lorun.files import write_text
 from lorun.revisions import UnknownRevision, files_at, git
 
 SCHEMA = 2
-"""Version of the files below. `_upgrade` brings result sets of schema 1 to it."""
+"""Version of the files below. Sets of another one are not read."""
 
 METHOD = ("task", "setting", "method")
 RUN = (*METHOD, "seed")
@@ -59,9 +59,6 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 _OPEN = ("accounting", "summary", "tasks")
 """Tables that have further columns."""
 
-_FIELDS = {"accounting": "accounts"}
-"""Attributes of a `ResultSet` that are not called as their file."""
-
 # A setting may be called 001, an image NA, and a hash may look like a number: names stay text. All other columns, those
 # of metrics for example, hold floating-point numbers.
 _TEXT = {
@@ -78,7 +75,6 @@ _INTEGER = {
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")
 
-_SUFFIXES = (".csv", ".json")
 _DIGITS = 6  # of a score: finer than it means anything, coarse enough to hide noise of the last bit
 
 
@@ -105,7 +101,7 @@ class ResultSet:
     where: str  # it was read from, for messages
     runs: pd.DataFrame  # a line per run: status, training, provenance
     rows: pd.DataFrame  # a line per measured value
-    accounts: pd.DataFrame  # a line per method: parameters, bytes, FLOPs
+    accounting: pd.DataFrame  # a line per method: parameters, bytes, FLOPs
     trainings: pd.DataFrame  # a line per training: how it ended
     timing: pd.DataFrame  # a line per measured time
     curves: pd.DataFrame  # a line per validation during a training
@@ -132,10 +128,10 @@ def read_result_set(source: str | Path, root: Path = Path()) -> ResultSet:
     Raises:
         LorunError: there is none, or one of its tables is damaged.
     """
-    sets = _find(str(source), root, below=False)
-    if not sets:
+    top, found = _find(str(source), root)
+    if top not in found:
         raise LorunError(f"{source}: no result set here (rows.csv is missing); `lorun table` writes one")
-    return _read_set(*sets[0])
+    return _read_set(top, found[top])
 
 
 def read_result_sets(source: str | Path, root: Path = Path()) -> list[ResultSet]:
@@ -148,10 +144,10 @@ def read_result_sets(source: str | Path, root: Path = Path()) -> list[ResultSet]
     Raises:
         LorunError: there is none, or a table is damaged.
     """
-    sets = _find(str(source), root, below=True)
-    if not sets:
+    _, found = _find(str(source), root)
+    if not found:
         raise LorunError(f"{source}: no result set here or in a subfolder (rows.csv is missing)")
-    return [_read_set(*found) for found in sets]
+    return [_read_set(where, files) for where, files in found.items()]
 
 
 def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Version | None]:
@@ -162,10 +158,7 @@ def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Versio
     """
     table, version = f"{folder.name}/summary.csv", f"{folder.name}/version.json"
     files = files_at(folder.parent, commit, {table, version}.__contains__)
-    summary = None
-    if table in files:
-        upgraded = _upgrade({"summary": _read_csv("summary.csv", files[table])}, "")["summary"]
-        summary = _typed("summary.csv", upgraded, "summary")
+    summary = _typed("summary.csv", _read_csv("summary.csv", files[table]), "summary") if table in files else None
     return summary, _version("version.json", files.get(version))
 
 
@@ -178,12 +171,11 @@ def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] |
     Raises:
         LorunError: a file cannot be written, or the version that is there cannot be read.
     """
-    tables = {name: getattr(results, _FIELDS.get(name, name)) for name in COLUMNS}
-    frames = {f"{name}.csv": frame for name, frame in tables.items() if frame is not None}
-    named = {name for frame in (results.runs, results.accounts) for name in _code_named(frame)}
+    tables = {name: getattr(results, name) for name in COLUMNS}
+    named = _code_named(results.runs) | _code_named(results.accounting)
     version = _next_version(folder, results)
     files = {
-        **{name: _csv(frame) for name, frame in frames.items()},
+        **{f"{name}.csv": _csv(frame) for name, frame in tables.items() if frame is not None},
         "code.json": json.dumps({name: results.code[name] for name in sorted(named)}, indent=1) + "\n",
         "version.json": json.dumps(dataclasses.asdict(version), indent=1) + "\n",
         **(pages or {}),
@@ -194,8 +186,8 @@ def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] |
             write_text(Path(part) / name, text)
         for name in files:
             (Path(part) / name).replace(folder / name)
-    for name in {"conditions.csv", "tasks.csv"} - set(files):  # the former is of schema 1
-        (folder / name).unlink(missing_ok=True)
+    if results.tasks is None:
+        (folder / "tasks.csv").unlink(missing_ok=True)
     return version
 
 
@@ -244,7 +236,7 @@ def scores_digest(results: ResultSet) -> str:
     tables = (
         (results.rows, ROW_COLUMNS),
         (results.runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
-        (results.accounts, (*METHOD, *counts)),
+        (results.accounting, (*METHOD, *counts)),
     )
     lines = []
     for frame, columns in tables:
@@ -264,7 +256,7 @@ def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable
     """A result set from the lines of some of its tables; the others are empty."""
     tables: dict[str, Any] = {table: make_table(table, lines.get(table, ())) for table in COLUMNS}
     tables["tasks"] = tables["tasks"] if "tasks" in lines else None
-    return _result_set(name, name, tables, code, None)
+    return ResultSet(name=name, where=name, code=code, version=None, **tables)
 
 
 def grouped(frame: pd.DataFrame, by: Iterable[str]) -> dict[tuple[Any, ...], pd.DataFrame]:
@@ -289,78 +281,65 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _find(source: str, root: Path, below: bool) -> list[tuple[str, str, Mapping[str, bytes]]]:
-    """Name, place and files of the result sets in a folder or revision."""
+def _find(source: str, root: Path) -> tuple[str, dict[str, dict[str, bytes]]]:
+    """The place that `source` stands for, and the files of the result sets in it and its subfolders, by place."""
     path = root / source
     if path.is_dir():
-        folders = [path, *sorted(path.glob("*"))] if below else [path]
-        sets = [folder for folder in folders if (folder / "rows.csv").is_file()]
-        return [(folder.resolve().name, str(folder), _files_of_folder(folder)) for folder in sets]
+        folders = [folder for folder in (path, *sorted(path.glob("*"))) if (folder / "rows.csv").is_file()]
+        found = {str(folder): {file.name: file.read_bytes() for file in folder.glob("*.*")} for folder in folders}
+        return str(path), found
     revision, _, named = source.partition(":")
     top = PurePosixPath((named or "results").strip("/"))
-    found: dict[PurePosixPath, dict[str, bytes]] = {}
-    for place, content in _files_of_revision(source, revision, top, root).items():
-        found.setdefault(place.parent, {})[place.name] = content
-    places = sorted(place for place in found if "rows.csv" in found[place] and (below or place == top))
-    return [(place.name, f"{revision}:{place}", found[place]) for place in places]
+    places: dict[PurePosixPath, dict[str, bytes]] = {}
+    for file, content in _files_at(source, revision, top, root).items():
+        places.setdefault(PurePosixPath(file).parent, {})[PurePosixPath(file).name] = content
+    found = {f"{revision}:{place}": files for place, files in sorted(places.items()) if "rows.csv" in files}
+    return f"{revision}:{top}", found
 
 
-def _files_of_folder(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in _SUFFIXES}
-
-
-def _files_of_revision(source: str, revision: str, top: PurePosixPath, root: Path) -> dict[PurePosixPath, bytes]:
+def _files_at(source: str, revision: str, top: PurePosixPath, root: Path) -> Mapping[str, bytes]:
     """Tables and JSON files of a revision in `top` and its subfolders."""
 
     def wanted(path: str) -> bool:
         place = PurePosixPath(path)
-        return place.suffix in _SUFFIXES and top in (place.parent, place.parent.parent)
+        return place.suffix in (".csv", ".json") and top in (place.parent, place.parent.parent)
 
     try:
         if revision.startswith("-"):
             raise UnknownRevision(revision)
         repository = Path(git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n"))
-        files = files_at(repository, revision, wanted)
+        return files_at(repository, revision, wanted)
     except UnknownRevision as error:
         if isinstance(error.__cause__, OSError):
             raise LorunError("git is not installed: name folders instead of revisions") from None
         raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER)") from None
-    return {PurePosixPath(path): content for path, content in files.items()}
 
 
-def _read_set(name: str, where: str, files: Mapping[str, bytes]) -> ResultSet:
-    contents = {table: files.get(f"{table}.csv") for table in COLUMNS}
-    contents["degradations"] = contents["degradations"] or files.get("conditions.csv")  # the latter is of schema 1
-    raw = {table: _read_csv(f"{where}/{table}.csv", held) for table, held in contents.items() if held is not None}
-    if "status" in raw["rows"]:
-        raw = _upgrade(raw, f"{where}/rows.csv")
-    elif "runs" not in raw:
+def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
+    version = _version(f"{where}/version.json", files.get("version.json"))
+    if version is not None and version.schema != SCHEMA:
+        raise LorunError(f"{where}/version.json: schema {version.schema}, which only the code of its commit reads")
+    if "runs.csv" not in files:
         raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
-    tables: dict[str, Any] = {
-        table: _typed(f"{where}/{table}.csv", raw.get(table, pd.DataFrame()), table) for table in COLUMNS
-    }
+    tables: dict[str, Any] = {}
+    for table in COLUMNS:
+        name = f"{where}/{table}.csv"
+        raw = _read_csv(name, files[f"{table}.csv"]) if f"{table}.csv" in files else pd.DataFrame()
+        tables[table] = _typed(name, raw, table)
+    tables["tasks"] = tables["tasks"] if "tasks.csv" in files else None
     code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
     _check(where, tables["runs"], tables["rows"], code)
-    tables["tasks"] = tables["tasks"] if "tasks" in raw else None
-    return _result_set(name, where, tables, code, _version(f"{where}/version.json", files.get("version.json")))
-
-
-def _result_set(
-    name: str, where: str, tables: dict[str, Any], code: dict[str, dict[str, str]], version: Version | None
-) -> ResultSet:
-    fields = {_FIELDS.get(table, table): frame for table, frame in tables.items()}
-    return ResultSet(name=name, where=where, code=code, version=version, **fields)
+    name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
+    return ResultSet(name=name, where=where, code=code, version=version, **tables)
 
 
 def _next_version(folder: Path, results: ResultSet) -> Version:
     path = folder / "version.json"
     before = _version(str(path), path.read_bytes() if path.is_file() else None)
     digest = scores_digest(results)
-    known = None if before is None else before.scores
-    if before is not None and before.schema != SCHEMA:  # hashed in another way: hash what is there anew
-        known = scores_digest(read_result_set(folder))
-    number = 0 if before is None else before.version
-    return Version(results.name, number + (known != digest), SCHEMA, digest)
+    if before is None:
+        return Version(results.name, 1, SCHEMA, digest)
+    return Version(results.name, before.version + (before.scores != digest), SCHEMA, digest)
 
 
 def _code_named(frame: pd.DataFrame) -> set[str]:
@@ -374,8 +353,6 @@ def _read_csv(where: str, content: bytes) -> pd.DataFrame:
         raise LorunError(f"{where}: empty file")
     try:
         return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:  # a table without rows, as schema 1 wrote it
-        return pd.DataFrame()
     except ValueError as error:
         raise LorunError(f"{where}: not a readable table ({error})") from error
 
@@ -455,30 +432,3 @@ def _listed(names: Iterable[str]) -> str:
 
 def _csv(frame: pd.DataFrame, **options: Any) -> str:
     return frame.to_csv(index=False, lineterminator="\n", **options)
-
-
-_OLD_METHODS = {"separate": "block_k", "first_estimate": "initial_reconstruction"}
-_OLD_COLUMNS = {"condition": "degradation", "matrix": "operator", "separate": "block_k", "separate_sd": "block_k_sd"}
-
-
-def _upgrade(tables: Mapping[str, pd.DataFrame], where: str) -> dict[str, pd.DataFrame]:
-    """Tables of schema 1, or of before, as schema 2: text, not yet typed. `where` names rows.csv.
-
-    Schema 1 repeated the run's columns on every row, had rows without a value for runs without a result, and used other
-    names of some methods and columns.
-    """
-    found = {}
-    for name, frame in tables.items():
-        found[name] = frame.rename(columns=_OLD_COLUMNS)
-        if "method" in found[name]:
-            found[name]["method"] = found[name]["method"].replace(_OLD_METHODS)
-        if name not in (*_OPEN, "rows"):
-            found[name] = found[name].reindex(columns=list(dict.fromkeys([*found[name], *COLUMNS[name]])))
-    if "rows" in found:
-        rows = found["rows"]
-        odd = {*ROW_COLUMNS} - {"degradation", *rows.columns}
-        if odd:
-            raise LorunError(f"{where}: wrong columns: {_listed(odd)}")
-        found["runs"] = rows.drop_duplicates(list(RUN), ignore_index=True).reindex(columns=list(RUN_COLUMNS))
-        found["rows"] = rows.dropna(subset="value", ignore_index=True).reindex(columns=list(ROW_COLUMNS))
-    return found

@@ -40,7 +40,7 @@ def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] =
     the same kind (`operator`) can be ranked. `simulated` names the datasets that are. `seeds` counts completed runs;
     `status` is the worst of all.
     """
-    accounts = {tuple(line[name] for name in METHOD): line for line in results.accounts.to_dict("records")}
+    accounts = {tuple(line[name] for name in METHOD): line for line in results.accounting.to_dict("records")}
     runs, rows = grouped(results.runs, METHOD), grouped(results.rows, (*METHOD, "dataset", "protocol"))
     protocols = {name for task in profile.tasks.values() for name in task.evaluation.protocols}
     measured = {metric for name in protocols for metric in get_protocol(name).metrics}

@@ -83,7 +83,7 @@ def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
     found = []
     for names, table, experiments, code in (
         (RUN, results.runs, profile.experiments(), {"train": "trained_code", "evaluate": "code"}),
-        (METHOD, results.accounts, profile.accounted(), {"account": "code"}),
+        (METHOD, results.accounting, profile.accounted(), {"account": "code"}),
     ):
         planned = {tuple(experiment.labels[name] for name in names): experiment for experiment in experiments}
         lines = {tuple(line[name] for name in names): line for line in records(table)}

@@ -19,7 +19,6 @@ from lorun.code import loaded_code
 from lorun.config import Recompute, TrainingConfig
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
-from lorun.data.patches import PatchStream, in_unit_range
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Strategy, Trained
 from lorun.provenance import code_used, provenance
@@ -30,6 +29,7 @@ from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.mixtures import mixtures
 from lorun.training.movement import fingerprints, unmoved
 from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
+from lorun.training.patches import PatchStream, in_unit_range
 from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
 from lorun.training.schedule import learning_rate

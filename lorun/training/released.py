@@ -47,7 +47,7 @@ def load_released(system: System, method: str, path: Path) -> None:
     names = plugins.card(method).released_names
     found: dict[str, Tensor] = {}
     for key, tensor in read_released(path).items():
-        name = _rename(names, key)
+        name = rename(names, key)
         if name not in own:
             raise LorunError(f"{path}: key `{key}` has no place in {method}: weights of another network?")
         if tensor.shape != own[name].shape:
@@ -66,13 +66,8 @@ def load_released(system: System, method: str, path: Path) -> None:
     system.load_state_dict({**own, **found})
 
 
-def our_name(method: str, key: str) -> str:
-    """The name in a `System` of the baseline of the authors' `key`; `key` itself where the card has no other name."""
-    return _rename(plugins.card(method).released_names, key)
-
-
-def _rename(names: Mapping[str, str], key: str) -> str:
-    """`names` are regular expressions and their replacements."""
+def rename(names: Mapping[str, str], key: str) -> str:
+    """Our name of the authors' `key`, by the `released_names` of a card; `key` itself where they have no other."""
     key = key.removeprefix(_PREFIX)
     for pattern, ours in names.items():
         match = re.fullmatch(pattern, key)

@@ -9,12 +9,12 @@ import torch
 
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
-from lorun.data.patches import random_blocks
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released, Strategy
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome, write_outcome
+from lorun.training.patches import random_blocks
 from lorun.training.released import load_released
 from lorun.training.weights import load_state, load_weights, save_weights
 

@@ -9,9 +9,9 @@ import torch
 from lorun import plugins
 from lorun.data import photos
 from lorun.data.images import load_folder
-from lorun.data.patches import random_blocks
 from lorun.physics.block_cs import BlockCS, gaussian_matrix
 from lorun.plugins.proximal import squared_norm
+from lorun.training.patches import random_blocks
 
 NAMES = ("total_variation", "plug_and_play")
 

@@ -26,9 +26,9 @@ from lorun.data.checksums import read_manifest, split_files, write_manifest
 from lorun.data.cubes import WAVELENGTHS, read_cube
 from lorun.data.images import load_dataset, load_folder
 from lorun.data.manual import add
-from lorun.data.patches import PatchStream
 from lorun.data.registry import CubeFormat, read_registry
 from lorun.errors import LorunError, UnknownName
+from lorun.training.patches import PatchStream
 
 DATA = Path(__file__).parents[2] / "data"
 CAVE = np.arange(400, 701, 10)
@@ -383,7 +383,7 @@ MANY = """
     from pathlib import Path
     import numpy as np
     from lorun.data.images import load_dataset
-    from lorun.data.patches import PatchStream
+    from lorun.training.patches import PatchStream
 
     root, limit, hold = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "hold"
     PatchStream(load_dataset(root, "scenes", "test", 28), 4, 2, 0).batch(0)  # imports what it needs

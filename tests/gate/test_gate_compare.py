@@ -38,7 +38,7 @@ def result_set(runs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Result
         rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"degradation": "str"}),
         trainings=pd.DataFrame(columns=[*RUN, "unmoved", "names"]),
         timing=pd.DataFrame(columns=["task", "setting", "method", "what"]),
-        **dict.fromkeys(("accounts", "curves", "summary", "degradations", "claims", "comparison"), empty),
+        **dict.fromkeys(("accounting", "curves", "summary", "degradations", "claims", "comparison"), empty),
         tasks=None,
         code={},
         version=None,
@@ -102,7 +102,7 @@ LORUN = "task == 'cs' and method == 'lorun'"
 
 
 def test_fewer_bytes_and_flops_are_improvements(quick: ResultSet) -> None:
-    better = with_table(quick, "accounts", LORUN, inference_total=17_000_000, flops=8_000_000_000)
+    better = with_table(quick, "accounting", LORUN, inference_total=17_000_000, flops=8_000_000_000)
     for check in ("bytes", "flops"):
         found = verdicts(quick, better, check)
         assert "improved" in found
@@ -113,33 +113,33 @@ def test_fewer_bytes_and_flops_are_improvements(quick: ResultSet) -> None:
 
 @pytest.mark.parametrize("count", [50379, 50381])
 def test_parameters_fail_if_they_rise_or_fall(quick: ResultSet, count: int) -> None:
-    other = with_table(quick, "accounts", LORUN, parameters_network=count)
+    other = with_table(quick, "accounting", LORUN, parameters_network=count)
     assert "failed" in verdicts(quick, other, "parameters")
     assert "failed" not in verdicts(quick, other, "parameters", Limits(parameters=0.01))
 
 
 def test_counts_of_other_sizes_are_not_compared(quick: ResultSet) -> None:
-    found = compare([quick], [with_table(quick, "accounts", LORUN, step_batch=8, step_total=1)])
+    found = compare([quick], [with_table(quick, "accounting", LORUN, step_batch=8, step_total=1)])
     [failed] = [one for one in found if one.verdict == "failed"]
     assert "counted for another `step_batch`: 16 -> 8" in failed.message
 
 
 @pytest.mark.parametrize(("column", "check"), [("step_total", "bytes"), ("parameters_base", "parameters")])
 def test_a_count_that_one_side_lacks(quick: ResultSet, column: str, check: str) -> None:
-    without = with_table(quick, "accounts", LORUN, **{column: pd.NA})
+    without = with_table(quick, "accounting", LORUN, **{column: pd.NA})
     assert "failed" in verdicts(quick, without, check)
     assert "unknown" in verdicts(without, quick, check)
 
 
 def test_a_method_that_is_missing_fails(quick: ResultSet) -> None:
-    accounts = quick.accounts[quick.accounts.method != "shared"]
-    for without, check in ((replace(quick, accounts=accounts), "bytes"), (only(quick, "method != 'shared'"), "rows")):
+    accounts = quick.accounting[quick.accounting.method != "shared"]
+    for without, check in ((replace(quick, accounting=accounts), "bytes"), (only(quick, "method != 'shared'"), "rows")):
         assert "failed" in verdicts(quick, without, check)
         assert "failed" not in {one.verdict for one in compare([without], [quick])}
 
 
 def test_tables_that_are_missing(quick: ResultSet) -> None:
-    bare = replace(quick, accounts=pd.DataFrame(), timing=quick.timing.iloc[:0])
+    bare = replace(quick, accounting=pd.DataFrame(), timing=quick.timing.iloc[:0])
     assert verdicts(quick, bare, "bytes") == {"failed"}
     assert verdicts(bare, quick, "bytes") == {"unknown"}
     assert verdicts(quick, bare, "time") == {"noted"}

@@ -98,13 +98,13 @@ def test_a_protocol_changed_under_its_name(quick: ResultSet, failures: Failures,
 
 def test_an_extra_activation_kept(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
     """One map of one channel in one stage: 16 patches of 64 x 64, or one of them, in float32."""
-    accounts = quick.accounts.copy()
+    accounts = quick.accounting.copy()
     trained = accounts[accounts.step_total.notna()]
     index = trained.index[random.integers(len(trained))]
     extra = int(trained.step_batch[index]) * int(trained.step_patch[index]) ** 2 * 4
     for column in ("step_total", "step_activations", "kept_total", "kept_activations"):
         accounts.loc[index, column] += extra
-    found = failures(quick, replace(quick, accounts=accounts))
+    found = failures(quick, replace(quick, accounting=accounts))
     assert {one.check for one in found} == {"bytes"}
     assert {one.subject for one in found} == {"/".join(trained.loc[index, ["task", "setting", "method"]])}
     assert f"activations +{extra:,}" in found[0].message

@@ -63,7 +63,7 @@ def test_the_set_is_complete_and_says_where_it_comes_from(tiny_profile, runs, ou
     pd.testing.assert_frame_equal(found.summary, summary)
     assert summary.method.tolist() == methods * 2
     assert len(found.rows) == len(methods) * 2 * 2 * 2  # images, protocols, metrics
-    for table in (found.runs, found.accounts, found.trainings, found.curves):
+    for table in (found.runs, found.accounting, found.trainings, found.curves):
         assert table.method.tolist() == methods
     runs_table = found.runs.drop(columns=["message", "accepted"])
     assert runs_table.notna().all(axis=None)
@@ -71,7 +71,7 @@ def test_the_set_is_complete_and_says_where_it_comes_from(tiny_profile, runs, ou
         e.method: e.key for e in tiny_profile.experiments()
     }
     assert set(found.code) == code_ids()
-    assert found.code[found.runs.trained_code[0]] == found.code[found.accounts.code[0]] == CODE
+    assert found.code[found.runs.trained_code[0]] == found.code[found.accounting.code[0]] == CODE
     assert set(found.code[found.runs.code[0]]) == {"lorun.system"}
     assert len(found.claims) == 4
     assert found.matches_version()

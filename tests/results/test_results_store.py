@@ -1,4 +1,4 @@
-"""The result store: what is written is read back, typed and checked; older sets are upgraded."""
+"""The result store: what is written is read back, typed and checked."""
 
 import json
 import math
@@ -65,7 +65,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def same(first: ResultSet, second: ResultSet) -> None:
-    for name in ("runs", "rows", "accounts", "trainings", "timing", "curves", "summary", "degradations", "claims"):
+    for name in ("runs", "rows", "accounting", "trainings", "timing", "curves", "summary", "degradations", "claims"):
         pd.testing.assert_frame_equal(getattr(first, name), getattr(second, name))
 
 
@@ -78,7 +78,7 @@ def test_what_is_written_is_read_back_with_its_types(folder: Path) -> None:
     assert (found.name, found.tasks) == ("made", None)
     assert records(found.rows) == [{name: ROW[name] for name in ROW_COLUMNS}]
     assert records(found.runs) == [{name: RUN[name] for name in RUN_COLUMNS}]
-    assert found.accounts["image"].tolist() == [256]  # a side here, a name in rows.csv
+    assert found.accounting["image"].tolist() == [256]  # a side here, a name in rows.csv
     assert str(found.runs["steps"].dtype) == "Int64"
     assert found.scores()[["image", "status", "run"]].values.tolist() == [["NA", "completed", "0123456789"]]
 
@@ -124,11 +124,11 @@ def test_only_code_that_is_named_is_kept_and_it_must_be_there(folder: Path) -> N
 
 def test_other_files_stay_and_files_of_no_use_go(folder: Path) -> None:
     (folder / "strip.png").write_text("drawn")
-    (folder / "conditions.csv").write_text("old")
+    (folder / "tasks.csv").write_text("old")
     save_result_set(folder, make(), {"summary.md": "# Page\n"})
     assert (folder / "strip.png").exists()
     assert (folder / "summary.md").read_text() == "# Page\n"
-    assert not (folder / "conditions.csv").exists()
+    assert not (folder / "tasks.csv").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["made"]
 
 
@@ -200,71 +200,33 @@ def test_missing_files_are_named(folder: Path) -> None:
         read_result_set(folder)
 
 
-# Revisions and older sets
-
-OLD_ROWS = """\
-task,dataset,setting,method,seed,image,condition,protocol,metric,value,status,message,steps,run,config_hash,commit,dirty
-cs,set11,001,separate,0,a,,cs_float_y,psnr,30.5,completed,,8,00e1,01,abc,False
-cs,set11,001,separate,0,b,,cs_float_y,psnr,31.123456,completed,,8,00e1,01,abc,False
-sr,set5,x2,first_estimate,0,,,usrnet_rgb,psnr,,diverged,loss is nan,4,00e2,02,abc,True
-"""
-OLD = {
-    "rows.csv": OLD_ROWS,
-    "accounting.csv": "\n",
-    "conditions.csv": "task,dataset,setting,method,protocol,metric,condition,value\nsr,s,x2,separate,p,psnr,7,30\n",
-    "tasks.csv": "task,dataset,setting,base,separate,separate_sd\ncs,set11,001,a/b,30.5,\n",
-    "summary.csv": "task,dataset,setting,protocol,method,psnr\ncs,set11,001,cs_float_y,separate,30.5\n",
-    "version.json": '{"result_set": "old", "version": 4, "schema": 1, "scores": "abc"}',
-}
+# Revisions
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A git repository whose first commit has a result set of schema 1, results/old."""
-    root = tmp_path / "repository"
-    git(tmp_path, "init", "--quiet", "--initial-branch=main", str(root))
-    (root / "results/old").mkdir(parents=True)
-    for name, text in OLD.items():
-        (root / "results/old" / name).write_text(text)
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "Old")
-    return root
-
-
-def test_a_set_of_schema_1_is_upgraded(repository: Path) -> None:
-    found = read_result_set(repository / "results/old")
-    assert found.rows["value"].tolist() == [30.5, 31.123456]
-    assert found.rows["method"].unique().tolist() == ["block_k"]
-    runs = found.runs.set_index("method")
-    assert runs["status"].to_dict() == {"block_k": "completed", "initial_reconstruction": "diverged"}
-    assert runs["run"].tolist() == ["00e1", "00e2"]
-    assert runs["dirty"].tolist() == [False, True]
-    assert runs[["code", "trained_code", "trained_commit"]].isna().all(axis=None)
-    assert found.degradations["degradation"].tolist() == ["7"]
-    assert found.tasks is not None
-    assert found.tasks["block_k"].tolist() == [30.5]
-    assert found.accounts.empty
-    assert found.trainings.empty
-
-
-def test_a_revision_is_read_as_its_folder_was(repository: Path) -> None:
-    before = read_result_set(repository / "results/old")
-    save_result_set(repository / "results/old", before)
-    shutil.copytree(repository / "results/old", repository / "results/another")
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", "New")
-    for source in ("HEAD~1:results/old", "HEAD:results/old"):
+def test_a_revision_is_read_as_its_folder_was(folder: Path) -> None:
+    repository, before = folder.parent, read_result_set(folder)
+    git(repository, "init", "--quiet", "--initial-branch=main", ".")
+    for name in ("made", "another"):
+        shutil.copytree(folder, repository / "results" / name)
+        git(repository, "add", "results")
+        git(repository, "commit", "--quiet", "--message", name)
+    for source in ("HEAD~1:results/made", "HEAD:results/made"):
         same(read_result_set(source, repository), before)
     assert [(one.name, one.where) for one in read_result_sets("HEAD", repository / "results")] == [
         ("another", "HEAD:results/another"),
-        ("old", "HEAD:results/old"),
+        ("made", "HEAD:results/made"),
     ]
-    assert [one.name for one in read_result_sets("results", repository)] == ["another", "old"]
-    summary, version = read_summary(repository / "results/old", "HEAD~1")
+    assert [one.name for one in read_result_sets("results", repository)] == ["another", "made"]
+    summary, version = read_summary(repository / "results/made", "HEAD~1")
     assert summary is not None
-    assert version is not None
-    assert (summary["method"].tolist(), summary["psnr"].tolist(), version.version) == (["block_k"], [30.5], 4)
+    assert (len(summary), version) == (0, before.version)
     assert read_summary(repository / "results/another", "HEAD~1") == (None, None)
+
+
+def test_a_set_of_another_schema_is_refused(folder: Path) -> None:
+    edit(folder / "version.json", f'"schema": {SCHEMA}', '"schema": 1')
+    with pytest.raises(LorunError, match=r"version\.json: schema 1, which only the code of its commit reads"):
+        read_result_set(folder)
 
 
 # Versions
@@ -283,20 +245,15 @@ def test_the_number_counts_contents(folder: Path) -> None:
     assert read_result_set(folder).matches_version()
 
 
-def test_upgrading_keeps_the_number(repository: Path) -> None:
-    folder = repository / "results/old"
-    assert save_result_set(folder, read_result_set(folder)).version == 4
-
-
 @pytest.mark.parametrize(
     ("table", "column", "value", "counts"),
     [
         ("rows", "value", 12.5, True),
         ("runs", "status", "diverged", True),
-        ("accounts", "parameters_network", 8, True),
+        ("accounting", "parameters_network", 8, True),
         ("runs", "commit", "0" * 40, False),
         ("runs", "run", "9", False),
-        ("accounts", "image", 7, False),
+        ("accounting", "image", 7, False),
     ],
 )
 def test_a_version_is_of_scores_and_counts_and_not_of_their_origin(table, column, value, counts) -> None:
@@ -318,7 +275,7 @@ def test_committed_result_sets_are_the_version_that_they_say(path: Path) -> None
     found = read_result_set(path.parent)
     assert found.version is not None
     assert json.loads((path.parent / "version.json").read_text())["result_set"] == path.parent.name
-    assert found.matches_version() or found.version.schema < SCHEMA
+    assert found.matches_version()
 
 
 def test_rows_without_a_value_count_for_their_run_only() -> None:

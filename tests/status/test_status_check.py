@@ -118,7 +118,7 @@ def test_runs_from_before_code_was_recorded_are_unknown(suite: Suite, table: str
 
 
 def test_accounts_from_before_code_was_recorded_are_unknown(suite: Suite) -> None:
-    suite.set_column("accounts", "code", None)
+    suite.set_column("accounting", "code", None)
     assert suite.reasons() == reasons("unknown", "account")
 
 

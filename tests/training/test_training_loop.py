@@ -18,7 +18,6 @@ from tiny import with_spec, with_training
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lorun.data.patches import PatchStream
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import evaluate, load_system
 from lorun.methods import Experiment
@@ -26,6 +25,7 @@ from lorun.physics.block_cs import BlockCS
 from lorun.profiles import Profile
 from lorun.training import Outcome, loop, read_outcome, train
 from lorun.training.distributed import Group
+from lorun.training.patches import PatchStream
 from lorun.training.schedule import learning_rate
 from lorun.unfolding import UnfoldingNetwork
 

@@ -10,7 +10,6 @@ from tiny import unfolding_network, with_training
 from torch import Tensor, nn
 
 from lorun.accounting.prediction import predict_steps
-from lorun.data.patches import PatchStream
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
 from lorun.methods import PRESETS, STRATEGIES, Experiment
@@ -18,6 +17,7 @@ from lorun.physics.block_cs import BlockCSConfig
 from lorun.profiles import Profile
 from lorun.system import set_recompute
 from lorun.training import Outcome, read_outcome, train
+from lorun.training.patches import PatchStream
 from lorun.training.recompute import choose_recompute
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from lorun.physics.block_cs import BinaryBlockCS, BlockCS, gaussian_matrix
 from lorun.profiles import load_profile
 from lorun.system import System
 from lorun.training import train
-from lorun.training.released import load_released, our_name, read_released
+from lorun.training.released import load_released, read_released, rename
 
 BLOCK = 8
 M = 16
@@ -63,7 +63,8 @@ def test_every_parameter_gets_the_authors_values(tmp_path, method, suffix):
     state, into = released(method), system(method)
     load_released(into, method, saved(tmp_path / f"weights{suffix}", state))
     own = into.state_dict()
-    ours = {our_name(method, key): value for key, value in state.items()}
+    names = plugins.card(method).released_names
+    ours = {rename(names, key): value for key, value in state.items()}
     assert ours.keys() == {name for name, _ in into.named_parameters()}
     assert all(torch.equal(own[name], value) for name, value in ours.items())
 

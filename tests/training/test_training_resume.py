@@ -20,12 +20,12 @@ from tiny import with_training
 from torch import Tensor
 
 from lorun import cli
-from lorun.data.patches import PatchStream
 from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
 from lorun.training import Outcome, read_outcome, train
+from lorun.training.patches import PatchStream
 from lorun.training.weights import load_checkpoint, save_checkpoint
 
 CPU = torch.device("cpu")

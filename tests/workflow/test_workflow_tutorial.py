@@ -138,7 +138,7 @@ def test_runs_of_networks_from_elsewhere_name_their_code(suite, followed):
     runs = results.runs.set_index("method")
     assert set(runs.index) == set(results.rows.method) == {"linear_mmse", *NETWORKS}
     assert set(runs.status) == {"completed"}
-    parameters = results.accounts.set_index("method").parameters_network
+    parameters = results.accounting.set_index("method").parameters_network
     assert parameters["my_net"] == 3 * (8 * 9 + 8 + 8 * 9 + 1 + 1)  # with the width of the profile
     for name in NETWORKS:
         digest = find(str(suite.root.parent / "nets" / name)).digest

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorun.data.patches import PatchStream, in_unit_range, random_blocks
 from lorun.errors import LorunError
+from lorun.training.patches import PatchStream, in_unit_range, random_blocks
 
 
 def photo(height: int, width: int, channels: int = 1, seed: int = 0) -> np.ndarray:
