@@ -10,9 +10,13 @@ from torch import Tensor
 from lorun.errors import LorunError
 from lorun.physics._matrices import read_array
 
+_SINGLE = 1e-6  # a sum of single-precision values may be so far from 1
+
 
 def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
-    """The kernels in a MATLAB file's cell array `key`, or in a .npy file (N, h, w); float64, each divided by its sum.
+    """The kernels in a MATLAB file's cell array `key`, or in a .npy file (N, h, w); float64.
+
+    A kernel that sums to 1 in single precision is kept as stored, any other is divided by its sum.
 
     Raises:
         LorunError: the file is missing, unreadable or lacks the variable, or a kernel is no finite matrix with a
@@ -30,7 +34,8 @@ def _kernel(path: Path, number: int, cell: np.ndarray) -> Tensor:
     kernel = np.ascontiguousarray(cell, dtype=np.float64)
     if not kernel.sum() > 0:
         raise LorunError(f"{path}: kernel {number} sums to {kernel.sum():g}, expected a positive sum")
-    return torch.from_numpy(kernel / kernel.sum())
+    whole = abs(kernel.sum() - 1) < _SINGLE
+    return torch.from_numpy(kernel if whole else kernel / kernel.sum())
 
 
 def gaussian_kernel(side: int, widths: tuple[float, float], angle: float) -> Tensor:

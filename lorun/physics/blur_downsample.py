@@ -32,14 +32,15 @@ class BlurDownsample(Operator):
     x: (B, C, H, W), any size. y: (B, C, ceil(H / scale), ceil(W / scale)). Channels are measured one by one.
 
     The origin of a kernel is its element (height // 2, width // 2); a kernel larger than the image wraps around.
-    Everything is computed by FFT, in the precision of x.
+    Everything is computed by FFT, in the precision of x, but for the measurement of 8-bit images (`quantisation`).
 
     It measures with its first kernel; `under` chooses one by name.
 
     Args:
         kernels: (h, w) each, of sizes that may differ.
         degradations: names of the kernels; by default 1, 2, ..., or none for a single kernel.
-        quantisation: "usrnet_uint8" is not linear: y is half a grey level too dark on average.
+        quantisation: "usrnet_uint8" measures as USRNet's script does (`truncated_blur`). It is not linear: y is half a
+            grey level too dark on average.
         gradient: a "plain" step is stable up to size 2, since a kernel of positive values that sums to 1 amplifies no
             frequency.
         others: as the fields of `BlurDownsampleConfig`.
@@ -89,6 +90,7 @@ class BlurDownsample(Operator):
         self.multiple = 1 if modcrop is None else math.lcm(scale, modcrop)
         self.smallest = self.multiple
         self.drawn: Tensor | None = None
+        self.exact = tuple(kernel.double() for kernel in kernels)  # no buffers, so that `to` does not round them
         for number, kernel in enumerate(kernels):
             self.register_buffer(f"kernel_{number}", kernel.to(dtype).clone())
 
@@ -118,9 +120,9 @@ class BlurDownsample(Operator):
         if self.training_kernels == "same":
             chosen = int(random.integers(self.kernels))
             return self.bound(size=(side, side), chosen=chosen, noise_seed=seed)
-        like = self.kernel
-        drawn = drawn_kernel(self.scale, random).to(like.device, like.dtype)
-        return self.bound(size=(side, side), drawn=drawn, noise_seed=seed)
+        exact = drawn_kernel(self.scale, random)
+        drawn = exact.to(self.kernel.device, self.kernel.dtype)
+        return self.bound(size=(side, side), drawn=drawn, exact=(exact,), chosen=0, noise_seed=seed)
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
         return self.size or (height * self.scale, width * self.scale)
@@ -137,10 +139,15 @@ class BlurDownsample(Operator):
 
     def blur(self, x: Tensor) -> Tensor:
         """k * x, circular."""
+        size = self.size_of(x)
+        return torch.fft.irfft2(torch.fft.rfft2(x) * self.transfer(*size), s=size)
+
+    def size_of(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of an image. Raises LorunError if the operator is bound to another size."""
         size = (x.shape[2], x.shape[3])
         if self.size is not None and size != self.size:
             raise LorunError(f"the operator is bound to {self.size} images, this one is {size}")
-        return torch.fft.irfft2(torch.fft.rfft2(x) * self.transfer(*size), s=size)
+        return size
 
     def A(self, x: Tensor, **_: object) -> Tensor:
         return self.blur(x)[..., :: self.scale, :: self.scale].contiguous()
@@ -159,9 +166,8 @@ class BlurDownsample(Operator):
     def forward(self, x: Tensor, **_: object) -> Tensor:
         """Measure x, with noise if there is any."""
         if self.quantisation == "usrnet_uint8":
-            # The FFT may leave a whole grey level a rounding error too low: 1e-3 keeps it from being truncated.
-            grey = (self.blur(x) * 255 + 1e-3).floor().clamp(0, 255) / 255
-            y = grey[..., :: self.scale, :: self.scale].contiguous()
+            self.size_of(x)
+            y = truncated_blur(x, self.exact[self.chosen], self.scale)
         else:
             y = self.A(x)
         if self.noise:
@@ -314,6 +320,33 @@ class BlurDownsampleConfig(OperatorConfig):
     def example(cls) -> Example:
         config = cls(scale=2, kernels="drawn", scored=[1], noise=2.55)
         return Example(config, (3, 1), (config, 3))
+
+
+def truncated_blur(x: Tensor, kernel: Tensor, scale: int) -> Tensor:
+    """The 8-bit image that USRNet's script measures: the blurred image, truncated to whole grey levels and decimated.
+
+    The script, `main_test_table1.py` of github.com/cszn/USRNet, convolves bytes by `scipy.ndimage.convolve`, which sums
+    in float64 and returns bytes. Where the image is flat, sums are a rounding error away from a whole grey level: a
+    kernel that sums to 1 - 2e-9 darkens them by a level. So the sum is scipy's, tap by tap in its order, each product
+    rounded; that of an FFT, or of a convolution of torch, would differ.
+
+    Args:
+        x: (B, C, H, W) in [0, 1]; rounded to bytes first.
+        kernel: (h, w), float64, as stored.
+
+    Returns:
+        (B, C, ceil(H / scale), ceil(W / scale)) in [0, 1], in the precision of x.
+    """
+    (height, width), (rows, columns) = x.shape[2:], kernel.shape
+    row = torch.arange(-((rows - 1) // 2), height + rows // 2, device=x.device) % height
+    column = torch.arange(-((columns - 1) // 2), width + columns // 2, device=x.device) % width
+    wrapped = (x.double() * 255).round()[..., row, :][..., column]
+    taps = kernel.to(x.device).flip(0, 1)
+    total = x.new_zeros((), dtype=torch.float64)
+    for i in range(rows):
+        for j in range(columns):
+            total = total + taps[i, j] * wrapped[..., i : i + height : scale, j : j + width : scale]
+    return (total.floor().clamp(0, 255) / 255).to(x.dtype)
 
 
 def enlarged(y: Tensor, scale: int, kind: Literal["bicubic", "nearest"], size: tuple[int, int]) -> Tensor:

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 from scipy.ndimage import convolve, zoom
+from tiny import PROJECT
 
 from lorun import seeds
 from lorun.errors import LorunError, UnknownName
@@ -207,15 +208,72 @@ def test_noise_has_its_level_and_its_seed():
     assert first.noise_seed != second.noise_seed
 
 
-def test_the_8_bit_degradation_is_that_of_scipy_on_bytes():
-    bytes_ = np.random.default_rng(0).integers(0, 256, (24, 20)).astype(np.uint8)
+def by_the_script(pixels, kernel, scale):
+    """Bytes (H, W, C) blurred in float64 tap by tap, cut to bytes, decimated: without scipy, torch and modulo."""
+    rows, columns = kernel.shape
+    total = np.zeros(pixels.shape)
+    for row in reversed(range(rows)):
+        for column in reversed(range(columns)):
+            total += kernel[row, column] * np.roll(pixels, (row - rows // 2, column - columns // 2), (0, 1))
+    return total.astype(np.uint8)[::scale, ::scale]
+
+
+@pytest.fixture(scope="module")
+def bytes_():
+    """Pixels: noise, where few sums are near a grey level, and flat areas, where all are."""
+    noise = np.random.default_rng(0).integers(0, 256, (25, 34, 3)).astype(np.uint8)
+    flat = np.repeat(np.repeat(noise[::9, ::9], 9, axis=0), 9, axis=1)[:25, :34]
+    return noise, flat
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", range(1, 13))
+def test_the_8_bit_degradation_is_the_script_s_pixel_for_pixel(bytes_, number, scale, dtype):
+    path = PROJECT / "data/kernels12/kernels_12.mat"
+    if not path.exists():
+        pytest.skip("data/kernels12 is not there: `lorun data fetch kernels12`")
+    kernel = loadmat(path)["kernels"][0, number - 1].astype(np.float64)
+    options = {"kernels": "file", "kernels_file": path, "scored": list(range(12, 0, -1))}
+    physics = BlurDownsampleConfig(scale=scale, quantisation="usrnet_uint8", **options).build(dtype).under(str(number))
+    for pixels in bytes_:
+        expected = by_the_script(pixels, kernel, scale)
+        np.testing.assert_array_equal(expected, convolve(pixels, kernel[..., None], mode="wrap")[::scale, ::scale])
+        y = physics((torch.from_numpy(pixels).to(dtype) / 255).permute(2, 0, 1)[None])
+        assert y.dtype == dtype
+        np.testing.assert_array_equal((y[0] * 255).permute(1, 2, 0).round().numpy(), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (5, 2), (25, 3)])
+def test_the_8_bit_degradation_of_any_kernel(bytes_, shape):
+    kernel = image(*shape, seed=5) / image(*shape, seed=5).sum()
+    for pixels in bytes_:
+        x = torch.from_numpy(pixels[:11, :8] / 255).permute(2, 0, 1)[None]
+        y = BlurDownsample([kernel], scale=2, quantisation="usrnet_uint8")(x)
+        expected = by_the_script(pixels[:11, :8], kernel.numpy(), 2)
+        np.testing.assert_array_equal((y[0] * 255).permute(1, 2, 0).round().numpy(), expected)
+
+
+def test_truncation_takes_half_a_grey_level_on_average(bytes_):
+    x = torch.from_numpy(bytes_[0] / 255).permute(2, 0, 1)[None]
     kernel = gaussian_kernel(25, (1.6, 1.6), 0.0)
-    expected = convolve(bytes_, kernel.numpy(), mode="wrap")[::2, ::2]
-    x = torch.from_numpy(bytes_).double()[None, None] / 255
-    ours = operator(kernel, scale=2, quantisation="usrnet_uint8")(x) * 255
-    np.testing.assert_array_equal(ours[0, 0].round().numpy(), expected)
-    exact = operator(kernel, scale=2).A(x) * 255
-    assert float((exact - ours).mean()) == pytest.approx(0.5, abs=0.1)
+    exact = operator(kernel, scale=2).A(x)
+    assert float((exact - operator(kernel, scale=2, quantisation="usrnet_uint8")(x)).mean()) * 255 == pytest.approx(
+        0.5, abs=0.1
+    )
+
+
+def test_training_measures_in_8_bits_with_the_kernel_that_it_drew(bytes_):
+    config = BlurDownsampleConfig(scale=2, quantisation="usrnet_uint8")
+    x = torch.from_numpy(bytes_[0][:24, :24] / np.float32(255)).permute(2, 0, 1)[None]
+    seed = [1, 2]
+    random = np.random.default_rng(seed)
+    random.integers(2**63)
+    expected = by_the_script(bytes_[0][:24, :24], drawn_kernel(2, random).numpy(), 2)
+    y = config.build().for_training(24, np.random.default_rng(seed))(x)
+    np.testing.assert_array_equal((y[0] * 255).permute(1, 2, 0).round().numpy(), expected)
+    with pytest.raises(LorunError, match=r"bound to \(24, 24\) images, this one is \(24, 22\)"):
+        config.build().at(24, 24)(x[..., :22])
 
 
 def test_gradients_flow_through_the_closed_form():
@@ -265,6 +323,10 @@ def test_kernels_come_from_matlab_cells_and_numpy(tmp_path):
     first, second = read_kernels(tmp_path / "k.mat")
     torch.testing.assert_close(first, torch.full((3, 3), 1 / 9, dtype=torch.float64))
     torch.testing.assert_close(second, torch.eye(5, dtype=torch.float64) / 5)
+    stored = np.float32([[0.1, 0.2, 0.7]]) + np.float32(1e-8)  # sums to 1 in single precision only
+    savemat(tmp_path / "k.mat", {"kernels": stored})
+    assert 0 < abs(stored.astype(float).sum() - 1) < 1e-6
+    np.testing.assert_array_equal(read_kernels(tmp_path / "k.mat")[0].numpy(), stored)
     np.save(tmp_path / "k.npy", np.ones((2, 4, 3)))
     assert [tuple(kernel.shape) for kernel in read_kernels(tmp_path / "k.npy")] == [(4, 3), (4, 3)]
 
