@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         # In a separate run: Snakemake trains again if the data are made anew in the same one.
         status = _snakemake(["snakemake", "data", *settings], lock)
     if not status and not arguments.snakemake and profile.untuned():
-        status = _snakemake(["snakemake", "tune", *settings], lock)
+        status = _snakemake(["snakemake", "tune", "--forcerun", "tune_one", *settings], lock)
     status = status or _snakemake(["snakemake", *arguments.snakemake, *settings], lock)
     if status == INTERRUPTED or arguments.snakemake:
         return status

@@ -108,9 +108,9 @@ class Preset:
 
     @property
     def pretrainings(self) -> int:
-        """How many pretrainings come before its own training."""
+        """How many pretrainings come before its own training; one that is done elsewhere takes its share too."""
         if self.own_base is None:
-            return 0
+            return 1 if self.base == ELSEWHERE else 0
         before = PRESETS[self.own_base]
         return before.pretrainings + before.pretrains
 

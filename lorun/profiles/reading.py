@@ -33,13 +33,13 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
         content["tasks"] = _choose(content["tasks"], task)
     try:
         profile = Profile.model_validate(content)
-        profile.use_trials(read_trials(trials_path(path, profile.profile)))
         if task is None:
             profile.check_options()
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error, field_names(Profile))}") from error
     except LorunError as error:
         raise LorunError(f"{path}: {error}") from error
+    profile.use_trials(read_trials(trials_path(path, profile.profile)))
     return profile
 
 

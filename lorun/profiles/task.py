@@ -158,8 +158,7 @@ class TaskConfig(Section):
         else:
             rated = method if preset is None or preset.rate is None else preset.rate
             rates = {"learning_rate": training.learning_rates.get(rated)}
-        # A profile's `base` elsewhere is not part of the method's budget.
-        pretrainings = 0 if preset is None or method in self.base else preset.pretrainings
+        pretrainings = 0 if preset is None else preset.pretrainings
         pretrains = preset is not None and preset.pretrains
         resolved = training.resolve(pretrainings=pretrainings, is_pretraining=pretrains, length=length, **rates)
         if not (preset is not None and pretrains and preset.one_stage):

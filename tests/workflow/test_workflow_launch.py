@@ -20,6 +20,7 @@ from lorun import plugins
 from lorun.data.checksums import write_manifest
 from lorun.physics.block_cs import BlockCS, gaussian_matrix
 from lorun.profiles import load_profile
+from lorun.profiles.trials import read_trials
 from lorun.results.store import read_result_set
 
 pytest.importorskip("snakemake")
@@ -269,6 +270,30 @@ def test_bases_of_other_settings_and_tasks_are_trained_first(project):
     # lorun of r25 and its base, which is that of lorun_transfer too, are there. To train are lorun_transfer in r10,
     # frozen and the base of it, and block1.
     assert dry_run(project, "tasks")["train"] == 4
+
+
+def test_methods_are_tuned_before_all_else_and_once(project):
+    grids = {"learning_rates": [1e-4, 1e-3, 1e-2], "adapter_rates": [1, 10, 100], "share": 0.5}
+    cs = {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": [], "training": {"tuning": grids}}
+    write_profile(project, "tuned", {"extends": "base.yaml", "profile": "tuned", "tasks": {"cs": cs}})
+    result = launch(project, "tuned")
+    assert result.returncode == 0, result.stdout + result.stderr
+    trials = read_trials(project / "config/tuned/tuned.csv")
+    assert [trial.method for trial in trials] == ["lorun"] * 3 + ["pretrain"] * 3
+    experiment = load_profile(project / "config/tuned.yaml").experiment("cs", "r25", "lorun", 0)
+    rates = {trial.method: trial.value for trial in trials if trial.chosen}
+    assert rates == {"lorun": experiment.training.adapters.rate, "pretrain": experiment.base.training.learning_rate}
+    results = read_result_set(project / "results/tuned")
+    assert list(results.runs.run) == [experiment.key]
+    assert len(results.tuning) == 6
+    before = snapshot(project / "config", project / "runs", project / "results")
+    assert launch(project, "tuned").stdout.splitlines()[-1] == "Nothing to do: results/tuned is up to date."
+    assert snapshot(project / "config", project / "runs", project / "results") == before
+    choices = project / "config/tuned/tuned.csv"
+    text = choices.read_text()
+    choices.unlink()  # a lost table is made anew from the trials
+    assert launch(project, "tuned").returncode == 0
+    assert choices.read_text() == text
 
 
 def test_data_that_cannot_be_restored_are_an_error_before_anything_runs(project):

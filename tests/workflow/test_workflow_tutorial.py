@@ -209,6 +209,7 @@ def test_a_strategy_is_one_line(tiny_profile, monkeypatch):
     preset = eval(line[1], {"Preset": Preset})
     monkeypatch.setitem(PRESETS, preset.name, preset)
     experiment = tiny_profile.resolve("cs", "r25", preset.name, 0)
+    assert experiment.base.method == "pretrain_shared_sigma"
     network = build_system(experiment).network
-    assert network.adapted
+    assert not any(parameter.requires_grad for parameter in network.denoisers.parameters())
     assert network.noise_levels.shape == (experiment.stages,)

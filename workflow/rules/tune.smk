@@ -1,21 +1,23 @@
 # Learning rates: short trainings for each value of a grid. The choices go into config/tuned/PROFILE.csv. They shape the
-# keys of all runs, so the launcher asks for `tune` before anything else, and only where a choice is missing.
+# keys of all runs, so the launcher asks for `tune` before anything else, and only where a choice is missing. It forces
+# the jobs: a choice may be lost, or no longer hold, whatever marker is there. Trials that are done cost nothing.
 
 import hashlib
 
 TUNING = RUNS / "tuning" / PROFILE.profile / hashlib.sha256(PROFILE.model_dump_json().encode()).hexdigest()[:10]
+UNTUNED = PROFILE.untuned()
 
 
 def tuned_base(wildcards):
-    """The base of a method is tuned first."""
+    """The base of a method is tuned first, unless it is tuned."""
     base = PROFILE.trial(wildcards.task, wildcards.method, 1.0).base
-    own = base is not None and (base.task, base.method) in PROFILE.to_tune()
-    return TUNING / base.task / f"{base.method}.done" if own else []
+    untuned = base is not None and (base.task, base.method) in UNTUNED
+    return TUNING / base.task / f"{base.method}.done" if untuned else []
 
 
 rule tune:
     input:
-        [TUNING / task / f"{method}.done" for task, method in PROFILE.untuned()],
+        [TUNING / task / f"{method}.done" for task, method in UNTUNED],
 
 
 rule tune_one:
