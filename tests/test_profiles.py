@@ -9,7 +9,7 @@ from tiny import PROFILE, PROJECT
 from lorun.config import TrainingConfig
 from lorun.config.section import settings
 from lorun.errors import LorunError, UnknownName
-from lorun.methods import PRETRAIN, Experiment, Released, Strategy, Untrained
+from lorun.methods import PRETRAIN, PRETRAININGS, Experiment, Released, Strategy, Untrained
 from lorun.profiles import Profile, load_profile, profile_schema
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
@@ -218,7 +218,7 @@ def edited(path, edit):
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_width_of_a_network_renames_only_runs_that_have_it(path):
-    before = list(load_profile(path).experiments())
+    before = list(edited(path, lambda task: None).experiments())  # without the choices of `lorun tune`
     after = list(edited(path, lambda task: task["denoiser"].update(width=77)).experiments())
     renamed = {(one.task, one.method) for one, other in zip(before, after, strict=True) if one.key != other.key}
     assert renamed == {(one.task, one.method) for one in before if uses_denoiser(one)}
@@ -230,20 +230,21 @@ def uses_denoiser(experiment):
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
-def test_steps_rename_only_runs_that_are_trained(path):
-    def more_steps(task):
+def test_the_length_of_training_renames_only_runs_that_are_trained(path):
+    def longer(task):
         if task["training"] is not None:
-            task["training"]["steps"] += 1
+            length = "steps" if task["training"]["budget"] is None else "budget"
+            task["training"][length] += 1
 
-    before = list(load_profile(path).experiments())
-    after = list(edited(path, more_steps).experiments())
+    before = list(edited(path, lambda task: None).experiments())
+    after = list(edited(path, longer).experiments())
     renamed = {one.name for one, other in zip(before, after, strict=True) if one.key != other.key}
-    assert renamed == {one.name for one in before if one.training is not None or is_trained(one.base)}
+    assert renamed == {one.name for one in before if one.training is not None or takes_longer(one.base)}
 
 
-def is_trained(base):
-    """Whether a base takes all steps of its task, not those of phase 1."""
-    return base is not None and base.method != PRETRAIN
+def takes_longer(base):
+    """Whether a longer training of its task trains a base longer: `phase1_steps` are a number of their own."""
+    return base is not None and (base.training.budget is not None or base.method not in PRETRAININGS)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
@@ -458,3 +459,90 @@ def test_a_learning_rate_of_lorun_is_that_of_its_pretraining(transfer_profile):
     content["tasks"]["cs"]["training"]["learning_rates"] = {"pretrain": 1e-4}
     with pytest.raises(ValueError, match="`learning_rates` of `pretrain`: it takes that of `lorun`"):
         Profile.model_validate(content)
+
+
+# Variants
+
+
+def with_variants(path, **variants):
+    def edit(task):
+        task["variants"] = variants
+        task["strategies"] += [*variants]
+
+    return changed(path, edit)
+
+
+def test_a_variant_is_a_method_that_differs_in_what_it_says(tiny_profile, tiny_profile_file):
+    lora = {"gamma": 40, "layout": "loralib"}
+    profile = with_variants(
+        tiny_profile_file,
+        rank_40={"strategy": "lorun", "lora": lora},
+        two_stages={"strategy": "lorun", "unfolding": {"stages": 2}},
+        from_nothing={"strategy": "lorun", "base": "none"},
+        on_three={"strategy": "lorun", "base": "pretrain_shared"},
+    )
+    lorun = tiny_profile.experiment("cs", "r25", "lorun", 0)
+    own = {name: profile.experiment("cs", "r25", name, 0) for name in ("lorun", *profile.tasks["cs"].variants)}
+    assert own["lorun"].key == lorun.key
+    assert own["rank_40"].spec.adapters.model_dump() == lorun.spec.adapters.model_dump() | lora
+    assert own["two_stages"].stages == 2
+    assert own["rank_40"].base == own["two_stages"].base == lorun.base  # one pretraining for all
+    assert own["from_nothing"].base is None
+    assert own["on_three"].base.method == "pretrain_shared"
+    lengths = {name: steps(one) for name, one in own.items()}
+    assert lengths == {**dict.fromkeys(own, (4, 4)), "from_nothing": (0, 8)}
+    assert len({one.key for one in own.values()}) == 5
+    assert all(one.method == name for name, one in own.items())
+
+
+def test_a_learned_noise_level_is_the_base_s_too(tiny_profile_file):
+    profile = with_variants(
+        tiny_profile_file,
+        told={"strategy": "lorun", "noise_map": "learned"},
+        told_shared={"strategy": "lorun_shared", "noise_map": "learned"},
+        told_block_k={"strategy": "block_k", "noise_map": "learned"},
+    )
+    names = ("told", "told_shared", "told_block_k")
+    told, shared, block_k = (profile.experiment("cs", "r25", name, 0) for name in names)
+    assert (told.base.method, shared.base.method, block_k.base) == ("pretrain_sigma", "pretrain_shared_sigma", None)
+    assert told.key == profile.resolve("cs", "r25", "lorun_sigma", 0).key
+    for one in (told, told.base, shared, shared.base, block_k):
+        assert one.spec.noise_level == 0.1
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ({"strategy": "lorum"}, "Did you mean 'lorun'?"),
+        ({"strategy": "lorun", "lora": {"gama": 5}}, "`variants.mine`: unknown key `gama`. Did you mean `gamma`?"),
+        ({"strategy": "lorun", "unfolding": {"stages": 0}}, "`variants.mine`: `stages` (=0)"),
+        ({"strategy": "lorun", "base": "pretrain_sharde"}, "Did you mean 'pretrain_shared'?"),
+        ({"strategy": "lorun", "noise": "learned"}, "unknown key `tasks.cs.variants.mine.noise`"),
+        (
+            {"strategy": "lorun", "denoiser": {"name": "unet", "width": 8}},
+            "`mine` has another denoiser than `pretrain`, which trains its base",
+        ),
+        ({"strategy": "lorun", "base": "pretrain_sigma"}, "only one of `mine` and its base `pretrain_sigma` is told"),
+        ({"strategy": "oracle"}, "`mine` is computed from `block_k_base`: add it to `strategies`"),
+        ({"strategy": "lorun", "base": "published"}, "`denoiser.weights` names none"),
+    ],
+)
+def test_a_mistake_in_a_variant_is_one_line(tiny_profile_file, variant, message):
+    with pytest.raises(LorunError) as error:
+        with_variants(tiny_profile_file, mine=variant)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["lorun", "pretrain", "Mine", "a b", "2nd"])
+def test_a_variant_needs_a_name_of_its_own(tiny_profile_file, name):
+    with pytest.raises(LorunError, match="must be lower-case letters, digits and _, and not a strategy"):
+        changed(tiny_profile_file, lambda task: task.update(variants={name: {"strategy": "lorun"}}))
+
+
+def test_the_near_variant_is_suggested(tiny_profile_file):
+    with pytest.raises(LorunError, match="Did you mean 'rank_40'"):
+        changed(
+            tiny_profile_file,
+            lambda task: task.update(variants={"rank_40": {"strategy": "lorun"}}, strategies=["rank40"]),
+        )

@@ -10,7 +10,7 @@ from lorun.denoisers.cnn import CNN
 from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.methods import STRATEGIES
+from lorun.methods import PRESETS, STRATEGIES
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
@@ -63,7 +63,8 @@ def test_every_trainable_parameter_gets_a_gradient(sharing, denoiser, physics, x
     net = network(sharing, denoiser)
     move_adapters(net)
     net(physics(x), physics).square().mean().backward()
-    frozen = {id(p) for p in net.parameter_kinds()["base"]} if net.adapted or sharing == "frozen" else set()
+    keeps_base = sharing == "frozen" or (net.adapted and not PRESETS[sharing].joint)
+    frozen = {id(p) for p in net.parameter_kinds()["base"]} if keeps_base else set()
     for name, parameter in net.named_parameters():
         assert parameter.requires_grad == (id(parameter) not in frozen), name
         if id(parameter) in frozen:
@@ -86,10 +87,10 @@ def test_equals_the_iteration_written_out(sharing, denoiser, physics, x):
         expected = physics.A_adjoint(y)
         for k in range(net.stages):
             z = expected - net.step_sizes[k] * physics.A_adjoint(physics.A(expected) - y)
-            own = net.denoisers[k if sharing == "block_k" else 0]
+            own = net.denoisers[k if net.sharing == "per_stage" else 0]
             if net.adapted:
                 own.model.set_adapter(f"stage_{k + 1}")
-            expected = own(z, net.noise_levels[k]) if sharing == "shared_sigma" else own(z)
+            expected = own(z) if net.noise_levels is None else own(z, net.noise_levels[k])
         torch.testing.assert_close(net(y, physics), expected)
 
 
@@ -151,6 +152,39 @@ def test_what_excludes_each_other_is_refused(settings, message):
         UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3), 2, **settings)
 
 
+@pytest.mark.parametrize("sharing", ["lorun", "block_k", "shared_sigma"])
+def test_gates_mix_the_gradient_step_with_the_denoiser(sharing, physics, x):
+    """At first the first stage is that of a network without gates; with gate 0 the later ones are gradient steps."""
+    plain, closed, open_ = network(sharing), network(sharing, gate=0.0), network(sharing, gate=1.0)
+    for net in (plain, closed, open_):
+        move_adapters(net)
+    y = physics(x)
+    assert closed.gates.tolist() == [1, 0, 0]
+    torch.testing.assert_close(open_(y, physics), plain(y, physics))
+    expected = plain.step(initial_reconstruction(y, physics), y, physics, 0)
+    for stage in (1, 2):
+        expected = plain.gradient_step(expected, y, physics, stage)
+    torch.testing.assert_close(closed(y, physics), expected)
+    with torch.no_grad():
+        closed.gates.copy_(torch.tensor([1, 0.25, 0.25]))
+    z = torch.rand_like(x)
+    before, after = plain.gradient_step(z, y, physics, 1), plain.step(z, y, physics, 1)
+    torch.testing.assert_close(closed.step(z, y, physics, 1), 0.75 * before + 0.25 * after)
+    assert {id(p) for p in closed.parameter_kinds()["other"]} >= {id(closed.gates)}
+
+
+def test_closed_gates_learn(physics, x):
+    net = network("shared", gate=0.0)
+    net(physics(x), physics).square().mean().backward()
+    assert (net.gates.grad != 0).all()
+
+
+def test_a_network_starts_where_it_is_told(physics, x):
+    net, y = network("shared"), physics(x)
+    assert torch.equal(net(y, physics, initial_reconstruction(y, physics)), net(y, physics))
+    assert not torch.allclose(net(y, physics, x), net(y, physics), atol=1e-3)
+
+
 def test_adapters_and_learned_noise_levels_go_together(physics, x):
     """Both are settings of one class, so a combination needs no code."""
     net = UnfoldingNetwork(lambda noise_map: CNN(1, 4, 3, noise_map), K, noise_level=0.1, adapters=AdapterConfig())
@@ -207,6 +241,19 @@ def test_loading_a_base(denoiser):
         assert net.step_sizes.tolist() == [1.0] * K
         net.load_base(pretrained.state_dict())
         assert net.step_sizes.tolist() == [0.5] * K
+
+
+def test_a_base_has_one_stage_or_as_many():
+    three, two = network("shared"), UnfoldingNetwork(lambda noise_map: DENOISERS["unet"](), 2)
+    with torch.no_grad():
+        three.step_sizes.copy_(torch.tensor([0.5, 0.6, 0.7]))
+    net = network("lorun")
+    net.load_base(three.state_dict())
+    assert torch.equal(net.step_sizes, three.step_sizes)
+    with pytest.raises(LorunError, match="the base has 2 stages: it must have one, or 3"):
+        net.load_base(two.state_dict())
+    with pytest.raises(LorunError, match="the base has 1 stages instead of 3"):
+        net.decompose_base(network("block1").state_dict())
 
 
 def test_a_base_of_another_size_is_refused():

@@ -12,6 +12,9 @@ from lorun.unfolding import UnfoldingNetwork
 
 PROJECT = Path(__file__).parents[1]
 
+NETWORKS = ("block1", "block_k", "shared", "shared_sigma", "lorun", "lorun_sigma", "relaxed", "frozen")
+"""Strategies with different networks; those of the others are the same, and start elsewhere."""
+
 IMAGES = {"train": ["ramp", "rings", "steps"], "validation": ["waves"], "test": ["checks", "blobs"]}
 
 PROFILE = {
@@ -33,6 +36,7 @@ PROFILE = {
                 "patch": 16,
                 "checkpoint_every": 2,
                 "validate_every": 4,
+                "precision": "float32",
             },
             "evaluation": {"protocols": ["cs_float_y", "cs_round_y"], "keep": ["checks"], "strip": [0, 0, 16]},
             "accounting": {"batch": 2, "patch": 16, "image": 24, "latency_repeats": 1},
@@ -51,7 +55,7 @@ SPECTRAL_PROFILE = {
             "denoiser": {"name": "cnn", "width": 4, "depth": 2},
             "strategies": ["block1"],
             "baselines": ["initial_reconstruction"],
-            "training": {"steps": 2, "phase1_steps": 1, "batch": 1, "patch": 12},
+            "training": {"steps": 2, "phase1_steps": 1, "batch": 1, "patch": 12, "precision": "float32"},
             "evaluation": {
                 "protocols": ["cassi_mst_uint8", "cassi_torch_psnr", "measurement_residual"],
                 "keep": ["checks"],
@@ -81,7 +85,14 @@ SR_PROFILE = {
             "unfolding": {"stages": 2},
             "strategies": ["block1", "lorun"],
             "baselines": ["initial_reconstruction"],
-            "training": {"steps": 4, "phase1_steps": 2, "batch": 2, "patch": 16, "validate_every": 1},
+            "training": {
+                "steps": 4,
+                "phase1_steps": 2,
+                "batch": 2,
+                "patch": 16,
+                "validate_every": 1,
+                "precision": "float32",
+            },
             "evaluation": {
                 "protocols": ["usrnet_rgb", "sr_y", "measurement_residual"],
                 "keep": ["checks"],
@@ -137,8 +148,9 @@ def unfolding_network(
         make_denoiser,
         1 if preset.one_stage else stages,
         sharing=preset.sharing,
-        noise_level=0.1 if preset.learns_noise_level else None,
+        noise_level=0.1 if preset.noise_map else None,
         adapters=adapters if preset.adapted else None,
+        joint=preset.joint,
         frozen=preset.frozen,
         **settings,
     )

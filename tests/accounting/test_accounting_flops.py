@@ -2,17 +2,23 @@
 
 import pytest
 import torch
-from tiny import with_spec
+from tiny import with_spec, with_training
 from torch import nn
 
 from lorun.accounting.building import inference_build
-from lorun.accounting.flops import reconstruction_flops
+from lorun.accounting.flops import reconstruction_flops, step_flops, training_step_flops
+from lorun.accounting.prediction import resized
+from lorun.config import TrainingConfig
 from lorun.denoisers.spectral import SpectralBlock, SpectralTransformerConfig
 from lorun.denoisers.unet import UNetConfig
+from lorun.errors import LorunError
 from lorun.system import build_system
 
 
 class Identity(nn.Module):
+    def forward(self, x):
+        return x
+
     def A(self, x):
         return x
 
@@ -120,3 +126,60 @@ def test_lorun_has_the_operations_of_its_base_and_of_composing(tiny_profile, den
     factors = [layer.factors() for layer in network.denoisers[0].layers]
     composing = sum(2 * one.b.numel() * one.a[0].numel() for one in factors)
     assert flops("lorun") == flops("shared") + network.stages * composing
+
+
+# Training steps
+
+
+FIRST, SECOND = 2 * 9 * 3 * 4 * 32 * 24, 2 * 9 * 4 * 6 * 32 * 24  # convolutions of 3 x 3, from 3 to 4 to 6 channels
+
+
+@pytest.mark.parametrize(
+    ("frozen", "groups", "count"),
+    [
+        ((), 1, 2 * FIRST + 3 * SECOND),  # the measurement needs no gradient
+        ((), 2, 2 * FIRST + 3 * SECOND / 2),
+        ((0,), 1, FIRST + 2 * SECOND),
+        ((1,), 1, 2 * FIRST + 2 * SECOND),  # its input's gradient, not its weight's
+    ],
+)
+def test_a_training_step_of_two_convolutions(frozen, groups, count):
+    def build():
+        layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1, groups=groups))
+        for index in frozen:
+            layers[2 * index].requires_grad_(False)
+        return Denoiser(nn.Sequential(layers, Halved())), Identity()
+
+    config = TrainingConfig(steps=1, precision="float32")
+    assert training_step_flops(build, (5, 3, 32, 24), config) == 5 * count
+
+
+class Halved(nn.Module):
+    """Six channels to three, by adding pairs."""
+
+    def forward(self, x):
+        return x[:, :3] + x[:, 3:]
+
+
+def test_a_step_without_parameters_is_refused():
+    with pytest.raises(LorunError, match="no trainable parameters"):
+        training_step_flops(lambda: (Denoiser(nn.ReLU()), Identity()), (1, 1, 8, 8), TrainingConfig(steps=1))
+
+
+@pytest.mark.parametrize("method", ["lorun", "block_k"])
+def test_stages_that_are_computed_again_count_again(tiny_profile, method):
+    """All stages but the last; PyTorch leaves out what no gradient needs."""
+    experiment = tiny_profile.experiment("cs", "r25", method, 0)
+    kept, again = (step_flops(with_training(experiment, recompute=how)) for how in ("none", "stage"))
+    forward = 2 * reconstruction_flops(inference_build(resized(experiment, image=16)), (1, 1, 16, 16))
+    assert 0.4 * forward < again - kept < forward * 2 / 3
+
+
+def test_the_count_of_a_step_does_not_depend_on_the_machine(tiny_profile, monkeypatch):
+    """`precision: auto` and `recompute: auto` do."""
+    experiment = tiny_profile.experiment("cs", "r25", "lorun", 0)
+    counts = set()
+    for has_it in (False, True):
+        monkeypatch.setattr("lorun.step.cpu_has_bfloat16", lambda has_it=has_it: has_it)
+        counts.add(step_flops(with_training(experiment, precision="auto", recompute="auto")))
+    assert counts == {step_flops(experiment)}

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
-from lorun import accounting
+from lorun.accounting import live_bytes
 from lorun.accounting.live_bytes import Peak, inference_bytes
 from lorun.config import TrainingConfig
 from lorun.errors import LorunError
@@ -19,8 +19,8 @@ FLOAT = 4  # bytes
 PLAIN = TrainingConfig(steps=2, clip_norm=None, precision="float32")
 """Adam on the mean squared error, and nothing else."""
 
-training_step_bytes = partial(accounting.training_step_bytes, config=PLAIN)
-cuda_training_peak = partial(accounting.cuda_training_peak, config=PLAIN)
+training_step_bytes = partial(live_bytes.training_step_bytes, config=PLAIN)
+cuda_training_peak = partial(live_bytes.cuda_training_peak, config=PLAIN)
 
 
 class Doubling(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import with_spec, with_training
+from tiny import NETWORKS, with_spec, with_training
 
 from lorun.accounting.account import account
 from lorun.accounting.live_bytes import cuda_training_peak, training_step_bytes
@@ -24,7 +24,7 @@ from lorun.accounting.report import render
 from lorun.denoisers.spectral import SpectralTransformerConfig
 from lorun.denoisers.unet import UNetConfig
 from lorun.errors import LorunError
-from lorun.methods import STRATEGIES, Trained
+from lorun.methods import Trained
 from lorun.system import build_system
 
 CPU = torch.device("cpu")
@@ -39,12 +39,11 @@ MORE = {
 
 
 def tiny(profile, method, **training):
-    experiment = profile.experiment("cs", "r25", method, 0)
+    experiment = profile.resolve("cs", "r25", method, 0)
     return with_training(experiment, **training) if training else experiment
 
 
-METHODS = [name for name in STRATEGIES if name != "lorun_transfer"]  # which has lorun's network
-STEPS = sorted({*zip(METHODS, itertools.cycle(MORE)), *(("lorun", step) for step in MORE), ("block_k", list(MORE)[1])})
+STEPS = sorted({*zip(NETWORKS, itertools.cycle(MORE)), *(("lorun", step) for step in MORE), ("block_k", list(MORE)[1])})
 
 
 @pytest.mark.parametrize(("method", "step"), STEPS, ids=str)

@@ -38,8 +38,8 @@ def test_the_commands_of_a_page_work(page: str, started: Reader, tmp_path: Path)
 
 def test_a_new_strategy_takes_one_file_and_a_profile() -> None:
     written = [block for block in blocks(PROJECT / "docs/method.md") if block.kind != "run"]
-    assert [block.kind for block in written] == ["patch", "file"]
-    assert written[0].text.count("diff --git") == 1
+    assert [block.kind for block in written] == ["file", "patch"]
+    assert written[1].text.count("diff --git") == 1
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,12 @@ EXPLODING = {"learning_rate": 1e30, "clip_norm": None}
 Run = Callable[..., Outcome]
 
 
+@pytest.fixture(autouse=True)
+def _uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting makes a step on fake tensors, which tests that watch the steps would see."""
+    monkeypatch.setattr(loop, "step_flops", lambda experiment: 1)
+
+
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
     experiment = profile.experiment("cs", "r25", method, 0)
     return with_training(experiment, **training) if training else experiment
@@ -107,7 +113,7 @@ def test_all_strategies_see_the_same_batches_and_take_as_many_steps(
 def test_the_optimiser_follows_the_schedule(run: Run, steps_taken: list[float], tiny_profile: Profile) -> None:
     run("shared", warmup_steps=3)
     config = tiny(tiny_profile, "shared", warmup_steps=3).training
-    assert steps_taken == [learning_rate(done, config) for done in range(8)]
+    assert steps_taken == [learning_rate(done, 8, config) for done in range(8)]
 
 
 @pytest.mark.parametrize("method", ["shared_sigma", "lorun_random"])
@@ -375,7 +381,7 @@ def test_a_loss_that_is_not_a_number_is_an_outcome(
     outcome = run("shared", **EXPLODING)
     experiment = tiny(tiny_profile, "shared", **EXPLODING)
     assert outcome.status == "diverged"
-    rate = learning_rate(1, experiment.training)
+    rate = learning_rate(1, 8, experiment.training)
     assert outcome.message == f"loss is nan at step 2 with learning rate {rate:.3g}"
     assert (outcome.steps, outcome.total_steps, outcome.scored_step) == (2, 2, None)
     folder = runs / experiment.folder
@@ -410,7 +416,7 @@ def test_the_message_has_the_step_and_rate_of_the_first_bad_loss(
 
     monkeypatch.setattr(F, "l1_loss", loss)
     outcome = run("shared", loss="l1", warmup_steps=4)
-    rate = learning_rate(2, tiny(tiny_profile, "shared", warmup_steps=4).training)
+    rate = learning_rate(2, 8, tiny(tiny_profile, "shared", warmup_steps=4).training)
     assert (outcome.status, outcome.message) == ("diverged", f"loss is {bad} at step 3 with learning rate {rate:.3g}")
     assert len(calls) == 3
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import unfolding_network, with_training
+from tiny import NETWORKS, unfolding_network, with_training
 from torch import Tensor, nn
 
 from lorun.accounting.prediction import predict_steps
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
-from lorun.methods import PRESETS, STRATEGIES, Experiment
+from lorun.methods import PRESETS, Experiment
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.profiles import Profile
 from lorun.system import set_recompute
@@ -64,9 +64,9 @@ def gradients(
     return found, loss.detach(), len(calls)
 
 
-ADAPTED = [name for name in STRATEGIES if PRESETS[name].adapted]
+ADAPTED = [name for name in NETWORKS if PRESETS[name].adapted]
 CASES = [
-    *((name, True, {"dropout": 0.3}) for name in STRATEGIES),
+    *((name, True, {"dropout": 0.3}) for name in NETWORKS),
     *((name, True, {"half": True, "dropout": 0.3}) for name in ("shared_sigma", "frozen", "lorun")),
     *((name, False, {"half": name == "lorun", "dropout": 0.3}) for name in ADAPTED),
     ("block_k", True, {}),
@@ -102,7 +102,7 @@ Go = Callable[..., Outcome]
 
 
 def tiny(profile: Profile, method: str, **training: object) -> Experiment:
-    experiment = profile.experiment("cs", "r25", method, 0)
+    experiment = profile.resolve("cs", "r25", method, 0)
     return with_training(experiment, **training) if training else experiment
 
 
@@ -134,7 +134,7 @@ AVERAGED = {"ema": 0.9, "precision": "bfloat16"}
 @pytest.mark.parametrize(
     ("method", "more"),
     [
-        *((name, {}) for name in STRATEGIES if name != "lorun_transfer"),  # which has lorun's network
+        *((name, {}) for name in NETWORKS),
         ("block_k", AVERAGED),
         ("lorun", AVERAGED),
     ],
@@ -146,8 +146,9 @@ def test_the_weights_are_the_same_byte_for_byte(
     more = {**more, "steps": 4, "phase1_steps": 2}
     found, curves, used = {}, {}, {}
     for recompute in ("none", "stage"):
-        if tiny(tiny_profile, method).base is not None:
-            go("pretrain", recompute, **more)
+        base = tiny(tiny_profile, method).base
+        if base is not None:
+            go(base.method, recompute, **more)
         outcome = go(method, recompute, recompute=recompute, **more)
         found[recompute] = weights(tiny_profile, tmp_path / recompute, method, **more)
         curves[recompute], used[recompute] = outcome.curve, outcome.recompute
