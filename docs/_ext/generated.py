@@ -92,28 +92,26 @@ class Measures(_Generated):
 
 
 class Strategies(_Generated):
-    """A table of all sharing strategies, from their presets."""
+    """A table of all sharing strategies, from their presets; those that train the bases of others come last."""
 
     def run(self) -> list[nodes.Node]:
         from lorun.methods import PRESETS
 
-        lines = _table("strategy", "denoisers of the K stages", "weights they start from", "trained")
-        starts = {"own": "pretrained", "elsewhere": "pretrained for another setting or task", "none": "random"}
+        lines = _table("strategy", "what", "origin", "starts from", "trained")
         for preset in PRESETS.values():
-            if preset.pretrains:
-                continue
-            if preset.one_stage:
-                denoisers = "one; K = 1"
-            else:
-                denoisers = "one per stage" if preset.sharing == "per_stage" else "one for all stages"
-            if preset.adapted:
-                denoisers += ", frozen, with an adapter per stage"
-            if preset.learns_noise_level:
-                denoisers += r", with a noise level $\sigma_k$ as an input map"
-            trained = "adapters" if preset.adapted else "denoisers"
-            parts = [*([] if preset.frozen else [trained]), r"$\rho_k$"]
-            parts += [r"$\sigma_k$"] if preset.learns_noise_level else []
-            lines.append(_line(f"`{preset.name}`", denoisers, starts[preset.base], ", ".join(parts)))
+            start = {None: "random weights", "elsewhere": "`base` of the profile", "published": "published weights"}
+            base = start.get(preset.base, f"`{preset.base}`")
+            if preset.decompose:
+                base = f"the SVD of {base}"
+            denoisers = "denoiser" if preset.sharing == "shared" else "denoisers"
+            parts = [
+                denoisers if not preset.frozen and (preset.joint or not preset.adapted) else "",
+                "adapters" if preset.adapted else "",
+                r"$\rho_k$",
+                r"$\sigma_k$" if preset.noise_map else "",
+            ]
+            trained = ", ".join(filter(None, parts)) if preset.trained else "nothing"
+            lines.append(_line(f"`{preset.name}`", preset.about, preset.origin, base, trained))
         return self.markdown(lines)
 
 
