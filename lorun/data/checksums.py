@@ -68,8 +68,8 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
 def split_files(root: Path, name: str, split: str, kind: str) -> dict[str, str]:
     """The files of a split and their md5, sorted by path; `kind` is "gray", "rgb", "cube" or "measurement".
 
-    Files that the registry excludes are in none. Raises UnknownName for an unknown split, LorunError when it has no files
-    of that kind, and for an excluded file that the dataset does not have.
+    Files that the registry excludes are in none. Raises UnknownName for an unknown split, LorunError when it has no
+    files of that kind, and for an excluded file that the dataset does not have.
     """
     entry = read_registry(root).get(name)
     manifest = _without_excluded(root, name)
