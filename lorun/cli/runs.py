@@ -1,4 +1,4 @@
-"""Profiles and their runs: `lorun config`, `train`, `evaluate`, `account`, `list`; and `lorun score` for your own files."""
+"""`lorun config`, `train`, `evaluate`, `account` and `list`, which take a profile; and `lorun score` without one."""
 
 import json
 from pathlib import Path

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache, reduce
 from importlib import import_module
 from operator import or_
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
@@ -93,22 +93,7 @@ class Registry(Generic[Base]):
         return handler(TypeAdapter(union).core_schema)
 
 
-def field_names(*models: type[BaseModel]) -> set[str]:
-    """The keys of the models and of all sections within them, those of every choice of a registry included."""
-    names: set[str] = set()
-    seen: list[Any] = []
-    pending: list[Any] = list(models)
-    while pending:
-        part = pending.pop()
-        if part in seen:
-            continue
-        seen.append(part)
-        if isinstance(part, Registry):
-            pending += part
-        elif isinstance(part, type) and issubclass(part, BaseModel):
-            names |= part.model_fields.keys()
-            for field in part.model_fields.values():
-                pending += [field.annotation, *field.metadata]
-        else:
-            pending += get_args(part)
-    return names
+def field_names(model: type[BaseModel]) -> set[str]:
+    """The keys of a model and of all sections within it, those of every choice of a registry included."""
+    schema = model.model_json_schema()
+    return {name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, read_registry, split_of
+from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, read_registry, split_of
 from lorun.errors import LorunError, UnknownName
 from lorun.files import write_text
 
@@ -51,10 +51,10 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
     themselves and that was not added.
     """
     path = manifest_path(root, name)
-    entry = read_registry(root).get(name)
-    if entry is not None and entry.manual is not None and not path.exists():
+    manual = entry_of(root, name).manual
+    if manual is not None and not path.exists():
         raise LorunError(
-            f"dataset {name!r} must be obtained by you: {entry.manual.how}; then `lorun data add {name} --from FOLDER`"
+            f"dataset {name!r} must be obtained by you: {manual.how}; then `lorun data add {name} --from FOLDER`"
         )
     checksums = {}
     for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
@@ -70,16 +70,13 @@ def split_files(root: Path, name: str, split: str, kind: str) -> dict[str, str]:
 
     Raises UnknownName for an unknown split, LorunError when it has no files of that kind.
     """
-    entry = read_registry(root).get(name)
-    manifest = read_manifest(root, name)
-    patterns = OWN_LAYOUT if entry is None else entry.splits
-    splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(patterns)
-    if split not in splits:
-        raise UnknownName(f"split of {name}", split, splits)
-    files = {file: manifest[file] for file in sorted(manifest) if split_of(patterns, file, kind) == split}
-    formats = {} if entry is None else {"cube": entry.cubes, "measurement": entry.measurements}
+    entry, manifest = entry_of(root, name), read_manifest(root, name)
+    if split not in entry.splits:
+        raise UnknownName(f"split of {name}", split, entry.splits)
+    files = {file: manifest[file] for file in sorted(manifest) if split_of(entry.splits, file, kind) == split}
+    formats = {"cube": entry.cubes, "measurement": entry.measurements}
     other_kind = any((stored is not None) != (kind == name) for name, stored in formats.items())
-    if not files or other_kind:
+    if not files or (other_kind and entry.splits != OWN_LAYOUT):  # the default layout has a folder for each kind
         what = {"cube": "cubes", "measurement": "measurements"}.get(kind, f"{kind} images")
         raise LorunError(
             f"dataset {name!r} has no {what} in its split {split}: choose another split or number of channels"
@@ -119,12 +116,11 @@ def describe_damage(root: Path, name: str, damage: Mapping[str, Damage]) -> str:
     """One line: the first damaged file, the number of others, and what to do."""
     file, kind = next(iter(damage.items()))
     others = f" (and {len(damage) - 1} more files differ)" if len(damage) > 1 else ""
-    entry = read_registry(root).get(name)
     advice = f"run `lorun data fetch {name}` to restore it"
+    if entry_of(root, name).manual is not None:
+        advice = f"restore it by `lorun data add {name} --from FOLDER`"
     if kind == "extra":
         advice = "move it elsewhere"
-    elif entry is not None and entry.manual is not None:
-        advice = f"restore it by `lorun data add {name} --from FOLDER`"
     return f"{root / name / file}{others} {_WHAT[kind]}: {advice}"
 
 
@@ -142,8 +138,7 @@ def verify_dataset(root: Path, name: str) -> str:
 
 def dataset_state(root: Path, name: str) -> str:
     """Present, damaged or absent; "to be added" for a dataset that users obtain themselves and that was never added."""
-    entry = read_registry(root).get(name)
-    if entry is not None and entry.manual is not None and not manifest_path(root, name).exists():
+    if entry_of(root, name).manual is not None and not manifest_path(root, name).exists():
         return "to be added"
     if not (root / name).exists():
         return "absent"

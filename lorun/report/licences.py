@@ -5,19 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from lorun import plugins
-from lorun.data.registry import read_registry
+from lorun.data.registry import entry_of
 from lorun.methods import PRESETS
 from lorun.profiles import Profile
 
 
 def licences(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[str, Any]]:
     """A row per dataset of `profile`, from the registry in `data`, and per baseline in `methods`, from its card."""
-    registry = read_registry(data)
     rows = []
     for name in profile.datasets():
-        entry = registry.get(name)
-        what = "dataset" if entry is None else f"{entry.role}; {entry.what}" + (" (simulated)" * entry.simulated)
-        rows.append(_row(name, what, entry, [] if entry is None else entry.sources))
+        entry = entry_of(data, name)
+        what = f"{entry.role}; {entry.what}" + " (simulated)" * entry.simulated
+        rows.append(_row(name, what, entry, entry.sources))
     for name in methods:
         if name in plugins.names():
             card = plugins.card(name)
