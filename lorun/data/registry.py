@@ -131,7 +131,12 @@ class Dataset(_Entry):
 
 
 _UNREGISTERED = Dataset.model_construct(
-    role="train+test", tasks=[], what="not registered", licence="not registered", redistribution="not stated", citation=""
+    role="train+test",
+    tasks=[],
+    what="not registered",
+    licence="not registered",
+    redistribution="not stated",
+    citation="",
 )
 
 
