@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tabulate import tabulate
 from torch import Tensor
 
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, one_of
 from lorun.files import locked, replace_folder, write_text
 from lorun.methods import Experiment
 from lorun.system import System, build_system
@@ -134,9 +134,7 @@ class AdapterStore:
             if active is None:
                 raise LorunError(f"{self.folder}: no set is active; `lorun adapters activate NAME` activates one")
             name = active
-        if name not in known:
-            raise UnknownName("set of adapters", name, known)
-        path = self._set(name) / "manifest.json"
+        path = self._set(one_of("set of adapters", name, known)) / "manifest.json"
         try:
             return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:

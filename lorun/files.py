@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,17 @@ def write_atomically(path: Path | str, write: Callable[[Path], object]) -> None:
 def write_text(path: Path | str, text: str) -> None:
     """Write `text` as UTF-8, atomically (see `write_atomically`)."""
     write_atomically(path, lambda part: part.write_bytes(text.encode()))
+
+
+def replace_files(folder: Path | str, files: Iterable[tuple[str, bytes]]) -> None:
+    """Replace a folder by one with exactly these files (path in the folder, content), see `replace_folder`."""
+
+    def fill(part: Path) -> None:
+        for name, content in files:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_bytes(content)
+
+    replace_folder(folder, fill)
 
 
 def replace_folder(path: Path | str, fill: Callable[[Path], object]) -> None:

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from lorun.config.section import Section
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, UnknownName, one_of
 
 Base = TypeVar("Base", bound=Section)
 
@@ -50,9 +50,7 @@ class Registry(Generic[Base]):
             UnknownName: there is no such module.
             LorunError: the module does not define exactly one section, called like it.
         """
-        if name not in self.names():
-            raise UnknownName(self.kind, name, self.names())
-        module = import_module(f"{self.package}.{name}")
+        module = import_module(f"{self.package}.{one_of(self.kind, name, self.names())}")
         members = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, self.base)]
         sections = [one for one in members if one.__module__ == module.__name__]
         names = [one.model_fields["name"].default if "name" in one.model_fields else None for one in sections]

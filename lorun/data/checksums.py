@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, read_registry, split_of
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, one_of
 from lorun.files import write_text
 
 Damage = Literal["missing", "changed", "extra"]
@@ -38,10 +38,7 @@ def known_datasets(root: Path = DATA_ROOT) -> list[str]:
 
 def manifest_path(root: Path, name: str) -> Path:
     """The path of the manifest of a known dataset, which may not exist yet. Raises UnknownName for any other name."""
-    known = known_datasets(root)
-    if name not in known:
-        raise UnknownName("dataset", name, known)
-    return root / f"{name}.md5"
+    return root / f"{one_of('dataset', name, known_datasets(root))}.md5"
 
 
 def read_manifest(root: Path, name: str) -> dict[str, str]:
@@ -71,8 +68,7 @@ def split_files(root: Path, name: str, split: str, kind: str) -> dict[str, str]:
     Raises UnknownName for an unknown split, LorunError when it has no files of that kind.
     """
     entry, manifest = entry_of(root, name), read_manifest(root, name)
-    if split not in entry.splits:
-        raise UnknownName(f"split of {name}", split, entry.splits)
+    one_of(f"split of {name}", split, entry.splits)
     files = {file: manifest[file] for file in sorted(manifest) if split_of(entry.splits, file, kind) == split}
     formats = {"cube": entry.cubes, "measurement": entry.measurements}
     other_kind = any((stored is not None) != (kind == name) for name, stored in formats.items())

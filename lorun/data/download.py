@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lorun.data.checksums import has_md5, md5_of_bytes
 from lorun.data.progress import track
 from lorun.errors import LorunError
-from lorun.files import replace_folder, write_atomically
+from lorun.files import replace_files, write_atomically
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,12 +68,7 @@ def download(
             raise LorunError(f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; {rest}") from None
         write_atomically(parts / file, partial(Path.write_bytes, data=content))
 
-    def fill(part: Path) -> None:
-        for file in files:
-            (part / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(parts / file, part / file)
-
-    replace_folder(folder, fill)
+    replace_files(folder, ((file, (parts / file).read_bytes()) for file in files))
     shutil.rmtree(parts, ignore_errors=True)
 
 

@@ -1,13 +1,13 @@
 """A whole profile, and the way from its tasks to experiments."""
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from collections.abc import Iterator
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from lorun import plugins
 from lorun.config import Section
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, one_of
 from lorun.methods import PRESETS, PRETRAININGS, Experiment, Released, Trained, Untrained
 from lorun.methods.experiment import Spec
 from lorun.profiles.task import TaskConfig
@@ -44,10 +44,9 @@ class Profile(Section):
             UnknownName: the profile has no such task, setting or method.
             LorunError: the method does not run in this setting.
         """
-        chosen: TaskConfig = _named(self.tasks, task, "task")
-        _named(chosen.settings, setting, "setting")
-        if method not in (*chosen.methods, *PRETRAININGS):
-            raise UnknownName("method", method, [*chosen.methods, *PRETRAININGS])
+        chosen = self.tasks[one_of("task", task, self.tasks)]
+        one_of("setting", setting, chosen.settings)
+        one_of("method", method, [*chosen.methods, *PRETRAININGS])
         if method not in PRETRAININGS and setting not in (settings := chosen.settings_of(method)):
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(settings)}")
         return self.resolve(task, setting, method, seed)
@@ -110,11 +109,9 @@ class Profile(Section):
     def _check_base(self, name: str, task: TaskConfig, method: str) -> None:
         reference = task.base[method]
         place = reference.task or name
-        other = _named(self.tasks, place, "task")
-        _named(other.settings, reference.setting, "setting")
-        choices = [*PRETRAININGS, *other.methods_of(reference.setting)]
-        if reference.method not in choices:
-            raise UnknownName("method", reference.method, choices)
+        other = self.tasks[one_of("task", place, self.tasks)]
+        one_of("setting", reference.setting, other.settings)
+        one_of("method", reference.method, [*PRETRAININGS, *other.methods_of(reference.setting)])
         if reference.method in PRETRAININGS:
             other.check_pretraining(method)
         if other.data.channels != task.data.channels:
@@ -126,9 +123,3 @@ class Profile(Section):
         physics = [other.physics_of(reference.setting), *map(task.physics_of, task.settings_of(method))]
         if len({one.noise_level_input for one in physics}) > 1:
             raise LorunError(f"`noise_map` differs between {reference.setting!r} of {place} and the settings of {name}")
-
-
-def _named(choices: Mapping[str, Any], name: str, kind: str) -> Any:
-    if name not in choices:
-        raise UnknownName(kind, name, choices)
-    return choices[name]

@@ -3,7 +3,6 @@
 import errno
 import re
 import resource
-import shutil
 import socket
 import struct
 import sys
@@ -269,11 +268,15 @@ def test_a_disk_that_gets_full_in_the_middle_of_a_file(upstream: Upstream, tmp_p
 def test_a_disk_that_is_full_when_all_is_there(
     upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if ".set.download" not in path.parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(LorunError, match=r"cannot write .*set: No space left on device"):
             fetch(upstream, tmp_path / "set")
     upstream.asked.clear()
