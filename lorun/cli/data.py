@@ -17,16 +17,14 @@ def list_data(data: Data = Path("data")) -> None:
     from tabulate import tabulate
 
     from lorun.data.checksums import dataset_state, known_datasets
-    from lorun.data.registry import read_registry
+    from lorun.data.registry import entry_of
 
     headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
     rows = []
     for name in known_datasets(data):
-        row, entry = [name, dataset_state(data, name)], read_registry(data).get(name)
-        if entry is not None:
-            row += [entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks), entry.what]
-            row += [entry.licence, entry.redistribution, " ".join(entry.sources)]
-        rows.append(row + ["-"] * (len(headers) - len(row)))
+        entry = entry_of(data, name)
+        row = [name, dataset_state(data, name), entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks)]
+        rows.append([*row, entry.what, entry.licence, entry.redistribution, " ".join(entry.sources)])
     typer.echo(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
 
 

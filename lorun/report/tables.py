@@ -84,11 +84,14 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
                 protocol=protocols[0],
                 metrics=[METRICS[name] for name in get_protocol(protocols[0]).metrics],
                 lines=lines[lines.protocol == protocols[0]],
-                scores=Table(
+                scores=_table(
                     f"scores-{number}",
                     f"Scores and costs: {title}",
-                    *_filled(lines, [*scores, *COSTS, protocol], provenance, linked=[name for name, _ in scores[1:]]),
-                    protocols,
+                    lines,
+                    [*scores, *COSTS, protocol],
+                    provenance,
+                    linked=[name for name, _ in scores[1:]],
+                    protocols=protocols,
                 ),
                 degradations=_degradations(number, by_degradation.get((task, dataset, setting)), provenance),
             )
@@ -112,17 +115,13 @@ def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table 
     comparison = sorted(comparison_columns(results.comparison), key=lambda column: column[0] in _LAST)
     shared = pd.DataFrame() if results.tasks is None else results.tasks
     tables = {
-        "claims": ("What the paper claims for LoRun, and our result", *_filled(results.claims, CLAIMS)),
-        "comparison": (
-            "Published scores and ours",
-            *_filled(results.comparison, comparison, provenance, linked=["ours"]),
+        "claims": _table("claims-table", "What the paper claims for LoRun, and our result", results.claims, CLAIMS),
+        "comparison": _table(
+            "comparison-table", "Published scores and ours", results.comparison, comparison, provenance, ["ours"]
         ),
-        "tasks": ("What each task adds to a shared base", *_filled(shared, TASKS)),
+        "tasks": _table("tasks-table", "What each task adds to a shared base", shared, TASKS),
     }
-    return {
-        name: Table(f"{name}-table", caption, columns, rows) if rows else None
-        for name, (caption, columns, rows) in tables.items()
-    }
+    return {name: table if table.rows else None for name, table in tables.items()}
 
 
 def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
@@ -144,10 +143,16 @@ def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
     return "; ".join(parts) + "."
 
 
-def _filled(
-    frame: pd.DataFrame, columns: Sequence[Column], provenance: Provenance | None = None, linked: Collection[str] = ()
-) -> tuple[list[str], list[list[PageCell]]]:
-    """Headings and cells of a table; cells of the columns `linked` open the provenance of their row."""
+def _table(
+    name: str,
+    caption: str,
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    provenance: Provenance | None = None,
+    linked: Collection[str] = (),
+    protocols: Sequence[str] = (),
+) -> Table:
+    """The table of a frame; cells of the columns `linked` open the provenance of their row."""
     rows = []
     for _, row in frame.iterrows():
         line = provenance.number(row) if provenance is not None else None
@@ -157,7 +162,7 @@ def _filled(
                 for name, make in columns
             ]
         )
-    return [name for name, _ in columns], rows
+    return Table(name, caption, [name for name, _ in columns], rows, list(protocols))
 
 
 _COLOURED = ("status", "verdict")

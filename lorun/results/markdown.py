@@ -13,7 +13,7 @@ from lorun.results.cells import Cell, Column, Table, cell, column, decimal, inte
 from lorun.results.published import published_methods, published_scores
 from lorun.results.store import grouped
 from lorun.results.summary import shown
-from lorun.results.tasks import COMPARED, together
+from lorun.results.tasks import COMPARED
 
 
 def render(
@@ -128,11 +128,15 @@ def _published_rows(profile: Profile, line: pd.Series, metric: Metric) -> dict[s
 
 
 def _sums(shared: pd.DataFrame) -> str:
-    return "".join(
-        f"* The base {line['base']} and what {line['settings']} settings add to it take {integer(line['shared']).text} "
-        f"bytes (float32); as many networks of their own take {integer(line['full']).text}.\n"
-        for line in together(shared)
-    )
+    """Per base, the bytes of all settings that share it: on the base, and as networks of their own."""
+    lines = []
+    for base, settings in shared.drop_duplicates(["task", "setting"]).groupby("base", sort=False):
+        together = settings.bytes_base.iloc[0] + settings.bytes_added.sum(skipna=False)
+        lines.append(
+            f"* The base {base} and what {len(settings)} settings add to it take {integer(together).text} bytes "
+            f"(float32); as many networks of their own take {integer(settings.bytes_full.sum(skipna=False)).text}.\n"
+        )
+    return "".join(lines)
 
 
 def _policies(lines: pd.DataFrame) -> str:

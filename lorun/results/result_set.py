@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.data.registry import DATA_ROOT, is_simulated
+from lorun.data.registry import DATA_ROOT, entry_of
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment
@@ -52,7 +52,7 @@ def write_result_set(
     """
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
     results = _Collected(profile, runs, partial, present).results()
-    simulated = [name for name in profile.datasets() if is_simulated(data, name)]
+    simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
     summary = summarise(profile, results, simulated)
     degradations = by_degradation(profile, results, simulated)
     claimed = claims(profile, summary)

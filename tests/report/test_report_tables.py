@@ -15,9 +15,9 @@ from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import points, scaling
 from lorun.report.crops import Crops
-from lorun.report.licences import licences
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
+from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
 
 
@@ -217,7 +217,7 @@ def test_a_damaged_table_of_counts_is_named(tmp_path, content):
 
 def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
     methods = ["lorun", "lorun_transfer", "linear_mmse", "gone"]
-    found = {row["name"]: row["licence"] for row in licences(project.profile, methods, project.data)}
+    found = {row["name"]: row["licence"] for row in licences_of(project.profile, methods, project.data)}
     assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"
