@@ -1,4 +1,4 @@
-"""Profiles and their runs: `lorun config`, `train`, `evaluate`, `account`, `list`; and `lorun score` for your own files."""
+"""Commands on a profile and its runs: `config`, `train`, `evaluate`, `account`, `list`; `score` for your own files."""
 
 import json
 from pathlib import Path

@@ -112,6 +112,11 @@ class Profile(Section):
                 f"profile ({self.profile}), or `make reproduce`, which does"
             )
 
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials of the tasks that are tuned."""
+        return tuple(one for one in self._trials if one.task in self.tasks and _tuned(self.tasks[one.task]))
+
     def use_trials(self, trials: Sequence[Trial]) -> None:
         """Take learning rates from the trials that were chosen."""
         self._trials = tuple(trials)

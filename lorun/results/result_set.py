@@ -31,7 +31,7 @@ from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
-_MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves")
+_MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves", "tuning")
 _NO_RESULT = ("not_run", "failed")
 _LATENCY = "reconstruction latency"
 
@@ -79,6 +79,7 @@ class _Collected:
             self._add_account(experiment)
         for experiment in profile.experiments():
             self._add_run(experiment)
+        self._lines["tuning"] = [trial.model_dump() for trial in profile.trials]
 
     def results(self) -> ResultSet:
         return new_result_set(self._name, self._code, **self._lines)

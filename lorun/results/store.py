@@ -28,6 +28,7 @@ LINE = ("task", "dataset", "setting", "protocol", "method")
 
 RUN_COLUMNS = (
     *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
+    *("training_flops", "precision"),
     *("trained_commit", "trained_dirty", "trained_device", "trained_threads", "trained_code"),
     *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code", "accepted"),
 )
@@ -42,6 +43,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "trainings": (*RUN, "status", "steps", "unmoved", "names"),
     "timing": (*RUN, "what", "median_ms", "min_ms", "max_ms", "repeats", "seconds", "device", "threads"),
     "curves": (*RUN, "step", "loss", "validation_psnr", "learning_rate"),
+    "tuning": (
+        *(*METHOD, "parameter", "value", "run", "status", "validation_psnr", "steps"),
+        *("training_flops", "chosen"),
+    ),
     "summary": LINE,
     "degradations": (
         *(*_PLACE, "operator", "method", "protocol", "metric", "degradation"),
@@ -56,6 +61,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """The tables of a result set and their columns."""
 
+_ADDED = {"training_flops", "precision"}
+"""Columns that result sets written before them lack: null there."""
+
 _OPEN = ("accounting", "summary", "tasks")
 """Tables that have further columns."""
 
@@ -66,12 +74,21 @@ _TEXT = {
     *("run", "config_hash", "account_key", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
     *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
     *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
-    *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
+    *(
+        "parameter",
+        "precision",
+        "step_precision",
+        "step_recompute",
+        "step_phase",
+        "kept_phase",
+        "recomputed_phase",
+        "inference_phase",
+    ),
 }
-_TRUTH = {"dirty", "trained_dirty", "simulated"}
+_TRUTH = {"dirty", "trained_dirty", "simulated", "chosen"}
 _INTEGER = {
     *("seed", "seeds", "seeds_planned", "accepted", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
-    *("threads", "trained_threads", "stages", "m", "flops", "image"),
+    *("threads", "trained_threads", "stages", "m", "flops", "training_flops", "image"),
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")
 
@@ -105,6 +122,7 @@ class ResultSet:
     trainings: pd.DataFrame  # a line per training: how it ended
     timing: pd.DataFrame  # a line per measured time
     curves: pd.DataFrame  # a line per validation during a training
+    tuning: pd.DataFrame  # a line per short training that a learning rate was chosen by
     summary: pd.DataFrame  # this and the following are computed from the above
     degradations: pd.DataFrame
     claims: pd.DataFrame
@@ -385,6 +403,7 @@ def _typed(where: str, frame: pd.DataFrame, table: str) -> pd.DataFrame:
     needed, exactly = COLUMNS[table], table not in _OPEN
     if frame.columns.empty and frame.empty:
         frame = pd.DataFrame(columns=list(needed), dtype=str)
+    frame = frame.reindex(columns=[*frame.columns, *sorted(_ADDED & set(needed) - set(frame.columns))])
     odd = set(needed) ^ set(frame.columns) if exactly else set(needed) - set(frame.columns)
     if odd:
         raise LorunError(f"{where}: wrong columns: {_listed(odd)}")

@@ -163,6 +163,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> d
         "seeds_planned": len(runs),
         "images": rows["image"].nunique(),
         "steps": runs["steps"].max(),
+        "training_flops": runs["training_flops"].max(),
         "checkpoint_policy": " ".join(sorted(runs["checkpoint_policy"].dropna().unique())) or None,
     }
     for metric in metrics:
