@@ -68,10 +68,11 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
 def split_files(root: Path, name: str, split: str, kind: str) -> dict[str, str]:
     """The files of a split and their md5, sorted by path; `kind` is "gray", "rgb", "cube" or "measurement".
 
-    Raises UnknownName for an unknown split, LorunError when it has no files of that kind.
+    Files that the registry excludes are in none. Raises UnknownName for an unknown split, LorunError when it has no
+    files of that kind, and for an excluded file that the dataset does not have.
     """
     entry = read_registry(root).get(name)
-    manifest = read_manifest(root, name)
+    manifest = _without_excluded(root, name)
     patterns = OWN_LAYOUT if entry is None else entry.splits
     splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(patterns)
     if split not in splits:
@@ -151,11 +152,29 @@ def dataset_state(root: Path, name: str) -> str:
 
 
 def dataset_identity(root: Path, name: str) -> str:
+    """The hash of what is read of a dataset: that of its folder, without the files that the registry excludes."""
+    return _folder_hash(_without_excluded(root, name))
+
+
+def folder_hash(root: Path, name: str) -> str:
     """The hash that DVC (3.x) gives to the folder of a dataset, from its manifest: 32 hexadecimal digits and ".dir".
 
     It is the md5 of the JSON list of {"md5", "relpath"} of all files, sorted by path.
     """
-    checksums = read_manifest(root, name)
+    return _folder_hash(read_manifest(root, name))
+
+
+def _without_excluded(root: Path, name: str) -> dict[str, str]:
+    manifest = read_manifest(root, name)
+    entry = read_registry(root).get(name)
+    for file in () if entry is None else entry.excluded:
+        if file not in manifest:
+            raise LorunError(f"{root}/registry.yaml excludes {file} from {name!r}, which has no such file")
+        del manifest[file]
+    return manifest
+
+
+def _folder_hash(checksums: Mapping[str, str]) -> str:
     listing = [{"md5": checksums[file], "relpath": file} for file in sorted(checksums)]
     return md5_of_bytes(json.dumps(listing).encode()) + ".dir"
 

@@ -13,7 +13,15 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from lorun.data.checksums import dataset_identity, describe_damage, find_damage, has_md5, read_bytes, read_manifest
+from lorun.data.checksums import (
+    dataset_identity,
+    describe_damage,
+    find_damage,
+    folder_hash,
+    has_md5,
+    read_bytes,
+    read_manifest,
+)
 from lorun.data.download import RemoteFile, download, partial_folder
 from lorun.data.registry import DATA_ROOT, Dataset, read_registry
 from lorun.errors import LorunError
@@ -118,7 +126,7 @@ def _drop_wrong_copies(name: str, cache: Path) -> None:
     for file, kind in find_damage(DATA_ROOT, name).items():
         if kind == "changed":
             (DATA_ROOT / name / file).unlink()
-    for md5 in {*read_manifest(DATA_ROOT, name).values(), dataset_identity(DATA_ROOT, name)}:
+    for md5 in {*read_manifest(DATA_ROOT, name).values(), folder_hash(DATA_ROOT, name)}:
         copy = _copy(cache, md5)
         if not has_md5(copy, md5.removesuffix(".dir")):
             copy.unlink(missing_ok=True)

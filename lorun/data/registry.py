@@ -112,6 +112,7 @@ class Dataset(_Entry):
         default_factory=lambda: dict(OWN_LAYOUT),
         description="split -> patterns of paths; `{kind}` stands for gray, rgb or cube",
     )
+    excluded: dict[str, str] = Field(default_factory=dict, description="file that is in no split -> the reason")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
