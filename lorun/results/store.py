@@ -321,8 +321,8 @@ def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
         raise LorunError(f"{where}/version.json: schema {version.schema}, which only the code of its commit reads")
     if "runs.csv" not in files:
         raise LorunError(
-            f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`. A set of schema 1 has "
-            "none, and only the code of its commit reads it"
+            f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`. A set of schema 1 "
+            "has none, and only the code of its commit reads it"
         )
     tables: dict[str, Any] = {}
     for table in COLUMNS:
