@@ -17,14 +17,16 @@ def list_data(data: Data = Path("data")) -> None:
     from tabulate import tabulate
 
     from lorun.data.checksums import dataset_state, known_datasets
-    from lorun.data.registry import entry_of
+    from lorun.data.registry import read_registry
 
     headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
     rows = []
     for name in known_datasets(data):
-        entry = entry_of(data, name)
-        row = [name, dataset_state(data, name), entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks)]
-        rows.append([*row, entry.what, entry.licence, entry.redistribution, " ".join(entry.sources)])
+        about, entry = ["-"] * 6, read_registry(data).get(name)
+        if entry is not None:
+            about = [entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks), entry.what]
+            about += [entry.licence, entry.redistribution, " ".join(entry.sources)]
+        rows.append([name, dataset_state(data, name), *about])
     typer.echo(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
 
 

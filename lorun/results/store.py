@@ -338,7 +338,10 @@ def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
     if version is not None and version.schema != SCHEMA:
         raise LorunError(f"{where}/version.json: schema {version.schema}, which only the code of its commit reads")
     if "runs.csv" not in files:
-        raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
+        raise LorunError(
+            f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`. A set of schema 1 "
+            "has none, and only the code of its commit reads it"
+        )
     tables: dict[str, Any] = {}
     for table in COLUMNS:
         name = f"{where}/{table}.csv"

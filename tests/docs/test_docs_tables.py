@@ -36,7 +36,7 @@ def columns(tasks_profile: Profile, tasks_data: Path, tmp_path: Path) -> dict[st
     """The columns of every table, by its name; those of an account from a committed one."""
     write_result_set(tasks_profile, tmp_path / "runs", tmp_path / "out", partial=True, data=tasks_data)
     found = {path.stem: path.read_text().split("\n")[0].split(",") for path in (tmp_path / "out").glob("*.csv")}
-    accounts = read_result_set(PROJECT / "results/quick").accounts
+    accounts = read_result_set(PROJECT / "results/quick").accounting
     every_metric = [f"{name}{suffix}" for name in METRICS for suffix in ("", "_sd")]  # a profile has some of them
     found["summary"] = list(dict.fromkeys([*found["summary"], *every_metric]))
     return {**found, "accounting": [*dict.fromkeys([*accounts.columns, "account_key", "code"])]}

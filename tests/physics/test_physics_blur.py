@@ -334,7 +334,7 @@ def test_kernels_come_from_matlab_cells_and_numpy(tmp_path):
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
-        ("kernel", np.ones((3, 3)), "holds no kernels named `kernels`, but kernel"),
+        ("kernel", np.ones((3, 3)), "holds no variable `kernels`, but `kernel`"),
         ("kernels", np.full((3, 3), np.nan), r"kernel 1 is not a matrix of finite real numbers"),
         ("kernels", np.zeros((3, 3)), "kernel 1 sums to 0, expected a positive sum"),
     ],
@@ -343,5 +343,5 @@ def test_wrong_kernels_are_refused_by_name(tmp_path, name, values, words):
     savemat(tmp_path / "k.mat", {name: values})
     with pytest.raises(LorunError, match=rf"k\.mat: {words}"):
         read_kernels(tmp_path / "k.mat")
-    with pytest.raises(LorunError, match="cannot be read as kernels"):
+    with pytest.raises(LorunError, match="absent.mat cannot be read as a MATLAB file"):
         read_kernels(tmp_path / "absent.mat")
