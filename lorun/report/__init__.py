@@ -5,7 +5,7 @@ from pathlib import Path
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.report.charts import curves, points, scaling
-from lorun.report.crops import Crops
+from lorun.report.crops import Crops, tuning_figures
 from lorun.report.page import render
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
@@ -40,6 +40,7 @@ def write_report(profile: Profile, config: Path, folder: Path, *, runs: Path, da
         scaling=scaling(folder.parent / "bench" / "scaling.csv"),
         crops=crops.of_sections(parts),
         figures=[crops.figures(section, folder) for section in parts],
+        tuned=tuning_figures(results, folder),
         lines=provenance.lines,
         licences=licences_of(profile, list(results.summary.method.unique()), data),
     )

@@ -12,8 +12,18 @@ from lorun.profiles import Profile
 from lorun.report.provenance import Provenance
 from lorun.results import markdown
 from lorun.results.cells import Cell, Column, cell, spread
-from lorun.results.markdown import CLAIMS, COSTS, TASKS, comparison_columns, score_columns
+from lorun.results.markdown import (
+    CLAIMS,
+    COSTS,
+    DIFFERENCES,
+    TASKS,
+    TUNING,
+    comparison_columns,
+    leading_differences,
+    score_columns,
+)
 from lorun.results.store import ResultSet, grouped
+from lorun.results.tuning import choices
 
 
 @dataclass(frozen=True)
@@ -111,10 +121,20 @@ def overview(sections: Sequence[Section], provenance: Provenance) -> Table:
 
 
 def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
-    """The tables that belong to no section: `claims`, `comparison` and `tasks`; None for a table without rows."""
+    """The tables that belong to no section, by name; None for a table without rows."""
     comparison = sorted(comparison_columns(results.comparison), key=lambda column: column[0] in _LAST)
     shared = pd.DataFrame() if results.tasks is None else results.tasks
+    paired = leading_differences(results)
     tables = {
+        "differences": _table(
+            "differences-table",
+            "Differences in PSNR, paired by image and seed",
+            paired,
+            DIFFERENCES,
+            provenance,
+            ["difference (dB)"],
+        ),
+        "tuning": _table("tuning-table", "Chosen learning rates", choices(results.tuning), TUNING),
         "claims": _table("claims-table", "What the paper claims for LoRun, and our result", results.claims, CLAIMS),
         "comparison": _table(
             "comparison-table", "Published scores and ours", results.comparison, comparison, provenance, ["ours"]

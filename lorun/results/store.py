@@ -52,6 +52,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
         *(*_PLACE, "operator", "method", "protocol", "metric", "degradation"),
         *("value", "sd", "seeds", "images"),
     ),
+    "differences": (
+        *(*_PLACE, "protocol", "metric", "method", "reference"),
+        *("mean", "low", "high", "images", "seeds", "least", "verdict"),
+    ),
     "claims": (*_PLACE, "stages", "claim", "unit", "published", "ours", "delta"),
     "comparison": (
         *(*_PLACE, "operator", "protocol", "method", "metric", "degradation"),
@@ -73,17 +77,9 @@ _TEXT = {
     *("task", "dataset", "setting", "method", "degradation", "protocol", "metric", "operator", "base"),
     *("run", "config_hash", "account_key", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
     *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
-    *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
-    *(
-        "parameter",
-        "precision",
-        "step_precision",
-        "step_recompute",
-        "step_phase",
-        "kept_phase",
-        "recomputed_phase",
-        "inference_phase",
-    ),
+    *("reference", "names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix"),
+    *("published_source", "parameter", "precision", "step_precision", "step_recompute"),
+    *("step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
 }
 _TRUTH = {"dirty", "trained_dirty", "simulated", "chosen"}
 _INTEGER = {
@@ -125,6 +121,7 @@ class ResultSet:
     tuning: pd.DataFrame  # a line per short training that a learning rate was chosen by
     summary: pd.DataFrame  # this and the following are computed from the above
     degradations: pd.DataFrame
+    differences: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
     tasks: pd.DataFrame | None
