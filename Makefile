@@ -27,7 +27,7 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) -- data
 
 test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 gate: $(VENV)/.installed ## fail where the results of PROFILE=smoke got worse than those committed in REFERENCE
 	$(BIN)/lorun gate --reference $(REFERENCE):results/smoke --candidate results/smoke \

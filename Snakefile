@@ -1,6 +1,6 @@
 # From data to result tables: `make reproduce`, or by hand
 #   snakemake --cores 2 --config profile=quick
-# The way of a number: dataset -> tune -> train (pretrain first, for lorun) -> evaluate, account -> table -> report.
+# Steps: dataset -> tune -> train (pretrain first, for lorun) -> evaluate, account -> table -> report.
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
@@ -10,7 +10,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/results.smk"
 
 
-# What the table is made of, too: after a failure there is a table, but what it lacks is still to be run.
+# Also the inputs of the table: a table that was written after a failure must not hide the runs that it lacks.
 rule all:
     default_target: True
     input:

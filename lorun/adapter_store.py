@@ -12,22 +12,19 @@ loaded network, which changes its adapters and step sizes. The operator is an ar
 
 import hashlib
 import re
-import shutil
 import timeit
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tabulate import tabulate
 from torch import Tensor
 
-from lorun.errors import LorunError, UnknownName
-from lorun.files import replace_folder, write_text
+from lorun.errors import LorunError, one_of
+from lorun.files import locked, replace_folder, write_text
 from lorun.methods import Experiment
 from lorun.system import System, build_system
 from lorun.training.loop import ADAPTERS
@@ -111,7 +108,7 @@ class AdapterStore:
             save_weights(part / "operator.safetensors", operator, {})
             write_text(part / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
 
-        with self._locked():
+        with locked(self.folder, "changing the store"):
             if self._set(name).exists():
                 raise LorunError(f"{self._set(name)}: exists; choose another name, or remove the folder")
             if self.active() is None:  # the active set may be a removed one of this name
@@ -137,9 +134,7 @@ class AdapterStore:
             if active is None:
                 raise LorunError(f"{self.folder}: no set is active; `lorun adapters activate NAME` activates one")
             name = active
-        if name not in known:
-            raise UnknownName("set of adapters", name, known)
-        path = self._set(name) / "manifest.json"
+        path = self._set(one_of("set of adapters", name, known)) / "manifest.json"
         try:
             return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, ValidationError) as error:
@@ -195,7 +190,7 @@ class AdapterStore:
     def activate(self, name: str) -> str | None:
         """Make a set the active one; return the name of the set that was active before. Raises as `system` does."""
         self.system(name)  # a set that cannot be loaded must not become active
-        with self._locked():
+        with locked(self.folder, "changing the store"):
             before = self.active()
             write_text(self.folder / ACTIVE, self.manifest(name).name + "\n")
         return before
@@ -217,19 +212,6 @@ class AdapterStore:
 
     def _base(self, manifest: Manifest) -> Path:
         return self.folder / "bases" / f"{manifest.base}.safetensors"
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Lock the store, waiting for other processes. Remove partial files of a killed process."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock").acquire()
-        except OSError as error:
-            raise LorunError(f"cannot write to {self.folder}: {error.strerror}") from error
-        with lock:
-            for part in [*self.folder.glob(".*.part"), *self.folder.glob("*/.*.part")]:
-                part.unlink() if part.is_file() else shutil.rmtree(part)
-            yield
 
 
 def listing(store: AdapterStore) -> str:

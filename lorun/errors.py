@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class LorunError(Exception):
@@ -20,3 +21,11 @@ class UnknownName(LorunError):
         near = get_close_matches(name, choices, n=1, cutoff=0.6)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {name!r}.{hint} Choices: {', '.join(choices)}")
+
+
+def one_of(kind: str, name: str, choices: Iterable[str]) -> Any:
+    """`name` itself. Raises UnknownName where it is not one of `choices`."""
+    choices = list(choices)
+    if name not in choices:
+        raise UnknownName(kind, name, choices)
+    return name

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from lorun.errors import LorunError
@@ -48,6 +50,17 @@ def write_text(path: Path | str, text: str) -> None:
     write_atomically(path, lambda part: part.write_bytes(text.encode()))
 
 
+def replace_files(folder: Path | str, files: Iterable[tuple[str, bytes]]) -> None:
+    """Replace a folder by one with exactly these files (path in the folder, content), see `replace_folder`."""
+
+    def fill(part: Path) -> None:
+        for name, content in files:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_bytes(content)
+
+    replace_folder(folder, fill)
+
+
 def replace_folder(path: Path | str, fill: Callable[[Path], object]) -> None:
     """Let `fill` write into a new folder next to `path`, then replace `path` by it."""
     path = Path(path)
@@ -63,6 +76,29 @@ def replace_folder(path: Path | str, fill: Callable[[Path], object]) -> None:
             part.replace(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, work: str) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if need be, and say so if another process does the same `work`.
+
+    The system releases the lock when a process ends in any way; partial files that a killed one left are removed.
+
+    Raises LorunError where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(folder / ".lock").acquire(blocking=False)
+        except Timeout:
+            print(f"{folder}: another process is {work}; waiting for it", file=sys.stderr, flush=True)
+            lock = FileLock(folder / ".lock").acquire()
+    except OSError as error:
+        raise LorunError(f"cannot write to {folder}: {error.strerror}") from error
+    with lock:
+        for part in [*folder.glob(".*.part"), *folder.glob("*/.*.part")]:
+            part.unlink() if part.is_file() else shutil.rmtree(part)
+        yield
 
 
 def _umask() -> int:

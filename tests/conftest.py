@@ -23,6 +23,25 @@ settings.register_profile("thorough", max_examples=500, deadline=None)  # pytest
 settings.load_profile("quick")
 
 
+LONGEST = (
+    "workflow/test_workflow_launch.py",
+    "workflow/test_workflow_interrupted.py",
+    "docs/test_docs_commands.py",
+    "data/test_data_overlap.py",
+    "workflow/test_workflow_tutorial.py",
+    "training/test_training_distributed.py",
+    "docs/test_docs_site.py",
+    "evaluation/test_evaluation_published.py",
+)
+"""Files whose tests take longest. They come first, so that no worker is left with one when the others are done."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    rank = {tests / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Each worker of pytest-xdist has a core."""

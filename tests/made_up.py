@@ -62,6 +62,7 @@ def write_scores(experiment: Experiment, runs: Path, images: Iterable[str], valu
     run = {**experiment.labels, "run": experiment.key, "config_hash": experiment.config_hash, "status": "completed"}
     run |= {"steps": 8, "scored_step": 8, "checkpoint_policy": "last", "trained_commit": "e" * 40}
     run |= {"trained_dirty": False, "trained_device": "cpu", "trained_threads": 1, "trained_code": CODE, **PROVENANCE}
+    run |= {"training_flops": 6_000_000_000, "precision": "float32"}
     run |= {"code": dict(list(CODE.items())[:1]), **changes}
     rows = [
         {

@@ -1,7 +1,6 @@
 """Follow the pages of the documentation in a copy of the project whose profiles are cut to the smallest size."""
 
 import glob
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 from pages import Block, blocks, program, words
+from preloaded import Preloaded
 from sessions import run_session
 from tiny import PROJECT
 
@@ -37,38 +37,6 @@ STAND_INS: Mapping[str, Any] = {
 
 _SHELL = re.compile(r"[|&;<>$`(){}~\"']")  # what only a shell understands
 _PATIENCE = 900  # seconds; the machine may be busy
-
-
-class Preloaded:
-    """A process that has imported everything and runs command lines of `lorun` (`tests/docs/preloaded.py`)."""
-
-    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(PROJECT / "tests" / "docs" / "preloaded.py")],
-            cwd=root,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._answer() == "ready"
-
-    def run(self, folder: Path, arguments: list[str]) -> tuple[int, str]:
-        """Exit status and output of `lorun ARGUMENTS` in a folder."""
-        output = folder.parent / f"{folder.name}.out"
-        output.write_text("")
-        print(json.dumps([str(folder), str(output), *arguments]), file=self._process.stdin, flush=True)
-        return int(self._answer()), output.read_text()
-
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline().strip()
-        assert answer, "the process that runs lorun has ended"
-        return answer
 
 
 class Reader:

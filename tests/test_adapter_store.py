@@ -118,6 +118,28 @@ def test_a_base_includes_layers_that_lora_skips(transfer_profile: Profile, tiny_
         assert torch.equal(taken(image()), trained(image()))
 
 
+def test_a_set_in_loralibs_layout_equals_its_run(transfer_profile: Profile, tiny_data: Path, tmp_path: Path) -> None:
+    store = AdapterStore(tmp_path / "adapters")
+    loralib = AdapterConfig(gamma=30, layout="loralib", scaling="alpha_over_r", alpha=2)
+    train(transfer_profile.experiment("cs", "r25", "pretrain", 0), runs=tmp_path / "runs", data=tiny_data, device=CPU)
+    experiment = with_spec(transfer_profile.experiment("cs", "r25", "lorun", 0), adapters=loralib)
+    train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU)
+    store.add("quarter", tmp_path / "runs" / experiment.folder)
+    trained, taken = load_system(experiment, tmp_path / "runs"), store.system("quarter")
+    state = taken.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in trained.state_dict().items())
+    before = [adapter.clone() for adapter in taken.network.parameter_kinds()["adapters"]]
+    with torch.no_grad():
+        for adapter in taken.network.parameter_kinds()["adapters"]:
+            adapter.zero_()
+    store.swap(taken.network, "quarter")
+    assert any(adapter.any() for adapter in before)
+    assert all(map(torch.equal, taken.network.parameter_kinds()["adapters"], before))
+    other = with_spec(experiment, adapters=AdapterConfig(gamma=30)).build_network(experiment.physics.build())
+    with pytest.raises(LorunError, match="made for the base|does not fit the network"):
+        store.swap(other, "quarter")
+
+
 def test_a_shared_base_is_stored_once(store: AdapterStore) -> None:
     bases = {name: store.manifest(name).base for name in SETS}
     assert bases["quarter"] == bases["tenth"] != bases["tenth_own"]

@@ -129,6 +129,17 @@ def test_an_impossible_parent_is_refused(tiny_profile_file, parent, message):
     assert message in str(error.value)
 
 
+def test_a_section_of_another_name_replaces_the_one_below(tiny_profile_file):
+    child = tiny_profile_file.with_name("child.yaml")
+    for denoiser, expected in (
+        ("{name: resunet, blocks: 1}", {"name": "resunet", "widths": [16, 32, 64, 64], "blocks": 1}),
+        ("{name: unet, blocks: 2}", {"name": "unet", "width": 4, "levels": 2, "blocks": 2}),
+        ("{blocks: 2}", {"name": "unet", "width": 4, "levels": 2, "blocks": 2}),
+    ):
+        child.write_text(f"extends: tiny.yaml\nprofile: child\ntasks: {{cs: {{denoiser: {denoiser}}}}}\n")
+        assert load_profile(child).tasks["cs"].denoiser.model_dump() == expected
+
+
 def test_extends_overrides_single_keys(tiny_profile_file):
     child = tiny_profile_file.with_name("child.yaml")
     child.write_text("extends: tiny.yaml\nprofile: child\ntasks: {cs: {training: {batch: 7}, strategies: [lorun]}}\n")
@@ -218,8 +229,11 @@ def edited(path, edit):
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_width_of_a_network_renames_only_runs_that_have_it(path):
+    def widen(task):
+        task["denoiser"].update({"widths": [77]} if "widths" in task["denoiser"] else {"width": 77})
+
     before = list(edited(path, lambda task: None).experiments())  # without the choices of `lorun tune`
-    after = list(edited(path, lambda task: task["denoiser"].update(width=77)).experiments())
+    after = list(edited(path, widen).experiments())
     renamed = {(one.task, one.method) for one, other in zip(before, after, strict=True) if one.key != other.key}
     assert renamed == {(one.task, one.method) for one in before if uses_denoiser(one)}
 

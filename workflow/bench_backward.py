@@ -70,7 +70,9 @@ def _layer(
     layer = composed.Factors(w, a, tensor(channels, rank, 1, 1), 1.0)
     return layer, {
         "low_rank": lambda: composed.low_rank_gradients(g, x, layer, geometry),
-        "full": lambda: composed.full_gradients(composed.weight_gradient(g, x, w, *geometry), layer),
+        "full": lambda: composed.full_gradients(
+            composed.weight_gradient(g, x, w, geometry.stride, geometry.padding), layer
+        ),
     }
 
 

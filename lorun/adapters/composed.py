@@ -29,7 +29,7 @@ class Factors(NamedTuple):
     """A weight W (out, in[, kh, kw]) and its change s BA.
 
     A is (r, in[, kh, kw]) and B (out, r[, 1, 1]). In loralib's layout of a k x k convolution, A is (r k, in k) and B
-    (out k, r k), and BA is viewed in the shape of W.
+    (out k, r k), and BA is viewed in the shape of W. Of a transposed convolution, W and A are views in this order.
     """
 
     weight: Tensor
@@ -39,14 +39,17 @@ class Factors(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """Stride and padding of a convolution."""
+    """Stride and padding of a convolution, or of a transposed one."""
 
     stride: Pair
     padding: Pair
+    transposed: bool = False
 
     @classmethod
-    def of(cls, layer: nn.Conv2d) -> Self:
+    def of(cls, layer: nn.Conv2d | nn.ConvTranspose2d) -> Self:
         """Geometry of a layer. With padding 'same' its kernel must have odd sizes."""
+        if isinstance(layer, nn.ConvTranspose2d):
+            return cls(layer.stride, layer.padding, transposed=True)  # type: ignore[arg-type]
         if layer.padding == "valid":
             return cls(layer.stride, (0, 0))
         if layer.padding == "same":
@@ -61,7 +64,7 @@ def low_rank_pays(weight: Tensor, rank: int, geometry: Geometry | None) -> bool:
     one vector register, which suits the full way. GPUs, which were not measured, always take the full way: one weight
     gradient on all channels uses them better than several on few channels.
     """
-    if weight.device.type != "cpu" or (geometry is not None and geometry.stride != (1, 1)):
+    if weight.device.type != "cpu" or (geometry is not None and geometry != Geometry((1, 1), geometry.padding)):
         return False
     channels = min(weight.shape[:2])
     if weight[0, 0].numel() == 1:
@@ -123,14 +126,25 @@ class Formed(NamedTuple):
 
 
 def composed_layer(x: Tensor, formed: Formed, bias: Tensor | None, geometry: Geometry | None) -> Tensor:
-    """A layer with a composed weight: conv2d of x (B, in, H, W), or linear of x (..., in) if `geometry` is None."""
+    """A layer with a composed weight, see `apply_weight`."""
     w, formation, place = formed
     x, bias = x.to(w.dtype), None if bias is None else bias.to(w.dtype)
     if torch.compiler.is_compiling():  # keeps the weights of all stages for the backward pass
-        return F.linear(x, w, bias) if geometry is None else F.conv2d(x, w, bias, geometry.stride, geometry.padding)
+        return apply_weight(x, w, bias, geometry)
     layer = formation.layers[place]
     y: Tensor = _Layer.apply(x, w, bias, layer.a, layer.b, formation, place, geometry)
     return y
+
+
+def apply_weight(x: Tensor, w: Tensor, bias: Tensor | None, geometry: Geometry | None) -> Tensor:
+    """conv2d of x (B, in, H, W) with w (out, in, kh, kw), transposed or not, or linear of x (..., in) if `geometry` is
+    None.
+    """
+    if geometry is None:
+        return F.linear(x, w, bias)
+    if geometry.transposed:
+        return F.conv_transpose2d(x, w.transpose(0, 1), bias, geometry.stride, geometry.padding)
+    return F.conv2d(x, w, bias, geometry.stride, geometry.padding)
 
 
 class _Form(torch.autograd.Function):
@@ -174,7 +188,9 @@ class _Layer(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, a, b)
         ctx.formation, ctx.place, ctx.geometry = formation, place, geometry
-        return F.linear(x, w, bias) if geometry is None else convolve(x, w, bias, *geometry)
+        if geometry is None or geometry.transposed:
+            return apply_weight(x, w, bias, geometry)
+        return convolve(x, w, bias, geometry.stride, geometry.padding)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -191,6 +207,11 @@ class _Layer(torch.autograd.Function):
         if geometry is None:
             grad_x = g @ w if for_x else None
             grad_w = g.flatten(0, -2).t() @ x.flatten(0, -2) if for_w else None
+        elif geometry.transposed:  # the reverse of a convolution, from g to x
+            reverse = w.transpose(0, 1)
+            grad_x = convolve(g, reverse, None, geometry.stride, geometry.padding) if for_x else None
+            grad_w = weight_gradient(x, g, reverse, geometry.stride, geometry.padding) if for_w else None
+            grad_w = None if grad_w is None else grad_w.transpose(0, 1)
         else:
             grad_x, grad_w = gradients(g, x, w, geometry.stride, geometry.padding, for_x, for_w)
         grad_bias = _rows(g, geometry).sum(0) if for_bias else None
@@ -218,8 +239,8 @@ def low_rank_gradients(g: Tensor, x: Tensor, layer: Factors, geometry: Geometry 
         grad_a = ((b_t @ g_rows.t()) @ x_rows).view(a.shape)
     else:
         bg = F.conv2d(g, b_t[:, :, None, None])  # (B, r, H', W')
-        grad_a = weight_gradient(bg, x, a, *geometry)
-        ax = _rows(convolve(x, a, None, *geometry), geometry).t()
+        grad_a = weight_gradient(bg, x, a, geometry.stride, geometry.padding)
+        ax = _rows(convolve(x, a, None, geometry.stride, geometry.padding), geometry).t()
     return grad_a.to(layer.a.dtype), (ax @ g_rows).t().to(layer.b.dtype).reshape(layer.b.shape)
 
 

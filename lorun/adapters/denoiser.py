@@ -1,6 +1,7 @@
 """A denoiser with one adapter per stage: the adapted layers and their ranks; choosing a stage, saving, loading."""
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,21 +16,28 @@ from torch import Tensor, nn
 
 from lorun.adapters.composed import Formation
 from lorun.adapters.decomposition import truncated_svd
-from lorun.adapters.layers import LoralibConv2d, StageConv2d, StageLayer, StageLinear
+from lorun.adapters.layers import (
+    LoralibConv2d,
+    LoralibConvTranspose2d,
+    StageConv2d,
+    StageConvTranspose2d,
+    StageLayer,
+    StageLinear,
+)
 from lorun.config.network import AdapterLayout, Scaling
 from lorun.errors import LorunError
 from lorun.files import replace_folder
 
+Adaptable = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
-def rank(layer: nn.Conv2d | nn.Linear, gamma: float) -> int:
+
+def rank(layer: Adaptable, gamma: float) -> int:
     """r = ceil(min(in, out) * gamma / 100), channels or features; gamma in percent."""
     size = min(layer.weight.shape[:2])
     return math.ceil(round(size * gamma / 100, 9))
 
 
-def adaptable_layers(
-    denoiser: nn.Module, layout: AdapterLayout = "peft", pattern: str = ".*"
-) -> dict[str, nn.Conv2d | nn.Linear]:
+def adaptable_layers(denoiser: nn.Module, layout: AdapterLayout = "peft", pattern: str = ".*") -> dict[str, Adaptable]:
     """The layers that LoRA adapts, by name: those whose whole name matches a regular expression.
 
     Skipped are layers without a weight matrix: depthwise convolutions (one filter per channel), and modules whose own
@@ -41,7 +49,7 @@ def adaptable_layers(
             matches; the error lists their names.
     """
     others: list[str] = []
-    layers: dict[str, nn.Conv2d | nn.Linear] = {}
+    layers: dict[str, Adaptable] = {}
     for name, module in denoiser.named_modules():
         if not any(True for _ in module.parameters(recurse=False)) or _skipped(module):
             continue
@@ -51,7 +59,7 @@ def adaptable_layers(
         reason = _not_adaptable(module, layout)
         if reason:
             raise LorunError(f"LoRA cannot adapt layer `{name}` ({type(module).__name__}): {reason}")
-        assert isinstance(module, nn.Conv2d | nn.Linear)
+        assert isinstance(module, Adaptable)
         layers[name] = module
     if not layers and others:
         raise LorunError(f"`layers` (={pattern!r}) matches no layer; choose from {', '.join(others)}")
@@ -71,8 +79,9 @@ def _skipped(module: nn.Module) -> bool:
 def _not_adaptable(layer: nn.Module, layout: AdapterLayout) -> str | None:
     if type(layer) is nn.Linear:
         return None
-    if type(layer) is not nn.Conv2d:
-        return "only Conv2d and Linear are adapted"
+    if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d):
+        return "only Conv2d, ConvTranspose2d and Linear are adapted"
+    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
     if layer.groups != 1:
         return f"`groups` (={layer.groups}) must be 1"
     if layer.padding_mode != "zeros":
@@ -81,6 +90,8 @@ def _not_adaptable(layer: nn.Module, layout: AdapterLayout) -> str | None:
         return f"`dilation` (={layer.dilation}) must be 1"
     if layer.padding == "same" and any(size % 2 == 0 for size in layer.kernel_size):
         return f"`kernel_size` (={layer.kernel_size}) must be odd with `padding` 'same'"
+    if layer.output_padding != (0, 0):
+        return f"`output_padding` (={layer.output_padding}) must be 0"
     if layout == "loralib" and len(set(layer.kernel_size)) > 1:
         return f"`kernel_size` (={layer.kernel_size}) must be square in the layout 'loralib'"
     return None
@@ -111,8 +122,11 @@ def adapter_config(
         lora_dropout=0.0,
         bias="none",
     )
-    convolution = {"peft": StageConv2d, "loralib": LoralibConv2d}[layout]
-    config._register_custom_module({nn.Conv2d: convolution, nn.Linear: StageLinear})
+    convolutions = {
+        "peft": {nn.Conv2d: StageConv2d, nn.ConvTranspose2d: StageConvTranspose2d},
+        "loralib": {nn.Conv2d: LoralibConv2d, nn.ConvTranspose2d: LoralibConvTranspose2d},
+    }
+    config._register_custom_module({**convolutions[layout], nn.Linear: StageLinear})
     return config
 
 
@@ -224,47 +238,62 @@ class AdaptedDenoiser(nn.Module):
             raise LorunError(f"{len(states)} states for {len(self.model.peft_config)} stages")
         for stage, (adapter, state) in enumerate(zip(self.model.peft_config, states, strict=True)):
             for name, layer in self.named_layers.items():
-                weight, found = layer.base_layer.weight, state.get(f"{name}.weight")
+                found, expected = state.get(f"{name}.weight"), tuple(layer.base_layer.weight.shape)
                 shape = None if found is None else tuple(found.shape)
-                if found is None or shape != tuple(weight.shape):
-                    expected = tuple(weight.shape)
+                if found is None or shape != expected:
                     raise LorunError(f"state {stage + 1}: shape {shape} instead of {expected} at `{name}.weight`")
-                a, b = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-                change = (found.to(weight) - weight) / layer.scaling[adapter]
+                weight, a, b, scale = layer.factors(adapter)
+                change = (layer.out_first(found).to(weight) - weight) / scale
                 left, right = truncated_svd(change.reshape(len(b), -1), b.shape[1])
-                a.copy_(right.reshape(a.shape))
-                b.copy_(left.reshape(b.shape))
+                a.copy_(right.view(a.shape))
+                b.copy_(left.view(b.shape))
 
     def save(self, folder: Path) -> None:
         """Write `folder`/stage_k/adapter_model.safetensors and adapter_config.json, loadable by plain peft.
 
-        Adapters in loralib's layout are written in peft's, exactly, with rank r k^2 for kernels of k x k.
+        Adapters in loralib's layout are written in peft's, exactly, with rank r k^2 for kernels of k x k. peft cannot
+        adapt transposed convolutions: their changed weights are written (`modules_to_save`), and A and B into a further
+        file, transposed.safetensors, for `load`.
         """
         replace_folder(folder, self._write)
 
+    @torch.no_grad()
     def _write(self, folder: Path) -> None:
         for adapter, config in self.model.peft_config.items():
-            tensors = {name: tensor.detach().contiguous() for name, tensor in self._in_peft(adapter).items()}
-            ranks = {name: len(tensors[_in_file(name, "A")]) for name in self.named_layers}
-            alphas = {
-                name: layer.lora_alpha[adapter] * (ranks[name] // layer.r[adapter])  # the same scale, alpha / r
-                for name, layer in self.named_layers.items()
-            }
-            (folder / adapter).mkdir(parents=True)
-            save_file(tensors, folder / adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+            path = folder / adapter
+            path.mkdir(parents=True)
+            for file, tensors in self._files(adapter).items():
+                save_file({name: w.contiguous() for name, w in tensors.items()}, path / file, {"format": "pt"})
+            in_peft = [name for name, layer in self.named_layers.items() if layer.in_peft]
             written = dataclasses.replace(
                 config,
-                r=max(ranks.values()),
-                rank_pattern=_anchored(ranks),
-                alpha_pattern=_anchored(alphas),
+                **self._patterns(adapter),
+                target_modules="|".join(map(re.escape, in_peft)),
+                modules_to_save=[name for name, layer in self.named_layers.items() if not layer.in_peft] or None,
                 inference_mode=True,
             )
-            written.save_pretrained(str(folder / adapter))
+            written.save_pretrained(str(path))
 
-    def _in_peft(self, adapter: str) -> dict[str, Tensor]:
-        """A and B of all layers as plain peft has them, by their names in its file."""
-        named = {name: layer.to_peft(adapter) for name, layer in self.named_layers.items()}
-        return {_in_file(name, half): w for name, both in named.items() for half, w in zip("AB", both, strict=True)}
+    def _patterns(self, adapter: str) -> dict[str, dict[str, float]]:
+        """Ranks and alphas that are written for plain peft. The scale alpha / r is the adapter's."""
+        in_peft = {name: layer for name, layer in self.named_layers.items() if layer.in_peft}
+        ranks = {name: len(layer.to_peft(adapter)[0]) for name, layer in in_peft.items()}
+        alphas = {
+            name: layer.lora_alpha[adapter] * (ranks[name] // layer.r[adapter]) for name, layer in in_peft.items()
+        }
+        return {"rank_pattern": _anchored(ranks), "alpha_pattern": _anchored(alphas)}
+
+    def _files(self, adapter: str) -> dict[str, dict[str, Tensor]]:
+        """What is written of an adapter, by file and name."""
+        peft: dict[str, Tensor] = {}
+        transposed: dict[str, Tensor] = {}
+        for name, layer in self.named_layers.items():
+            if not layer.in_peft:
+                changed = {"weight": layer.base_layer.weight + layer.get_delta_weight(adapter)}
+                whole = {**layer.base_layer.state_dict(), **changed}
+                peft |= {f"{_IN_PEFT}{name}.{key}": value for key, value in whole.items()}
+            (peft if layer.in_peft else transposed).update(zip(_names(name), layer.to_peft(adapter), strict=True))
+        return {_FILE: peft, _TRANSPOSED: transposed} if transposed else {_FILE: peft}
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
@@ -273,31 +302,50 @@ class AdaptedDenoiser(nn.Module):
         Does what peft's `set_peft_model_state_dict` does, which would go through all stages K times.
 
         Raises:
-            LorunError: a stage is missing or damaged, or a weight has another name, shape or layout.
+            LorunError: a stage is missing or damaged, or a weight has another name, shape, layout or scale.
         """
         changes = []
         for adapter in self.model.peft_config:
-            path = folder / adapter / "adapter_model.safetensors"
-            if not path.is_file():
-                raise LorunError(f"{path}: missing; the network has {len(self.model.peft_config)} stages")
-            try:
-                state = load_file(path)
-            except (OSError, SafetensorError) as error:
-                raise LorunError(f"{path}: not a readable safetensors file ({error})") from error
-            own = self._in_peft(adapter)
-            for name in sorted(own.keys() | state.keys()):
-                if name not in state or name not in own or state[name].shape != own[name].shape:
-                    raise LorunError(f"{path}: does not fit the network at `{name}`")
+            found: dict[str, Tensor] = {}
+            for file, own in self._files(adapter).items():
+                path = folder / adapter / file
+                if not path.is_file():
+                    raise LorunError(f"{path}: missing; the network has {len(self.model.peft_config)} stages")
+                try:
+                    state = load_file(path)
+                except (OSError, SafetensorError) as error:
+                    raise LorunError(f"{path}: not a readable safetensors file ({error})") from error
+                for name in sorted(own.keys() | state.keys()):
+                    if name not in state or name not in own or state[name].shape != own[name].shape:
+                        raise LorunError(f"{path}: does not fit the network at `{name}`")
+                found |= state
+            _check_scales(folder / adapter / "adapter_config.json", self._patterns(adapter)["alpha_pattern"])
             for name, layer in self.named_layers.items():
                 try:
-                    a, b = layer.from_peft(*(state[_in_file(name, half)] for half in "AB"))
+                    a, b = layer.from_peft(*(found[key] for key in _names(name)))
                 except ValueError as error:
-                    raise LorunError(f"{path}: does not fit the network at `{name}`: {error}") from error
+                    raise LorunError(f"{folder / adapter}: does not fit the network at `{name}`: {error}") from error
                 changes += [(layer.lora_A[adapter].weight, a), (layer.lora_B[adapter].weight, b)]
         for parameter, value in changes:
             parameter.copy_(value)
 
 
-def _in_file(layer: str, half: str) -> str:
-    """Name of A or B of a layer in peft's file."""
-    return f"base_model.model.{layer}.lora_{half}.weight"
+_FILE, _TRANSPOSED = "adapter_model.safetensors", "transposed.safetensors"
+_IN_PEFT = "base_model.model."
+
+
+def _check_scales(path: Path, alphas: Mapping[str, float]) -> None:
+    """Raise a LorunError unless a file of peft's configuration has these alphas."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))["alpha_pattern"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LorunError(f"{path}: missing, or not a configuration of peft ({error})") from error
+    for pattern, alpha in alphas.items():
+        if written.get(pattern) != alpha:
+            found = written.get(pattern)
+            raise LorunError(f"{path}: made with alpha {found} at `{pattern}`, the network has {alpha}")
+
+
+def _names(layer: str) -> list[str]:
+    """Names of A and B of a layer in peft's file."""
+    return [f"{_IN_PEFT}{layer}.lora_{half}.weight" for half in "AB"]

@@ -1,5 +1,6 @@
 """peft's LoRA layers, extended by the choice of a stage, a forward pass in weight space, and loralib's convolution."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -9,11 +10,11 @@ from peft.tuners.lora import Conv2d as PeftConv2d
 from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 
-from lorun.adapters.composed import Factors, Formed, Geometry, compose, composed_layer
+from lorun.adapters.composed import Factors, Formed, Geometry, apply_weight, compose, composed_layer
 
 
 class StageLayer:
-    """What both layer types add to peft's layer.
+    """What all layer types add to peft's layer.
 
     Attributes:
         composed: compute conv(x, W + s BA) if true, peft's conv(x, W) + s B(A(x)) if false. Both are the same function.
@@ -22,6 +23,13 @@ class StageLayer:
 
     composed = True
     formed: Formed | None = None
+    in_peft = True
+    """Plain peft has adapters for such layers."""
+
+    @staticmethod
+    def out_first(weight: Tensor) -> Tensor:
+        """A weight (out, in, ...), a view."""
+        return weight
 
     def activate(self: Any, adapter: str) -> None:
         """Use `adapter`. The others stay trainable; peft's `set_adapter` would freeze them."""
@@ -31,14 +39,14 @@ class StageLayer:
         """Whether the layer computes in weight space: if it has one active adapter, neither merged nor disabled."""
         return bool(self.composed and len(self.active_adapters) == 1 and not self.merged and not self.disable_adapters)
 
-    def factors(self: Any) -> Factors:
-        """W, A, B and s of the active adapter."""
-        [adapter] = self.active_adapters
+    def factors(self: Any, adapter: str | None = None) -> Factors:
+        """W, A, B and s of an adapter, by default of the active one."""
+        adapter = adapter or self.active_adapters[0]
         a, b = self.lora_A[adapter].weight, self.lora_B[adapter].weight
-        return Factors(self.base_layer.weight, a, b, self.scaling[adapter])
+        return Factors(self.out_first(self.base_layer.weight), a, b, self.scaling[adapter])
 
     def composed_weight(self) -> Tensor:
-        """W + s BA of the active adapter, in the shape of W."""
+        """W + s BA of the active adapter, (out, in, ...)."""
         return compose(*self.factors())
 
     def to_peft(self: Any, adapter: str) -> tuple[Tensor, Tensor]:
@@ -54,24 +62,53 @@ class StageConv2d(StageLayer, PeftConv2d):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not self.in_weight_space():
             return super().forward(x, *args, **kwargs)
-        base = self.base_layer
+        geometry = Geometry.of(self.base_layer)
         if self.formed is None:  # called without its denoiser
-            return F.conv2d(x, self.composed_weight(), base.bias, base.stride, base.padding)
-        return composed_layer(x, self.formed, base.bias, Geometry.of(base))
+            return apply_weight(x, self.composed_weight(), self.base_layer.bias, geometry)
+        return composed_layer(x, self.formed, self.base_layer.bias, geometry)
+
+
+class StageConvTranspose2d(StageConv2d):
+    """A transposed convolution, which peft does not have: A is one of k x k, B a 1 x 1 convolution."""
+
+    in_peft = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Unsupported layer type")
+            super().__init__(*args, **kwargs)
+
+    @staticmethod
+    def out_first(weight: Tensor) -> Tensor:
+        return weight.transpose(0, 1)
+
+    def update_layer(self, adapter_name: str, r: int, lora_alpha: float, config: LoraConfig, **kwargs: Any) -> None:
+        self.in_features, self.out_features = self.base_layer.in_channels, self.base_layer.out_channels
+        super().update_layer(adapter_name, r, lora_alpha, config, **kwargs)
+        self.lora_B[adapter_name] = nn.Conv2d(r, self.out_features, 1, bias=False)
+        self.reset_lora_parameters(adapter_name, config.init_lora_weights)
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+
+    def factors(self, adapter: str | None = None) -> Factors:
+        factors = super().factors(adapter)
+        return factors if factors.a.dim() == 2 else factors._replace(a=self.out_first(factors.a))
+
+    def get_delta_weight(self, adapter: str) -> Tensor:
+        factors = self.factors(adapter)
+        return self.out_first(compose(*factors._replace(weight=torch.zeros_like(factors.weight))))
 
 
 class StageLinear(StageLayer, PeftLinear):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not self.in_weight_space():
             return super().forward(x, *args, **kwargs)
-        base = self.base_layer
         if self.formed is None:
-            return F.linear(x, self.composed_weight(), base.bias)
-        return composed_layer(x, self.formed, base.bias, None)
+            return apply_weight(x, self.composed_weight(), self.base_layer.bias, None)
+        return composed_layer(x, self.formed, self.base_layer.bias, None)
 
 
 class LoralibConv2d(StageConv2d):
-    """A k x k convolution whose change is factored as in loralib: A (r k, in k), B (out k, r k), BA in W's shape.
+    """A k x k convolution with the factors of loralib: A (r k, in k), B (out k, r k), and BA viewed in W's shape.
 
     Row o of BA in W's shape is [B_1 A | ... | B_k A], with B_i the row i of the k rows of B that belong to o. So peft's
     layout says the same with rank r k^2: A k times on a diagonal, and B as (out, r k^2). `to_peft` writes this, and
@@ -86,8 +123,8 @@ class LoralibConv2d(StageConv2d):
         self._move_adapter_to_device_of_base_layer(adapter_name)
 
     def get_delta_weight(self, adapter: str) -> Tensor:
-        change = self.lora_B[adapter].weight @ self.lora_A[adapter].weight
-        return self.scaling[adapter] * change.view(self.base_layer.weight.shape)
+        weight, a, b, scale = self.factors(adapter)
+        return self.out_first(scale * (b @ a).view(weight.shape))
 
     def to_peft(self, adapter: str) -> tuple[Tensor, Tensor]:
         return self.lora_A[adapter].kernels(), self.lora_B[adapter].kernels()
@@ -107,12 +144,16 @@ class LoralibConv2d(StageConv2d):
         return first, b.reshape(len(b) * k, rows)
 
 
+class LoralibConvTranspose2d(LoralibConv2d, StageConvTranspose2d):
+    """A transposed convolution in loralib's layout. Loralib does not have it; BA is viewed as (out, in, k, k)."""
+
+
 class _LoralibA(nn.Module):
     """A (r k, in k) of a convolution."""
 
-    def __init__(self, conv: nn.Conv2d, r: int) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, r: int) -> None:
         super().__init__()
-        self.size, self.stride, self.padding = conv.kernel_size, conv.stride, conv.padding
+        self.size, self.geometry = conv.kernel_size, Geometry.of(conv)
         self.weight = nn.Parameter(torch.empty(r * self.size[0], conv.in_channels * self.size[0]))
 
     def kernels(self) -> Tensor:
@@ -120,13 +161,13 @@ class _LoralibA(nn.Module):
         return torch.block_diag(*[self.weight] * self.size[0]).unflatten(1, (-1, *self.size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernels(), None, self.stride, self.padding)
+        return apply_weight(x, self.kernels(), None, self.geometry)
 
 
 class _LoralibB(nn.Module):
     """B (out k, r k) of a convolution."""
 
-    def __init__(self, conv: nn.Conv2d, r: int) -> None:
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, r: int) -> None:
         super().__init__()
         self.size = conv.kernel_size[0]
         self.weight = nn.Parameter(torch.empty(conv.out_channels * self.size, r * self.size))

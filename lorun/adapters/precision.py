@@ -22,7 +22,8 @@ def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
     """Store the base's weights in `precision`, in place. The lost bits cannot be restored.
 
     Converts the weights of all convolutions and linear layers, adapted or not; biases and norms stay unchanged.
-    float32 changes nothing; bfloat16 rounds; int8 has one scale per output channel, nf4 one per 64 weights.
+    float32 changes nothing; bfloat16 rounds; int8 has one scale per output channel (of a transposed convolution, per
+    input channel), nf4 one per 64 weights.
 
     Raises:
         UnknownName: no such precision.
@@ -34,7 +35,7 @@ def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
         return
     make = {"bfloat16": _BFloat16, "int8": _Int8, "nf4": _NF4}[precision]
     for name, layer in list(denoiser.base.named_modules()):
-        if type(layer) in (nn.Conv2d, nn.Linear) and "lora_" not in name:
+        if type(layer) in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear) and "lora_" not in name:
             weight: Tensor = layer.weight  # type: ignore[assignment]
             parametrize.register_parametrization(layer, "weight", make(weight), unsafe=True)  # unsafe: of another dtype
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.options import Config, one_of
+from lorun.cli.options import Config
+from lorun.errors import one_of
 
 KINDS = ("steps", "startup")
 

@@ -22,11 +22,11 @@ def list_data(data: Data = Path("data")) -> None:
     headers = ["name", "state", "role", "tasks", "what", "licence", "may be passed on", "origin"]
     rows = []
     for name in known_datasets(data):
-        row, entry = [name, dataset_state(data, name)], read_registry(data).get(name)
+        about, entry = ["-"] * 6, read_registry(data).get(name)
         if entry is not None:
-            row += [entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks), entry.what]
-            row += [entry.licence, entry.redistribution, " ".join(entry.sources)]
-        rows.append(row + ["-"] * (len(headers) - len(row)))
+            about = [entry.role + ", simulated" * entry.simulated, " ".join(entry.tasks), entry.what]
+            about += [entry.licence, entry.redistribution, " ".join(entry.sources)]
+        rows.append([name, dataset_state(data, name), *about])
     typer.echo(tabulate(rows, headers, tablefmt="plain", disable_numparse=True))
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_of
 
 UNUSABLE = 2
 """Exit status if nothing could be compared."""
@@ -81,15 +81,13 @@ def gate(
 
 def _tolerances(options: list[str]) -> dict[str, float]:
     """The default tolerances, updated by METRIC=VALUE options."""
-    from lorun.errors import UnknownName
     from lorun.evaluation.metrics import METRICS
     from lorun.gate.findings import TOLERANCE
 
     found = dict(TOLERANCE)
     for option in options:
         name, _, value = option.partition("=")
-        if name not in METRICS:
-            raise UnknownName("metric", name, METRICS)
+        one_of("metric", name, METRICS)
         if not re.fullmatch(r"\d*\.?\d+", value):
             raise LorunError(f"--tolerance {option!r}: give METRIC=VALUE with a value of at least 0, e.g. psnr=0.3")
         found[name] = float(value)

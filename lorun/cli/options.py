@@ -1,12 +1,9 @@
 """Options that several commands share."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from lorun.errors import UnknownName
 
 Config = Annotated[Path, typer.Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, typer.Option(help="Task of the profile, e.g. cs.")]
@@ -18,10 +15,3 @@ Data = Annotated[Path, typer.Option(help="Folder of all datasets.")]
 Device = Annotated[str, typer.Option(help="auto (the GPU if there is one), cpu or cuda.")]
 Images = Annotated[Path, typer.Option(help="Folder of images to score.")]
 Table = Annotated[Path | None, typer.Option("--out", help="Table to write; default: FOLDER.csv.")]
-
-
-def one_of(kind: str, name: str, choices: Sequence[str]) -> Any:
-    """Return `name`; raise UnknownName if it is not one of `choices`."""
-    if name not in choices:
-        raise UnknownName(kind, name, choices)
-    return name

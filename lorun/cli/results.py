@@ -32,9 +32,11 @@ def table(
     folder = out or Path("results") / profile.profile
     summary = write_result_set(profile, runs, folder, partial, data, keep)
     if figures:
+        from lorun.results.comparisons import write_comparisons
         from lorun.results.figures import write_figures
 
         write_figures(profile, summary, runs=runs, data=data, folder=folder)
+        write_comparisons(profile, summary, folder)
     typer.echo(f"wrote {folder}")
 
 

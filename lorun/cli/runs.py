@@ -1,4 +1,4 @@
-"""Profiles and their runs: `lorun config`, `train`, `evaluate`, `account`, `list`; and `lorun score` for your own files."""
+"""`lorun config`, `train`, `evaluate`, `account` and `list`, which take a profile; and `lorun score` without one."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lorun.cli.options import Config, Data, Device, Images, Method, Runs, Seed, Setting, Table, Task, one_of
+from lorun.cli.options import Config, Data, Device, Images, Method, Runs, Seed, Setting, Table, Task
+from lorun.errors import one_of
 
 if TYPE_CHECKING:
     from lorun.evaluation.reconstruct import Evaluation

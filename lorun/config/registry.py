@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from functools import cache, reduce
 from importlib import import_module
 from operator import or_
-from typing import Annotated, Any, Generic, TypeVar, get_args
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from lorun.config.section import Section
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, UnknownName, one_of
 
 Base = TypeVar("Base", bound=Section)
 
@@ -50,9 +50,7 @@ class Registry(Generic[Base]):
             UnknownName: there is no such module.
             LorunError: the module does not define exactly one section, called like it.
         """
-        if name not in self.names():
-            raise UnknownName(self.kind, name, self.names())
-        module = import_module(f"{self.package}.{name}")
+        module = import_module(f"{self.package}.{one_of(self.kind, name, self.names())}")
         members = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, self.base)]
         sections = [one for one in members if one.__module__ == module.__name__]
         names = [one.model_fields["name"].default if "name" in one.model_fields else None for one in sections]
@@ -93,22 +91,7 @@ class Registry(Generic[Base]):
         return handler(TypeAdapter(union).core_schema)
 
 
-def field_names(*models: type[BaseModel]) -> set[str]:
-    """The keys of the models and of all sections within them, those of every choice of a registry included."""
-    names: set[str] = set()
-    seen: list[Any] = []
-    pending: list[Any] = list(models)
-    while pending:
-        part = pending.pop()
-        if part in seen:
-            continue
-        seen.append(part)
-        if isinstance(part, Registry):
-            pending += part
-        elif isinstance(part, type) and issubclass(part, BaseModel):
-            names |= part.model_fields.keys()
-            for field in part.model_fields.values():
-                pending += [field.annotation, *field.metadata]
-        else:
-            pending += get_args(part)
-    return names
+def field_names(model: type[BaseModel]) -> set[str]:
+    """The keys of a model and of all sections within it, those of every choice of a registry included."""
+    schema = model.model_json_schema()
+    return {name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})}

@@ -11,36 +11,20 @@ from lorun.errors import LorunError
 
 
 def read_array(
-    path: Path, data: bytes | None = None, variables: Sequence[str] = (), *, or_single_cube: bool = False
+    path: Path,
+    data: bytes | None = None,
+    variables: Sequence[str] = (),
+    *,
+    or_single_cube: bool = False,
+    kinds: str = "fiu",
 ) -> tuple[np.ndarray, str]:
-    """The array in a .mat or .npy file in its stored type, and its name for messages.
+    """The array in a .mat or .npy file in its stored type, and its name for messages; see `read_variable`.
 
-    Args:
-        data: the content of the file, if already read.
-        variables: accepted names of the variable in a .mat file; the first that is there is read.
-        or_single_cube: otherwise accept the only variable of three dimensions.
-
-    Raises:
-        LorunError: the file cannot be read, has no such variable, or holds no array of finite real numbers.
+    Raises LorunError, also where the array is empty, has values that are not finite, or another kind than `kinds`, by
+    default real numbers.
     """
-    is_mat = path.suffix.lower() == ".mat"
-    source = path if data is None else BytesIO(data)
-    name = "the array"
-    try:
-        if is_mat:
-            variable, values = _variable(path, source, variables, or_single_cube)
-            name = f"variable `{variable}`"
-        else:
-            values = np.load(source, allow_pickle=False)
-    except LorunError:
-        raise
-    except NotImplementedError:
-        raise LorunError(f"{path} is a MATLAB file of version 7.3; save it again as version 7 (`save -v7`)") from None
-    except Exception as error:  # scipy and numpy raise almost anything on damaged files, even zlib.error, SyntaxError
-        kind, reason = "MATLAB" if is_mat else ".npy", " ".join(str(error).split())
-        raise LorunError(f"{path} cannot be read as a {kind} file ({reason})") from error
-    what = f"{path}: {name}"
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+    values, what = read_variable(path, data, variables, or_single_cube=or_single_cube)
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
         raise LorunError(f"{what} is not an array of real numbers")
     if values.size == 0:
         raise LorunError(f"{what} is empty")
@@ -48,6 +32,34 @@ def read_array(
     if bad:
         raise LorunError(f"{what} has {bad} values that are not finite")
     return values, what
+
+
+def read_variable(
+    path: Path, data: bytes | None = None, variables: Sequence[str] = (), *, or_single_cube: bool = False
+) -> tuple[Any, str]:
+    """What a .npy file or a variable of a .mat file holds, and its name for messages.
+
+    Args:
+        data: the content of the file, if already read.
+        variables: accepted names of the variable in a .mat file; the first that is there is read.
+        or_single_cube: otherwise accept the only variable of three dimensions.
+
+    Raises LorunError where the file cannot be read or has no such variable.
+    """
+    is_mat = path.suffix.lower() == ".mat"
+    source = path if data is None else BytesIO(data)
+    try:
+        if not is_mat:
+            return np.load(source, allow_pickle=False), f"{path}: the array"
+        variable, values = _variable(path, source, variables, or_single_cube)
+        return values, f"{path}: variable `{variable}`"
+    except LorunError:
+        raise
+    except NotImplementedError:
+        raise LorunError(f"{path} is a MATLAB file of version 7.3; save it again as version 7 (`save -v7`)") from None
+    except Exception as error:  # scipy and numpy raise almost anything on damaged files, even zlib.error, SyntaxError
+        kind, reason = "MATLAB" if is_mat else ".npy", " ".join(str(error).split())
+        raise LorunError(f"{path} cannot be read as a {kind} file ({reason})") from error
 
 
 def _variable(path: Path, source: Any, accepted: Sequence[str], or_single_cube: bool) -> tuple[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, read_registry, split_of
-from lorun.errors import LorunError, UnknownName
+from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, read_registry, split_of
+from lorun.errors import LorunError, one_of
 from lorun.files import write_text
 
 Damage = Literal["missing", "changed", "extra"]
@@ -38,10 +38,7 @@ def known_datasets(root: Path = DATA_ROOT) -> list[str]:
 
 def manifest_path(root: Path, name: str) -> Path:
     """The path of the manifest of a known dataset, which may not exist yet. Raises UnknownName for any other name."""
-    known = known_datasets(root)
-    if name not in known:
-        raise UnknownName("dataset", name, known)
-    return root / f"{name}.md5"
+    return root / f"{one_of('dataset', name, known_datasets(root))}.md5"
 
 
 def read_manifest(root: Path, name: str) -> dict[str, str]:
@@ -51,10 +48,10 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
     themselves and that was not added.
     """
     path = manifest_path(root, name)
-    entry = read_registry(root).get(name)
-    if entry is not None and entry.manual is not None and not path.exists():
+    manual = entry_of(root, name).manual
+    if manual is not None and not path.exists():
         raise LorunError(
-            f"dataset {name!r} must be obtained by you: {entry.manual.how}; then `lorun data add {name} --from FOLDER`"
+            f"dataset {name!r} must be obtained by you: {manual.how}; then `lorun data add {name} --from FOLDER`"
         )
     checksums = {}
     for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
@@ -68,18 +65,15 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
 def split_files(root: Path, name: str, split: str, kind: str) -> dict[str, str]:
     """The files of a split and their md5, sorted by path; `kind` is "gray", "rgb", "cube" or "measurement".
 
-    Raises UnknownName for an unknown split, LorunError when it has no files of that kind.
+    Files that the registry excludes are in none. Raises UnknownName for an unknown split, LorunError when it has no
+    files of that kind, and for an excluded file that the dataset does not have.
     """
-    entry = read_registry(root).get(name)
-    manifest = read_manifest(root, name)
-    patterns = OWN_LAYOUT if entry is None else entry.splits
-    splits = sorted({file.split("/")[0] for file in manifest}) if entry is None else list(patterns)
-    if split not in splits:
-        raise UnknownName(f"split of {name}", split, splits)
-    files = {file: manifest[file] for file in sorted(manifest) if split_of(patterns, file, kind) == split}
-    formats = {} if entry is None else {"cube": entry.cubes, "measurement": entry.measurements}
+    entry, manifest = entry_of(root, name), _without_excluded(root, name)
+    one_of(f"split of {name}", split, entry.splits)
+    files = {file: manifest[file] for file in sorted(manifest) if split_of(entry.splits, file, kind) == split}
+    formats = {"cube": entry.cubes, "measurement": entry.measurements}
     other_kind = any((stored is not None) != (kind == name) for name, stored in formats.items())
-    if not files or other_kind:
+    if not files or (other_kind and entry.splits != OWN_LAYOUT):  # the default layout has a folder for each kind
         what = {"cube": "cubes", "measurement": "measurements"}.get(kind, f"{kind} images")
         raise LorunError(
             f"dataset {name!r} has no {what} in its split {split}: choose another split or number of channels"
@@ -119,12 +113,11 @@ def describe_damage(root: Path, name: str, damage: Mapping[str, Damage]) -> str:
     """One line: the first damaged file, the number of others, and what to do."""
     file, kind = next(iter(damage.items()))
     others = f" (and {len(damage) - 1} more files differ)" if len(damage) > 1 else ""
-    entry = read_registry(root).get(name)
     advice = f"run `lorun data fetch {name}` to restore it"
+    if entry_of(root, name).manual is not None:
+        advice = f"restore it by `lorun data add {name} --from FOLDER`"
     if kind == "extra":
         advice = "move it elsewhere"
-    elif entry is not None and entry.manual is not None:
-        advice = f"restore it by `lorun data add {name} --from FOLDER`"
     return f"{root / name / file}{others} {_WHAT[kind]}: {advice}"
 
 
@@ -142,8 +135,7 @@ def verify_dataset(root: Path, name: str) -> str:
 
 def dataset_state(root: Path, name: str) -> str:
     """Present, damaged or absent; "to be added" for a dataset that users obtain themselves and that was never added."""
-    entry = read_registry(root).get(name)
-    if entry is not None and entry.manual is not None and not manifest_path(root, name).exists():
+    if entry_of(root, name).manual is not None and not manifest_path(root, name).exists():
         return "to be added"
     if not (root / name).exists():
         return "absent"
@@ -151,11 +143,29 @@ def dataset_state(root: Path, name: str) -> str:
 
 
 def dataset_identity(root: Path, name: str) -> str:
+    """The hash of what is read of a dataset: that of its folder, without the files that the registry excludes."""
+    return _folder_hash(_without_excluded(root, name))
+
+
+def folder_hash(root: Path, name: str) -> str:
     """The hash that DVC (3.x) gives to the folder of a dataset, from its manifest: 32 hexadecimal digits and ".dir".
 
     It is the md5 of the JSON list of {"md5", "relpath"} of all files, sorted by path.
     """
-    checksums = read_manifest(root, name)
+    return _folder_hash(read_manifest(root, name))
+
+
+def _without_excluded(root: Path, name: str) -> dict[str, str]:
+    manifest = read_manifest(root, name)
+    entry = read_registry(root).get(name)
+    for file in () if entry is None else entry.excluded:
+        if file not in manifest:
+            raise LorunError(f"{root}/registry.yaml excludes {file} from {name!r}, which has no such file")
+        del manifest[file]
+    return manifest
+
+
+def _folder_hash(checksums: Mapping[str, str]) -> str:
     listing = [{"md5": checksums[file], "relpath": file} for file in sorted(checksums)]
     return md5_of_bytes(json.dumps(listing).encode()) + ".dir"
 

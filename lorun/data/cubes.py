@@ -6,11 +6,9 @@ bands, 400 to 700 nm in steps of 10, are resampled to the 28 by linear interpola
 """
 
 import json
-import sys
 from bisect import bisect_left
 from collections import UserDict
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from lorun.data.checksums import md5_of_bytes, read_verified
 from lorun.data.progress import track
 from lorun.data.registry import CubeFormat
 from lorun.errors import LorunError
-from lorun.files import write_atomically
+from lorun.files import locked, write_atomically
 
 Cube = NDArray[np.float32]
 
@@ -92,9 +90,7 @@ def open_cubes(root: Path, name: str, files: Mapping[str, str], stored: CubeForm
     folder = root / ".cubes"
     cached = {file: folder / f"{_key(md5, stored)}.npy" for file, md5 in files.items()}
     if any(_opened(path) is None for path in cached.values()):
-        with _lock(folder):
-            for part in folder.glob(".*.part"):  # of a killed process
-                part.unlink()
+        with locked(folder, "converting"):
             missing = [file for file, path in cached.items() if _opened(path) is None]  # another process made the rest
             for file in track(missing, f"{name}: converting"):
                 cube = read_cube(root / name / file, stored, read_verified(root, name, file, files[file]))
@@ -136,19 +132,3 @@ def _opened(path: Path) -> np.ndarray | None:
     except Exception:  # numpy raises almost anything on damaged files
         return None
     return cube if cube.dtype == np.dtype("<f4") and cube.ndim == 3 and len(cube) == len(WAVELENGTHS) else None
-
-
-def _lock(folder: Path) -> AbstractContextManager[object]:
-    """The acquired lock of the cache; the system releases it when the process ends in any way."""
-    from filelock import FileLock, Timeout
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        try:
-            return lock.acquire(blocking=False)
-        except Timeout:
-            print(f"{folder}: another process is converting; waiting for it", file=sys.stderr, flush=True)
-            return lock.acquire()
-    except OSError as error:
-        raise LorunError(f"cannot write to {folder}: {error.strerror}") from error

@@ -13,9 +13,17 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from lorun.data.checksums import dataset_identity, describe_damage, find_damage, has_md5, read_bytes, read_manifest
+from lorun.data.checksums import (
+    dataset_identity,
+    describe_damage,
+    find_damage,
+    folder_hash,
+    has_md5,
+    read_bytes,
+    read_manifest,
+)
 from lorun.data.download import RemoteFile, download, partial_folder
-from lorun.data.registry import DATA_ROOT, Dataset, read_registry
+from lorun.data.registry import DATA_ROOT, Dataset, entry_of
 from lorun.errors import LorunError
 from lorun.files import write_text
 
@@ -28,17 +36,16 @@ def make(root: Path, name: str) -> None:
     Raises:
         LorunError: the dataset is not registered, users obtain it themselves, or the files differ from the manifest.
     """
-    manifest = read_manifest(root, name)
-    entry = read_registry(root).get(name)
-    if entry is None:
-        raise LorunError(f"dataset {name!r} has no origin in {root}/registry.yaml")
+    manifest, entry = read_manifest(root, name), entry_of(root, name)
     if entry.built_by is not None:
         import_module(entry.built_by).build(root / name)
     elif entry.upstream:
         files = {file: RemoteFile(_url(entry, name, file), md5) for file, md5 in manifest.items()}
         download(files, root / name, name)
+    elif entry.manual is not None:
+        raise LorunError(f"dataset {name!r} cannot be made: you must obtain it ({entry.manual.how})")
     else:
-        raise LorunError(f"dataset {name!r} cannot be made: you must obtain it ({entry.sources[0]})")
+        raise LorunError(f"dataset {name!r} has no origin in {root}/registry.yaml")
     different = find_damage(root, name)
     if different:
         raise LorunError(
@@ -62,8 +69,7 @@ def fetch(name: str) -> None:
         print(f"{name}: {len(read_manifest(DATA_ROOT, name))} files verified")
         return
     extra = {file: kind for file, kind in damage.items() if kind == "extra"}
-    entry = read_registry().get(name)
-    if extra or (entry is not None and entry.manual is not None):
+    if extra or entry_of(DATA_ROOT, name).manual is not None:
         raise LorunError(describe_damage(DATA_ROOT, name, extra or damage))
     print(f"{name}: restoring {len(damage)} files ...", flush=True)
     has_dvc = find_spec("dvc") is not None
@@ -118,23 +124,18 @@ def _drop_wrong_copies(name: str, cache: Path) -> None:
     for file, kind in find_damage(DATA_ROOT, name).items():
         if kind == "changed":
             (DATA_ROOT / name / file).unlink()
-    for md5 in {*read_manifest(DATA_ROOT, name).values(), dataset_identity(DATA_ROOT, name)}:
-        copy = _copy(cache, md5)
+    for md5 in {*read_manifest(DATA_ROOT, name).values(), folder_hash(DATA_ROOT, name)}:
+        copy = cache / "files" / "md5" / md5[:2] / md5[2:]
         if not has_md5(copy, md5.removesuffix(".dir")):
             copy.unlink(missing_ok=True)
 
 
-def _copy(cache: Path, md5: str) -> Path:
-    return cache / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def _dvc(*arguments: str, show: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run dvc and return what it printed, or show it as it comes."""
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dvc and return what it printed."""
     # The stages call `lorun`: make that the one of this environment.
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-    sys.stdout.flush()
     command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=not show, text=True)
+    return subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True)
 
 
 def _setting(*arguments: str) -> str:

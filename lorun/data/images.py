@@ -12,7 +12,7 @@ from lorun.data.checksums import read_bytes, read_verified, split_files, unique_
 from lorun.data.cubes import SUFFIXES as CUBE_SUFFIXES
 from lorun.data.cubes import CubeFiles, open_cubes, read_cube
 from lorun.data.progress import track
-from lorun.data.registry import read_registry
+from lorun.data.registry import entry_of
 from lorun.errors import LorunError
 
 if TYPE_CHECKING:
@@ -60,9 +60,7 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
     files = split_files(root, name, split, kind)
     named = unique_names(files)
     if kind == "cube":
-        entry = read_registry(root).get(name)
-        stored = None if entry is None else entry.cubes
-        return dict(zip(named, open_cubes(root, name, files, stored), strict=True))
+        return dict(zip(named, open_cubes(root, name, files, entry_of(root, name).cubes), strict=True))
     return {
         image: _decode(read_verified(root, name, file, files[file]), root / name / file, channels)
         for image, file in named.items()

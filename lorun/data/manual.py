@@ -1,6 +1,5 @@
 """Datasets that users obtain themselves: check that the files are the right ones, copy them, record their checksums."""
 
-import shutil
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,7 +17,7 @@ from lorun.data.images import read_image
 from lorun.data.progress import track
 from lorun.data.registry import Dataset, Expectation, read_registry
 from lorun.errors import LorunError, UnknownName
-from lorun.files import replace_folder
+from lorun.files import replace_files
 
 
 def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
@@ -52,8 +51,7 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
         different = sorted(file for file, _ in md5s.items() ^ read_manifest(root, name).items())
         wrong = [f"{file} differs from {manifest}; use --replace to record your files instead" for file in different]
         _refuse(name, list(dict.fromkeys(wrong)), "files")
-    copies = track(files, f"{name}: copying")
-    replace_folder(root / name, lambda part: [shutil.copyfile(path, part / path.name) for path in copies])
+    replace_files(root / name, ((path.name, read_bytes(path)) for path in track(files, f"{name}: copying")))
     if not recorded:
         write_manifest(root, name)
     return verify_dataset(root, name)

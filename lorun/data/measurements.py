@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lorun.data.arrays import read_array
 from lorun.data.checksums import read_verified, split_files, unique_names
-from lorun.data.registry import MeasurementFormat, read_registry
+from lorun.data.registry import MeasurementFormat, entry_of
 from lorun.errors import LorunError
 
 Measured = NDArray[np.float32]
@@ -21,8 +21,7 @@ Measured = NDArray[np.float32]
 
 def holds_measurements(root: Path, name: str) -> bool:
     """Whether a dataset holds measurements instead of images, according to the registry."""
-    entry = read_registry(root).get(name)
-    return entry is not None and entry.measurements is not None
+    return entry_of(root, name).measurements is not None
 
 
 def load_measurements(root: Path, name: str, split: str) -> dict[str, Measured]:
@@ -33,8 +32,9 @@ def load_measurements(root: Path, name: str, split: str) -> dict[str, Measured]:
     one.
     """
     files = split_files(root, name, split, "measurement")
-    stored = read_registry(root)[name].measurements
-    assert stored is not None  # `split_files` refuses other datasets
+    stored = entry_of(root, name).measurements
+    if stored is None:
+        raise LorunError(f"dataset {name!r}: the registry does not say how its measurements are stored")
     return {
         image: _scaled(root / name / file, read_verified(root, name, file, files[file]), stored)
         for image, file in unique_names(files).items()

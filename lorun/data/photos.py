@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorun.errors import LorunError
-from lorun.files import replace_folder
+from lorun.files import replace_files
 
 
 class Source(NamedTuple):
@@ -59,14 +59,14 @@ def build(out: Path, sources: Iterable[Source] = SOURCES) -> None:
     from lorun.data.images import read_image
     from lorun.data.png import encode_png
 
-    def fill(part: Path) -> None:
-        for source in sources:
-            for kind in source.kinds:
-                path = part / source.split / kind / f"{source.name}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode_png(read_image(locate(source), _CHANNELS[kind])))
-
-    replace_folder(out, fill)
+    replace_files(
+        out,
+        (
+            (f"{source.split}/{kind}/{source.name}.png", encode_png(read_image(locate(source), _CHANNELS[kind])))
+            for source in sources
+            for kind in source.kinds
+        ),
+    )
 
 
 def locate(source: Source) -> Path:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from lorun.config.registry import field_names
 from lorun.config.section import Section, explain
 from lorun.errors import LorunError
 
@@ -112,6 +113,7 @@ class Dataset(_Entry):
         default_factory=lambda: dict(OWN_LAYOUT),
         description="split -> patterns of paths; `{kind}` stands for gray, rgb or cube",
     )
+    excluded: dict[str, str] = Field(default_factory=dict, description="file that is in no split -> the reason")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -129,10 +131,19 @@ class Dataset(_Entry):
         return [self.manual.how] if self.manual is not None else sorted({upstream.source for upstream in self.upstream})
 
 
-def is_simulated(root: Path, name: str) -> bool:
-    """Whether the registry marks a dataset as simulated."""
-    entry = read_registry(root).get(name)
-    return entry is not None and entry.simulated
+_UNREGISTERED = Dataset.model_construct(
+    role="train+test",
+    tasks=[],
+    what="not registered",
+    licence="not registered",
+    redistribution="not stated",
+    citation="",
+)
+
+
+def entry_of(root: Path, name: str) -> Dataset:
+    """The entry of a dataset; for one that is not registered, an entry with the default layout and no origin."""
+    return read_registry(root).get(name, _UNREGISTERED)
 
 
 def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | None:
@@ -165,6 +176,4 @@ def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     except yaml.YAMLError as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        models = (Dataset, Upstream, Manual, Expectation, CubeFormat, MeasurementFormat)
-        keys = {name for model in models for name in model.model_fields}
-        raise LorunError(f"{path}: {explain(error, keys)}") from error
+        raise LorunError(f"{path}: {explain(error, field_names(Dataset))}") from error

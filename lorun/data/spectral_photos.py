@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lorun.data.cubes import WAVELENGTHS
 from lorun.data.photos import SOURCES, Source, locate
-from lorun.files import replace_folder
+from lorun.files import replace_files
 
 SIDE = 256
 """Largest height and width of a cube, pixels."""
@@ -39,13 +39,13 @@ def build(out: Path, sources: Iterable[Source] = SPECTRAL_SOURCES) -> None:
 
     primaries = spectral_primaries()
 
-    def fill(part: Path) -> None:
-        for source in sources:
-            path = part / source.split / "cube" / f"{source.name}.npy"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_encode_npy(simulate(read_image(locate(source), 3), primaries)))
-
-    replace_folder(out, fill)
+    replace_files(
+        out,
+        (
+            (f"{source.split}/cube/{source.name}.npy", _encode_npy(simulate(read_image(locate(source), 3), primaries)))
+            for source in sources
+        ),
+    )
 
 
 def simulate(rgb: NDArray[np.uint8], primaries: NDArray[np.int64]) -> NDArray[np.uint16]:

@@ -213,6 +213,8 @@ def _run(experiment: Experiment, outcome: Outcome, md5s: dict[str, str], device:
         "steps": outcome.total_steps,
         "scored_step": outcome.scored_step,
         "checkpoint_policy": outcome.checkpoint_policy,
+        "training_flops": outcome.training_flops,
+        "precision": outcome.precision,
         **provenance(experiment, md5s, device),
         **trained,
         "trained_code": outcome.code,

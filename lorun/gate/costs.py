@@ -39,21 +39,20 @@ def compare_counts(reference: ResultSet, candidate: ResultSet, limits: Limits) -
         {"/".join(line[name] for name in METHOD): line for line in records(results.accounting)}
         for results in (reference, candidate)
     )
-    for method in sorted(before):
-        if method in after:
-            yield from _compare(method, before[method], after[method], limits)
-        else:
+    for method, was in sorted(before.items()):
+        now = after.get(method)
+        if now is None:
             yield Finding("bytes", "failed", method, "its account is missing")
+        elif other := [name for name in SIZES if name in was and was[name] != now.get(name)]:
+            message = f"counted for another `{other[0]}`: {was[other[0]]} -> {now.get(other[0])}"
+            yield Finding("bytes", "failed", method, message)
+        else:
+            yield from _compare(method, was, now, limits)
     if new := sorted(after.keys() - before.keys()):
         yield Finding("bytes", "new", "accounting.csv", f"accounts of {', '.join(new)}")
 
 
 def _compare(subject: str, before: dict[str, Any], after: dict[str, Any], limits: Limits) -> Iterator[Finding]:
-    for name in SIZES:
-        if name in before and before[name] != after.get(name):
-            message = f"counted for another `{name}`: {before[name]} -> {after.get(name)}"
-            yield Finding("bytes", "failed", subject, message)
-            return
     for check, columns in COUNTS.items():
         found = [
             _count(check, subject, columns[name], name, before, after, getattr(limits, check))

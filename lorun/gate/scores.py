@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.gate.findings import TOLERANCE, Finding, Limits, Verdict, margin
 from lorun.gate.statistics import Test, Values, holm, method_test, pooled_variance, task_test
+from lorun.results.store import grouped
 
 LEVELS = ("task", "method")
 """Half of `Limits.alpha` goes to each."""
@@ -50,14 +51,14 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
     move, and metrics without a default tolerance.
     """
     found = []
-    for (task, dataset, setting, metric), group in _groups(scores, "task", "dataset", "setting", "metric"):
+    for (task, dataset, setting, metric), group in grouped(scores, ("task", "dataset", "setting", "metric")).items():
         reference, moved = _values(group, "before"), _moved(group)
-        for (method,), runs in _groups(group, "method"):
+        for (method,), runs in grouped(group, ["method"]).items():
             subject = f"{prefix}{task}/{setting}/{method} on {dataset}"
             test = partial(method_test, method=method, margin=margin(metric))
             tests = _tests(test, moved, reference, limits) if method in moved and metric in TOLERANCE else {}
             found.append(_comparison("method", subject, metric, runs, tests))
-    for (task, metric), group in _groups(scores[scores.metric.isin(list(TOLERANCE))], "task", "metric"):
+    for (task, metric), group in grouped(scores[scores.metric.isin(list(TOLERANCE))], ("task", "metric")).items():
         named = group.assign(method=group.setting + "/" + group.method)
         runs = named.groupby(["method", "seed"], as_index=False)[["before", "after", "loss"]].mean()
         reference, moved = _values(runs, "before"), _moved(runs)
@@ -68,13 +69,9 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
     return found
 
 
-def _groups(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, pd.DataFrame]]:
-    return list(frame.groupby(list(columns)))
-
-
 def _values(runs: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """By method, the values of all seeds."""
-    return {name: group[column].to_numpy() for (name,), group in _groups(runs, "method")}
+    return {name: group[column].to_numpy() for (name,), group in grouped(runs, ["method"]).items()}
 
 
 def _moved(runs: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -113,11 +110,7 @@ def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Findi
     metric, tolerance = one.metric, limits.tolerance.get(one.metric.name)
     digits, unit = metric.digits + 2, f" {metric.unit}" if metric.unit else ""
     loss = (one.before - one.after) * (1 if metric.better == "higher" else -1)
-    before, after, change = (
-        f"{one.before:.{digits}f}",
-        f"{one.after:.{digits}f}",
-        f"{one.after - one.before:+.{digits}f}",
-    )
+    before, after = (f"{value:.{digits}f}" for value in (one.before, one.after))
     verdict: Verdict = "noted"
     if one.before == one.after:
         message = f"{metric.title} {before}{unit}, as in the reference"
@@ -133,5 +126,5 @@ def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Findi
         verdict, reason = "improved", f"adjusted p = {rise:.2g}"
     else:
         reason = "within the noise"
-    message = f"{metric.title} {before} -> {after}{unit} ({change}, {reason})"
+    message = f"{metric.title} {before} -> {after}{unit} ({one.after - one.before:+.{digits}f}, {reason})"
     return Finding("scores", verdict, one.subject, message, one.before, one.after, loss / (tolerance or 1.0))

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun.data.arrays import read_variable
 from lorun.errors import LorunError
-from lorun.physics._matrices import read_array
 
 _SINGLE = 1e-6  # a sum of single-precision values may be so far from 1
 
@@ -22,7 +22,7 @@ def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
         LorunError: the file is missing, unreadable or lacks the variable, or a kernel is no finite matrix with a
             positive sum.
     """
-    held = read_array(path, key, "kernels")
+    held, _ = read_variable(path, variables=[key])
     # A cell array, a single kernel, or a stack of kernels.
     kernels = held.ravel() if held.dtype == object else held[None] if held.ndim == 2 else held
     return [_kernel(path, number, cell) for number, cell in enumerate(kernels, start=1)]

@@ -90,7 +90,6 @@ class BlurDownsample(Operator):
         self.multiple = 1 if modcrop is None else math.lcm(scale, modcrop)
         self.smallest = self.multiple
         self.drawn: Tensor | None = None
-        self.exact = tuple(kernel.double() for kernel in kernels)  # no buffers, so that `to` does not round them
         for number, kernel in enumerate(kernels):
             self.register_buffer(f"kernel_{number}", kernel.to(dtype).clone())
 
@@ -120,9 +119,9 @@ class BlurDownsample(Operator):
         if self.training_kernels == "same":
             chosen = int(random.integers(self.kernels))
             return self.bound(size=(side, side), chosen=chosen, noise_seed=seed)
-        exact = drawn_kernel(self.scale, random)
-        drawn = exact.to(self.kernel.device, self.kernel.dtype)
-        return self.bound(size=(side, side), drawn=drawn, exact=(exact,), chosen=0, noise_seed=seed)
+        like = self.kernel
+        drawn = drawn_kernel(self.scale, random).to(like.device, like.dtype)
+        return self.bound(size=(side, side), drawn=drawn, noise_seed=seed)
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
         return self.size or (height * self.scale, width * self.scale)
@@ -167,7 +166,7 @@ class BlurDownsample(Operator):
         """Measure x, with noise if there is any."""
         if self.quantisation == "usrnet_uint8":
             self.size_of(x)
-            y = truncated_blur(x, self.exact[self.chosen], self.scale)
+            y = truncated_blur(x, self.kernel, self.scale)
         else:
             y = self.A(x)
         if self.noise:
@@ -332,7 +331,7 @@ def truncated_blur(x: Tensor, kernel: Tensor, scale: int) -> Tensor:
 
     Args:
         x: (B, C, H, W) in [0, 1]; rounded to bytes first.
-        kernel: (h, w), float64, as stored.
+        kernel: (h, w), in any precision: those of `kernels_12.mat` are stored in single.
 
     Returns:
         (B, C, ceil(H / scale), ceil(W / scale)) in [0, 1], in the precision of x.
@@ -341,7 +340,7 @@ def truncated_blur(x: Tensor, kernel: Tensor, scale: int) -> Tensor:
     row = torch.arange(-((rows - 1) // 2), height + rows // 2, device=x.device) % height
     column = torch.arange(-((columns - 1) // 2), width + columns // 2, device=x.device) % width
     wrapped = (x.double() * 255).round()[..., row, :][..., column]
-    taps = kernel.to(x.device).flip(0, 1)
+    taps = kernel.double().flip(0, 1)
     total = x.new_zeros((), dtype=torch.float64)
     for i in range(rows):
         for j in range(columns):

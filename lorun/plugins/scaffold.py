@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lorun.errors import LorunError
-from lorun.files import replace_folder
+from lorun.files import replace_files
 from lorun.plugins import places
 from lorun.plugins.places import check_name, installed_names, names
 
@@ -26,14 +26,9 @@ def write_baseline(name: str, into: Path | None = None, reserved: Collection[str
     folder = (into or places.SUITE_FOLDER) / name
     if folder.exists():
         raise LorunError(f"{folder} exists: choose another name, or another folder with --into")
-    replace_folder(folder, lambda part: _fill(part, name))
+    templates = {path.name.removesuffix(".txt"): path.read_text(encoding="utf-8") for path in TEMPLATE.iterdir()}
+    replace_files(folder, ((file, text.replace("NAME", name).encode()) for file, text in sorted(templates.items())))
     if folder.resolve().parent == places.SUITE_FOLDER:
         return name, folder
     reference = os.fspath(folder)
     return reference if os.sep in reference else os.path.join(os.curdir, reference), folder
-
-
-def _fill(folder: Path, name: str) -> None:
-    for template in sorted(TEMPLATE.iterdir()):
-        text = template.read_text(encoding="utf-8").replace("NAME", name)
-        (folder / template.name.removesuffix(".txt")).write_text(text, encoding="utf-8")

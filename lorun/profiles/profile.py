@@ -1,6 +1,6 @@
 """A whole profile, and the way from its tasks to experiments."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from lorun import plugins
 from lorun.config import Section
 from lorun.config.training import Tuning
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, one_of
 from lorun.methods import PRETRAININGS, Experiment, Released, Trained, Untrained
 from lorun.methods.experiment import Spec
 from lorun.profiles.task import TaskConfig
@@ -51,10 +51,9 @@ class Profile(Section):
             UnknownName: the profile has no such task, setting or method.
             LorunError: the method does not run in this setting.
         """
-        chosen: TaskConfig = _named(self.tasks, task, "task")
-        _named(chosen.settings, setting, "setting")
-        if method not in (*chosen.methods, *PRETRAININGS):
-            raise UnknownName("method", method, [*chosen.methods, *PRETRAININGS])
+        chosen = self.tasks[one_of("task", task, self.tasks)]
+        one_of("setting", setting, chosen.settings)
+        one_of("method", method, [*chosen.methods, *PRETRAININGS])
         if method not in PRETRAININGS and setting not in (settings := chosen.settings_of(method)):
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(settings)}")
         return self.resolve(task, setting, method, seed)
@@ -111,6 +110,11 @@ class Profile(Section):
                 f"{task}: {method!r} is not tuned, or was tuned for another configuration: run `lorun tune` for this "
                 f"profile ({self.profile}), or `make reproduce`, which does"
             )
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials of the tasks that are tuned."""
+        return tuple(one for one in self._trials if one.task in self.tasks and _tuned(self.tasks[one.task]))
 
     def use_trials(self, trials: Sequence[Trial]) -> None:
         """Take learning rates from the trials that were chosen."""
@@ -179,11 +183,9 @@ class Profile(Section):
     def _check_base(self, name: str, task: TaskConfig, method: str) -> None:
         reference = task.base[method]
         place = reference.task or name
-        other = _named(self.tasks, place, "task")
-        _named(other.settings, reference.setting, "setting")
-        choices = [*PRETRAININGS, *other.methods_of(reference.setting)]
-        if reference.method not in choices:
-            raise UnknownName("method", reference.method, choices)
+        other = self.tasks[one_of("task", place, self.tasks)]
+        one_of("setting", reference.setting, other.settings)
+        one_of("method", reference.method, [*PRETRAININGS, *other.methods_of(reference.setting)])
         if reference.method in PRETRAININGS:
             other.check_pretraining(method)
         if other.data.channels != task.data.channels:
@@ -205,9 +207,3 @@ def _tuning(task: TaskConfig) -> Tuning:
     assert task.training is not None
     assert task.training.tuning is not None
     return task.training.tuning
-
-
-def _named(choices: Mapping[str, Any], name: str, kind: str) -> Any:
-    if name not in choices:
-        raise UnknownName(kind, name, choices)
-    return choices[name]

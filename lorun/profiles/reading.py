@@ -69,6 +69,9 @@ def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`. A section of another `name` has other keys, so it replaces the one below."""
+    if above.get("name", below.get("name")) != below.get("name"):
+        return dict(above)
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)

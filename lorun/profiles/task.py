@@ -64,6 +64,35 @@ class Variant(Section):
         return preset
 
 
+class Comparison(Section):
+    """A figure that answers a question: a measure of some methods, as lines over an axis or as bars."""
+
+    question: str = Field(min_length=1, description="its title")
+    measure: Literal["score", "step_total", "parameters_network"] = Field(
+        "score", description="the leading metric; or bytes of a training step, or parameters"
+    )
+    axis: str | None = Field(None, description="label of the axis of `lines`")
+    lines: dict[str, dict[float, str]] = Field(
+        default_factory=dict, description="label of a line -> place on the axis -> method"
+    )
+    levels: list[str] = Field(default_factory=list, description="methods drawn as horizontal lines")
+    bars: list[str] = Field(default_factory=list, description="methods side by side, instead of `lines`")
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods that it shows, in order."""
+        on_lines = [method for line in self.lines.values() for method in line.values()]
+        return list(dict.fromkeys([*on_lines, *self.levels, *self.bars]))
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if bool(self.lines) == bool(self.bars):
+            raise ValueError("give either `lines` or `bars`")
+        if bool(self.lines) != (self.axis is not None):
+            raise ValueError("`axis` is the label of the axis of `lines`")
+        return self
+
+
 class TaskConfig(Section):
     """One inverse problem: data, operator and its settings, network, methods, budget, measures."""
 
@@ -90,6 +119,9 @@ class TaskConfig(Section):
     )
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="method -> the settings that it runs in, instead of all"
+    )
+    comparisons: dict[str, Comparison] = Field(
+        default_factory=dict, description="name -> a figure of the result set that compares methods"
     )
     training: TaskTraining | None = Field(None, description="may be left out where nothing is trained")
     evaluation: EvaluationConfig
@@ -233,6 +265,10 @@ class TaskConfig(Section):
         twice = sorted({method for method in self.methods if self.methods.count(method) > 1})
         if twice:
             raise ValueError(f"two methods have one name: {', '.join(twice)}")
+        for name, comparison in self.comparisons.items():
+            for method in comparison.methods:
+                if method not in self.methods:
+                    raise ValueError(f"`comparisons.{name}`: {UnknownName('method', method, self.methods)}")
         for key in ("only", "weights", "options", "base"):
             for method in getattr(self, key):
                 if method not in self.methods:

@@ -5,11 +5,11 @@ from pathlib import Path
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.report.charts import curves, points, scaling
-from lorun.report.crops import Crops
-from lorun.report.licences import licences
+from lorun.report.crops import Crops, tuning_figures
 from lorun.report.page import render
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
+from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
 
 
@@ -17,12 +17,10 @@ def write_report(profile: Profile, config: Path, folder: Path, *, runs: Path, da
     """Write the page of a result set. The same tables, runs and data give the same bytes.
 
     Args:
-        profile: the profile of the result set.
         config: the file of the profile, for commands that the page shows.
         folder: the result set. The costs against the number of stages come from `bench/scaling.csv` next to it.
         runs: the folder of all runs, for reconstructions.
         data: the folder of all datasets, for true images and licences.
-        out: the page to write.
 
     Raises:
         LorunError: there is no result set in `folder`, or a table is damaged.
@@ -42,7 +40,8 @@ def write_report(profile: Profile, config: Path, folder: Path, *, runs: Path, da
         scaling=scaling(folder.parent / "bench" / "scaling.csv"),
         crops=crops.of_sections(parts),
         figures=[crops.figures(section, folder) for section in parts],
+        tuned=tuning_figures(results, folder),
         lines=provenance.lines,
-        licences=licences(profile, list(results.summary.method.unique()), data),
+        licences=licences_of(profile, list(results.summary.method.unique()), data),
     )
     write_text(out, page)

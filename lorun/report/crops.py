@@ -17,6 +17,7 @@ from lorun.evaluation.rendering import to_pixels
 from lorun.profiles import Profile
 from lorun.report.provenance import run_folder
 from lorun.report.tables import Section
+from lorun.results.figures import tuning_path
 from lorun.results.store import METHOD, ResultSet, records
 
 SIDE = 256
@@ -131,6 +132,12 @@ class Crops:
             return load_dataset(self._data, dataset, "test", channels)
         except LorunError as error:
             return str(error)
+
+
+def tuning_figures(results: ResultSet, folder: Path) -> dict[str, str | None]:
+    """The figure of each tuned task in `folder`, as a `data:` address; None if `lorun table` has not drawn it."""
+    paths = {str(task): tuning_path(folder, str(task)) for task in results.tuning.task.unique()}
+    return {task: _address(path.read_bytes()) if path.exists() else None for task, path in paths.items()}
 
 
 def _window(height: int, width: int, strip: tuple[int, int, int]) -> tuple[int, int, int, int]:

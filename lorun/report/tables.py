@@ -12,8 +12,18 @@ from lorun.profiles import Profile
 from lorun.report.provenance import Provenance
 from lorun.results import markdown
 from lorun.results.cells import Cell, Column, cell, spread
-from lorun.results.markdown import CLAIMS, COSTS, TASKS, comparison_columns, score_columns
+from lorun.results.markdown import (
+    CLAIMS,
+    COSTS,
+    DIFFERENCES,
+    TASKS,
+    TUNING,
+    comparison_columns,
+    leading_differences,
+    score_columns,
+)
 from lorun.results.store import ResultSet, grouped
+from lorun.results.tuning import choices
 
 
 @dataclass(frozen=True)
@@ -84,11 +94,14 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
                 protocol=protocols[0],
                 metrics=[METRICS[name] for name in get_protocol(protocols[0]).metrics],
                 lines=lines[lines.protocol == protocols[0]],
-                scores=Table(
+                scores=_table(
                     f"scores-{number}",
                     f"Scores and costs: {title}",
-                    *_filled(lines, [*scores, *COSTS, protocol], provenance, linked=[name for name, _ in scores[1:]]),
-                    protocols,
+                    lines,
+                    [*scores, *COSTS, protocol],
+                    provenance,
+                    linked=[name for name, _ in scores[1:]],
+                    protocols=protocols,
                 ),
                 degradations=_degradations(number, by_degradation.get((task, dataset, setting)), provenance),
             )
@@ -108,21 +121,27 @@ def overview(sections: Sequence[Section], provenance: Provenance) -> Table:
 
 
 def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
-    """The tables that belong to no section: `claims`, `comparison` and `tasks`; None for a table without rows."""
+    """The tables that belong to no section, by name; None for a table without rows."""
     comparison = sorted(comparison_columns(results.comparison), key=lambda column: column[0] in _LAST)
     shared = pd.DataFrame() if results.tasks is None else results.tasks
+    paired = leading_differences(results)
     tables = {
-        "claims": ("What the paper claims for LoRun, and our result", *_filled(results.claims, CLAIMS)),
-        "comparison": (
-            "Published scores and ours",
-            *_filled(results.comparison, comparison, provenance, linked=["ours"]),
+        "differences": _table(
+            "differences-table",
+            "Differences in PSNR, paired by image and seed",
+            paired,
+            DIFFERENCES,
+            provenance,
+            ["difference (dB)"],
         ),
-        "tasks": ("What each task adds to a shared base", *_filled(shared, TASKS)),
+        "tuning": _table("tuning-table", "Chosen learning rates", choices(results.tuning), TUNING),
+        "claims": _table("claims-table", "What the paper claims for LoRun, and our result", results.claims, CLAIMS),
+        "comparison": _table(
+            "comparison-table", "Published scores and ours", results.comparison, comparison, provenance, ["ours"]
+        ),
+        "tasks": _table("tasks-table", "What each task adds to a shared base", shared, TASKS),
     }
-    return {
-        name: Table(f"{name}-table", caption, columns, rows) if rows else None
-        for name, (caption, columns, rows) in tables.items()
-    }
+    return {name: table if table.rows else None for name, table in tables.items()}
 
 
 def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
@@ -144,10 +163,16 @@ def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
     return "; ".join(parts) + "."
 
 
-def _filled(
-    frame: pd.DataFrame, columns: Sequence[Column], provenance: Provenance | None = None, linked: Collection[str] = ()
-) -> tuple[list[str], list[list[PageCell]]]:
-    """Headings and cells of a table; cells of the columns `linked` open the provenance of their row."""
+def _table(
+    name: str,
+    caption: str,
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    provenance: Provenance | None = None,
+    linked: Collection[str] = (),
+    protocols: Sequence[str] = (),
+) -> Table:
+    """The table of a frame; cells of the columns `linked` open the provenance of their row."""
     rows = []
     for _, row in frame.iterrows():
         line = provenance.number(row) if provenance is not None else None
@@ -157,7 +182,7 @@ def _filled(
                 for name, make in columns
             ]
         )
-    return [name for name, _ in columns], rows
+    return Table(name, caption, [name for name, _ in columns], rows, list(protocols))
 
 
 _COLOURED = ("status", "verdict")

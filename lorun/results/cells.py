@@ -65,6 +65,11 @@ def decimal(value: Any, digits: int, unit: float = 1) -> Cell:
     return cell(value, lambda number: f"{number / unit:.{digits}f}")
 
 
+def significant(value: Any, digits: int, unit: float = 1) -> Cell:
+    """A number in a unit, with so many significant digits."""
+    return cell(value, lambda number: f"{number / unit:.{digits}g}")
+
+
 def spread(mean: Any, sd: Any, digits: int) -> Cell:
     """A mean with its standard deviation, if there is one."""
     return cell(mean, lambda number: f"{number:.{digits}f}" + ("" if pd.isna(sd) else f" ± {sd:.{digits}f}"))

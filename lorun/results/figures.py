@@ -1,4 +1,4 @@
-"""Figures of a result set: score against parameters, a crop by every method, and spectra."""
+"""Figures of a result set: score against parameters, a crop by every method, spectra, and tuning."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +16,17 @@ from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically
 from lorun.methods import Experiment
 from lorun.profiles import Profile
+from lorun.results.store import make_table
 from lorun.results.summary import shown
 
 
 def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path) -> list[Path]:
-    """Write `psnr_parameters_TASK_DATASET_SETTING.png`, `strip_...` and, for cubes, `spectra_...`; return their paths.
+    """Write `psnr_parameters_TASK_DATASET_SETTING.png`, `strip_...`, `spectra_...` for cubes, and `tuning_TASK.png`
+    where learning rates were tuned; return their paths.
 
-    The first two show the leading metric of the first protocol, whose name the first begins with. The others show the
-    first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` has no reconstruction of it.
+    The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
+    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` has no
+    reconstruction of it.
     """
     written = []
     for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
@@ -50,7 +53,15 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
         if points := config.evaluation.points:
             paths = {one.method: spectra_path(runs / one.folder, str(dataset), image) for one in experiments}
             written.append(save(folder / f"spectra_{name}", _spectra(points, paths, f"{called}, {image}: spectra")))
-    return written
+    trials = make_table("tuning", [trial.model_dump() for trial in profile.trials])
+    return written + [
+        save(tuning_path(folder, str(task)), _tuning(lines, str(task))) for task, lines in trials.groupby("task")
+    ]
+
+
+def tuning_path(folder: Path, task: str) -> Path:
+    """Where the figure of a task's tuning lies in a result set."""
+    return folder / f"tuning_{task}.png"
 
 
 def save(path: Path, figure: Any) -> Path:
@@ -143,6 +154,40 @@ def _spectra(points: list[tuple[int, int]], paths: Mapping[str, Path], title: st
     if tables:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.suptitle(title, fontsize=8)
+    return figure
+
+
+_RANGE = 2.0  # dB: a failed trial does not hide the differences between methods
+_TUNED = {"learning_rate": "learning rate", "adapter_rate": "adapters' rate / common learning rate"}
+
+
+def _tuning(trials: pd.DataFrame, task: str) -> Any:
+    """Validation PSNR against what was tuned: a panel per parameter, a line per method, the choice ringed.
+    At the bottom are trials without a score, and those that are more than `_RANGE` below every choice."""
+    lowest = trials.validation_psnr[trials.chosen.astype(bool)].min() - _RANGE
+    parameters = [name for name in _TUNED if name in set(trials.parameter)]
+    figure, axes = _panels(len(parameters), (4.6 * len(parameters) + 1.8, 3.6), sharey=True)
+    places = {method: place for place, method in enumerate(trials.method.unique())}
+    for panel, parameter in zip(axes, parameters, strict=True):
+        shown_here = trials[trials.parameter == parameter].sort_values("value")
+        panel.set_xscale("log")
+        panel.set_xticks(values := shown_here["value"].unique(), [f"{value:g}" for value in values])
+        panel.minorticks_off()
+        for row, (method, lines) in enumerate(shown_here.groupby("method", sort=False)):
+            colour, style = f"C{places[str(method)] % 10}", ("-", "--", ":")[places[str(method)] // 10 % 3]
+            panel.plot(lines["value"], lines.validation_psnr, f".{style}", color=colour, linewidth=1, label=method)
+            chosen, scores = lines[lines.chosen.astype(bool)], lines.validation_psnr
+            panel.plot(chosen["value"], chosen.validation_psnr, "o", color=colour, markersize=10, fillstyle="none")
+            for marker, off in (("x", lines[scores.isna()]), ("v", lines[scores < lowest])):
+                heights, bottom = [0.03 + 0.04 * row] * len(off), panel.get_xaxis_transform()
+                panel.plot(off["value"], heights, marker, color=colour, transform=bottom)
+        panel.set_xlabel(_TUNED[parameter])
+        panel.grid(alpha=0.3)
+    axes[0].set_ylabel("validation PSNR (dB)")
+    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], lowest))
+    figure.legend(loc="outside right center", fontsize=8)
+    marks = "○ chosen, × diverged or failed" + ", ▼ below the axis" * bool((trials.validation_psnr < lowest).any())
+    figure.suptitle(f"{task}, {trials.setting.iloc[0]}: short trainings; {marks}", fontsize=9)
     return figure
 
 

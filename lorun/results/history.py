@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate  # type: ignore[import-untyped]
 
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, one_of
 from lorun.results.cells import NONE
 from lorun.results.figures import save
 from lorun.results.store import LINE, read_summary, records
@@ -125,11 +125,10 @@ def write_plot(found: History, path: Path) -> None:
 
 def _check(metric: str, chosen: Mapping[str, str | None], table: pd.DataFrame) -> None:
     numbers = [str(name) for name in table.select_dtypes("number") if name not in ("seeds", *LINE)]
-    if metric not in numbers:
-        raise UnknownName("metric", metric, sorted(numbers))
+    one_of("metric", metric, sorted(numbers))
     for name, value in chosen.items():
-        if value is not None and value not in set(table[name]):
-            raise UnknownName(name, value, sorted(table[name].unique()))
+        if value is not None:
+            one_of(name, value, sorted(table[name].unique()))
 
 
 def _selected(table: pd.DataFrame, chosen: Mapping[str, str | None]) -> pd.DataFrame:

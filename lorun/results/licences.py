@@ -1,10 +1,14 @@
-"""The licence ledger: everything that the suite fetches or ships, with its source and what may be done with it."""
+"""Licences of everything that the suite fetches or ships, with its source and what may be done with it."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lorun import plugins
 from lorun.data.checksums import read_manifest
-from lorun.data.registry import Dataset, read_registry
+from lorun.data.registry import Dataset, entry_of, read_registry
+from lorun.methods import PRESETS
+from lorun.profiles import Profile
 
 _HEAD = """\
 # Licences
@@ -44,3 +48,23 @@ _TABLE = "| {} | what | licence | may be passed on | source | citation |\n| --- 
 def _line(name: str, entry: Dataset, what: str) -> str:
     sources = "<br>".join(entry.sources)
     return f"| {name} | {what} | {entry.licence} | {entry.redistribution} | {sources} | {entry.citation} |"
+
+
+def licences_of(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[str, Any]]:
+    """A row for each dataset of `profile`, from the registry in `data`, and for each baseline among `methods`."""
+    rows = []
+    for name in profile.datasets():
+        entry = entry_of(data, name)
+        rows.append(_row(name, f"{entry.role}; {entry.what}" + " (simulated)" * entry.simulated, entry, entry.sources))
+    for name in methods:
+        if name in plugins.names():
+            card = plugins.card(name)
+            rows.append(_row(name, f"baseline, our implementation: {card.title}", card, [card.source]))
+        elif name not in PRESETS:
+            rows.append(_row(name, "baseline", None, []))
+    return rows
+
+
+def _row(name: str, what: str, entry: Any, sources: Sequence[str]) -> dict[str, Any]:
+    terms = {term: getattr(entry, term, "not registered") for term in ("licence", "redistribution", "citation")}
+    return {"name": name, "what": what, **terms, "sources": sources}

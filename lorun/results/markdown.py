@@ -9,18 +9,29 @@ import pandas as pd
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
-from lorun.results.cells import Cell, Column, Table, cell, column, decimal, integer, make_table, spread
+from lorun.results.cells import (
+    Cell,
+    Column,
+    Table,
+    cell,
+    column,
+    decimal,
+    integer,
+    make_table,
+    significant,
+    spread,
+)
 from lorun.results.published import published_methods, published_scores
-from lorun.results.store import grouped
+from lorun.results.store import ResultSet, grouped
 from lorun.results.summary import shown
-from lorun.results.tasks import COMPARED, together
+from lorun.results.tasks import COMPARED
+from lorun.results.tuning import choices
 
 
-def render(
-    profile: Profile, summary: pd.DataFrame, claims: pd.DataFrame, compared: pd.DataFrame, shared: pd.DataFrame
-) -> str:
-    """The page summary.md: scores under the leading protocol with costs, tasks with a shared base, the paper's claims,
-    published scores."""
+def render(profile: Profile, results: ResultSet) -> str:
+    """The page summary.md: scores under the leading protocol with costs, differences between methods, the tuning, tasks
+    with a shared base, the paper's claims, published scores."""
+    summary, shared = results.summary, results.tasks
     parts = [f"# Results of the `{profile.profile}` profile\n"]
     for title, lines, common in sections(summary):
         leading = profile.tasks[common["task"]].evaluation.protocols[0]
@@ -34,11 +45,15 @@ def render(
             f"{integer(common['image']).text} pixels.\n"
         )
         parts.append(make_table(main, [*score_columns(main), *COSTS]).markdown())
-    if len(shared):
+    if len(paired := leading_differences(results)):
+        parts.append("## Differences\n\n" + make_table(paired, DIFFERENCES).markdown() + _DIFFERENCES)
+    if len(results.tuning):
+        parts.append("## Tuning\n\n" + make_table(choices(results.tuning), TUNING).markdown() + _TUNING)
+    if shared is not None:
         parts.append("## One base for several tasks\n\n" + make_table(shared, TASKS).markdown() + "\n" + _sums(shared))
-    if len(claims):
-        parts.append("## The paper's claims\n\n" + make_table(claims, CLAIMS).markdown())
-    if len(compared):
+    if len(results.claims):
+        parts.append("## The paper's claims\n\n" + make_table(results.claims, CLAIMS).markdown())
+    if len(compared := results.comparison):
         table = make_table(compared, comparison_columns(compared)).markdown()
         parts.append("## Against published scores\n\n" + table + _VERDICTS)
     parts.append(_meaning(summary))
@@ -104,6 +119,12 @@ def degradation_tables(profile: Profile, degradations: pd.DataFrame | None) -> I
         yield f"{metric.heading} under each degradation, `{protocol}`", table
 
 
+def leading_differences(results: ResultSet) -> pd.DataFrame:
+    """The differences under the leading protocol of each task, if it measures PSNR."""
+    paired, leading = results.differences, results.summary.groupby("task").protocol.first()
+    return paired[paired.protocol == paired.task.map(leading)]
+
+
 def comparison_columns(compared: pd.DataFrame) -> list[Column]:
     """Columns of the comparison with published scores."""
     columns = COMPARISON if compared.degradation.notna().any() else [c for c in COMPARISON if c[0] != "degradation"]
@@ -128,11 +149,15 @@ def _published_rows(profile: Profile, line: pd.Series, metric: Metric) -> dict[s
 
 
 def _sums(shared: pd.DataFrame) -> str:
-    return "".join(
-        f"* The base {line['base']} and what {line['settings']} settings add to it take {integer(line['shared']).text} "
-        f"bytes (float32); as many networks of their own take {integer(line['full']).text}.\n"
-        for line in together(shared)
-    )
+    """Per base, the bytes of all settings that share it: on the base, and as networks of their own."""
+    lines = []
+    for base, settings in shared.drop_duplicates(["task", "setting"]).groupby("base", sort=False):
+        together = settings.bytes_base.iloc[0] + settings.bytes_added.sum(skipna=False)
+        lines.append(
+            f"* The base {base} and what {len(settings)} settings add to it take {integer(together).text} bytes "
+            f"(float32); as many networks of their own take {integer(settings.bytes_full.sum(skipna=False)).text}.\n"
+        )
+    return "".join(lines)
 
 
 def _policies(lines: pd.DataFrame) -> str:
@@ -166,10 +191,24 @@ _MEANING = """\
 
 * {metrics}: mean over seeds of the mean over images and degradations, ± standard deviation over seeds{lower}.
 * steps: all optimiser steps. LoRun's pretraining is included, also if it was done in a different task or setting.
+* training: counted floating-point operations of all these steps, forward and backward, / 10^12; – if not recorded.
 * network: parameters without the operator (sampling matrix and initial reconstruction), which all methods share.
 * MB (10^6 bytes): live tensor bytes at the peak, counted, the same on every machine.
 * GFLOPs: 2 x multiply-adds of one reconstruction / 10^9.
 * `runs.csv` says where each number comes from. docs/tables.md explains every file and column.
+"""
+
+_DIFFERENCES = """
+* PSNR of the first method minus that of the second, paired by image and seed, with the 95 % interval over images and
+  seeds. better, worse: the interval is above 0, or below. With one seed it says nothing about other seeds, with one
+  image nothing about other images.
+* least: the smallest true difference that so many images and seeds would show in 80 % of repetitions.
+"""
+
+_TUNING = """
+* Short trainings, scored on validation images. adapter_rate: the adapters' learning rate, as a multiple of the common
+  one.
+* edge: whether the choice is the lowest or the highest value of the grid, so that a better one may lie outside.
 """
 
 _VERDICTS = """
@@ -181,6 +220,12 @@ _VERDICTS = """
 
 def _mean(row: pd.Series, name: str, digits: int) -> Cell:
     return spread(row[name], row[f"{name}_sd"], digits)
+
+
+def difference(row: pd.Series) -> Cell:
+    """A difference in dB with its interval, if there is one."""
+    limits = "" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
+    return cell(row["mean"], lambda mean: f"{mean:+.2f}{limits}")
 
 
 def _status(row: pd.Series) -> Cell:
@@ -196,6 +241,7 @@ _DATASET: Column = ("dataset", lambda row: cell(shown(row.dataset, row.simulated
 
 COSTS: Sequence[Column] = [
     column("steps", "steps", integer),
+    column("training_flops", "training (TFLOP)", significant, digits=3, unit=1e12),
     column("parameters_network", "network", integer),
     column("parameters_trainable", "trainable", integer),
     column("step_total", "step (MB)", decimal, digits=1, unit=1e6),
@@ -230,6 +276,26 @@ TASKS: Sequence[Column] = [
     column("bytes_base", "bytes of the base", integer),
     column("bytes_added", "added by adapters", integer),
     column("bytes_full", "full network", integer),
+]
+
+DIFFERENCES: Sequence[Column] = [
+    column("task"),
+    _DATASET,
+    column("setting"),
+    ("methods", lambda row: cell(f"{row.method} - {row.reference}")),
+    ("difference (dB)", difference),
+    column("verdict"),
+    column("least", "least (dB)", decimal, digits=2),
+    column("images", show=integer),
+    column("seeds", show=integer),
+]
+
+TUNING: Sequence[Column] = [
+    *(column(name) for name in ("task", "setting", "method", "parameter")),
+    column("value", "chosen", lambda value: cell(value, "{:g}".format)),
+    column("validation_psnr", "validation PSNR (dB)", decimal, digits=2),
+    column("edge"),
+    column("grid"),
 ]
 
 CLAIMS: Sequence[Column] = [

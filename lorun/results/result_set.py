@@ -1,18 +1,20 @@
 """Make the result set of a profile, `results/PROFILE/`, from what its runs left in their folders."""
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lorun.data.registry import DATA_ROOT, is_simulated
+from lorun.data.registry import DATA_ROOT, entry_of
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.results.comparison import compare
+from lorun.results.differences import differences
 from lorun.results.markdown import render, render_details
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
@@ -31,7 +33,7 @@ from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
-_MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves")
+_MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves", "tuning")
 _NO_RESULT = ("not_run", "failed")
 _LATENCY = "reconstruction latency"
 
@@ -51,21 +53,31 @@ def write_result_set(
         LorunError: a run or an account is missing, and not `partial`.
     """
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
-    results = _Collected(profile, runs, partial, present).results()
-    simulated = [name for name in profile.datasets() if is_simulated(data, name)]
+    simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
+    results = computed(profile, _Collected(profile, runs, partial, present).results(), simulated)
+    pages = {
+        "summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n",
+        "details.md": render_details(profile, results.summary, results.degradations),
+        "summary.md": render(profile, results),
+    }
+    save_result_set(folder, results, pages)
+    return results.summary
+
+
+def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> ResultSet:
+    """The result set with the tables that follow from the measured ones. `simulated` names the datasets that are."""
     summary = summarise(profile, results, simulated)
     degradations = by_degradation(profile, results, simulated)
-    claimed = claims(profile, summary)
-    compared = compare(profile, summary, degradations)
     shared = tasks(profile, summary)
-    pages = {
-        "summary.json": json.dumps(_metrics(summary), indent=1) + "\n",
-        "details.md": render_details(profile, summary, degradations),
-        "summary.md": render(profile, summary, claimed, compared, shared),
-    }
-    results = replace(results, summary=summary, degradations=degradations, claims=claimed, comparison=compared)
-    save_result_set(folder, replace(results, tasks=shared if len(shared) else None), pages)
-    return summary
+    return replace(
+        results,
+        summary=summary,
+        degradations=degradations,
+        differences=differences(summary, results.rows),
+        claims=claims(profile, summary),
+        comparison=compare(profile, summary, degradations),
+        tasks=shared if len(shared) else None,
+    )
 
 
 class _Collected:
@@ -79,6 +91,7 @@ class _Collected:
             self._add_account(experiment)
         for experiment in profile.experiments():
             self._add_run(experiment)
+        self._lines["tuning"] = [trial.model_dump() for trial in profile.trials]
 
     def results(self) -> ResultSet:
         return new_result_set(self._name, self._code, **self._lines)

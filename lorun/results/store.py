@@ -28,6 +28,7 @@ LINE = ("task", "dataset", "setting", "protocol", "method")
 
 RUN_COLUMNS = (
     *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
+    *("training_flops", "precision"),
     *("trained_commit", "trained_dirty", "trained_device", "trained_threads", "trained_code"),
     *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code", "accepted"),
 )
@@ -42,10 +43,18 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "trainings": (*RUN, "status", "steps", "unmoved", "names"),
     "timing": (*RUN, "what", "median_ms", "min_ms", "max_ms", "repeats", "seconds", "device", "threads"),
     "curves": (*RUN, "step", "loss", "validation_psnr", "learning_rate"),
+    "tuning": (
+        *(*METHOD, "parameter", "value", "run", "status", "validation_psnr", "steps"),
+        *("training_flops", "chosen"),
+    ),
     "summary": LINE,
     "degradations": (
         *(*_PLACE, "operator", "method", "protocol", "metric", "degradation"),
         *("value", "sd", "seeds", "images"),
+    ),
+    "differences": (
+        *(*_PLACE, "protocol", "metric", "method", "reference"),
+        *("mean", "low", "high", "images", "seeds", "least", "verdict"),
     ),
     "claims": (*_PLACE, "stages", "claim", "unit", "published", "ours", "delta"),
     "comparison": (
@@ -56,6 +65,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """The tables of a result set and their columns."""
 
+_ADDED = {"training_flops", "precision"}
+"""Columns that result sets written before them lack: null there."""
+
 _OPEN = ("accounting", "summary", "tasks")
 """Tables that have further columns."""
 
@@ -65,13 +77,14 @@ _TEXT = {
     *("task", "dataset", "setting", "method", "degradation", "protocol", "metric", "operator", "base"),
     *("run", "config_hash", "account_key", "status", "message", "checkpoint_policy", "data_md5", "python", "versions"),
     *("commit", "device", "code", "trained_commit", "trained_device", "trained_code"),
-    *("names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix", "published_source"),
-    *("step_precision", "step_recompute", "step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
+    *("reference", "names", "what", "claim", "unit", "verdict", "weights", "confidence", "source", "matrix"),
+    *("published_source", "parameter", "precision", "step_precision", "step_recompute"),
+    *("step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
 }
-_TRUTH = {"dirty", "trained_dirty", "simulated"}
+_TRUTH = {"dirty", "trained_dirty", "simulated", "chosen"}
 _INTEGER = {
     *("seed", "seeds", "seeds_planned", "accepted", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
-    *("threads", "trained_threads", "stages", "m", "flops", "image"),
+    *("threads", "trained_threads", "stages", "m", "flops", "training_flops", "image"),
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")
 
@@ -105,8 +118,10 @@ class ResultSet:
     trainings: pd.DataFrame  # a line per training: how it ended
     timing: pd.DataFrame  # a line per measured time
     curves: pd.DataFrame  # a line per validation during a training
+    tuning: pd.DataFrame  # a line per short training that a learning rate was chosen by
     summary: pd.DataFrame  # this and the following are computed from the above
     degradations: pd.DataFrame
+    differences: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
     tasks: pd.DataFrame | None
@@ -320,7 +335,10 @@ def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
     if version is not None and version.schema != SCHEMA:
         raise LorunError(f"{where}/version.json: schema {version.schema}, which only the code of its commit reads")
     if "runs.csv" not in files:
-        raise LorunError(f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`")
+        raise LorunError(
+            f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`. A set of schema 1 "
+            "has none, and only the code of its commit reads it"
+        )
     tables: dict[str, Any] = {}
     for table in COLUMNS:
         name = f"{where}/{table}.csv"
@@ -385,6 +403,7 @@ def _typed(where: str, frame: pd.DataFrame, table: str) -> pd.DataFrame:
     needed, exactly = COLUMNS[table], table not in _OPEN
     if frame.columns.empty and frame.empty:
         frame = pd.DataFrame(columns=list(needed), dtype=str)
+    frame = frame.reindex(columns=[*frame.columns, *sorted(_ADDED & set(needed) - set(frame.columns))])
     odd = set(needed) ^ set(frame.columns) if exactly else set(needed) - set(frame.columns)
     if odd:
         raise LorunError(f"{where}: wrong columns: {_listed(odd)}")

@@ -28,8 +28,12 @@ BY_DEGRADATION = ("task", "dataset", "setting", "method", "protocol", "metric", 
 
 PARAMETERS = "parameters, LoRun / Block-K"
 STEP_MEMORY = "peak memory of a training step, LoRun / Block-K"
-INFERENCE_MEMORY = "peak memory of inference, LoRun / Block-K"
-"""Claims that are ratios."""
+RATIOS = {
+    PARAMETERS: ("parameter_ratio", "parameters_network"),
+    STEP_MEMORY: ("step_memory_ratio", "step_total"),
+    "peak memory of inference, LoRun / Block-K": ("inference_memory_ratio", "inference_total"),
+}
+"""Claims that are ratios: the paper's number (`lorun_claims`), and the column of the summary."""
 
 
 def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> pd.DataFrame:
@@ -127,16 +131,11 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
         paper = lorun_claims(str(task))
         on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
         found: list[tuple[str, str, float | None, float | None]] = [
-            (PARAMETERS, "ratio", paper.get("parameter_ratio"), _ratio(lorun, block_k, "parameters_network")),
-            (STEP_MEMORY, "ratio", paper.get("step_memory_ratio"), _ratio(lorun, block_k, "step_total")),
-            (INFERENCE_MEMORY, "ratio", paper.get("inference_memory_ratio"), _ratio(lorun, block_k, "inference_total")),
-            (
-                f"{metric.title}, LoRun - Block-K ({on_par})",
-                metric.unit,
-                paper.get(f"{metric.name}_difference"),
-                _delta(lorun[metric.name], block_k[metric.name]),
-            ),
+            (claim, "ratio", paper.get(key), _ratio(lorun[column], block_k[column]))
+            for claim, (key, column) in RATIOS.items()
         ]
+        published, difference = paper.get(f"{metric.name}_difference"), _delta(lorun[metric.name], block_k[metric.name])
+        found.append((f"{metric.title}, LoRun - Block-K ({on_par})", metric.unit, published, difference))
         if "lorun_transfer" in methods.index:
             difference = _delta(methods.loc["lorun_transfer"][metric.name], lorun[metric.name])
             base = "setting" if profile.tasks[str(task)].base["lorun_transfer"].task is None else "task"
@@ -163,6 +162,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> d
         "seeds_planned": len(runs),
         "images": rows["image"].nunique(),
         "steps": runs["steps"].max(),
+        "training_flops": runs["training_flops"].max(),
         "checkpoint_policy": " ".join(sorted(runs["checkpoint_policy"].dropna().unique())) or None,
     }
     for metric in metrics:
@@ -183,6 +183,5 @@ def _delta(ours: Any, published: Any) -> float | None:
     return None if pd.isna(ours) or pd.isna(published) else round(float(ours) - float(published), 6)
 
 
-def _ratio(above: Any, below: Any, column: str) -> float | None:
-    above, below = above[column], below[column]
+def _ratio(above: Any, below: Any) -> float | None:
     return None if pd.isna(above) or pd.isna(below) else round(float(above) / float(below), 6)

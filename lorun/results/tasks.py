@@ -1,7 +1,5 @@
 """What each further task costs if tasks share a base: the bytes that it adds, and the scores that it gets for them."""
 
-from typing import Any
-
 import pandas as pd
 
 from lorun.evaluation.protocols import get_protocol
@@ -56,17 +54,3 @@ def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return make_table("tasks", records)
-
-
-def together(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per base: how many settings share it, and the bytes of all of them, on the base and as networks of their own."""
-    once = table.drop_duplicates(["task", "setting"])
-    return [
-        {
-            "base": base,
-            "settings": len(lines),
-            "shared": lines.bytes_base.iloc[0] + lines.bytes_added.sum(skipna=False),
-            "full": lines.bytes_full.sum(skipna=False),
-        }
-        for base, lines in once.groupby("base", sort=False)
-    ]

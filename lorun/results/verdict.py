@@ -9,7 +9,8 @@ import pandas as pd
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
-from lorun.results.cells import Table, cell
+from lorun.results.cells import NONE, Table, cell
+from lorun.results.differences import differences
 from lorun.results.published import lorun_claims
 from lorun.results.store import ResultSet, read_result_set
 from lorun.results.summary import PARAMETERS, STEP_MEMORY, shown
@@ -19,18 +20,28 @@ SETS = ("paper", "desk", "quick")
 
 TASKS = {"cs": "CS", "cassi": "CASSI", "sr": "SR"}
 
+REFERENCES = {"block_k": "Block-K", "shared_sigma": "shared_sigma"}
+"""What LoRun is compared with: the paper's reference, and its rival, one denoiser that is told the noise level."""
+
+EQUAL = 1.01
+"""Costs are equal if their ratio is at most this."""
+
+_FAIR = "equal cost, learning rates tuned"
+
 _START, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
-_CAVEAT = """
-PSNR: mean ± standard deviation over seeds; equal steps, one untuned learning rate; not a verdict on the method.
+_EXPLAINED = """
+PSNR: mean difference, paired by image and seed, and its 95 % interval, which with one image or seed says nothing about
+others. Least: the smallest true difference that would be shown in 80 % of repetitions. Several test sets: the range
+over them.
 """
 
 
 def verdict_table(results: Path) -> str:
-    """The table in Markdown, from the result sets in the folder `results`.
+    """The table in Markdown, from the result sets in the folder `results`, and below it how each set compared.
 
-    Parameters and memory are counted and need no training: they come from the first of `SETS`. The difference in PSNR,
-    LoRun - Block-K, is given for each set that has the task.
+    Parameters and memory are counted and need no training: they come from the first of `SETS`. The difference in PSNR
+    between LoRun and each of `REFERENCES` is given for each set that has the task, with its verdict.
 
     Raises:
         LorunError: there is none of these result sets, or one is damaged.
@@ -41,10 +52,11 @@ def verdict_table(results: Path) -> str:
     rows = [
         _ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, "parameter_ratio", sets[0]),
         _ratios("Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, "step_memory_ratio", sets[0]),
-        *(_psnr(task, results) for task in TASKS for results in sets if task in set(_leading(results).task)),
+        *(row for task in TASKS for results in sets for row in _psnr(task, results)),
     ]
     headings = ["Claim of the paper", "Paper", "Measured here", "Where"]
-    return Table(headings, [[cell(text) for text in row] for row in rows]).markdown(right=False) + _CAVEAT
+    table = Table(headings, [[cell(text) for text in row] for row in rows]).markdown(right=False)
+    return table + _EXPLAINED + "".join(f"\n{text}\n" for results in sets if (text := _compared(results)))
 
 
 def update_verdict(page: Path, results: Path) -> bool:
@@ -63,6 +75,21 @@ def update_verdict(page: Path, results: Path) -> bool:
     return new != text
 
 
+def conditions(results: ResultSet) -> dict[str, str]:
+    """How the trained methods of each task were compared: at equal cost or equal steps, with tuned learning rates or
+    not. Tasks without a trained LoRun are left out.
+
+    Cost is equal if the counted FLOPs of all trained methods agree to `EQUAL` in every setting; learning rates are
+    tuned if those of LoRun and its references are.
+    """
+    runs = results.runs[(results.runs.status == "completed") & (results.runs.steps.fillna(0) > 0)]
+    return {
+        str(task): f"{_cost(lines)}, {_tuned(set(lines.method), results.tuning[results.tuning.task == task])}"
+        for task, lines in runs.groupby("task", sort=False)
+        if "lorun" in set(lines.method)
+    }
+
+
 def _ratios(title: str, claim: str, key: str, results: ResultSet) -> Sequence[str]:
     """A row of ratios, one per task."""
     claims = results.claims[results.claims.claim == claim].dropna(subset="ours").drop_duplicates("task")
@@ -79,23 +106,24 @@ def _per_task(values: dict[str, float]) -> str:
     return ", ".join(f"{text} ({TASKS[task]})" for task, text in texts.items())
 
 
-def _psnr(task: str, results: ResultSet) -> Sequence[str]:
-    """A row of the difference in PSNR for a task in a result set: of one test set, or from the worst to the best."""
+def _psnr(task: str, results: ResultSet) -> list[Sequence[str]]:
+    """The rows of a task in a result set: LoRun minus Block-K, trained or not, and minus its rival if that is there."""
     lines = _leading(results)
     lines = lines[lines.task == task]
-    found = [(line, values) for _, line in lines.iterrows() if len(values := _differences(results, line))]
-    measured = "not trained yet"
-    if found:
-        means, seeds = [values.mean() for _, values in found], max(len(values) for _, values in found)
-        about = [f"{len(means)} test sets"] * (len(means) > 1) + [f"{seeds} seed{'s' if seeds > 1 else ''}"]
-        value = f"{min(means):+.2f} to {max(means):+.2f}" if len(means) > 1 else f"{means[0]:+.2f}"
-        value += f" ± {found[0][1].std():.2f}" if len(means) == 1 and seeds > 1 else ""
-        measured = f"{value} dB ({', '.join(about)})"
-    shown_lines = [line for line, _ in found] or [line for _, line in lines.iterrows()][:1]
-    places = ", ".join(f"{shown(line.dataset, line.simulated)} {line.setting}" for line in shown_lines)
-    claim = f"{TASKS[task]}: PSNR on par or above (LoRun - Block-K)"
-    paper = f"≥ {lorun_claims(task)['psnr_difference']:g} dB"
-    return claim, paper, measured, f"{_link(results)}: K = {lines.stages.iloc[0]}, {places}"
+    paired = differences(lines, results.rows)
+    rows: list[Sequence[str]] = []
+    for reference, name in REFERENCES.items():
+        found = paired[paired.reference == reference]
+        if lines.empty or (found.empty and reference != "block_k"):
+            continue
+        claim, paper = f"{TASKS[task]}: PSNR, LoRun - {name}", NONE
+        if reference == "block_k":
+            claim, paper = f"{claim} (on par or above)", f"≥ {lorun_claims(task)['psnr_difference']:g} dB"
+        places = lines.iloc[:1] if found.empty else found
+        where = ", ".join(f"{shown(line.dataset, line.simulated)} {line.setting}" for _, line in places.iterrows())
+        measured = "not trained yet" if found.empty else _measured(found)
+        rows.append((claim, paper, measured, f"{_link(results)}: K = {lines.stages.iloc[0]}, {where}"))
+    return rows
 
 
 def _leading(results: ResultSet) -> pd.DataFrame:
@@ -109,14 +137,47 @@ def _leading(results: ResultSet) -> pd.DataFrame:
     return lines[lines.method == "lorun"].merge(block_k, on=place)
 
 
-def _differences(results: ResultSet, line: pd.Series) -> pd.Series:
-    """LoRun - Block-K in dB, per seed."""
-    rows = results.rows
-    rows = rows[(rows.metric == "psnr") & rows.method.isin(["lorun", "block_k"])]
-    for name in ("task", "dataset", "setting", "protocol"):
-        rows = rows[rows[name] == line[name]]
-    means = rows.pivot_table(values="value", index="seed", columns="method").reindex(columns=["lorun", "block_k"])
-    return (means["lorun"] - means["block_k"]).dropna()
+def _measured(paired: pd.DataFrame) -> str:
+    """Verdict, difference, interval, least difference, images and seeds: of one test set, or the range over several."""
+    counts = paired.verdict.value_counts(sort=False)
+    text = ", ".join(f"{verdict} on {count} of {len(paired)}" for verdict, count in counts.items())
+    text = f"{text if len(paired) > 1 else paired.verdict.iloc[0]}: {_range(paired['mean'], '+.2f')} dB"
+    if paired.low.notna().any():
+        text += f" [{paired.low.min():+.2f}, {paired.high.max():+.2f}], least {_range(paired.least, '.2f')} dB"
+    return f"{text} (images: {_range(paired.images, 'd')}, seeds: {_range(paired.seeds, 'd')})"
+
+
+def _range(values: pd.Series, form: str) -> str:
+    """The least and the greatest value, or one if they look the same."""
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values.min(), values.max())))
+
+
+def _compared(results: ResultSet) -> str | None:
+    """How a result set compared, in a sentence; None where LoRun is not trained."""
+    found = conditions(results)
+    if not found:
+        return None
+    tasks = {how: ", ".join(TASKS.get(task, task) for task in found if found[task] == how) for how in found.values()}
+    parts = list(tasks) if len(tasks) == 1 else [f"{how} ({named})" for how, named in tasks.items()]
+    caveat = "" if set(tasks) == {_FAIR} else " Not a verdict on the method."
+    return f"`{results.name}`: {'; '.join(parts)}.{caveat}"
+
+
+def _cost(runs: pd.DataFrame) -> str:
+    """What the trained methods of a task have in common. Older sets do not record FLOPs."""
+    settings = runs.groupby("setting")
+    counted = (runs.training_flops.fillna(0) > 0).all()
+    if counted and (settings.training_flops.max() <= EQUAL * settings.training_flops.min()).all():
+        return "equal cost"
+    return "equal steps" if (settings.steps.nunique() == 1).all() else "neither equal cost nor equal steps"
+
+
+def _tuned(methods: set[str], tuning: pd.DataFrame) -> str:
+    compared = methods & {"lorun", *REFERENCES}
+    tuned = compared & set(tuning.method[tuning.chosen.astype(bool)])
+    if tuned and tuned != compared:
+        return f"learning rates tuned for {', '.join(sorted(tuned))} only"
+    return "learning rates tuned" if tuned else "learning rates not tuned"
 
 
 def _link(results: ResultSet) -> str:

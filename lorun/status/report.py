@@ -51,7 +51,8 @@ def as_json(checked: Checked, notes: Sequence[str] = ()) -> dict[str, Any]:
 def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in filter(lambda result: result.reasons, checks):
-        key = (result.task, result.what, result.state, " ".join(result.steps) or "nothing", _why(result))
+        why = "; ".join(dict.fromkeys(map(_text, result.reasons)))  # steps may share a reason
+        key = (result.task, result.what, result.state, " ".join(result.steps) or "nothing", why)
         groups.setdefault(key, []).append(result)
     lines = []
     for (task, what, state, steps, why), group in groups.items():
@@ -60,10 +61,6 @@ def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:
         )
         lines.append([name, task, what, methods, settings, str(len(group)), state, steps, _hours(group), why])
     return lines
-
-
-def _why(result: Result) -> str:
-    return "; ".join(dict.fromkeys(map(_text, result.reasons)))  # steps may share one
 
 
 def _text(reason: Reason) -> str:

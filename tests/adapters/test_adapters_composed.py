@@ -12,6 +12,7 @@ from lorun.accounting.live_bytes import training_step_bytes
 from lorun.adapters import AdaptedDenoiser
 from lorun.adapters.composed import Geometry, low_rank_pays
 from lorun.config import TrainingConfig
+from lorun.denoisers.resunet import ResUNet
 from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
 from lorun.physics.block_cs import BlockCSConfig
@@ -35,6 +36,21 @@ class Every(nn.Module):
         h = torch.relu(self.wide(self.widen(torch.relu(self.head(z)))))
         h = self.narrow(torch.tanh(self.linear(self.pointwise(h).movedim(1, -1)))).movedim(-1, 1)
         return z + nn.functional.pixel_shuffle(h, 2)
+
+
+class Transposed(Every):
+    """With transposed convolutions, of which one has a bias, overlaps and is padded."""
+
+    def __init__(self):
+        super().__init__()
+        self.narrow = nn.Linear(64, 16, bias=False)
+        self.enlarge = nn.ConvTranspose2d(16, 8, 2, stride=2, bias=False)
+        self.overlap = nn.ConvTranspose2d(8, 1, 3, padding=1)
+
+    def forward(self, z):
+        h = torch.relu(self.wide(self.widen(torch.relu(self.head(z)))))
+        h = self.narrow(torch.tanh(self.linear(self.pointwise(h).movedim(1, -1)))).movedim(-1, 1)
+        return z + self.overlap(torch.relu(self.enlarge(h)))
 
 
 def spectral():
@@ -82,7 +98,7 @@ def ways(denoiser):
 @pytest.mark.parametrize("layout", ["peft", "loralib"])
 @pytest.mark.parametrize("alpha", [1, 0.5])
 @pytest.mark.parametrize("gamma", [5.0, 60.0])
-@pytest.mark.parametrize("make", [Every, spectral])
+@pytest.mark.parametrize("make", [Every, Transposed, spectral])
 def test_equals_pefts_forward_pass_with_all_gradients(make, gamma, alpha, layout):
     denoiser = adapted(gamma, alpha=alpha, make=make, layout=layout)
     assert ways(denoiser) == ({True, False} if gamma == 5 else {False})
@@ -131,7 +147,7 @@ def test_gradients_where_only_some_are_asked_for(what):
 
 @pytest.mark.parametrize("layout", ["peft", "loralib"])
 @pytest.mark.parametrize("gamma", [5.0, 60.0])
-@pytest.mark.parametrize("make", [Every, spectral])
+@pytest.mark.parametrize("make", [Every, Transposed, spectral])
 def test_a_base_that_is_trained_too_gets_its_gradients(make, gamma, layout):
     denoiser = adapted(gamma, alpha=0.5, make=make, layout=layout, frozen=False)
     _, _, gradients = run(denoiser, image(), composed=True)
@@ -163,7 +179,9 @@ def test_a_base_changed_before_the_backward_pass_is_an_error():
 @pytest.mark.parametrize("frozen", [True, False])
 def test_gradients_are_those_of_finite_differences(layout, frozen):
     torch.manual_seed(0)
-    small = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 2, stride=2, bias=False))
+    small = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 2, stride=2, bias=False), nn.ConvTranspose2d(2, 1, 2, stride=2)
+    )
     denoiser = AdaptedDenoiser(small.double(), 1, 60, layout=layout, frozen=frozen).double()
     names, parameters = zip(*((n, p) for n, p in denoiser.named_parameters() if p.requires_grad), strict=True)
     values = [torch.randn_like(p).requires_grad_() for p in parameters]
@@ -241,6 +259,10 @@ def test_a_copy_is_a_network_of_its_own():
     assert not torch.equal(composed, image())
 
 
+def resunet(channels, width, levels, blocks):
+    return ResUNet(channels, [width] * levels, blocks)
+
+
 def network(sharing, kind=UNet, **settings):
     torch.manual_seed(0)
     net = unfolding_network(sharing, lambda noise_map: kind(1, 24, 2, 1), K, **settings)
@@ -254,7 +276,7 @@ def step_bytes(sharing, **settings):
     return training_step_bytes(build, (4, 1, 32, 32), TrainingConfig(steps=2))
 
 
-@pytest.mark.parametrize(("kind", "saved"), [(UNet, 0.05), (SpectralTransformer, 0.02)])
+@pytest.mark.parametrize(("kind", "saved"), [(UNet, 0.05), (SpectralTransformer, 0.02), (resunet, 0.05)])
 def test_keeps_no_more_activations_than_the_full_network(kind, saved):
     full, composed = step_bytes("block_k", kind=kind), step_bytes("lorun", kind=kind)
     ordinary = step_bytes("lorun", kind=kind, composed=False)

@@ -9,6 +9,7 @@ from torch import nn
 from lorun.adapters import AdaptedDenoiser, StageConv2d, adaptable_layers, rank
 from lorun.config import AdapterConfig
 from lorun.denoisers.cnn import CNN
+from lorun.denoisers.resunet import ResUNet
 from lorun.denoisers.spectral import SpectralTransformer
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
@@ -66,6 +67,20 @@ class Square(Mixed):
 
 
 LAYOUTS = [(Mixed, "peft"), (Square, "loralib")]
+
+
+class Doubling(nn.Module):
+    """Transposed convolutions, with a bias, overlapping and padded ones too."""
+
+    def __init__(self):
+        super().__init__()
+        self.halve = nn.Conv2d(1, 6, 2, stride=2)
+        self.enlarge = nn.ConvTranspose2d(6, 8, 2, stride=2, bias=False)
+        self.overlap = nn.ConvTranspose2d(8, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 1, 1)
+
+    def forward(self, z):
+        return z + self.last(torch.relu(self.overlap(torch.relu(self.enlarge(self.halve(z))))))
 
 
 def adapted(make=Mixed, gamma=25.0, moved=True, **options):
@@ -164,6 +179,18 @@ def test_composed_and_ordinary_forward_agree_with_gradients():
         torch.testing.assert_close(gradient, results[False][1][name], msg=name)
 
 
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+@pytest.mark.parametrize("layer", ["enlarge", "overlap"])
+def test_merged_and_unmerged_transposed_convolutions_agree(layer, layout):
+    denoiser = adapted(Doubling, layout=layout)
+    denoiser.activate(1)
+    before = denoiser(image())
+    getattr(denoiser.base, layer).merge()
+    torch.testing.assert_close(denoiser(image()), before)
+    getattr(denoiser.base, layer).unmerge()
+    torch.testing.assert_close(denoiser(image()), before)
+
+
 @pytest.mark.parametrize(("make", "layout"), LAYOUTS)
 @pytest.mark.parametrize("layer", ["conv", "biased", "uneven", "pointwise", "strided", "linear", "plain"])
 def test_merged_and_unmerged_agree_for_every_layer_kind(layer, make, layout):
@@ -189,7 +216,8 @@ def test_disabling_the_adapters_gives_the_base():
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (nn.ConvTranspose2d(4, 4, 2), "only Conv2d and Linear"),
+        (nn.ConvTranspose2d(4, 4, 2, stride=2, output_padding=1), r"`output_padding` \(=\(1, 1\)\) must be 0"),
+        (nn.ConvTranspose2d(4, 4, 2, groups=4), r"`groups` \(=4\) must be 1"),
         (nn.Conv2d(4, 4, 3, groups=2), r"`groups` \(=2\) must be 1"),
         (nn.Conv2d(4, 8, 3, groups=4), r"`groups` \(=4\) must be 1"),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), "'reflect'"),
@@ -338,10 +366,14 @@ def test_names_that_end_alike_get_their_own_ranks():
         (Mixed, {}),
         (PassedOver, {}),
         (lambda: SpectralTransformer(1, 8, 2), {}),
+        (Doubling, {}),
+        (lambda: ResUNet(1, (8, 16), 1), {}),
         (Mixed, {"scaling": "alpha_over_sqrt_r", "alpha": 3, "layers": "biased|linear"}),
         (Square, {"layout": "loralib"}),
         (PassedOver, {"layout": "loralib", "scaling": "alpha_over_r", "alpha": 3}),
         (lambda: SpectralTransformer(1, 8, 2), {"layout": "loralib", "scaling": "alpha_over_sqrt_r", "alpha": 3}),
+        (Doubling, {"layout": "loralib", "scaling": "alpha_over_r", "alpha": 3}),
+        (lambda: ResUNet(1, (8, 16), 1), {"layout": "loralib"}),
     ],
 )
 def test_saved_stages_load_into_plain_peft(tmp_path, make, options):
@@ -355,7 +387,7 @@ def test_saved_stages_load_into_plain_peft(tmp_path, make, options):
         torch.testing.assert_close(plain(image()), denoiser(image()))
 
 
-@pytest.mark.parametrize(("make", "layout"), LAYOUTS)
+@pytest.mark.parametrize(("make", "layout"), [*LAYOUTS, (Doubling, "peft"), (Doubling, "loralib")])
 def test_saving_and_loading_stages(tmp_path, make, layout):
     denoiser = adapted(make, layout=layout)
     denoiser.save(tmp_path / "adapters")
@@ -387,6 +419,19 @@ def test_adapters_of_another_layout_are_refused(tmp_path):
         adapted(lambda: nn.Sequential(nn.Conv2d(8, 8, 2)), gamma=10, layout="loralib").load(tmp_path / "peft")
 
 
+@pytest.mark.parametrize("layout", ["peft", "loralib"])
+def test_adapters_of_another_scale_are_refused(tmp_path, layout):
+    adapted(Doubling, layout=layout, scaling="alpha_over_r", alpha=3).save(tmp_path / "adapters")
+    denoiser = adapted(Doubling, layout=layout, moved=False)
+    before = [p.clone() for p in denoiser.parameters()]
+    with pytest.raises(LorunError, match="adapter_config.json: made with alpha .* at `.*halve`, the network has"):
+        denoiser.load(tmp_path / "adapters")
+    assert all(torch.equal(p, q) for p, q in zip(denoiser.parameters(), before, strict=True))
+    (tmp_path / "adapters/stage_1/adapter_config.json").write_text("[]")
+    with pytest.raises(LorunError, match="not a configuration of peft"):
+        denoiser.load(tmp_path / "adapters")
+
+
 def random_states(make):
     states = []
     for stage in range(K):
@@ -399,7 +444,9 @@ def random_states(make):
 @pytest.mark.parametrize("layout", ["peft", "loralib"])
 def test_a_decomposition_at_full_rank_has_the_weights_of_every_stage(layout, scaling):
     def make():
-        return nn.Sequential(nn.Conv2d(8, 6, 3), nn.Conv2d(6, 4, 1), nn.Linear(4, 4))
+        return nn.Sequential(
+            nn.Conv2d(8, 6, 3), nn.Conv2d(6, 4, 1), nn.ConvTranspose2d(4, 3, 2, stride=2), nn.Linear(4, 4)
+        )
 
     denoiser = adapted(make, gamma=100, layout=layout, scaling=scaling, alpha=1 if scaling == "one" else 3)
     states = random_states(make)
@@ -407,7 +454,7 @@ def test_a_decomposition_at_full_rank_has_the_weights_of_every_stage(layout, sca
     for stage, state in enumerate(states):
         denoiser.activate(stage)
         for name, layer in denoiser.named_layers.items():
-            torch.testing.assert_close(layer.composed_weight(), state[f"{name}.weight"])
+            torch.testing.assert_close(layer.out_first(layer.composed_weight()), state[f"{name}.weight"])
 
 
 @pytest.mark.parametrize("scaling", ["one", "alpha_over_r"])

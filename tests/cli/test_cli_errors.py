@@ -158,7 +158,10 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
             lambda p: task(p)["settings"]["r25"].update(ratio=0.1),
             "ratio 0.1 % of 64 pixels gives 0 measurements",
         ),
-        (lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"), "no.npy: "),
+        (
+            lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"),
+            "no.npy cannot be read as a .npy file",
+        ),
         (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
     ],
 )

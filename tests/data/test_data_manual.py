@@ -2,7 +2,6 @@
 
 import errno
 import re
-import shutil
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -226,7 +225,7 @@ def test_a_full_disk_leaves_what_was_there(root: Path, photos: Path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     identity = add(root, "photos", photos)
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert re.search(r"cannot write \S*photos: No space left on device", refused(root, "photos", photos))
     assert verify_dataset(root, "photos") == identity
 

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lorun.data.checksums import dataset_identity, md5_of_bytes, read_manifest, split_files, verify_dataset
+from lorun.data.checksums import (
+    dataset_identity,
+    folder_hash,
+    md5_of_bytes,
+    read_manifest,
+    split_files,
+    verify_dataset,
+    write_manifest,
+)
 from lorun.data.registry import Dataset, read_registry, split_of
 from lorun.errors import LorunError, UnknownName
 
@@ -38,7 +46,7 @@ def read(folder: Path, text: str) -> Dataset:
 def test_registry_manifest_and_dvc_lock_agree(name: str) -> None:
     manifest = read_manifest(DATA, name)
     (out,) = LOCK[f"dataset@{name}"]["outs"]
-    assert dataset_identity(DATA, name) == out["md5"]
+    assert folder_hash(DATA, name) == out["md5"]
     assert out["nfiles"] == len(manifest)
     assert LOCK[f"dataset@{name}"]["deps"][0]["md5"] == md5_of_bytes((DATA / f"{name}.md5").read_bytes())
 
@@ -67,7 +75,7 @@ def test_every_image_of_an_image_set_is_in_a_split(name: str) -> None:
     files = read_manifest(DATA, name)
     kind = "gray" if entry.cubes is None else "cube"
     assert all(split_of(entry.splits, file, kind) in entry.splits for file in files)
-    assert sum(len(split_files(DATA, name, split, kind)) for split in entry.splits) == len(files)
+    assert sum(len(split_files(DATA, name, split, kind)) for split in entry.splits) == len(files) - len(entry.excluded)
 
 
 def test_a_test_set_is_never_trained_on() -> None:
@@ -79,8 +87,37 @@ def test_a_test_set_is_never_trained_on() -> None:
 def test_validation_images_are_not_trained_on() -> None:
     validation = split_files(DATA, "bsds500", "validation", "gray")
     training = split_files(DATA, "bsds500", "train", "gray")
-    assert (len(validation), len(training)) == (12, 388)
+    assert (len(validation), len(training)) == (12, 387)
     assert not set(validation) & set(training)
+
+
+@pytest.fixture
+def excluding(tmp_path: Path) -> Path:
+    """A data root with a dataset of three images, of which the registry excludes one."""
+    (tmp_path / "set11").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "set11" / f"{name}.tif").write_text(name)
+    (tmp_path / "registry.yaml").write_text(ENTRY + "  splits: {test: ['*.tif']}\n  excluded: {b.tif: a copy of a}\n")
+    write_manifest(tmp_path, "set11")
+    return tmp_path
+
+
+def test_an_excluded_image_is_in_no_split_and_not_part_of_the_identity(excluding: Path) -> None:
+    assert [*split_files(excluding, "set11", "test", "gray")] == ["a.tif", "c.tif"]
+    verify_dataset(excluding, "set11")  # it may lie there
+    identity, folder = dataset_identity(excluding, "set11"), folder_hash(excluding, "set11")
+    (excluding / "registry.yaml").write_text(ENTRY)
+    assert dataset_identity(excluding, "set11") == folder_hash(excluding, "set11") == folder != identity
+    (excluding / "set11" / "b.tif").unlink()
+    write_manifest(excluding, "set11")
+    assert dataset_identity(excluding, "set11") == identity
+
+
+def test_an_excluded_image_that_does_not_exist_is_an_error(excluding: Path) -> None:
+    path = excluding / "registry.yaml"
+    path.write_text(path.read_text().replace("b.tif:", "d.tif:"))
+    with pytest.raises(LorunError, match="excludes d.tif from 'set11', which has no such file"):
+        split_files(excluding, "set11", "test", "gray")
 
 
 @pytest.mark.parametrize("name", MADE)

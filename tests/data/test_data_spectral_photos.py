@@ -19,7 +19,7 @@ from lorun.data.checksums import read_manifest, verify_dataset
 from lorun.data.cubes import WAVELENGTHS
 from lorun.data.fetch import make
 from lorun.data.images import load_dataset
-from lorun.data.registry import is_simulated, read_registry
+from lorun.data.registry import entry_of, read_registry
 from lorun.data.spectral_photos import SPECTRAL_SOURCES, simulate, spectral_primaries
 from lorun.errors import LorunError
 
@@ -135,9 +135,9 @@ def test_a_cube_is_read_as_it_was_stored_and_spans_three_dimensions(simulated: P
 
 
 def test_it_is_said_to_be_simulated(simulated: Path) -> None:
-    assert is_simulated(simulated, "photos_spectral")
-    assert not is_simulated(simulated, "cave_mini")
-    assert not is_simulated(simulated, "of_my_own")
+    assert entry_of(simulated, "photos_spectral").simulated
+    assert not entry_of(simulated, "cave_mini").simulated
+    assert not entry_of(simulated, "of_my_own").simulated
     listing = CliRunner().invoke(data_app, ["list", "--data", str(simulated)]).stdout
     (line,) = [line for line in listing.splitlines() if line.startswith("photos_spectral ")]
     assert "present" in line

@@ -11,6 +11,7 @@ from tiny import PROJECT
 from lorun.evaluation.metrics import METRICS
 from lorun.profiles import Profile
 from lorun.results.comparison import verdict
+from lorun.results.differences import BETTER, NOT_SHOWN, WORSE
 from lorun.results.markdown import COSTS
 from lorun.results.result_set import write_result_set
 from lorun.results.store import COLUMNS, read_result_set
@@ -60,6 +61,10 @@ def test_every_verdict_is_explained() -> None:
     cases = [(None, "trained", "p"), (1.0, "trained", None), (1.0, "trained", "p"), (0.0, "released", "p")]
     verdicts = {verdict(delta, 0.1, weights, protocol) for delta, weights, protocol in [*cases, (1.0, "released", "p")]}
     assert set(first_cells("`comparison.csv`", "verdict")) == verdicts
+
+
+def test_every_verdict_on_a_difference_is_explained() -> None:
+    assert set(first_cells("`differences.csv`", "verdict")) == {BETTER, WORSE, NOT_SHOWN}
 
 
 def test_every_status_is_explained() -> None:

@@ -181,10 +181,10 @@ def test_phi_files_that_do_not_fit_are_refused(tmp_path):
     np.save(pickled, np.array([{"a": 1}], dtype=object))
     for path, message in [
         (wrong, r"shape \(15, 64\), the setting needs \(16, 64\)"),
-        (other, "no matrix named `phi`"),
-        (text, "cannot be read as a matrix"),
-        (pickled, "cannot be read as a matrix"),
-        (tmp_path / "absent.npy", "cannot be read as a matrix"),
+        (other, "no variable `phi`, but `psi`"),
+        (text, "cannot be read as a .npy file"),
+        (pickled, "cannot be read as a .npy file"),
+        (tmp_path / "absent.npy", "cannot be read as a .npy file"),
     ]:
         with pytest.raises(LorunError, match=message):
             physics(matrix="file", matrix_file=path)

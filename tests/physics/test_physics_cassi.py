@@ -200,12 +200,12 @@ def test_a_mask_comes_from_a_matlab_file(tmp_path):
 @pytest.mark.parametrize(
     ("values", "key", "words"),
     [
-        (np.ones((8, 9)), "mask", r"`mask` has shape \(8, 9\), the setting needs \(8, 8\)"),
-        (np.ones((8, 8, 28)), "mask", "`mask` is not a matrix of real numbers"),
-        (np.full((8, 8), np.nan), "mask", "`mask` has values that are not finite"),
-        (-np.ones((8, 8)), "mask", "`mask` has values from -1 to -1: a transmission is not negative"),
-        (np.zeros((8, 8)), "mask", "`mask` has values from 0 to 0: a transmission is not negative"),
-        (np.ones((8, 8)), "mask3d", "holds no matrix named `mask`, but mask3d"),
+        (np.ones((8, 9)), "mask", r"variable `mask` has shape \(8, 9\), the setting needs \(8, 8\)"),
+        (np.ones((8, 8, 28)), "mask", r"variable `mask` has shape \(8, 8, 28\), the setting needs \(8, 8\)"),
+        (np.full((8, 8), np.nan), "mask", "variable `mask` has 64 values that are not finite"),
+        (-np.ones((8, 8)), "mask", "variable `mask` has values from -1 to -1: a transmission is not negative"),
+        (np.zeros((8, 8)), "mask", "variable `mask` has values from 0 to 0: a transmission is not negative"),
+        (np.ones((8, 8)), "mask3d", "holds no variable `mask`, but `mask3d`"),
     ],
 )
 def test_a_wrong_mask_file_is_refused_by_name(tmp_path, values, key, words):

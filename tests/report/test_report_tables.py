@@ -15,10 +15,10 @@ from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import points, scaling
 from lorun.report.crops import Crops
-from lorun.report.licences import licences
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
-from lorun.results.store import read_result_set
+from lorun.results.licences import licences_of
+from lorun.results.store import make_table, read_result_set, save_result_set
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +111,36 @@ def test_claims_are_those_of_the_table_and_a_table_without_rows_is_left_out(resu
     tables = whole_tables(results, made(results)[0])
     assert tables["comparison"] is None
     assert tables["tasks"] is None
+    assert tables["tuning"] is None
     ours = [row[tables["claims"].columns.index("ours")].text for row in tables["claims"].rows]
     assert ours[0] == f"{50_380 / 128_132:.3f}"
     assert ours[3] == "-2.125"
+
+
+def test_differences_have_their_interval_and_open_their_origin(results, made):
+    provenance, _ = made(results)
+    table = whole_tables(results, provenance)["differences"]
+    assert [row[3].text for row in table.rows] == ["block1 - block_k", "lorun - block_k", "linear_mmse - block_k"]
+    difference, verdict = table.rows[1][4:6]
+    assert difference.text == "-2.12 [-2.12, -2.12]"  # the same for both images
+    assert provenance.lines[difference.line]["title"].startswith("lorun:")
+    assert (verdict.text, verdict.kind) == ("worse", "worse")
+    assert whole_tables(replace(results, differences=results.differences[:0]), provenance)["differences"] is None
+
+
+def test_the_page_shows_the_tuning_with_its_figure_or_says_that_there_is_none(project, results, tmp_path):
+    folder = shutil.copytree(project.folder, tmp_path / "tiny")
+    trial = {"task": "cs", "setting": "r25", "method": "lorun", "parameter": "adapter_rate", "value": 3.0, "run": "a"}
+    trial |= {"status": "completed", "validation_psnr": 26.5, "steps": 4, "training_flops": 5, "chosen": True}
+    save_result_set(folder, replace(results, tuning=make_table("tuning", [trial])))
+    places = {"runs": project.runs, "data": project.data, "out": tmp_path / "page.html"}
+    for figure, shown in ((None, "There is no figure for cs"), (b"a figure", "YSBmaWd1cmU=")):
+        if figure is not None:
+            (folder / "tuning_cs.png").write_bytes(figure)
+        write_report(project.profile, project.config, folder, **places)
+        section = (tmp_path / "page.html").read_text().split('<section id="tuning">')[1].split("</section>")[0]
+        assert shown in section
+        assert "26.50" in section
 
 
 def test_a_method_without_a_score_has_its_status_in_the_overview_and_its_message_in_its_panel(project, results, made):
@@ -217,7 +244,7 @@ def test_a_damaged_table_of_counts_is_named(tmp_path, content):
 
 def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
     methods = ["lorun", "lorun_transfer", "linear_mmse", "gone"]
-    found = {row["name"]: row["licence"] for row in licences(project.profile, methods, project.data)}
+    found = {row["name"]: row["licence"] for row in licences_of(project.profile, methods, project.data)}
     assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"

@@ -11,11 +11,10 @@ from made_up import results_of
 from lorun.evaluation.protocols import PROTOCOLS, get_protocol
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.profiles import load_profile
-from lorun.results.comparison import TOLERANCE, compare
+from lorun.results.comparison import TOLERANCE
 from lorun.results.markdown import render
 from lorun.results.published import _published, published_scores
-from lorun.results.summary import by_degradation, claims, summarise
-from lorun.results.tasks import tasks
+from lorun.results.result_set import computed
 
 OWN = "jianzhangcs/ISTA-Net-PyTorch released weights, evaluated with its own script"
 MATCHING = {"ratio": 25, "block": 33, "matrix": "gaussian"}
@@ -40,16 +39,18 @@ def set11(tiny_profile_file):
     return make
 
 
-def compared_rows(profile, rows, simulated=()):
-    results = results_of(rows)
-    return compare(profile, summarise(profile, results, simulated), by_degradation(profile, results, simulated))
+def compared_rows(profile, rows):
+    return computed(profile, results_of(rows)).comparison
 
 
-def compared(profile, psnr, ssim, status="completed", protocol="cs_float_y"):
+def compared(profile, psnr, ssim, **labels):
+    return compared_rows(profile, rows_of(psnr, ssim, **labels))
+
+
+def rows_of(psnr, ssim, status="completed", protocol="cs_float_y"):
     labels = {"task": "cs", "setting": "r25", "dataset": "set11", "method": "ista_net_plus", "seed": 0}
     labels |= {"protocol": protocol, "status": status, "image": "a" if psnr else None}
-    rows = [{**labels, "metric": "psnr", "value": psnr}, {**labels, "metric": "ssim", "value": ssim}]
-    return compared_rows(profile, rows)
+    return [{**labels, "metric": "psnr", "value": psnr}, {**labels, "metric": "ssim", "value": ssim}]
 
 
 RELEASED = {"ista_net_plus": {"r25": "weights.pkl"}}
@@ -108,9 +109,7 @@ def test_without_published_scores_the_table_is_empty_and_has_its_columns(tiny_pr
 
 def test_the_page_shows_them(set11):
     profile = set11(RELEASED)
-    found = compared(profile, 32.4493, 0.9231)
-    summary = summarise(profile, results_of([]))
-    page = render(profile, summary, claims(profile, summary), found, tasks(profile, summary))
+    page = render(profile, computed(profile, results_of(rows_of(32.4493, 0.9231))))
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines()]
     (cells,) = [cells for cells in lines if {"psnr", "reproduced"} <= set(cells)]
     assert cells[6:11] == ["32.44", "32.45", "0.009", "0.01", "reproduced"]
@@ -162,11 +161,10 @@ def test_an_entry_that_names_no_operator_holds_for_the_only_kind_of_its_task(kin
 
 def test_a_simulated_dataset_is_called_so(set11):
     profile = set11(RELEASED)
-    found = compared_rows(profile, [], simulated=["set11"])
-    assert found.simulated.all()
-    summary = summarise(profile, results_of([]))
+    results = computed(profile, results_of([]), simulated=["set11"])
+    assert results.comparison.simulated.all()
     assert not compared_rows(profile, []).simulated.any()
-    page = render(profile, summary, claims(profile, summary), found, tasks(profile, summary))
+    page = render(profile, results)
     assert " set11 (simulated) |" in page
 
 

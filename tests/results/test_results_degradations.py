@@ -15,8 +15,8 @@ from lorun.profiles import load_profile
 from lorun.results.comparison import compare
 from lorun.results.markdown import render, render_details
 from lorun.results.published import _published, published_methods, published_scores
-from lorun.results.summary import by_degradation, claims, summarise
-from lorun.results.tasks import tasks
+from lorun.results.result_set import computed
+from lorun.results.summary import by_degradation, summarise
 
 TABLE_1 = {
     "kernels": "file",
@@ -123,8 +123,7 @@ def test_every_published_kernel_is_compared_with_ours(profile, claimed):
     assert (ours["published"], ours["ours"], ours["delta"]) == (30.75, 23, -7.75)
     assert (ours["verdict"], ours["confidence"]) == ("other training", "own")
     assert set(found[found.setting == "x3"].verdict) == {"missing"}
-    summary = summarise(profile, results_of(ROWS))
-    page = render(profile, summary, claims(profile, summary), found, tasks(profile, summary))
+    page = render(profile, computed(profile, results_of(ROWS)))
     assert re.search(r"\| +degradation \| +published \|", page)
 
 

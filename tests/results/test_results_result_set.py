@@ -22,8 +22,8 @@ from lorun.results.result_set import write_result_set
 from lorun.results.store import read_result_set
 
 TABLES = {
-    *(f"{name}.csv" for name in ("runs", "rows", "accounting", "trainings", "timing", "curves")),
-    *("summary.csv", "degradations.csv", "claims.csv", "comparison.csv"),
+    *(f"{name}.csv" for name in ("runs", "rows", "accounting", "trainings", "timing", "curves", "tuning")),
+    *("summary.csv", "degradations.csv", "differences.csv", "claims.csv", "comparison.csv"),
     *("summary.json", "summary.md", "details.md", "code.json", "version.json"),
 }
 FIGURES = {"psnr_parameters_cs_tiny_r25.png", "strip_cs_tiny_r25.png"}

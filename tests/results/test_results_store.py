@@ -40,6 +40,8 @@ RUN = {
     "steps": 600,
     "scored_step": 300,
     "checkpoint_policy": "last",
+    "training_flops": 12_000_000,
+    "precision": "float32",
     "trained_commit": None,
     "trained_dirty": None,
     "trained_device": "cpu",

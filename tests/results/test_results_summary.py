@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,10 +11,10 @@ from made_up import results_of
 
 from lorun.evaluation.metrics import METRICS
 from lorun.profiles import load_profile
-from lorun.results.comparison import compare
-from lorun.results.markdown import render, render_details
-from lorun.results.summary import by_degradation, claims, summarise
-from lorun.results.tasks import tasks, together
+from lorun.results.markdown import leading_differences, render, render_details
+from lorun.results.result_set import computed
+from lorun.results.summary import claims, summarise
+from lorun.results.tasks import tasks
 
 FIRST, SECOND = "cs_float_y", "cs_round_y"
 
@@ -253,13 +254,10 @@ def test_what_a_task_adds_to_the_base_of_another_one(tasks_profile, shared):
     assert other.lorun_transfer == 30.5
     assert pd.isna(other.frozen)
     assert pd.isna(other.block_k)
-    assert together(table) == [{"base": "denoise/gray", "settings": 2, "shared": 4000 + 2 * 1216, "full": 2 * 16016}]
 
 
 def test_the_page_says_what_tasks_cost_that_share_a_base(tasks_profile, shared):
-    compared = compare(tasks_profile, shared, by_degradation(tasks_profile, results_of([])))
-    table = tasks(tasks_profile, shared)
-    page = render(tasks_profile, shared, claims(tasks_profile, shared), compared, table)
+    page = render(tasks_profile, replace(results_of([]), summary=shared, tasks=tasks(tasks_profile, shared)))
     section = page.split("## One base for several tasks\n")[1].split("\n## ")[0]
     (table,) = tables(section)
     one, other = (dict(zip(table[0], cells, strict=True)) for cells in table[2:])
@@ -273,9 +271,11 @@ def test_without_an_account_the_bytes_are_unknown_not_nothing(tasks_profile):
     rows = rows_of("lorun_transfer", 0, [30.0], [0.8])
     table = tasks(tasks_profile, summarised(tasks_profile, rows))
     assert table.bytes_added.isna().all()
-    (labels,) = together(table)
-    assert pd.isna(labels["shared"])
-    assert pd.isna(labels["full"])
+    summary = summarised(tasks_profile, rows)
+    page = render(tasks_profile, summary, claims(tasks_profile, summary), pd.DataFrame(), table)
+    assert re.search(
+        r"what \d settings? add to it take – bytes \(float32\); as many networks of their own take –\.", page
+    )
 
 
 def test_where_no_task_shares_a_base_there_is_no_such_table(make_profile):
@@ -298,20 +298,18 @@ def tables(page):
 
 def page_of(profile, rows, accounts=()):
     """Both pages of a result set."""
-    return pages(profile, summarised(profile, rows, accounts), by_degradation(profile, results_of(rows)))
+    return pages(profile, computed(profile, results_of(rows, accounts)))
 
 
-def pages(profile, summary, degradations):
-    compared = compare(profile, summary, degradations)
-    page = render(profile, summary, claims(profile, summary), compared, tasks(profile, summary))
-    return page + render_details(profile, summary, degradations)
+def pages(profile, results):
+    return render(profile, results) + render_details(profile, results.summary, results.degradations)
 
 
 @pytest.mark.parametrize("accounts", [ACCOUNTS, ()], ids=["accounted", "not accounted"])
 def test_every_line_of_a_markdown_table_has_the_same_cells(make_profile, accounts):
     page = page_of(make_profile([0]), SCORES, accounts)
-    scores, claimed, other_protocol, parameters, by_kind = tables(page)
-    for table in (scores, claimed, other_protocol, parameters, by_kind):
+    scores, paired, claimed, other_protocol, parameters, by_kind = tables(page)
+    for table in (scores, paired, claimed, other_protocol, parameters, by_kind):
         assert len({len(cells) for cells in table}) == 1
         assert all(re.fullmatch(":?-{2,}:?", cell) for cell in table[1])
         assert all(cell for cells in table for cell in cells)  # null is a dash, not a void
@@ -354,14 +352,13 @@ def test_the_operator_is_named_and_its_count_of_measurements_where_it_has_one(ma
 
 def test_simulated_data_are_called_so_in_every_table(make_profile):
     profile = make_profile([0])
-    captured, summary = (summarise(profile, results_of(SCORES), names) for names in ([], ["tiny"]))
-    assert summary.simulated.all()
-    assert not captured.simulated.any()
-    for scored in (captured, summary):
-        claimed = claims(profile, scored)
-        text = pages(profile, scored, by_degradation(profile, results_of(SCORES)))
-        assert ("## cs, tiny (simulated), r25\n" in text) == scored.simulated.all()
-        assert text.count("tiny (simulated)") == (2 + len(claimed) if scored.simulated.all() else 0)
+    for names in ([], ["tiny"]):
+        results = computed(profile, results_of(SCORES), names)
+        assert (results.summary.simulated == bool(names)).all()
+        text = pages(profile, results)
+        lines = len(results.claims) + len(leading_differences(results))
+        assert ("## cs, tiny (simulated), r25\n" in text) == bool(names)
+        assert text.count("tiny (simulated)") == (2 + lines if names else 0)
 
 
 def test_different_checkpoint_policies_are_listed_with_their_methods(make_profile):

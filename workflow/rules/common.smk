@@ -1,4 +1,4 @@
-# The profile, validated once, and the way from wildcards to experiments.
+# The profile, validated once, and the experiments that wildcards stand for.
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ validate(PROFILE.model_dump(mode="json"), "../schemas/profile.schema.json", set_
 RUNS = Path("runs")
 DATA = Path("data")
 RESULTS = Path(config.get("results", f"results/{PROFILE.profile}"))
-GPUS = int(config.get("gpus", 0))  # one training to a GPU; the launcher counts them
+GPUS = int(config.get("gpus", 0))  # one training per GPU; the launcher counts them
 
 EXPERIMENTS = list(PROFILE.experiments())
 
@@ -37,13 +37,13 @@ wildcard_constraints:
 
 
 def experiment(wildcards):
-    """The experiment that the wildcards name; its seed is the first one where they name none."""
+    """The experiment that the wildcards stand for; the first seed where there is no wildcard for it."""
     seed = int(getattr(wildcards, "seed", PROFILE.seeds[0]))
     return PROFILE.experiment(wildcards.task, wildcards.setting, wildcards.method, seed)
 
 
 def marker(dataset):
-    """The file that says that a dataset is there and intact; it holds the md5 of its folder."""
+    """The file that marks a dataset as present and intact; it holds the md5 of its folder."""
     return str(DATA / f".{dataset}.ok")
 
 
@@ -57,7 +57,7 @@ def identities(datasets):
 
 
 def training_data(wildcards):
-    """The datasets that a training reads; those that it is scored on are no concern of it."""
+    """The datasets that a training reads, without those that only its evaluation reads."""
     return experiment(wildcards).trained_on
 
 

@@ -1,4 +1,4 @@
-# DVC stores and verifies. One process at a time: a second one would wait three seconds for its lock, then fail.
+# DVC stores the datasets. One process at a time: a second one would wait three seconds for DVC's lock and then fail.
 
 
 rule dataset:

@@ -1,4 +1,4 @@
-# What a trained run scores, and what a method costs.
+# The scores of a trained run, and the costs of a method.
 
 
 rule evaluate:

@@ -1,4 +1,4 @@
-# All tables and figures of the profile, from everything that was evaluated and accounted; then the page of them.
+# The tables and figures of the profile, from all evaluations and accounts; then the report page.
 
 
 rule table:
@@ -16,7 +16,7 @@ rule table:
         "lorun table --config {PROFILE_FILE} --out {RESULTS} 2>&1 | tee {log}"
 
 
-# The same to look at: one page. What it takes beside the tables (crops, licences) is there when they are.
+# The report page. The other things that it shows, reconstructions and licences, exist once the tables do.
 rule report:
     input:
         RESULTS / "summary.csv",

@@ -1,5 +1,5 @@
-# One rule trains everything. A run's folder carries the hash of what shapes its weights, so a changed configuration
-# trains beside the old run, and nothing else (a comment, a newer file date) ever trains again.
+# One rule trains every method. The name of a run's folder ends in the hash of all settings that affect its weights: a
+# changed setting trains in a new folder, and other changes (a comment, a newer file date) start no training.
 
 
 def pretrained_base(wildcards):
@@ -29,7 +29,7 @@ rule train:
     resources:
         gpu=min(1, GPUS),
     priority: 10
-    # Status 3: diverged or out of memory. That is a result with a row of its own, not a failure of the workflow.
+    # Status 3: diverged or out of memory. The tables show it, and the workflow goes on.
     shell:
         "(lorun train --config {PROFILE_FILE} --task {wildcards.task} --setting {wildcards.setting}"
         " --method {wildcards.method} --seed {wildcards.seed} || [ $? -eq 3 ]) 2>&1 | tee {log}"

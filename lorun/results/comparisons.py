@@ -1,0 +1,85 @@
+"""Figures and a page of a profile's `comparisons`: each answers a question."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorun.evaluation.metrics import METRICS
+from lorun.evaluation.protocols import get_protocol
+from lorun.files import write_text
+from lorun.profiles import Profile
+from lorun.profiles.task import Comparison
+from lorun.results.figures import save
+
+PAGE = "comparisons.md"
+
+
+def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write `compare_TASK_NAME.png` for each comparison, and a page of them; return their paths, or none."""
+    written, page = [], [f"# Comparisons of the profile {profile.profile}", ""]
+    for task, config in profile.tasks.items():
+        protocol = get_protocol(config.evaluation.protocols[0])
+        lines = summary[(summary.task == task) & (summary.protocol == protocol.name)]
+        for name, comparison in config.comparisons.items():
+            places = {
+                f"{dataset} {setting}": found.set_index("method")
+                for (dataset, setting), found in lines.groupby(["dataset", "setting"], sort=False)
+            }
+            path = folder / f"compare_{task}_{name}.png"
+            written.append(save(path, _figure(comparison, places, protocol.metrics[0])))
+            page += [f"## {comparison.question}", "", f"![{comparison.question}]({path.name})", ""]
+    if written:
+        page.append(
+            "Points are means over images and seeds, bars their standard deviation over seeds. Every method had the"
+        )
+        page.append("same budget and the same tuning; see [summary.md](summary.md) for the numbers.")
+        write_text(folder / PAGE, "\n".join(page) + "\n")
+        written.append(folder / PAGE)
+    return written
+
+
+def _measure(comparison: Comparison, metric: str) -> tuple[str, str, float]:
+    """Label of the axis, column of the summary, and what to multiply its values by."""
+    if comparison.measure == "step_total":
+        return "peak memory of a training step (MB)", "step_total", 1e-6
+    if comparison.measure == "parameters_network":
+        return "parameters of the network", "parameters_network", 1.0
+    return METRICS[metric].heading, metric, 1.0
+
+
+def _figure(comparison: Comparison, places: Mapping[str, pd.DataFrame], metric: str) -> Any:
+    """A panel for each test set and setting; `places` has a line of the summary per method."""
+    from matplotlib.figure import Figure
+
+    label, column, scale = _measure(comparison, metric)
+    figure = Figure(figsize=(5.2 * len(places) + 0.6, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    for axes, (place, lines) in zip(panels, places.items(), strict=True):
+        values = lines[column].reindex(comparison.methods).astype(float) * scale
+        spread = lines.get(f"{column}_sd", values * 0).reindex(comparison.methods).astype(float).fillna(0) * scale
+        if comparison.bars:
+            names = comparison.bars
+            axes.errorbar(values[names], range(len(names)), xerr=spread[names], fmt="o", capsize=3)
+            axes.set_yticks(range(len(names)), names, fontsize=8)
+            axes.invert_yaxis()
+            axes.set_xlabel(label)
+        else:
+            _draw_lines(axes, comparison, values, spread)
+            axes.set_ylabel(label)
+        axes.set_title(place, fontsize=9)
+        axes.grid(alpha=0.3)
+    figure.suptitle(comparison.question, fontsize=10)
+    return figure
+
+
+def _draw_lines(axes: Any, comparison: Comparison, values: pd.Series, spread: pd.Series) -> None:
+    for name, line in comparison.lines.items():
+        methods = list(line.values())
+        axes.errorbar(list(line), values[methods], yerr=spread[methods], marker="o", capsize=3, label=name)
+    for number, method in enumerate(comparison.levels):
+        axes.axhline(values[method], color=f"0.{3 + 2 * number}", linestyle="--", label=method)
+    axes.set_xticks(sorted({place for line in comparison.lines.values() for place in line}))
+    axes.set_xlabel(comparison.axis)
+    axes.legend(fontsize=8)

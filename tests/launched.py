@@ -1,0 +1,76 @@
+"""Copies of the project with a tiny profile, in which `make reproduce` runs: workflow/launch.py with Snakemake."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from preloaded import Preloaded
+from sessions import run_session
+from tiny import PROFILE, PROJECT
+
+from lorun.profiles import load_profile
+
+PATIENCE = 600  # seconds
+
+
+class Launched:
+    """A copy of the project with the dataset and the profile `tiny`; `tiny` are changes of that profile."""
+
+    def __init__(self, root: Path, data: Path, tiny: dict[str, Any]) -> None:
+        self.root = root
+        root.mkdir()
+        (root / ".dvc").mkdir()
+        for name in ("Snakefile", "dvc.yaml", ".dvc/config"):
+            shutil.copy(PROJECT / name, root / name)
+        for name in ("workflow", "lorun", "baselines"):
+            shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(data, root / "data")
+        self.write_profile("base", PROFILE)
+        self.write_profile("tiny", {"extends": "base.yaml", **tiny})
+        self._preloaded = Preloaded(root, self.environment)
+        self._python = self._preloaded.python(root.parent / "environment")
+
+    def close(self) -> None:
+        self._preloaded.close()
+
+    def write_profile(self, name: str, settings: dict[str, Any]) -> None:
+        path = self.root / "config" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(settings))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        settings = {**os.environ, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        settings["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # of Snakemake
+        settings["DVC_SITE_CACHE_DIR"] = str(self.root.parent / "site-cache")
+        settings.pop("PYTHONDONTWRITEBYTECODE", None)  # the copied modules are imported by every job
+        return settings
+
+    def launch(self, profile: str = "tiny", *more: str) -> subprocess.CompletedProcess[str]:
+        """Run a launcher to its end. Its jobs are preloaded processes."""
+        words = [str(self._python), *launcher(profile), *more]
+        return run_session(words, cwd=self.root, env=self.environment, patience=PATIENCE)
+
+    def dry_run(self, profile: str = "tiny") -> dict[str, int]:
+        """How many jobs of each rule would run."""
+        result = self.launch(profile, "--", "--dry-run")
+        assert result.returncode == 0, result.stderr
+        return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.M)}
+
+    def folders(self) -> dict[str, Path]:
+        """method -> its run's folder."""
+        loaded = load_profile(self.root / "config" / "tiny.yaml")
+        found = {e.method: self.root / "runs" / e.folder for e in loaded.experiments()}
+        base = loaded.experiment("cs", "r25", "lorun", 0).base
+        assert base is not None
+        return {**found, "pretrain": self.root / "runs" / base.folder}
+
+
+def launcher(profile: str = "tiny") -> list[str]:
+    """The arguments of Python."""
+    return ["workflow/launch.py", "--profile", profile, "--cores", "2"]
