@@ -184,7 +184,7 @@ def _tuning(trials: pd.DataFrame, task: str) -> Any:
         panel.set_xlabel(_TUNED[parameter])
         panel.grid(alpha=0.3)
     axes[0].set_ylabel("validation PSNR (dB)")
-    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], lowest))
+    axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], lowest - 0.5))
     figure.legend(loc="outside right center", fontsize=8)
     marks = "○ chosen, × diverged or failed" + ", ▼ below the axis" * bool((trials.validation_psnr < lowest).any())
     figure.suptitle(f"{task}, {trials.setting.iloc[0]}: short trainings; {marks}", fontsize=9)

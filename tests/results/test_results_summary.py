@@ -272,7 +272,7 @@ def test_without_an_account_the_bytes_are_unknown_not_nothing(tasks_profile):
     table = tasks(tasks_profile, summarised(tasks_profile, rows))
     assert table.bytes_added.isna().all()
     summary = summarised(tasks_profile, rows)
-    page = render(tasks_profile, summary, claims(tasks_profile, summary), pd.DataFrame(), table)
+    page = render(tasks_profile, replace(results_of([]), summary=summary, tasks=table))
     assert re.search(
         r"what \d settings? add to it take – bytes \(float32\); as many networks of their own take –\.", page
     )
