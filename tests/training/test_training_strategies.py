@@ -145,7 +145,7 @@ def test_adapters_are_the_best_of_their_rank_for_the_stages_of_a_block_k(
             got = (layer.composed_weight() - layer.base_layer.weight).detach().flatten(1).double()
             left_out = torch.linalg.svdvals(change)[network.denoisers[0].ranks[name] :]
             assert (change - got).norm() == pytest.approx(left_out.norm().item(), abs=1e-5)
-            assert change.norm() > 1e-3
+            assert change.norm() > 1e-4
     assert any(p.any() for name, p in network.named_parameters() if "lora_B" in name)
 
 
