@@ -98,7 +98,8 @@ class Profile(Section):
         if not _tuned(self.tasks[task]):
             return None
         if (task, method) not in self._choices:
-            marked = [one for one in self._trials if (one.task, one.method, one.chosen) == (task, method, True)]
+            tried = [one for one in self._trials if (one.task, one.method) == (task, method)]
+            marked = [one for one in tried if one.chosen and [one.value for one in tried] == self.grid(task, method)]
             valid = [one.value for one in marked if self.trial(task, method, one.value).key == one.run]
             self._choices[task, method] = valid[0] if valid else None
         return self._choices[task, method]
