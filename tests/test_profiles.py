@@ -230,7 +230,9 @@ def edited(path, edit):
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_the_width_of_a_network_renames_only_runs_that_have_it(path):
     def widen(task):
-        task["denoiser"].update({"widths": [77]} if "widths" in task["denoiser"] else {"width": 77})
+        for section in (task, *task["variants"].values()):
+            denoiser = section["denoiser"] or {}
+            denoiser.update({key: value for key, value in {"widths": [77], "width": 77}.items() if key in denoiser})
 
     before = list(edited(path, lambda task: None).experiments())  # without the choices of `lorun tune`
     after = list(edited(path, widen).experiments())

@@ -30,11 +30,6 @@ class TrainingSettings(Section):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float | None = Field(1.0, gt=0, description="limit of the gradient's global norm")
     adapters: AdapterTraining = AdapterTraining()
-    base_inputs: Literal["initial", "mixtures"] = Field(
-        "initial",
-        description="what phase 1 restores: the initial reconstruction, or, in half of the patches, a mixture of it "
-        "with the truth and noise, like the inputs of later stages",
-    )
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights that are scored")
     loss: Literal["mse", "l1", "rmse"] = Field("mse", description="rmse: the root of the batch's mean squared error")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -93,6 +88,11 @@ class TrainingConfig(TrainingSettings):
 
     steps: int | None = Field(None, ge=1, description="optimiser steps of this run")
     budget: float | None = Field(None, gt=0, description="counted FLOPs of this run; its steps are those that fit")
+    inputs: Literal["initial", "mixtures"] = Field(
+        "initial",
+        description="what the first stage gets: the initial reconstruction, or, in half of the patches, a mixture of "
+        "it with the truth and noise, like the inputs of later stages",
+    )
     first_step: int = Field(
         0,
         ge=0,

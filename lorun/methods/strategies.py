@@ -82,6 +82,7 @@ class Preset:
             `base` must name one of another setting or task; "published": weights that the denoiser names; None: random
             weights. The profile's `base` replaces another strategy.
         decompose: it starts from the truncated SVD of its base's K denoisers.
+        mixed: it is trained on mixtures of the initial reconstruction, the truth and noise.
         rate: the strategy whose learning rate it takes where nothing is tuned, since they share a base.
         pretrains: takes the length of phase 1 and is the base of others; it has no row of its own.
     """
@@ -98,6 +99,7 @@ class Preset:
     trained: bool = True
     base: str | None = None
     decompose: bool = False
+    mixed: bool = False
     rate: str | None = None
     pretrains: bool = False
 
@@ -175,6 +177,7 @@ PRESETS: Mapping[str, Preset] = {
             adapted=True,
             base="pretrain_shared_sigma",
         ),
+        Preset("lorun_mixed", "lorun on a base that was trained on mixtures", adapted=True, base="pretrain_mixed"),
         Preset(
             "lorun_denoiser",
             "an adapter per stage on a published denoiser, told a learned noise level",
@@ -205,6 +208,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset("frozen", "a frozen base in all stages", frozen=True, base=PRETRAIN, rate="lorun"),
         Preset(PRETRAIN, "phase 1 of lorun: one stage", "paper", one_stage=True, rate="lorun", pretrains=True),
         Preset("pretrain_sigma", "one stage, told a noise level", one_stage=True, noise_map=True, pretrains=True),
+        Preset("pretrain_mixed", "one stage, trained on mixtures", one_stage=True, mixed=True, pretrains=True),
         Preset("pretrain_shared", "a short shared", pretrains=True),
         Preset("pretrain_shared_sigma", "a short shared_sigma", noise_map=True, pretrains=True),
         Preset("pretrain_block_k", "a short block_k_base", sharing="per_stage", base=PRETRAIN, pretrains=True),

@@ -193,10 +193,9 @@ class TaskConfig(Section):
         pretrainings = 0 if preset is None else preset.pretrainings
         pretrains = preset is not None and preset.pretrains
         resolved = training.resolve(pretrainings=pretrainings, is_pretraining=pretrains, length=length, **rates)
-        if not (preset is not None and pretrains and preset.one_stage):
-            resolved = resolved.model_copy(update={"base_inputs": "initial"})
+        mixed = preset is not None and preset.mixed
         return {
-            "training": resolved,
+            "training": resolved.model_copy(update={"inputs": "mixtures"}) if mixed else resolved,
             "data": TrainingData(**self.data.model_dump(include={*TrainingData.model_fields})),
         }
 

@@ -258,7 +258,7 @@ class _Training:
             group["lr"] = learning_rate(self.state.done, self.steps, config, group["adapters"])
         position = self.first + self.state.done
         physics = training_physics(self.state.system, config.patch, seed, position)
-        mixture = mixtures(config.batch, self.stream.share, seed, position) if config.base_inputs != "initial" else None
+        mixture = mixtures(config.batch, self.stream.share, seed, position) if config.inputs == "mixtures" else None
         loss = training_step(replica, physics, x, optimizer, config, self.state.average, mixture=mixture)
         return self.group.mean(loss)
 

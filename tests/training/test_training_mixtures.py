@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from tiny import with_training
 
+from lorun.methods import PRESETS
 from lorun.profiles import Profile, load_profile
 from lorun.training import loop, train
 from lorun.training.mixtures import mixtures
@@ -53,16 +53,14 @@ def test_a_batch_of_one_is_left_as_it_is() -> None:
 
 @pytest.fixture
 def profile(tiny_profile_file: Path) -> Profile:
-    content = yaml.safe_load(tiny_profile_file.read_text())
-    content["tasks"]["cs"]["training"]["base_inputs"] = "mixtures"
-    tiny_profile_file.write_text(yaml.safe_dump(content))
     return load_profile(tiny_profile_file)
 
 
-def test_one_stage_pretrainings_alone_have_them(profile: Profile) -> None:
-    names = ("pretrain", "pretrain_sigma", "pretrain_shared", "pretrain_block_k", "block1", "lorun")
-    inputs = {name: profile.resolve("cs", "r25", name, 0).training.base_inputs for name in names}
-    assert {name for name, one in inputs.items() if one == "mixtures"} == {"pretrain", "pretrain_sigma"}
+def test_one_pretraining_has_them(profile: Profile) -> None:
+    names = [name for name, preset in PRESETS.items() if preset.base is None]
+    trained = {name: profile.resolve("cs", "r25", name, 0).training for name in names}
+    assert [name for name in names if trained[name].inputs == "mixtures"] == ["pretrain_mixed"]
+    assert PRESETS["lorun_mixed"].base == "pretrain_mixed"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -78,7 +76,7 @@ def test_a_pretraining_that_was_cut_goes_on_to_the_same_bits(
 
     monkeypatch.setattr(UnfoldingNetwork, "forward", recorded)
     monkeypatch.setattr(loop, "step_flops", lambda experiment: 1)  # which makes a step too
-    experiment = with_training(profile.resolve("cs", "r25", "pretrain", 0), precision=precision)
+    experiment = with_training(profile.resolve("cs", "r25", "pretrain_mixed", 0), precision=precision)
     batch = PatchStream.batch
 
     def cut(self: PatchStream, step: int) -> torch.Tensor:
@@ -96,5 +94,5 @@ def test_a_pretraining_that_was_cut_goes_on_to_the_same_bits(
     one, other = (tmp_path / name / experiment.folder / "weights.safetensors" for name in ("cut", "whole"))
     assert one.read_bytes() == other.read_bytes()
     assert sum(starts) == 3 + 2 + 4  # steps, not validations
-    plain = with_training(experiment, base_inputs="initial")
+    plain = with_training(experiment, inputs="initial")
     assert train(plain, runs=tmp_path, data=tiny_data, device=CPU).curve[-1].loss != outcome.curve[-1].loss
