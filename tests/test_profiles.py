@@ -310,7 +310,7 @@ tasks:
     strategies: [block_k, lorun]
     baselines: [linear_mmse]
     training: {steps: 800, phase1_steps: 400, batch: 4, patch: 64, learning_rate: 2.0e-3, final_learning_rate: 2.0e-5,
-      warmup_steps: 20}
+      warmup_steps: 20, validate_every: 100}
     evaluation: {protocols: [cs_float_y]}
 """
 

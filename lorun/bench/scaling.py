@@ -67,7 +67,7 @@ def count(experiment: Experiment, stages: Sequence[int]) -> pd.DataFrame:
 
 def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[str, Any]]:
     training = counted_precision(training_of(experiment))
-    experiment = resized(with_strategy(experiment, strategy), stages=stages, training=training.model_dump())
+    experiment = resized(with_strategy(experiment, strategy), stages=stages, training=dict(training))
     size, channels = experiment.accounting, experiment.channels
     with fake_tensors():
         parameters = count_parameters(build_system(experiment))

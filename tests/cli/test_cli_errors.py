@@ -43,7 +43,7 @@ def task(profile: dict[str, Any]) -> dict[str, Any]:
         (lambda p: task(p)["physics"].update(blok=3), ["blok`", "Did you mean `block`?"]),
         (
             lambda p: task(p)["strategies"].append("lorum"),
-            ["='lorum'", "'block_k'", "Did you mean 'lorun'?"],
+            ["unknown strategy 'lorum'", "block_k", "Did you mean 'lorun'?"],
         ),
         (lambda p: task(p)["settings"]["r25"].update(ratio=0), ["ratio` (=0)", "greater than 0"]),
         (
