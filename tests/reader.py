@@ -20,7 +20,7 @@ _STEPS = {"steps": 4, "phase1_steps": 2, "batch": 2, "checkpoint_every": 2, "val
 _TINY: Mapping[str, Any] = {
     "data": {"train": "photos", "validation": "photos", "test": ["photos"]},
     "physics": {"initial_blocks": 200},
-    "denoiser": {"width": 4, "levels": 2, "blocks": 1},
+    "denoiser": {"name": "unet", "width": 4, "levels": 2, "blocks": 1},
     "unfolding": {"stages": 2},
     "training": {**_STEPS, "budget": None, "tuning": None, "cpu_threads": 1},
     "accounting": {"batch": 2, "image": 128, "latency_repeats": 1},

@@ -75,6 +75,7 @@ def start(trained: tuple[Path, Path], data: Path, method: str) -> tuple[Experime
 SHARED = {
     "lorun": ("pretrain", {"adapters", "step_sizes"}),
     "lorun_sigma": ("pretrain_sigma", {"adapters", "step_sizes", "noise_levels"}),
+    "lorun_mixed": ("pretrain_mixed", {"adapters", "step_sizes"}),
     "lorun_shared": ("pretrain_shared", {"adapters", "step_sizes"}),
     "lorun_shared_sigma": ("pretrain_shared_sigma", {"adapters", "step_sizes", "noise_levels"}),
     "frozen": ("pretrain", {"step_sizes"}),
