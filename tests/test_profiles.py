@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from pydantic import ValidationError
 from tiny import PROFILE, PROJECT
 
 from lorun.config import TrainingConfig
@@ -577,3 +578,18 @@ def test_the_near_variant_is_suggested(tiny_profile_file):
             tiny_profile_file,
             lambda task: task.update(variants={"rank_40": {"strategy": "lorun"}}, strategies=["rank40"]),
         )
+
+
+@pytest.mark.parametrize("name", ["a`touch pwned`", "low noise", "../outside", "$(id)", "-r25", "a;b", "", "a" * 65])
+@pytest.mark.parametrize("place", ["profile", "task", "setting"])
+def test_a_name_that_could_be_a_path_or_a_command_is_refused(tiny_profile_file, name, place):
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    tasks = content["tasks"]
+    if place == "profile":
+        content["profile"] = name
+    elif place == "task":
+        tasks[name] = tasks.pop("cs")
+    else:
+        tasks["cs"]["settings"] = {name: {"ratio": 25}}
+    with pytest.raises(ValidationError, match="match pattern|at most 64"):
+        Profile.model_validate(content)

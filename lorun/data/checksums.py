@@ -7,8 +7,9 @@ a manifest. A dataset that users obtain themselves has a manifest after `lorun d
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, read_registry, split_of
@@ -56,7 +57,8 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
     checksums = {}
     for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
         md5, _, file = line.partition("  ")
-        if len(md5) != 32 or not file.startswith(f"{name}/"):
+        parts = PurePosixPath(file).parts
+        if not re.fullmatch("[0-9a-f]{32}", md5) or parts[:1] != (name,) or len(parts) < 2 or ".." in parts:
             raise LorunError(f"{path}, line {number}: expected '<md5>  {name}/<file>', found {line!r}")
         checksums[file.removeprefix(f"{name}/")] = md5
     return checksums

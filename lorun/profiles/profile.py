@@ -7,6 +7,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from lorun import plugins
 from lorun.config import Section
+from lorun.config.section import Name
 from lorun.config.training import Tuning
 from lorun.errors import LorunError, one_of
 from lorun.methods import PRETRAININGS, Experiment, Released, Trained, Untrained
@@ -21,9 +22,9 @@ TUNING_SEED = 0
 class Profile(Section):
     """A whole benchmark."""
 
-    profile: str
+    profile: Name
     seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-    tasks: dict[str, TaskConfig] = Field(min_length=1)
+    tasks: dict[Name, TaskConfig] = Field(min_length=1)
     _trials: tuple[Trial, ...] = ()
     _choices: dict[tuple[str, str], float | None] = PrivateAttr(default_factory=dict)
 

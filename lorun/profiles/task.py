@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lorun import plugins
 from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, TaskTraining, UnfoldingConfig
-from lorun.config.section import explain
+from lorun.config.section import Name, explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRESETS, PRETRAIN, PRETRAININGS, STRATEGIES, Preset, TrainingData
@@ -98,12 +98,12 @@ class TaskConfig(Section):
 
     data: DataConfig
     physics: dict[str, Any] = Field(description="what all settings share: `name` chooses the operator")
-    settings: dict[str, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
+    settings: dict[Name, dict[str, Any]] = Field(min_length=1, description="name -> what it changes in the physics")
     denoiser: DenoiserConfig = Field(default_factory=lambda: DENOISERS.parse({"name": "unet"}))
     unfolding: UnfoldingConfig = UnfoldingConfig()
     lora: AdapterConfig = AdapterConfig()
     strategies: list[str] = Field(default_factory=list, description="names of strategies or variants")
-    variants: dict[str, Variant] = Field(default_factory=dict, description="name -> a strategy with other options")
+    variants: dict[Name, Variant] = Field(default_factory=dict, description="name -> a strategy with other options")
     baselines: list[str] = Field(
         default_factory=list,
         description="folders of baselines/, paths of other folders (with a slash), or entry points of packages",
@@ -120,7 +120,7 @@ class TaskConfig(Section):
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="method -> the settings that it runs in, instead of all"
     )
-    comparisons: dict[str, Comparison] = Field(
+    comparisons: dict[Name, Comparison] = Field(
         default_factory=dict, description="name -> a figure of the result set that compares methods"
     )
     training: TaskTraining | None = Field(None, description="may be left out where nothing is trained")

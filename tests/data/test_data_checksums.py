@@ -100,7 +100,13 @@ def test_a_root_without_manifests(tmp_path: Path) -> None:
         verify_dataset(tmp_path, "photos")
 
 
-@pytest.mark.parametrize("line", ["", "abc  photos/a.png", f"{'0' * 32}  other/a.png", f"{'0' * 32} photos/a"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "abc  photos/a.png", f"{'0' * 32}  other/a.png", f"{'0' * 32} photos/a", f"{'0' * 32}  photos"),
+        *("ab//some/path/that/is/elsewhere/  photos/a.png", f"{'0' * 32}  photos/../../outside"),
+    ],
+)
 def test_a_bad_line_of_a_manifest_is_named(root: Path, line: str) -> None:
     with (root / "photos.md5").open("a") as manifest:
         manifest.write(line + "\n")

@@ -1,5 +1,6 @@
 # The profile, validated once, and the experiments that wildcards stand for.
 
+import re
 from pathlib import Path
 
 from snakemake.utils import min_version, validate
@@ -25,7 +26,7 @@ EXPERIMENTS = list(PROFILE.experiments())
 
 def names(choices):
     """A wildcard constraint that admits exactly these names."""
-    return "|".join(sorted(set(choices)))
+    return "|".join(map(re.escape, sorted(set(choices))))
 
 
 wildcard_constraints:

@@ -12,4 +12,4 @@ rule dataset:
         dvc=1,
     localrule: True
     shell:
-        "lorun data fetch {wildcards.dataset} --marker {output} 2>&1 | tee {log}"
+        "lorun data fetch {wildcards.dataset:q} --marker {output:q} 2>&1 | tee {log:q}"

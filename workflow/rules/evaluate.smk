@@ -17,8 +17,8 @@ rule evaluate:
     resources:
         gpu=min(1, GPUS),
     shell:
-        "lorun evaluate --config {PROFILE_FILE} --task {wildcards.task} --setting {wildcards.setting}"
-        " --method {wildcards.method} --seed {wildcards.seed} --out {output} 2>&1 | tee {log}"
+        "lorun evaluate --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
+        " --method {wildcards.method:q} --seed {wildcards.seed:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule account:
@@ -31,5 +31,5 @@ rule account:
     resources:
         gpu=min(1, GPUS),
     shell:
-        "lorun account --config {PROFILE_FILE} --task {wildcards.task} --setting {wildcards.setting}"
-        " --method {wildcards.method} --out {output} 2>&1 | tee {log}"
+        "lorun account --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
+        " --method {wildcards.method:q} --out {output:q} 2>&1 | tee {log:q}"

@@ -13,7 +13,7 @@ rule table:
         f"logs/table-{PROFILE.profile}.benchmark.tsv"
     localrule: True
     shell:
-        "lorun table --config {PROFILE_FILE} --out {RESULTS} 2>&1 | tee {log}"
+        "lorun table --config {PROFILE_FILE:q} --out {RESULTS:q} 2>&1 | tee {log:q}"
 
 
 # The report page. The other things that it shows, reconstructions and licences, exist once the tables do.
@@ -28,4 +28,4 @@ rule report:
         f"logs/report-{PROFILE.profile}.benchmark.tsv"
     localrule: True
     shell:
-        "lorun report {RESULTS} --config {PROFILE_FILE} --out {output} 2>&1 | tee {log}"
+        "lorun report {RESULTS:q} --config {PROFILE_FILE:q} --out {output:q} 2>&1 | tee {log:q}"

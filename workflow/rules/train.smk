@@ -31,5 +31,5 @@ rule train:
     priority: 10
     # Status 3: diverged or out of memory. The tables show it, and the workflow goes on.
     shell:
-        "(lorun train --config {PROFILE_FILE} --task {wildcards.task} --setting {wildcards.setting}"
-        " --method {wildcards.method} --seed {wildcards.seed} || [ $? -eq 3 ]) 2>&1 | tee {log}"
+        "(lorun train --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
+        " --method {wildcards.method:q} --seed {wildcards.seed:q} || [ $? -eq 3 ]) 2>&1 | tee {log:q}"

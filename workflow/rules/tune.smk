@@ -33,4 +33,4 @@ rule tune_one:
     resources:
         gpu=min(1, GPUS),
     shell:
-        "lorun tune --config {PROFILE_FILE} --task {wildcards.task} --method {wildcards.method} 2>&1 | tee {log}"
+        "lorun tune --config {PROFILE_FILE:q} --task {wildcards.task:q} --method {wildcards.method:q} 2>&1 | tee {log:q}"
