@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lorun import seeds
 from lorun.config import Recompute
+from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.physics import Operator
 from lorun.step import Mixture
@@ -56,8 +58,25 @@ def training_physics(system: System, patch: int, seed: int = 0, step: int = 0) -
 
 
 def set_recompute(network: Any, recompute: Recompute) -> Recompute:
-    """Set what the network recomputes, if it has such a choice (an attribute `recompute`); return what it does."""
-    if not hasattr(network, "recompute"):
+    """Set what the network recomputes, if it has such a choice (an attribute `recompute`); return what it does.
+
+    Raises:
+        LorunError: a layer normalises over the batch, of which it would see a half.
+    """
+    choices = recompute_choices(network)
+    if len(choices) == 1:
         return "none"
-    network.recompute = recompute == "stage"
+    if recompute not in choices:
+        raise LorunError(
+            f"recompute {recompute!r}: a layer normalises over the batch; choose from {', '.join(choices)}"
+        )
+    network.recompute = recompute
     return recompute
+
+
+def recompute_choices(network: Any) -> tuple[Recompute, ...]:
+    """What the network can recompute, the least first."""
+    if not hasattr(network, "recompute"):
+        return ("none",)
+    normalises = any(isinstance(layer, _BatchNorm) for layer in network.modules())
+    return ("none", "stage") if normalises else ("none", "stage", "half_stage")

@@ -12,7 +12,7 @@ from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lorun.config import AdapterConfig
+from lorun.config import AdapterConfig, Recompute
 from lorun.errors import LorunError
 
 Sharing = Literal["shared", "per_stage"]
@@ -36,9 +36,10 @@ class UnfoldingNetwork(nn.Module):
         noise_map: the denoisers get the noise level of each measurement (`Operator.noise_level`) as an input map.
 
     Attributes:
-        recompute: keep only the stages' inputs for the backward pass, which then computes each stage once more before
-            it needs its activations: one stage's activations at a time for about a third more arithmetic, the same
-            gradients. The last stage, which comes first in the backward pass, is kept.
+        recompute: "stage" keeps only the stages' inputs for the backward pass, which then computes each stage once more
+            before it needs its activations: one stage's activations at a time for about a third more arithmetic, the
+            same gradients. The last stage, which comes first in the backward pass, is kept. "half_stage" does the same
+            for half of the batch at a time: the same gradients except for rounding.
 
     Raises:
         LorunError: adapters on more than one denoiser; two sources of the noise level.
@@ -65,7 +66,7 @@ class UnfoldingNetwork(nn.Module):
             raise LorunError("the stages learn their noise levels, and the operator gives one too: choose one of them")
         self.stages = stages
         self.sharing = sharing
-        self.recompute = False
+        self.recompute: Recompute = "none"
         self.step_sizes = nn.Parameter(torch.full((stages,), step_size))
         self.noise_map = noise_map
         self.noise_levels = None if noise_level is None else nn.Parameter(torch.full((stages,), noise_level))
@@ -93,17 +94,36 @@ class UnfoldingNetwork(nn.Module):
     def forward(self, y: Tensor, physics: LinearPhysics, start: Tensor | None = None) -> Tensor:
         """The estimate of x (B, C, H, W), from `start` instead of the initial reconstruction if it is given."""
         x = initial_reconstruction(y, physics) if start is None else start
+        parts = {"none": 0, "stage": 1, "half_stage": 2}[self.recompute] if torch.is_grad_enabled() else 0
         for stage in range(self.stages):
-            if self.recompute and torch.is_grad_enabled() and stage < self.stages - 1:
-                x = checkpoint(self.step, x, y, physics, stage, use_reentrant=False)
+            sigma = self.noise_level_input(y, physics, stage)
+            if parts:
+                x = self._recomputed_step(x, y, physics, stage, sigma, parts)
             else:
-                x = self.step(x, y, physics, stage)
+                x = self.step(x, y, physics, stage, sigma)
         return x
 
-    def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor:
+    def _recomputed_step(
+        self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int, sigma: Tensor | None, parts: int
+    ) -> Tensor:
+        """`step` on one part of the batch after the other. All are recomputed, except the one whose backward pass is
+        the first of all.
+        """
+        levels = sigma.chunk(parts) if sigma is not None and sigma.dim() else [sigma] * parts
+        batches = list(zip(x.chunk(parts), y.chunk(parts), levels, strict=False))  # one image has no halves
+        kept = len(batches) - 1 if stage == self.stages - 1 else None
+        done = [
+            self.step(x, y, physics, stage, level)
+            if part == kept
+            else checkpoint(self.step, x, y, physics, stage, level, use_reentrant=False)
+            for part, (x, y, level) in enumerate(batches)
+        ]
+        return torch.cat(done) if len(done) > 1 else done[0]
+
+    def step(self, x: Tensor, y: Tensor, physics: LinearPhysics, stage: int, sigma: Tensor | None = None) -> Tensor:
         """Stage `stage` (from 0): the gradient step, then the proximal step with the adapter of that stage."""
         z = self.gradient_step(x, y, physics, stage)
-        x = self.proximal_step(z, stage, self.noise_level_input(y, physics, stage))
+        x = self.proximal_step(z, stage, sigma)
         return x if self.gates is None else torch.lerp(z, x.to(z.dtype), self.gates[stage])
 
     def noise_level_input(self, y: Tensor, physics: LinearPhysics, stage: int) -> Tensor | None:

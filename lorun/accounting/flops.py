@@ -90,7 +90,7 @@ def step_flops(experiment: Experiment) -> int:
     """
     training = experiment.training
     assert training is not None
-    recompute: Recompute = "stage" if training.recompute == "stage" else "none"
+    recompute: Recompute = "none" if training.recompute == "auto" else training.recompute
     build = step_build(experiment, training.patch, recompute)
     with fake_tensors():
         fake = not getattr(build_system(experiment).network, "data_dependent", False)

@@ -9,7 +9,7 @@ from lorun.accounting.live_bytes import Peak, counted_steps
 from lorun.config import Recompute, TrainingConfig
 from lorun.errors import LorunError
 from lorun.methods import PRESETS, Experiment, Strategy
-from lorun.system import set_recompute
+from lorun.system import recompute_choices, set_recompute
 
 
 def predict_steps(
@@ -17,7 +17,7 @@ def predict_steps(
 ) -> dict[Recompute, Peak]:
     """Peak of a training step on `batch` patches of `patch` pixels, for each choice of recomputation, `none` first.
 
-    `training` replaces the experiment's. `stage` is included if the network has stages to recompute. Memory outside the
+    `training` replaces the experiment's. Choices that the network does not have are left out. Memory outside the
     step (weights kept by the policy best_validation, a validation image) does not count. On a GPU the precision `auto`
     counts as on a CPU.
 
@@ -28,9 +28,10 @@ def predict_steps(
     how = training or experiment.training
     assert how is not None
     with counted_steps(step_build(experiment, patch), shape, how, fake=fake) as (network, count):
-        peaks: dict[Recompute, Peak] = {"none": count()}
-        if set_recompute(network, "stage") == "stage":
-            peaks["stage"] = count()
+        peaks: dict[Recompute, Peak] = {}
+        for recompute in recompute_choices(network):
+            set_recompute(network, recompute)
+            peaks[recompute] = count()
     return peaks
 
 

@@ -67,7 +67,8 @@ def count(experiment: Experiment, stages: Sequence[int]) -> pd.DataFrame:
 
 def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[str, Any]]:
     training = counted_precision(training_of(experiment))
-    experiment = resized(with_strategy(experiment, strategy), stages=stages, training=dict(training))
+    precision = {"precision": training.precision}
+    experiment = resized(with_strategy(experiment, strategy), stages=stages, training=precision)
     size, channels = experiment.accounting, experiment.channels
     with fake_tensors():
         parameters = count_parameters(build_system(experiment))
@@ -99,7 +100,7 @@ def write_figure(frame: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     memory, size = figure.subplots(1, 2)
     for method, label, colour in ((REFERENCE, "Block-K", "C0"), ("lorun", "LoRun", "C1")):
-        for recompute, style in (("none", "-"), ("stage", "--")):
+        for recompute, style in (("none", "-"), ("stage", "--"), ("half_stage", ":")):
             rows = frame[(frame.method == method) & (frame.recompute == recompute)]
             line = {"color": colour, "label": f"{label}, recompute {recompute}"}
             memory.plot(rows.stages, rows.step_total / 1e6, style, **line)

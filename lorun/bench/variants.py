@@ -8,7 +8,7 @@ import torch
 
 from lorun.accounting.latency import hardware_name, wait_for
 from lorun.bench.rounds import Work
-from lorun.config import TrainingConfig, UnfoldingConfig
+from lorun.config import Recompute, TrainingConfig, UnfoldingConfig
 from lorun.devices import pick_device
 from lorun.errors import LorunError
 from lorun.methods import PRESETS, Experiment, Strategy
@@ -57,7 +57,7 @@ def training_of(experiment: Experiment) -> TrainingConfig:
     return experiment.training
 
 
-def _system(strategy: str, experiment: Experiment, by_peft: bool = False, recompute: bool = False) -> System:
+def _system(strategy: str, experiment: Experiment, by_peft: bool = False, recompute: Recompute = "none") -> System:
     experiment = with_strategy(experiment, strategy)
     if by_peft:
         spec: Any = experiment.spec
@@ -90,10 +90,11 @@ def _deepinv(experiment: Experiment) -> System:
 
 VARIANTS: dict[str, Callable[[Experiment], System]] = {
     "lorun": partial(_system, "lorun"),
-    "lorun_recomputed": partial(_system, "lorun", recompute=True),
+    "lorun_recomputed": partial(_system, "lorun", recompute="stage"),
+    "lorun_by_halves": partial(_system, "lorun", recompute="half_stage"),
     "lorun_by_peft": partial(_system, "lorun", by_peft=True),
     "block_k": partial(_system, "block_k"),
-    "block_k_recomputed": partial(_system, "block_k", recompute=True),
+    "block_k_recomputed": partial(_system, "block_k", recompute="stage"),
     "deepinv_unfolded": _deepinv,
 }
 """What builds the system of each variant, freshly initialised."""

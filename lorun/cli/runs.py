@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from lorun.cli.options import Config, Data, Device, Images, Method, Runs, Seed, Setting, Table, Task
+from lorun.config import Recompute
 from lorun.errors import one_of
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def account(
     patch: Annotated[int | None, typer.Option(min=1, help="Side of a patch, pixels.")] = None,
     image: Annotated[int | None, typer.Option(min=1, help="Side of the reconstructed image, pixels.")] = None,
     stages: Annotated[int | None, typer.Option(min=1, max=100, help="K.")] = None,
-    recompute: Annotated[str | None, typer.Option(help="none, stage, or auto (with --budget).")] = None,
+    recompute: Annotated[str | None, typer.Option(help="none, stage, half_stage, or auto (with --budget).")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, or bfloat16; auto counts as float32.")] = None,
     budget: Annotated[float | None, typer.Option(min=0, help="MB (10^6 bytes): largest batch that fits.")] = None,
     latency: Annotated[bool, typer.Option(help="Measure the latency, which needs the memory of the network.")] = True,
@@ -151,7 +152,7 @@ def account(
     experiment = load_profile(config, task).experiment(task, setting, method, seed)
     training: dict[str, Any] = {}
     if recompute is not None:
-        training["recompute"] = one_of("recompute", recompute, ["none", "stage", "auto"])
+        training["recompute"] = one_of("recompute", recompute, [*get_args(Recompute), "auto"])
         training["memory_budget"] = None
     if budget is not None and (recompute or (experiment.training and experiment.training.recompute)) == "auto":
         training["memory_budget"] = budget

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,12 +23,22 @@ def settings(section: BaseModel) -> dict[str, Any]:
 
     Keys of runs are hashes of this: an option that is added later changes none of them.
     """
-    changed = {}
-    for name, field in type(section).model_fields.items():
+    defaults, changed = _defaults(type(section)), {}
+    for name in type(section).model_fields:
         value = getattr(section, name)
-        if name in ("name", "kind") or field.is_required() or value != field.get_default(call_default_factory=True):
+        if name not in defaults or value != defaults[name]:
             changed[name] = _plain(value)
     return changed
+
+
+@cache
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """The defaults of a section, except those that `settings` always shows."""
+    return {
+        name: field.get_default(call_default_factory=True)
+        for name, field in kind.model_fields.items()
+        if name not in ("name", "kind") and not field.is_required()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -6,8 +6,9 @@ from pydantic import Field, model_validator
 
 from lorun.config.section import Section
 
-Recompute = Literal["none", "stage"]
-"""Activations of a training step: keep all for the backward pass, or keep those of one stage and recompute the rest."""
+Recompute = Literal["none", "stage", "half_stage"]
+"""Activations of a training step: keep all for the backward pass; or those of one stage, or of one stage of half of
+the batch, and recompute the rest."""
 
 
 class AdapterTraining(Section):
@@ -38,7 +39,8 @@ class TrainingSettings(Section):
     recompute: Recompute | Literal["auto"] = Field(
         "none",
         description="none: keep all activations of a step; stage: keep those of one stage at a time, for about a third "
-        "more arithmetic and the same weights; auto: none where the predicted peak fits the memory, else stage",
+        "more arithmetic and the same weights; half_stage: those of one stage of half of the batch, for the same "
+        "weights except for rounding; auto: the first of these whose predicted peak fits the memory",
     )
     memory_budget: float | None = Field(
         None,
@@ -113,8 +115,8 @@ class Tuning(Section):
     `learning_rates`. Both grids have the same number of values, so that tuning costs every method the same.
     """
 
-    learning_rates: list[Annotated[float, Field(gt=0)]] = Field([1e-4, 3e-4, 1e-3, 3e-3, 1e-2], min_length=3)
-    adapter_rates: list[Annotated[float, Field(gt=0)]] = Field([0.3, 1, 3, 10, 30], min_length=3)
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field([1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=3)
+    adapter_rates: list[Annotated[float, Field(gt=0)]] = Field([0.3, 1, 3, 10, 30, 100], min_length=3)
     share: float = Field(0.2, gt=0, le=1, description="length of each short training, as a share of a whole one")
     setting: str | None = Field(None, description="setting of the task that it is done in; default: the first")
 

@@ -59,9 +59,9 @@ class Profile(Section):
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(settings)}")
         return self.resolve(task, setting, method, seed)
 
-    def resolve(self, task: str, setting: str, method: str, seed: int) -> Experiment:
-        """As `experiment`, also for a strategy that the task does not list."""
-        return self._resolve(task, setting, method, seed)
+    def resolve(self, task: str, setting: str, method: str, seed: int, length: float = 1.0) -> Experiment:
+        """As `experiment`, also for a strategy that the task does not list; `length` is a share of its training."""
+        return self._resolve(task, setting, method, seed, length=length)
 
     def trial(self, task: str, method: str, value: float) -> Experiment:
         """A short training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""

@@ -1,4 +1,4 @@
-"""Which activations a training keeps for the backward pass: all, or those of one stage at a time."""
+"""Which activations a training keeps for the backward pass: all, or those of one stage or half a stage at a time."""
 
 import sys
 

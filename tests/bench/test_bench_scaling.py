@@ -27,7 +27,7 @@ def table(experiment):
 
 def test_a_row_for_every_strategy_number_of_stages_and_recomputation(experiment, table):
     assert set(table.method) == set(STRATEGIES)
-    assert len(table) == len(STRATEGIES) * 2 * 2
+    assert len(table) == len(STRATEGIES) * 2 * 3
     assert not table.duplicated(["method", "stages", "recompute"]).any()
     assert not table.isna().any().any()
     assert {"commit", "dirty", "versions"} <= set(table.columns)
@@ -57,7 +57,7 @@ def test_ratios_are_to_block_k_with_as_many_stages_and_the_same_recomputation(ta
     table = table.set_index(["method", "stages", "recompute"]).sort_index()
     for name in ("parameters_network", "step_total", "inference_total"):
         assert (table.loc["block_k", f"{name}_to_block_k"] == 1).all()
-        for case in ((1, "none"), (2, "stage")):
+        for case in ((1, "none"), (2, "stage"), (2, "half_stage")):
             ratio = table.loc[("lorun", *case), name] / table.loc[("block_k", *case), name]
             assert table.loc[("lorun", *case), f"{name}_to_block_k"] == pytest.approx(ratio, abs=1e-4)
 

@@ -40,6 +40,7 @@ def output(name, experiment):
     [
         ("lorun_by_peft", "lorun"),
         ("lorun_recomputed", "lorun"),
+        ("lorun_by_halves", "lorun"),
         ("block_k_recomputed", "block_k"),
         ("deepinv_unfolded", "block_k"),
     ],

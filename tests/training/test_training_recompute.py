@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,15 +11,18 @@ from tiny import NETWORKS, unfolding_network, with_training
 from torch import Tensor, nn
 
 from lorun.accounting.prediction import predict_steps
+from lorun.config import Recompute
 from lorun.denoisers.unet import UNet
 from lorun.errors import LorunError
 from lorun.methods import PRESETS, Experiment
 from lorun.physics.block_cs import BlockCSConfig
+from lorun.physics.denoising import DenoisingConfig
 from lorun.profiles import Profile
 from lorun.system import set_recompute
 from lorun.training import Outcome, read_outcome, train
 from lorun.training.patches import PatchStream
 from lorun.training.recompute import choose_recompute
+from lorun.unfolding import UnfoldingNetwork
 
 CPU = torch.device("cpu")
 K = 3
@@ -40,7 +44,7 @@ class Dropping(nn.Module):
 
 
 def gradients(
-    sharing: str, recompute: bool, *, composed: bool = True, dropout: float = 0.0, half: bool = False
+    sharing: str, recompute: Recompute, *, composed: bool = True, dropout: float = 0.0, half: bool = False
 ) -> tuple[dict[str, Tensor], Tensor, int]:
     """Of every trained parameter, in float64 or under bfloat16 autocast; the loss; the calls of denoisers."""
     dtype = torch.float32 if half else torch.float64
@@ -53,7 +57,7 @@ def gradients(
     network.to(dtype)
     physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build().to(dtype)
     x = torch.rand(2, 1, 16, 24, dtype=dtype)
-    assert set_recompute(network, "stage" if recompute else "none") == ("stage" if recompute else "none")
+    assert set_recompute(network, recompute) == recompute
     y = physics(x)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         estimate = network(y, physics)
@@ -76,8 +80,8 @@ CASES = [
 
 @pytest.mark.parametrize(("sharing", "composed", "case"), CASES, ids=str)
 def test_the_gradients_are_the_same_bit_for_bit(sharing: str, composed: bool, case: dict[str, float]) -> None:
-    kept, loss, calls = gradients(sharing, False, composed=composed, **case)
-    recomputed, loss_again, calls_again = gradients(sharing, True, composed=composed, **case)
+    kept, loss, calls = gradients(sharing, "none", composed=composed, **case)
+    recomputed, loss_again, calls_again = gradients(sharing, "stage", composed=composed, **case)
     stages = 1 if sharing == "block1" else K
     assert (calls, calls_again) == (stages, 2 * stages - 1)
     assert torch.equal(loss, loss_again)
@@ -86,8 +90,52 @@ def test_the_gradients_are_the_same_bit_for_bit(sharing: str, composed: bool, ca
 
 def test_dropout_is_another_function_each_time() -> None:
     """Else the test above would not see that the masks are drawn anew."""
-    with_dropout, without = gradients("shared", False, dropout=0.3), gradients("shared", False)
+    with_dropout, without = gradients("shared", "none", dropout=0.3), gradients("shared", "none")
     assert not torch.equal(with_dropout[1], without[1])
+
+
+@pytest.mark.parametrize("sharing", NETWORKS)
+def test_halves_of_the_batch_have_the_same_gradients_except_for_rounding(sharing: str) -> None:
+    kept, loss, calls = gradients(sharing, "none")
+    halves, loss_again, calls_again = gradients(sharing, "half_stage")
+    assert calls_again == 4 * calls - 1  # all halves twice, but for the last one
+    torch.testing.assert_close(loss_again, loss, rtol=1e-12, atol=0.0)
+    for name, gradient in kept.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(halves[name], gradient, rtol=0.0, atol=1e-11 * scale, msg=name)
+
+
+def test_noise_levels_go_with_their_half_of_the_batch() -> None:
+    torch.manual_seed(0)
+    network = UnfoldingNetwork(lambda noise: UNet(1, width=4, levels=2, blocks=1, noise_map=noise), 2, noise_map=True)
+    physics = DenoisingConfig(noise_range=(0.0, 55.0), noise_map=True).build()
+    physics = physics.for_training(16, np.random.default_rng(0))
+    y = physics(torch.rand(3, 1, 16, 16))
+    estimates = []
+    for recompute in ("none", "half_stage"):
+        set_recompute(network, recompute)
+        estimates.append(network(y, physics))
+    torch.testing.assert_close(*estimates)
+
+
+def test_one_image_has_no_halves() -> None:
+    torch.manual_seed(0)
+    network = UnfoldingNetwork(lambda noise: UNet(1, width=4, levels=2, blocks=1), 2)
+    physics = BlockCSConfig(ratio=25, block=8, initial="adjoint").build()
+    y = physics(torch.rand(1, 1, 16, 16))
+    kept = network(y, physics)
+    set_recompute(network, "half_stage")
+    assert torch.equal(network(y, physics), kept)
+
+
+def test_a_layer_that_normalises_over_the_batch_is_not_given_half_of_it() -> None:
+    def make(noise: bool) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1))
+
+    network = UnfoldingNetwork(make, 2)
+    assert set_recompute(network, "stage") == "stage"
+    with pytest.raises(LorunError, match="'half_stage': a layer normalises over the batch; choose from none, stage$"):
+        set_recompute(network, "half_stage")
 
 
 def test_without_stages_there_is_nothing_to_recompute() -> None:
@@ -189,20 +237,22 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
         return choose_recompute(tiny(tiny_profile, "block_k", recompute="auto", memory_budget=budget), CPU)
 
     peaks = predict_steps(tiny(tiny_profile, "block_k"), 2, 16)
-    none, stage = (peaks[recompute].total for recompute in ("none", "stage"))
+    none, stage, half = (peaks[recompute].total for recompute in ("none", "stage", "half_stage"))
     assert choose(none / 1e6) == "none"
     assert choose((none - 1) / 1e6) == "stage"
     assert choose(stage / 1e6) == "stage"
+    assert choose((stage - 1) / 1e6) == "half_stage"
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[1].startswith(
-        "cs/r25/block_k seed 0: recompute is stage: predicted 0.3 MB with none, 0.2 MB with stage"
+        "cs/r25/block_k seed 0: recompute is stage: predicted 0.3 MB with none, 0.2 MB with stage, "
     )
     with pytest.raises(LorunError) as error:
-        choose((stage - 1) / 1e6)
+        choose((half - 1) / 1e6)
     assert str(error.value) == (
         "cs/r25/block_k seed 0: a step on 2 patches of 16 pixels is predicted to take "
-        f"{none / 1e6:.1f} MB with none, {stage / 1e6:.1f} MB with stage, the budget is {stage / 1e6:.1f} MB: "
+        f"{none / 1e6:.1f} MB with none, {stage / 1e6:.1f} MB with stage, {half / 1e6:.1f} MB with half_stage, "
+        f"the budget is {half / 1e6:.1f} MB: "
         "lower `batch` or `patch`, or raise `memory_budget`"
     )
 

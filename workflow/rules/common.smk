@@ -1,6 +1,7 @@
 # The profile, validated once, and the experiments that wildcards stand for.
 
 import re
+from functools import cache, partial
 from pathlib import Path
 
 from snakemake.utils import min_version, validate
@@ -37,10 +38,23 @@ wildcard_constraints:
     key=r"[0-9a-f]+",
 
 
+resolve = cache(PROFILE.experiment)  # Snakemake calls the functions of a rule several times for each job
+
+
 def experiment(wildcards):
     """The experiment that the wildcards stand for; the first seed where there is no wildcard for it."""
     seed = int(getattr(wildcards, "seed", PROFILE.seeds[0]))
-    return PROFILE.experiment(wildcards.task, wildcards.setting, wildcards.method, seed)
+    return resolve(wildcards.task, wildcards.setting, wildcards.method, seed)
+
+
+@cache
+def _config_hash(*place):
+    return resolve(*place).config_hash
+
+
+def config_hash(wildcards):
+    """Changes with all that can change the scores."""
+    return _config_hash(wildcards.task, wildcards.setting, wildcards.method, int(wildcards.seed))
 
 
 def marker(dataset):
@@ -52,9 +66,12 @@ def markers(datasets):
     return [marker(name) for name in datasets]
 
 
+identity = cache(partial(dataset_identity, DATA))
+
+
 def identities(datasets):
     """The md5s of datasets, as one parameter of a rule."""
-    return " ".join(dataset_identity(DATA, name) for name in datasets)
+    return " ".join(map(identity, datasets))
 
 
 def training_data(wildcards):
