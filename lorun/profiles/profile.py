@@ -115,8 +115,9 @@ class Profile(Section):
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """The trials of the tasks that are tuned."""
-        return tuple(one for one in self._trials if one.task in self.tasks and _tuned(self.tasks[one.task]))
+        """The trials of the methods that are tuned."""
+        tuned = self.to_tune()
+        return tuple(one for one in self._trials if (one.task, one.method) in tuned)
 
     def use_trials(self, trials: Sequence[Trial]) -> None:
         """Take learning rates from the trials that were chosen."""
