@@ -13,9 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from lorun.accounting.flops import step_flops
 from lorun.accounting.live_bytes import inference_bytes, training_step_bytes
+from lorun.accounting.prediction import resized
 from lorun.bench.rounds import Work, spread, take_turns
-from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction, training_of, where
+from lorun.bench.variants import (
+    MATRIX,
+    VARIANTS,
+    benchmarked,
+    for_variant,
+    matrix_product,
+    one_step,
+    reconstruction,
+    training_of,
+    where,
+)
 from lorun.devices import pick_device
 from lorun.methods import Experiment
 from lorun.profiles import load_profile
@@ -29,6 +41,9 @@ COMPARED: dict[What, tuple[str, ...]] = {
     "reconstruction": ("lorun", "lorun_by_peft", "block_k"),
 }
 
+MATRIX_PRODUCT = "matrix_product"
+"""Products of matrices with as many FLOPs, in float32, as a training step of `lorun`: timed only."""
+
 _COLUMNS = {"peak bytes": "peak_bytes", "parameters held": "network_bytes_held"}
 
 
@@ -36,7 +51,7 @@ _COLUMNS = {"peak bytes": "peak_bytes", "parameters held": "network_bytes_held"}
 class Measured:
     """The variants of one kind of work, at the sizes of one profile.
 
-    seconds  a column per variant, a row per round
+    seconds  a column per variant, and for training steps one of `MATRIX_PRODUCT`; a row per round
     counts   a row per variant: peak_bytes, peak_activations, network_bytes_held, parameters
     """
 
@@ -59,8 +74,11 @@ def prepare(config: Path, variant: str, what: What, threads: int) -> Work:
     torch.manual_seed(0)
     torch.set_num_threads(threads)
     experiment = benchmarked(load_profile(config))
+    device = pick_device("auto")
+    if variant == MATRIX_PRODUCT:
+        return matrix_product(device)
     make = one_step if what == "training step" else reconstruction
-    return make(VARIANTS[variant](experiment), experiment, pick_device("auto"))
+    return make(VARIANTS[variant](experiment), for_variant(experiment, variant, device), device)
 
 
 def measure(config: Path, what: What, *, repeats: int, threads: int) -> Measured:
@@ -70,14 +88,20 @@ def measure(config: Path, what: What, *, repeats: int, threads: int) -> Measured
         LorunError: the profile has no setting with LoRun; a variant failed.
     """
     experiment = benchmarked(load_profile(config))
-    jobs = {name: partial(prepare, config, name, what, threads) for name in COMPARED[what]}
+    extra = [MATRIX_PRODUCT] if what == "training step" else []
+    jobs = {name: partial(prepare, config, name, what, threads) for name in [*COMPARED[what], *extra]}
     seconds = take_turns(jobs, repeats, f"{config.stem}: {what}")
-    counts = pd.DataFrame({name: count(experiment, name, what) for name in jobs}).T
+    if extra:
+        size = experiment.accounting
+        flops = step_flops(resized(experiment, training={"batch": size.batch, "patch": size.patch}))
+        seconds[MATRIX_PRODUCT] *= flops / (2 * MATRIX**3)
+    counts = pd.DataFrame({name: count(experiment, name, what) for name in COMPARED[what]}).T
     return Measured(config.stem, what, experiment, seconds, counts)
 
 
 def count(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
     """Bytes that are live at the peak of a training step or a reconstruction, bytes held, and parameters."""
+    experiment = for_variant(experiment, variant, torch.device("cpu"))
     size, channels = experiment.accounting, experiment.channels
     is_step = what == "training step"
     side = size.patch if is_step else size.image
@@ -131,11 +155,12 @@ def table(measured: Iterable[Measured], threads: int) -> pd.DataFrame:
                     **spread("seconds", seconds, 5, "seconds_"),
                     "repeats": len(seconds),
                     **spread("time_to_lorun", one.ratio("time", str(variant), "lorun"), 4, "time_to_lorun_"),
-                    **one.counts.loc[str(variant)].drop("parameters"),
+                    **one.counts.drop(columns="parameters").reindex([variant]).iloc[0],
                     **where(threads, "auto"),
                 }
             )
-    return pd.DataFrame(rows)
+    counted = ["peak_bytes", "peak_activations", "network_bytes_held"]
+    return pd.DataFrame(rows).astype(dict.fromkeys(counted, "Int64"))  # empty for the matrix product
 
 
 @dataclass(frozen=True)
@@ -158,10 +183,10 @@ class Target:
 TARGETS = (
     Target("training step", "time", "lorun", "lorun_by_peft", 0.50, on_gpu=True),
     Target("training step", "time", "lorun", "lorun_by_peft", 0.80),
-    Target("training step", "time", "lorun", "block_k", 0.90),
-    Target("training step", "peak bytes", "lorun_recomputed", "block_k", 0.18),
-    Target("training step", "time", "lorun_recomputed", "block_k", 1.35),
-    Target("training step", "peak bytes", "lorun", "lorun_by_peft", 0.82),
+    Target("training step", "time", "lorun_bfloat16", "lorun", 0.55),
+    Target("training step", "time", "lorun", MATRIX_PRODUCT, 1 / 0.45),
+    Target("training step", "peak bytes", "lorun_by_halves", "block_k", 0.12),
+    Target("training step", "time", "lorun_by_halves", "block_k", 1.25),
     Target("training step", "time", "lorun", "deepinv_unfolded", 1.0),
     Target("training step", "peak bytes", "lorun", "deepinv_unfolded", 0.25),
     Target("training step", "time", "lorun_recomputed", "deepinv_unfolded", 1.0),
@@ -196,6 +221,15 @@ def judge_startup(startup: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [_row(row["profile"], name.format(row["what"]), pd.Series([row["extra_seconds"]]), 2.0) for row in rows]
     )
+
+
+def judge_dry_run(dry_run: pd.DataFrame) -> pd.DataFrame:
+    """The target of the workflow: at most 30 seconds for a dry run."""
+    rows = [
+        _row(row["profile"], f"dry run of {row['jobs']} jobs: seconds", pd.Series([row["seconds"]]), 30.0)
+        for row in dry_run.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
 
 
 def _row(profile: str, target: str, values: pd.Series, limit: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from lorun.accounting.latency import hardware_name, wait_for
+from lorun.accounting.prediction import resized
 from lorun.bench.rounds import Work
 from lorun.config import Recompute, TrainingConfig, UnfoldingConfig
 from lorun.devices import pick_device
@@ -17,6 +18,9 @@ from lorun.provenance import revision, versions
 from lorun.step import make_optimizer, training_step
 from lorun.system import System, build_system, training_physics
 from lorun.unfolding import initial_reconstruction
+
+MATRIX = 2048
+"""Rows of the matrices whose product shows the speed of the machine."""
 
 
 def benchmarked(profile: Profile) -> Experiment:
@@ -92,12 +96,22 @@ VARIANTS: dict[str, Callable[[Experiment], System]] = {
     "lorun": partial(_system, "lorun"),
     "lorun_recomputed": partial(_system, "lorun", recompute="stage"),
     "lorun_by_halves": partial(_system, "lorun", recompute="half_stage"),
+    "lorun_bfloat16": partial(_system, "lorun"),
     "lorun_by_peft": partial(_system, "lorun", by_peft=True),
     "block_k": partial(_system, "block_k"),
     "block_k_recomputed": partial(_system, "block_k", recompute="stage"),
     "deepinv_unfolded": _deepinv,
 }
 """What builds the system of each variant, freshly initialised."""
+
+
+def for_variant(experiment: Experiment, name: str, device: torch.device) -> Experiment:
+    """The experiment in the precision of a variant: bfloat16 if its name says so, else `auto` on a GPU and float32 on a
+    CPU.
+    """
+    if name.endswith("_bfloat16"):
+        return resized(experiment, training={"precision": "bfloat16"})
+    return resized(experiment, training={"precision": "auto" if device.type == "cuda" else "float32"})
 
 
 def one_step(system: System, experiment: Experiment, device: torch.device) -> Work:
@@ -114,6 +128,17 @@ def one_step(system: System, experiment: Experiment, device: torch.device) -> Wo
         wait_for(device)
 
     return step
+
+
+def matrix_product(device: torch.device) -> Work:
+    """A float32 product of two square matrices of `MATRIX` rows: what a machine computes at most."""
+    a, b = (torch.rand(MATRIX, MATRIX, device=device) for _ in range(2))
+
+    def multiply() -> None:
+        a @ b
+        wait_for(device)
+
+    return multiply
 
 
 def reconstruction(system: System, experiment: Experiment, device: torch.device) -> Work:

@@ -9,11 +9,11 @@ import typer
 from lorun.cli.options import Config
 from lorun.errors import one_of
 
-KINDS = ("steps", "startup")
+KINDS = ("steps", "startup", "dry_run")
 
 
 def bench(
-    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: both.")] = None,
+    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
     config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Default: desk and paper.")] = None,
     repeats: Annotated[int, typer.Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
     out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("results/bench"),
@@ -23,13 +23,14 @@ def bench(
     steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv: seconds and bytes, on the GPU
     if there is one.
     startup: time from the start of `lorun train` to its first step.
+    dry_run: time of a dry run of the workflow on a profile of 10,000 jobs. It needs the project's folder.
 
     Sizes are those of the profiles (--config may be repeated). Times are medians over rounds, with quartiles. Run
     nothing else on the machine meanwhile.
     """
     import pandas as pd
 
-    from lorun.bench import startup, steps
+    from lorun.bench import dry_run, startup, steps
     from lorun.devices import pick_device
     from lorun.results.store import write_table
 
@@ -46,6 +47,10 @@ def bench(
         times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
         write_table(out / "startup.csv", times)
         targets.append(steps.judge_startup(times))
+    if "dry_run" in chosen:
+        planned = dry_run.measure(Path("config/quick.yaml"), Path(), jobs=dry_run.JOBS, repeats=min(repeats, 3))
+        write_table(out / "dry_run.csv", planned)
+        targets.append(steps.judge_dry_run(planned))
     table = pd.concat(targets, ignore_index=True)
     if chosen == set(KINDS):
         write_table(out / "targets.csv", table)

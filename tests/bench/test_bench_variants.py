@@ -1,5 +1,6 @@
 """The variants compute the same function, and targets are judged from their ratios."""
 
+import shutil
 import timeit
 
 import pandas as pd
@@ -7,9 +8,10 @@ import pytest
 import torch
 from tiny import PROFILE, PROJECT
 
-from lorun.bench import steps
+from lorun.accounting.flops import step_flops
+from lorun.bench import dry_run, steps
 from lorun.bench.steps import Measured, bytes_held, count, judge, judge_startup
-from lorun.bench.variants import VARIANTS, benchmarked, one_step, reconstruction
+from lorun.bench.variants import MATRIX, VARIANTS, benchmarked, for_variant, one_step, reconstruction
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
 
@@ -81,24 +83,25 @@ def test_a_profile_without_lorun_is_refused():
 def measured(experiment, what, **seconds):
     """Results of all variants: 1 second, unless given, and 8 bytes."""
     variants = steps.COMPARED[what]
+    timed = [*variants, steps.MATRIX_PRODUCT] if what == "training step" else variants
     counts = dict.fromkeys(["peak_bytes", "peak_activations", "network_bytes_held"], 8) | {"parameters": 2}
-    times = pd.DataFrame({name: [seconds.get(name, 1.0)] * 3 for name in variants})
+    times = pd.DataFrame({name: [seconds.get(name, 1.0)] * 3 for name in timed})
     return Measured("tiny", what, experiment, times, pd.DataFrame(dict.fromkeys(variants, counts)).T)
 
 
 def test_verdicts_follow_from_ratios_and_limits(experiment):
     table = judge(
-        [measured(experiment, "training step", block_k=2.0), measured(experiment, "reconstruction")], on_gpu=False
+        [measured(experiment, "training step", lorun_by_peft=2.0), measured(experiment, "reconstruction")], on_gpu=False
     )
     assert len(table) == len(steps.TARGETS)
     table = table.set_index("target")
-    assert table.measured["training step, time: lorun / block_k"] == 0.5
-    assert table.q75["training step, time: lorun / block_k"] == 0.5
-    assert pd.isna(table.q75["training step, peak bytes: lorun / lorun_by_peft"])
-    assert table.verdict["training step, time: lorun / block_k"] == "pass"
-    assert table.verdict["training step, time: lorun / lorun_by_peft"] == "miss"
+    assert table.measured["training step, time: lorun / lorun_by_peft"] == 0.5
+    assert table.q75["training step, time: lorun / lorun_by_peft"] == 0.5
+    assert pd.isna(table.q75["training step, peak bytes: lorun_by_halves / block_k"])
+    assert table.verdict["training step, time: lorun / lorun_by_peft"] == "pass"
+    assert table.verdict["training step, time: lorun_bfloat16 / lorun"] == "miss"
     assert table.verdict["reconstruction, parameters held: lorun / block_k"] == "pass"
-    assert table.verdict["training step, peak bytes: lorun_recomputed / block_k"] == "miss"
+    assert table.verdict["training step, peak bytes: lorun_by_halves / block_k"] == "miss"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,51 @@ def test_steps_are_timed_and_tabulated(tiny_profile_file, monkeypatch):
     assert table.variant.tolist() == ["lorun", "lorun_by_peft", "block_k"]
     assert table.time_to_lorun[0] == 1.0
     assert (table[["seconds", "peak_bytes", "network_bytes_held"]] > 0).all(axis=None)
+
+
+def test_the_share_of_the_peak_is_judged(experiment):
+    """Half of the speed of a matrix product passes, two fifths do not."""
+    name = f"training step, time: lorun / {steps.MATRIX_PRODUCT}"
+    for seconds, verdict in ((0.5, "pass"), (0.4, "miss")):
+        one = measured(experiment, "training step", **{steps.MATRIX_PRODUCT: seconds})
+        assert judge([one], on_gpu=False).set_index("target").verdict[name] == verdict
+
+
+def test_the_matrix_product_has_as_many_flops_as_a_step(tiny_profile_file, experiment, monkeypatch):
+    monkeypatch.setattr(steps, "take_turns", lambda jobs, *_: pd.DataFrame({name: [1.0, 1.0] for name in jobs}))
+    found = steps.measure(tiny_profile_file, "training step", repeats=2, threads=1)
+    flops = step_flops(experiment)  # the batch and patch of the account are those of the training
+    assert found.seconds[steps.MATRIX_PRODUCT].tolist() == pytest.approx([flops / (2 * MATRIX**3)] * 2)
+    table = steps.table([found], 1).set_index("variant")
+    assert pd.isna(table.peak_bytes[steps.MATRIX_PRODUCT])
+    assert table.peak_bytes["lorun_bfloat16"] < table.peak_bytes["lorun"]
+
+
+def test_each_variant_has_its_precision(experiment):
+    precisions = {name: for_variant(experiment, name, CPU).training.precision for name in ("lorun", "lorun_bfloat16")}
+    assert precisions == {"lorun": "float32", "lorun_bfloat16": "bfloat16"}
+    assert for_variant(experiment, "lorun", torch.device("cuda")).training.precision == "auto"
+
+
+def test_a_dry_run_is_judged_by_its_seconds():
+    planned = pd.DataFrame({"profile": ["a", "b"], "jobs": [10_015] * 2, "seconds": [29.0, 31.0]})
+    assert steps.judge_dry_run(planned).verdict.tolist() == ["pass", "miss"]
+
+
+def test_a_dry_run_has_as_many_jobs_as_asked_for(monkeypatch):
+    monkeypatch.setattr(dry_run, "_run", lambda config, project, place, seeds: (1.0, 10 + 65 * seeds))
+    table = dry_run.measure(PROJECT / "config" / "smoke.yaml", PROJECT, jobs=1000, repeats=2)
+    assert table[["seeds", "jobs", "seconds", "repeats"]].iloc[0].tolist() == [16, 1050, 1.0, 2]
+
+
+def test_the_workflow_is_planned(tmp_path):
+    shutil.copytree(PROJECT / "config", tmp_path / "config")
+    shutil.copytree(PROJECT / "data", tmp_path / "data", ignore=dry_run._all_but_manifests)
+    seconds, jobs = dry_run._run(PROJECT / "config" / "smoke.yaml", PROJECT, tmp_path, 1)
+    assert seconds > 0
+    assert jobs > len(list(load_profile(PROJECT / "config" / "smoke.yaml").experiments()))
+    with pytest.raises(LorunError, match=r"dry run of .*smoke.yaml: exit status 1"):
+        dry_run._run(PROJECT / "config" / "smoke.yaml", PROJECT, tmp_path, 0)
 
 
 def test_backward_passes_are_timed_both_ways(monkeypatch):
