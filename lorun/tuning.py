@@ -1,4 +1,5 @@
-"""Choose learning rates by rule: a short training for each value of a grid, judged on validation images.
+"""Choose learning rates by rule: short trainings for each value of a grid, whole ones for the best of them, judged on
+validation images.
 
 Every trained method, a lab's own baseline too, has the same number of trials of the same cost. The base of an adapted
 strategy is tuned before it, as a method of its own, so that both together cost what the tuning of any method costs.
@@ -24,20 +25,33 @@ def tune(profile: Profile, task: str, method: str, *, runs: Path, data: Path, de
     Raises:
         LorunError: the base of the method is not tuned yet; no trial completed; or as `lorun.training.train` does.
     """
-    trials = [_trial(profile, task, method, value, runs, data, device) for value in profile.grid(task, method)]
-    scores = [trial.validation_psnr for trial in trials if trial.validation_psnr is not None]
+
+    def trials(values: Sequence[float], whole: bool) -> list[Trial]:
+        return [_trial(profile, task, method, value, whole, runs, data, device) for value in values]
+
+    found = trials(profile.grid(task, method), whole=False)
+    best = _best(found)
+    if finalists := profile.finalists(task, method, best.value):
+        whole = trials(finalists, whole=True)
+        found, best = [*found, *whole], _best(whole)
+    return [trial.model_copy(update={"chosen": trial is best}) for trial in found]
+
+
+def _best(trials: Sequence[Trial]) -> Trial:
+    scores = {trial.validation_psnr: trial for trial in reversed(trials) if trial.validation_psnr is not None}
     if not scores:
+        values = ", ".join(f"{trial.value:g}" for trial in trials)
         raise LorunError(
-            f"{task}: no trial of {method!r} completed with {trials[0].parameter} {profile.grid(task, method)}: "
+            f"{trials[0].task}: no training of {trials[0].method!r} completed with {trials[0].parameter} {values}: "
             "give lower values in `training.tuning`"
         )
-    best = next(trial for trial in trials if trial.validation_psnr == max(scores))
-    return [trial.model_copy(update={"chosen": trial is best}) for trial in trials]
+    return scores[max(scores)]
 
 
 def at_edge(trials: Sequence[Trial]) -> bool:
     """Whether the chosen value is the least or the greatest, so that a better one may lie outside the grid."""
-    return trials[0].chosen or trials[-1].chosen
+    values = [trial.value for trial in trials]
+    return any(trial.chosen and trial.value in (min(values), max(values)) for trial in trials)
 
 
 def record(path: Path, trials: Sequence[Trial]) -> list[Trial]:
@@ -53,9 +67,9 @@ def record(path: Path, trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _trial(
-    profile: Profile, task: str, method: str, value: float, runs: Path, data: Path, device: torch.device
+    profile: Profile, task: str, method: str, value: float, whole: bool, runs: Path, data: Path, device: torch.device
 ) -> Trial:
-    experiment = profile.trial(task, method, value)
+    experiment = profile.trial(task, method, value, whole)
     before = 0 if experiment.base is None else _base(profile, experiment.base, runs, data, device).training_flops
     outcome = train(experiment, runs=runs, data=data, device=device)
     return Trial(
@@ -64,6 +78,7 @@ def _trial(
         method=method,
         parameter=profile.tasks[task].tuned_parameter(method),
         value=value,
+        whole=whole,
         run=experiment.key,
         status=outcome.status,
         validation_psnr=_last_score(outcome),

@@ -16,7 +16,9 @@ def tune(
     data: Data = Path("data"),
     device: Device = "auto",
 ) -> None:
-    """Choose the learning rate of each trained method by short trainings, judged on validation images.
+    """Choose the learning rate of each trained method by rule, judged on validation images.
+
+    A short training for each value of a grid, then whole trainings with the best value and the next lower one.
 
     The grid and the length of the trainings are `training.tuning` of the profile. All scores and the choice are written
     to tuned/PROFILE.csv beside the profile: commit it, and the tuning costs nothing from then on. `make reproduce` does
@@ -48,11 +50,11 @@ def tune(
         trials = tune_one(profile, one_task, name, runs=runs, data=data, device=pick_device(device))
         profile.use_trials(record(trials_path(config, profile.profile), trials))
         lines = [
-            [f"{trial.value:g}", _score(trial.validation_psnr) or trial.status, trial.steps, "chosen" * trial.chosen]
+            [f"{trial.value:g}", trial.steps, _score(trial.validation_psnr) or trial.status, "chosen" * trial.chosen]
             for trial in trials
         ]
         typer.echo(f"\n{one_task}/{trials[0].setting}/{name}")
-        headers = [trials[0].parameter, "validation PSNR (dB)", "steps", ""]
+        headers = [trials[0].parameter, "steps", "validation PSNR (dB)", ""]
         typer.echo(tabulate(lines, headers=headers, disable_numparse=True))
         if at_edge(trials):
             typer.echo("The best value is at the edge of the grid: give all methods a wider one (`training.tuning`).")

@@ -109,7 +109,8 @@ class TrainingConfig(TrainingSettings):
 
 
 class Tuning(Section):
-    """How learning rates are chosen: a short training for each value of a grid, judged on validation images.
+    """How learning rates are chosen: a short training for each value of a grid, then whole trainings with the best of
+    them and the next lower ones, judged on validation images. Short trainings alone favour rates that are too high.
 
     A method whose adapters alone are trained is tuned in `adapter_rates`, with the common learning rate; all others in
     `learning_rates`. Both grids have the same number of values, so that tuning costs every method the same.
@@ -118,6 +119,7 @@ class Tuning(Section):
     learning_rates: list[Annotated[float, Field(gt=0)]] = Field([1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=3)
     adapter_rates: list[Annotated[float, Field(gt=0)]] = Field([0.1, 0.3, 1, 3, 10, 30], min_length=3)
     share: float = Field(0.2, gt=0, le=1, description="length of each short training, as a share of a whole one")
+    finalists: int = Field(2, ge=1, description="values that are tried in whole trainings; 1: the short ones decide")
     setting: str | None = Field(None, description="setting of the task that it is done in; default: the first")
 
     @model_validator(mode="after")

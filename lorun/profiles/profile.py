@@ -63,13 +63,19 @@ class Profile(Section):
         """As `experiment`, also for a strategy that the task does not list; `length` is a share of its training."""
         return self._resolve(task, setting, method, seed, length=length)
 
-    def trial(self, task: str, method: str, value: float) -> Experiment:
-        """A short training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""
+    def trial(self, task: str, method: str, value: float, whole: bool = False) -> Experiment:
+        """A short, or a whole, training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""
         chosen = self.tasks[task]
         tuning = _tuning(chosen)
         available = [*(chosen.settings if method in PRETRAININGS else chosen.settings_of(method))]
         setting = tuning.setting if tuning.setting is not None and tuning.setting in available else available[0]
-        return self._resolve(task, setting, method, TUNING_SEED, value, tuning.share)
+        return self._resolve(task, setting, method, TUNING_SEED, value, 1.0 if whole else tuning.share)
+
+    def finalists(self, task: str, method: str, best: float) -> list[float]:
+        """The values that are tried in whole trainings: the best of the short ones and the next lower ones."""
+        grid, count = self.grid(task, method), _tuning(self.tasks[task]).finalists
+        place = grid.index(best)
+        return grid[max(0, place + 1 - count) : place + 1] if count > 1 else []
 
     def grid(self, task: str, method: str) -> list[float]:
         """The values among which what is tuned of a method is chosen."""
@@ -100,8 +106,9 @@ class Profile(Section):
             return None
         if (task, method) not in self._choices:
             tried = [one for one in self._trials if (one.task, one.method) == (task, method)]
-            marked = [one for one in tried if one.chosen and [one.value for one in tried] == self.grid(task, method)]
-            valid = [one.value for one in marked if self.trial(task, method, one.value).key == one.run]
+            complete = [one.value for one in tried if not one.whole] == self.grid(task, method)
+            marked = [one for one in tried if one.chosen and complete]
+            valid = [one.value for one in marked if self.trial(task, method, one.value, one.whole).key == one.run]
             self._choices[task, method] = valid[0] if valid else None
         return self._choices[task, method]
 

@@ -1,4 +1,4 @@
-"""The short trainings that chose learning rates, as a table that is committed beside the profile."""
+"""The trainings that chose learning rates, as a table that is committed beside the profile."""
 
 import csv
 import io
@@ -12,12 +12,13 @@ from lorun.files import write_text
 
 
 class Trial(BaseModel):
-    """One short training: a line of the table.
+    """One training: a line of the table.
 
     Attributes:
         task, setting, method: what was trained.
         parameter: what is tuned: learning_rate, or adapter_rate, a multiple of the common learning rate.
         value: of that parameter.
+        whole: whether it is a whole training, not a short one.
         run: key of the training; a chosen value holds while the profile still gives this key.
         status: how the training ended.
         validation_psnr: dB, after its last step; None if it did not complete.
@@ -33,6 +34,7 @@ class Trial(BaseModel):
     method: str
     parameter: str
     value: float
+    whole: bool
     run: str
     status: str
     validation_psnr: float | None

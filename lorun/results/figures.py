@@ -162,7 +162,8 @@ _TUNED = {"learning_rate": "learning rate", "adapter_rate": "adapters' rate / co
 
 
 def _tuning(trials: pd.DataFrame, task: str) -> Any:
-    """Validation PSNR against what was tuned: a panel per parameter, a line per method, the choice ringed.
+    """Validation PSNR against what was tuned: a panel per parameter, a line per method, whole trainings as squares, the
+    choice ringed.
     At the bottom are trials without a score, and those that are more than `_RANGE` below every choice."""
     lowest = trials.validation_psnr[trials.chosen.astype(bool)].min() - _RANGE
     parameters = [name for name in _TUNED if name in set(trials.parameter)]
@@ -175,8 +176,10 @@ def _tuning(trials: pd.DataFrame, task: str) -> Any:
         panel.minorticks_off()
         for row, (method, lines) in enumerate(shown_here.groupby("method", sort=False)):
             colour, style = f"C{places[str(method)] % 10}", ("-", "--", ":")[places[str(method)] // 10 % 3]
-            panel.plot(lines["value"], lines.validation_psnr, f".{style}", color=colour, linewidth=1, label=method)
-            chosen, scores = lines[lines.chosen.astype(bool)], lines.validation_psnr
+            whole = lines.whole.astype(bool)
+            short, chosen, scores = lines[~whole], lines[lines.chosen.astype(bool)], lines.validation_psnr
+            panel.plot(short["value"], short.validation_psnr, f".{style}", color=colour, linewidth=1, label=method)
+            panel.plot(lines["value"][whole], scores[whole], "s", color=colour, markersize=4)
             panel.plot(chosen["value"], chosen.validation_psnr, "o", color=colour, markersize=10, fillstyle="none")
             for marker, off in (("x", lines[scores.isna()]), ("v", lines[scores < lowest])):
                 heights, bottom = [0.03 + 0.04 * row] * len(off), panel.get_xaxis_transform()
@@ -186,8 +189,10 @@ def _tuning(trials: pd.DataFrame, task: str) -> Any:
     axes[0].set_ylabel("validation PSNR (dB)")
     axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], lowest - 0.5))
     figure.legend(loc="outside right center", fontsize=8)
-    marks = "○ chosen, × diverged or failed" + ", ▼ below the axis" * bool((trials.validation_psnr < lowest).any())
-    figure.suptitle(f"{task}, {trials.setting.iloc[0]}: short trainings; {marks}", fontsize=9)
+    marks = "■ whole trainings, ○ chosen, × diverged or failed" + ", ▼ below the axis" * bool(
+        (trials.validation_psnr < lowest).any()
+    )
+    figure.suptitle(f"{task}, {trials.setting.iloc[0]}: short trainings (lines); {marks}", fontsize=9)
     return figure
 
 

@@ -44,7 +44,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "timing": (*RUN, "what", "median_ms", "min_ms", "max_ms", "repeats", "seconds", "device", "threads"),
     "curves": (*RUN, "step", "loss", "validation_psnr", "learning_rate"),
     "tuning": (
-        *(*METHOD, "parameter", "value", "run", "status", "validation_psnr", "steps"),
+        *(*METHOD, "parameter", "value", "whole", "run", "status", "validation_psnr", "steps"),
         *("training_flops", "chosen"),
     ),
     "summary": LINE,
@@ -81,7 +81,7 @@ _TEXT = {
     *("published_source", "parameter", "precision", "step_precision", "step_recompute"),
     *("step_phase", "kept_phase", "recomputed_phase", "inference_phase"),
 }
-_TRUTH = {"dirty", "trained_dirty", "simulated", "chosen"}
+_TRUTH = {"dirty", "trained_dirty", "simulated", "chosen", "whole"}
 _INTEGER = {
     *("seed", "seeds", "seeds_planned", "accepted", "images", "steps", "scored_step", "step", "unmoved", "repeats"),
     *("threads", "trained_threads", "stages", "m", "flops", "training_flops", "image"),
@@ -118,7 +118,7 @@ class ResultSet:
     trainings: pd.DataFrame  # a line per training: how it ended
     timing: pd.DataFrame  # a line per measured time
     curves: pd.DataFrame  # a line per validation during a training
-    tuning: pd.DataFrame  # a line per short training that a learning rate was chosen by
+    tuning: pd.DataFrame  # a line per training that a learning rate was chosen by
     summary: pd.DataFrame  # this and the following are computed from the above
     degradations: pd.DataFrame
     differences: pd.DataFrame

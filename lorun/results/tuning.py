@@ -7,7 +7,7 @@ def choices(tuning: pd.DataFrame) -> pd.DataFrame:
     """The chosen trials, each with the values that were tried (`grid`) and whether the choice is at an `edge` of them:
     "lowest", "highest" or "no"."""
     chosen = tuning[tuning.chosen.astype(bool)]
-    tried = tuning.groupby(["task", "method"])["value"].apply(sorted)
+    tried = tuning.groupby(["task", "method"])["value"].apply(lambda values: sorted(set(values)))
     grids = [tried[place] for place in zip(chosen.task, chosen.method, strict=True)]
     edges = [
         "lowest" if value == grid[0] else "highest" if value == grid[-1] else "no"
