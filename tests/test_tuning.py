@@ -31,7 +31,12 @@ def tuned(tiny_profile_file: Path, tmp_path: Path) -> Callable[..., Profile]:
         task = content["tasks"]["cs"]
         task |= {"strategies": ["block1", "lorun"], "baselines": [str(tmp_path / "lab/my_net"), "linear_mmse"]}
         grids = {"learning_rates": RATES, "adapter_rates": [1, 10, 100]}
-        task["training"] |= {"clip_norm": None, "final_learning_rate": 0, "tuning": {**grids, "share": 0.5}, **training}
+        task["training"] |= {
+            "clip_norm": None,
+            "final_learning_rate": 0,
+            "tuning": {**grids, "share": 0.5, "finalists": 1},
+            **training,
+        }
         tiny_profile_file.write_text(yaml.safe_dump(content))
         return load_profile(tiny_profile_file)
 
@@ -107,6 +112,28 @@ def test_lorun_is_tuned_on_the_base_of_the_rate_that_was_chosen_for_it(
     assert whole.base.training.learning_rate == chosen.value
 
 
+def test_the_best_short_training_and_the_next_lower_one_are_repeated_whole(
+    tuned: Callable[..., Profile], go: Callable[..., list[Trial]], tmp_path: Path
+) -> None:
+    """The whole training of the choice is the run of the first seed: it is paid once."""
+    grids = {"learning_rates": [1e-5, 1e-4, 1e-3, 1e30], "adapter_rates": [1, 10, 100, 1000]}
+    profile = tuned(tuning={**grids, "share": 0.5, "finalists": 2})
+    trials = go(profile, "block1")
+    short, whole = [one for one in trials if not one.whole], [one for one in trials if one.whole]
+    assert [one.value for one in short] == grids["learning_rates"]
+    best = max((one for one in short if one.validation_psnr), key=lambda one: one.validation_psnr)
+    place = short.index(best)
+    assert [one.value for one in whole] == [one.value for one in short[max(0, place - 1) : place + 1]]
+    assert {one.steps for one in short[:3]} == {4}
+    assert {one.steps for one in whole} == {8}
+    [chosen] = [one for one in trials if one.chosen]
+    assert chosen == max(whole, key=lambda one: one.validation_psnr)
+    assert profile.experiment("cs", "r25", "block1", 0).key == chosen.run
+    assert profile.chosen("cs", "block1") == chosen.value
+    profile.use_trials([one for one in trials if one.value != 1e30 or one.whole])  # another grid than the profile's
+    assert profile.chosen("cs", "block1") is None
+
+
 def test_the_edges_of_a_grid_are_reported() -> None:
     for chosen, edge in ((0, True), (1, False), (2, True)):
         assert tuning.at_edge([made_up("a", value, value == chosen) for value in range(3)]) is edge
@@ -115,12 +142,14 @@ def test_the_edges_of_a_grid_are_reported() -> None:
 def made_up(method: str, value: float, chosen: bool) -> Trial:
     numbers = {"validation_psnr": 20.0, "steps": 4, "training_flops": 10}
     names = {"task": "cs", "setting": "r25", "method": method, "parameter": "learning_rate", "run": "0" * 10}
-    return Trial(**names, **numbers, value=value, status="completed", chosen=chosen)
+    return Trial(**names, **numbers, value=value, whole=False, status="completed", chosen=chosen)
 
 
 def test_no_rate_that_works_is_an_error(tuned: Callable[..., Profile], go: Callable[..., list[Trial]]) -> None:
     profile = tuned(tuning={"learning_rates": [1e28, 1e29, 1e30], "adapter_rates": [1, 10, 100]})
-    with pytest.raises(LorunError, match=r"no trial of 'block1' completed with learning_rate \[1e\+28, 1e\+29, 1e\+30"):
+    with pytest.raises(
+        LorunError, match=r"no training of 'block1' completed with learning_rate 1e\+28, 1e\+29, 1e\+30"
+    ):
         go(profile, "block1")
 
 

@@ -189,9 +189,8 @@ def _tuning(trials: pd.DataFrame, task: str) -> Any:
     axes[0].set_ylabel("validation PSNR (dB)")
     axes[0].set_ylim(bottom=max(axes[0].get_ylim()[0], lowest - 0.5))
     figure.legend(loc="outside right center", fontsize=8)
-    marks = "■ whole trainings, ○ chosen, × diverged or failed" + ", ▼ below the axis" * bool(
-        (trials.validation_psnr < lowest).any()
-    )
+    below = bool((trials.validation_psnr < lowest).any())
+    marks = "■ whole trainings, ○ chosen, × diverged or failed" + ", ▼ below the axis" * below
     figure.suptitle(f"{task}, {trials.setting.iloc[0]}: short trainings (lines); {marks}", fontsize=9)
     return figure
 

@@ -17,7 +17,7 @@ def profile(tiny_profile_file: Path) -> Path:
     task = content["tasks"]["cs"]
     task |= {"strategies": ["block1", "lorun"], "baselines": []}
     grids = {"learning_rates": [1e-5, 1e-3, 1e-2], "adapter_rates": [1, 10, 100]}
-    task["training"] |= {"final_learning_rate": 0, "tuning": {**grids, "share": 0.5}}
+    task["training"] |= {"final_learning_rate": 0, "tuning": {**grids, "share": 0.5, "finalists": 1}}
     tiny_profile_file.write_text(yaml.safe_dump(content))
     return tiny_profile_file
 
@@ -40,7 +40,7 @@ def test_tuning_prints_the_scores_and_is_done_once(
     assert [trial.method for trial in trials] == ["block1"] * 3 + ["lorun"] * 3 + ["pretrain"] * 3
     assert sum(trial.chosen for trial in trials) == 3
     for trial in trials:
-        line = f"{trial.value:g} {trial.validation_psnr:.2f} {trial.steps}" + " chosen" * trial.chosen
+        line = f"{trial.value:g} {trial.steps} {trial.validation_psnr:.2f}" + " chosen" * trial.chosen
         assert line in [" ".join(printed.split()) for printed in result.out.splitlines()]
     best = [trial.value for trial in trials if trial.chosen]
     edges = sum(value in (1e-5, 1e-2, 1, 100) for value in best)

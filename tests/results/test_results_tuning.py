@@ -29,6 +29,7 @@ def trials(task="cs"):
             method=method,
             parameter=parameter,
             value=value,
+            whole=False,
             run="0123456789",
             status="diverged" if score is None else "completed",
             validation_psnr=score,

@@ -162,13 +162,14 @@ def test_methods_are_tuned_before_all_else_and_once(made, project):
     result = made.launch("tuned")
     assert result.returncode == 0, result.stdout + result.stderr
     trials = read_trials(project / "config/tuned/tuned.csv")
-    assert [trial.method for trial in trials] == ["lorun"] * 3 + ["pretrain"] * 3
+    assert [trial.method for trial in trials if not trial.whole] == ["lorun"] * 3 + ["pretrain"] * 3
+    assert {trial.method for trial in trials if trial.whole} == {"lorun", "pretrain"}
     experiment = load_profile(project / "config/tuned.yaml").experiment("cs", "r25", "lorun", 0)
     rates = {trial.method: trial.value for trial in trials if trial.chosen}
     assert rates == {"lorun": experiment.training.adapters.rate, "pretrain": experiment.base.training.learning_rate}
     results = read_result_set(project / "results/tuned")
     assert list(results.runs.run) == [experiment.key]
-    assert len(results.tuning) == 6
+    assert len(results.tuning) == len(trials)
     before = snapshot(project / "config", project / "runs", project / "results")
     assert made.launch("tuned").stdout.splitlines()[-1] == "Nothing to do: results/tuned is up to date."
     assert snapshot(project / "config", project / "runs", project / "results") == before
