@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_jsonable_python
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][-_.+A-Za-z0-9]*$", max_length=64)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 """A name that becomes a folder and an argument of commands: letters, digits, and . _ + - inside."""
 
 
