@@ -36,7 +36,7 @@ Scope = Literal["baseline", "operator", "channels"]
 _STAGES = 3  # of a network in slow checks, where the class takes a number of stages
 _STEPS, _RATE, _REMAINING_LOSS = 20, 2e-4, 0.9  # of `overfitting`: the part of the first loss that may remain
 _TOLERANCE = 0.02  # relative error of published parameter counts, and of an estimate in half precision
-_TRAINING = TrainingConfig(steps=2)
+_TRAINING = TrainingConfig(steps=2, precision="float32")
 
 
 class Failure(Exception):

@@ -77,4 +77,4 @@ def test_released_weights_give_the_committed_scores_of_set11(committed, tmp_path
     assert set(scores.index) == (set(expected.index) if (method, ratio) == WHOLE else {"Monarch", "house"})
     difference = (scores - expected.loc[scores.index]).abs().max()
     assert difference.psnr < 1e-3
-    assert difference.ssim < 1e-5
+    assert difference.ssim < 5e-5

@@ -38,7 +38,7 @@ def result_set(runs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Result
         rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"degradation": "str"}),
         trainings=pd.DataFrame(columns=[*RUN, "unmoved", "names"]),
         timing=pd.DataFrame(columns=["task", "setting", "method", "what"]),
-        **dict.fromkeys(("accounting", "curves", "summary", "degradations", "claims", "comparison"), empty),
+        **dict.fromkeys(("accounting", "curves", "summary", "degradations", "claims", "comparison", "tuning", "differences"), empty),
         tasks=None,
         code={},
         version=None,

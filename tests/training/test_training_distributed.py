@@ -192,8 +192,10 @@ def together(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Toget
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_two_processes_give_what_one_gives(together: Together, name: str) -> None:
-    # Half precision rounds the gradients of shares; inverting Phi R Phi^T amplifies any rounding.
+    # Half precision rounds the gradients of shares; inverting Phi R Phi^T, and the signs of a binary Phi, amplify any
+    # rounding.
     loose = {
+        "plain/binary/opine_net_plus": {"weights": 5e-5},
         "half/r25/shared": {"loss": 1e-3, "weights": 5e-4},
         "plain/learned/block_k": {"loss": 1e-4, "weights": 2e-4},
     }
