@@ -112,7 +112,10 @@ def test_a_name_that_is_not_known(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--recompute", "stages"], "unknown recompute 'stages'. Did you mean 'stage'? Choices: none, stage, half_stage, auto"),
+        (
+            ["--recompute", "stages"],
+            "unknown recompute 'stages'. Did you mean 'stage'? Choices: none, stage, half_stage",
+        ),
         (["--precision", "half"], "unknown precision 'half'. Choices: auto, float32, bfloat16"),
         (["--stages", 3], "'linear_mmse' has no stages to choose; block_k, shared, "),
     ],
