@@ -116,8 +116,10 @@ class Tuning(Section):
     `learning_rates`. Both grids have the same number of values, so that tuning costs every method the same.
     """
 
-    learning_rates: list[Annotated[float, Field(gt=0)]] = Field([1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2], min_length=3)
-    adapter_rates: list[Annotated[float, Field(gt=0)]] = Field([0.1, 0.3, 1, 3, 10, 30], min_length=3)
+    learning_rates: list[Annotated[float, Field(gt=0)]] = Field(
+        [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1], min_length=3
+    )
+    adapter_rates: list[Annotated[float, Field(gt=0)]] = Field([0.03, 0.1, 0.3, 1, 3, 10, 30, 100], min_length=3)
     share: float = Field(0.2, gt=0, le=1, description="length of each short training, as a share of a whole one")
     finalists: int = Field(2, ge=1, description="values that are tried in whole trainings; 1: the short ones decide")
     setting: str | None = Field(None, description="setting of the task that it is done in; default: the first")
