@@ -204,4 +204,4 @@ def test_every_gray_photograph_of_bsd68_is_found_in_its_colour_twin() -> None:
     found = find_overlaps(some_gray, colour)
     assert {overlap.test for overlap in found} == set(some_gray)
     assert len(found) == len(some_gray)  # in one each
-    assert min(overlap.detail for overlap in found) > 0.95
+    assert min(overlap.detail for overlap in found) > 0.9
