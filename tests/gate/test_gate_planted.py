@@ -48,8 +48,10 @@ def test_a_tenth_of_a_db_lost_by_equal_code(
     assert all(one.subject.startswith(task) for one in found)
 
 
-def test_noise_alone_from_the_same_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
-    assert failures(quick, trained_anew(quick, random, SAME_SEEDS)) == []
+def test_noise_alone_from_the_same_seeds(quick: ResultSet, failures: Failures) -> None:
+    """The gate raises a false alarm in 5 % of cases at most: of eight, one may be."""
+    anew = (trained_anew(quick, np.random.default_rng(seed), SAME_SEEDS) for seed in range(8))
+    assert sum(bool(failures(quick, candidate)) for candidate in anew) <= 1
 
 
 def test_noise_alone_from_other_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
@@ -185,7 +187,7 @@ def test_a_dead_adapter_of_any_stage(
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(stage))
     dead = train(experiment, runs=tmp_path, data=tiny_data, device=CPU).unmoved
     assert dead is not None
-    run = "task == 'cs' and method == 'lorun_random' and seed == 1"
+    run = "task == 'cs' and method == 'lorun' and seed == 1"
     candidate = with_table(quick, "trainings", run, unmoved=len(dead), names=" ".join(dead))
     [found] = failures(quick, candidate)
     assert found.check == "stages"
