@@ -48,7 +48,7 @@ def measure(config: Path, methods: list[str], *, seeds: int, share: float, data:
     for place, seed, precision in track(
         list(product(places, range(seeds), PRECISIONS)), disable=not sys.stderr.isatty()
     ):
-        experiment = _at(profile.resolve(*place, seed, share), precision)
+        experiment = _at(profile.resolve(*place, seed, length=share), precision)
         outcomes = _train(experiment, data, runs)
         rows.append(
             {

@@ -31,19 +31,20 @@ def tune(
     from tabulate import tabulate
 
     from lorun.devices import pick_device
-    from lorun.errors import UnknownName
+    from lorun.errors import one_of
     from lorun.profiles import load_profile
     from lorun.profiles.trials import trials_path
     from lorun.tuning import at_edge, record
     from lorun.tuning import tune as tune_one
 
     profile = load_profile(config)
+    if task is not None:
+        one_of("task", task, profile.tasks)
     tuned = [place for place in profile.to_tune() if task in (None, place[0])]
-    if task is not None and task not in profile.tasks:
-        raise UnknownName("task", task, profile.tasks)
-    if method is not None and method not in {name for _, name in tuned}:
-        raise UnknownName("tuned method", method, sorted({name for _, name in tuned}))
-    chosen = [place for place in tuned if method == place[1] or (method is None and place in profile.untuned())]
+    if method is not None:
+        one_of("tuned method", method, sorted({name for _, name in tuned}))
+    wanted = profile.untuned() if method is None else [place for place in tuned if place[1] == method]
+    chosen = [place for place in tuned if place in wanted]
     if not chosen:
         typer.echo(f"Nothing to do: {trials_path(config, profile.profile)} has every choice.")
     for one_task, name in chosen:

@@ -59,17 +59,13 @@ class Profile(Section):
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(settings)}")
         return self.resolve(task, setting, method, seed)
 
-    def resolve(self, task: str, setting: str, method: str, seed: int, length: float = 1.0) -> Experiment:
-        """As `experiment`, also for a strategy that the task does not list; `length` is a share of its training."""
-        return self._resolve(task, setting, method, seed, length=length)
-
     def trial(self, task: str, method: str, value: float, whole: bool = False) -> Experiment:
         """A short, or a whole, training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""
         chosen = self.tasks[task]
         tuning = _tuning(chosen)
         available = [*(chosen.settings if method in PRETRAININGS else chosen.settings_of(method))]
         setting = tuning.setting if tuning.setting is not None and tuning.setting in available else available[0]
-        return self._resolve(task, setting, method, TUNING_SEED, value, 1.0 if whole else tuning.share)
+        return self.resolve(task, setting, method, TUNING_SEED, value, 1.0 if whole else tuning.share)
 
     def finalists(self, task: str, method: str, best: float) -> list[float]:
         """The values that are tried in whole trainings: the best of the short ones and the next lower ones."""
@@ -114,7 +110,7 @@ class Profile(Section):
 
     def check_tuned(self, task: str, method: str) -> None:
         """Raise LorunError where a method is to be tuned, and is not."""
-        if (task, method) in self.untuned():
+        if _tuned(self.tasks[task]) and self.chosen(task, method) is None and (task, method) in self.untuned():
             raise LorunError(
                 f"{task}: {method!r} is not tuned, or was tuned for another configuration: run `lorun tune` for this "
                 f"profile ({self.profile}), or `make reproduce`, which does"
@@ -131,10 +127,11 @@ class Profile(Section):
         self._trials = tuple(trials)
         self._choices.clear()
 
-    def _resolve(
+    def resolve(
         self, task: str, setting: str, method: str, seed: int, value: float | None = None, length: float = 1.0
     ) -> Experiment:
-        """Resolve an experiment; `value` of what is tuned and `length` are those of a trial."""
+        """As `experiment`, also for a strategy that the task does not list. `value` of what is tuned and `length`, a share
+        of a whole training, are those of a trial."""
         chosen = self.tasks[task]
         physics = chosen.physics_of(setting)
         return Experiment(
@@ -168,11 +165,11 @@ class Profile(Section):
         """The run that a method starts from."""
         reference = self.tasks[name].base.get(method)
         if reference is not None:
-            return self._resolve(reference.task or name, reference.setting, reference.method, seed)
+            return self.resolve(reference.task or name, reference.setting, reference.method, seed)
         preset = self.tasks[name].preset(method)
         if preset is None or preset.own_base is None:
             return None
-        return self._resolve(name, setting, preset.own_base, seed, length=length)
+        return self.resolve(name, setting, preset.own_base, seed, length=length)
 
     def check_options(self) -> None:
         """Raise LorunError where the options of a baseline are invalid; this imports the baseline."""
