@@ -130,8 +130,8 @@ class Profile(Section):
     def resolve(
         self, task: str, setting: str, method: str, seed: int, value: float | None = None, length: float = 1.0
     ) -> Experiment:
-        """As `experiment`, also for a strategy that the task does not list. `value` of what is tuned and `length`, a share
-        of a whole training, are those of a trial."""
+        """As `experiment`, also for a strategy that the task does not list. `value`, of what is tuned, and `length`, a
+        share of a whole training, are those of a trial."""
         chosen = self.tasks[task]
         physics = chosen.physics_of(setting)
         return Experiment(
