@@ -48,12 +48,6 @@ def _best(trials: Sequence[Trial]) -> Trial:
     return scores[max(scores)]
 
 
-def at_edge(trials: Sequence[Trial]) -> bool:
-    """Whether the chosen value is the least or the greatest, so that a better one may lie outside the grid."""
-    values = [trial.value for trial in trials]
-    return any(trial.chosen and trial.value in (min(values), max(values)) for trial in trials)
-
-
 def record(path: Path, trials: Sequence[Trial]) -> list[Trial]:
     """Write trials of one method into the table at `path` instead of those it had; return all. Several processes may
     do so at once."""

@@ -134,11 +134,6 @@ def test_the_best_short_training_and_the_next_lower_one_are_repeated_whole(
     assert profile.chosen("cs", "block1") is None
 
 
-def test_the_edges_of_a_grid_are_reported() -> None:
-    for chosen, edge in ((0, True), (1, False), (2, True)):
-        assert tuning.at_edge([made_up("a", value, value == chosen) for value in range(3)]) is edge
-
-
 def made_up(method: str, value: float, chosen: bool) -> Trial:
     numbers = {"validation_psnr": 20.0, "steps": 4, "training_flops": 10}
     names = {"task": "cs", "setting": "r25", "method": method, "parameter": "learning_rate", "run": "0" * 10}

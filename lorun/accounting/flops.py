@@ -83,13 +83,24 @@ def training_step_flops(
 def step_flops(experiment: Experiment) -> int:
     """Counted FLOPs of a step of its training, see `training_step_flops`.
 
-    `recompute: auto`, whose choice depends on the machine, counts as none.
+    `recompute: auto`, whose choice depends on the machine, counts as none. A process counts steps of the same sizes
+    once, since that takes seconds.
 
     Raises:
         LorunError: nothing is trainable.
     """
     training = experiment.training
     assert training is not None
+    sizes = (experiment.account_key, training.batch, training.patch)
+    if sizes not in _counted:
+        _counted[sizes] = _step_flops(experiment, training)
+    return _counted[sizes]
+
+
+_counted: dict[tuple[str, int, int], int] = {}
+
+
+def _step_flops(experiment: Experiment, training: TrainingConfig) -> int:
     recompute: Recompute = "none" if training.recompute == "auto" else training.recompute
     build = step_build(experiment, training.patch, recompute)
     with fake_tensors():

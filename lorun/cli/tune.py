@@ -33,8 +33,8 @@ def tune(
     from lorun.devices import pick_device
     from lorun.errors import one_of
     from lorun.profiles import load_profile
-    from lorun.profiles.trials import trials_path
-    from lorun.tuning import at_edge, record
+    from lorun.profiles.trials import edge, trials_path
+    from lorun.tuning import record
     from lorun.tuning import tune as tune_one
 
     profile = load_profile(config)
@@ -57,7 +57,8 @@ def tune(
         typer.echo(f"\n{one_task}/{trials[0].setting}/{name}")
         headers = [trials[0].parameter, "steps", "validation PSNR (dB)", ""]
         typer.echo(tabulate(lines, headers=headers, disable_numparse=True))
-        if at_edge(trials):
+        [best] = [trial.value for trial in trials if trial.chosen]
+        if edge(best, [trial.value for trial in trials]) != "no":
             typer.echo("The best value is at the edge of the grid: give all methods a wider one (`training.tuning`).")
 
 

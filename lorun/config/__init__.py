@@ -3,7 +3,7 @@
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.network import AdapterConfig, UnfoldingConfig
 from lorun.config.section import Section, explain
-from lorun.config.training import Recompute, TaskTraining, TrainingConfig
+from lorun.config.training import Recompute, TrainingConfig
 
 __all__ = [
     "AccountingConfig",
@@ -11,7 +11,6 @@ __all__ = [
     "EvaluationConfig",
     "Recompute",
     "Section",
-    "TaskTraining",
     "TrainingConfig",
     "UnfoldingConfig",
     "explain",

@@ -8,11 +8,11 @@ from pydantic import Field, PrivateAttr, model_validator
 from lorun import plugins
 from lorun.config import Section
 from lorun.config.section import Name
-from lorun.config.training import Tuning
 from lorun.errors import LorunError, one_of
 from lorun.methods import PRETRAININGS, Experiment, Released, Trained, Untrained
 from lorun.methods.experiment import Spec
 from lorun.profiles.task import TaskConfig
+from lorun.profiles.training import Tuning
 from lorun.profiles.trials import Trial
 
 TUNING_SEED = 0

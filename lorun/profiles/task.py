@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from lorun import plugins
-from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, TaskTraining, UnfoldingConfig
+from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, UnfoldingConfig
 from lorun.config.section import Name, explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
@@ -18,6 +18,7 @@ from lorun.methods.baselines import Located, locate
 from lorun.methods.experiment import Channels
 from lorun.methods.strategies import ELSEWHERE, PUBLISHED
 from lorun.physics import OPERATORS, PhysicsConfig
+from lorun.profiles.training import TaskTraining
 
 StrategyName = Literal[STRATEGIES]  # type: ignore[valid-type]
 BaseName = Literal["none", "published", *PRETRAININGS]  # type: ignore[valid-type]

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -41,6 +42,12 @@ class Trial(BaseModel):
     steps: int
     training_flops: int
     chosen: bool
+
+
+def edge(value: float, tried: Iterable[float]) -> Literal["lowest", "highest", "no"]:
+    """Whether a value is at an edge of those that were tried, so that a better one may lie outside."""
+    values = set(tried)
+    return "lowest" if value == min(values) else "highest" if value == max(values) else "no"
 
 
 def trials_path(config: Path, profile: str) -> Path:

@@ -9,6 +9,7 @@ import torch
 
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
+from lorun.denoisers.base import load_released as load_denoiser
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released, Strategy
 from lorun.provenance import code_used, provenance
@@ -79,8 +80,7 @@ def starting_system(
         load_base(system, experiment, runs)
     if isinstance(experiment.spec, Strategy) and experiment.spec.published:
         network: Any = system.network
-        released = experiment.spec.denoiser.released_weights() or {}
-        network.load_base({f"denoisers.0.{name}": weight for name, weight in released.items()})
+        load_denoiser(experiment.spec.denoiser, network.denoisers[0].base_parameters())
     return system
 
 

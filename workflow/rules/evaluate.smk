@@ -12,7 +12,7 @@ rule evaluate:
     benchmark:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.benchmark.tsv"
     params:
-        config=lambda wildcards: config_hash(wildcards),
+        config=config_hash,
         data_md5=lambda wildcards: identities(test_data(wildcards)),
     resources:
         gpu=min(1, GPUS),
