@@ -386,13 +386,13 @@ MANY = """
     from lorun.training.patches import PatchStream
 
     root, limit, hold = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "hold"
-    PatchStream(load_dataset(root, "scenes", "test", 28), 4, 2, 0).batch(0)  # imports what it needs
+    PatchStream(load_dataset(root, "scenes", "test", 28), (4, 4), 2, 0).batch(0)  # imports what it needs
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     resource.setrlimit(resource.RLIMIT_DATA, (int(status["VmData"].split()[0]) * 1024 + limit,) * 2)
     images = load_dataset(root, "scenes", "train", 28)
     if hold:
         images = {name: np.array(cube) for name, cube in images.items()}
-    stream = PatchStream(images, 32, 2, 0, mosaic=True)
+    stream = PatchStream(images, (32, 32), 2, 0, mosaic=True)
     print(len(images), sum(stream.batch(step).sum().item() for step in range(50)))
 """
 
@@ -521,7 +521,7 @@ def test_the_scenes_of_cave() -> None:
         for cube in found.values():
             assert 0 <= cube.min() < 0.01
             assert 0.5 < cube.max() <= 1
-    batch = PatchStream(scenes["train"], 96, 4, 0, mosaic=True).batch(0)
+    batch = PatchStream(scenes["train"], (96, 96), 4, 0, mosaic=True).batch(0)
     assert batch.shape == (4, 28, 96, 96)
     assert batch.dtype == torch.float32
 
