@@ -250,7 +250,7 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
     with pytest.raises(LorunError) as error:
         choose((half - 1) / 1e6)
     assert str(error.value) == (
-        "cs/r25/block_k seed 0: a step on 2 patches of 16 pixels is predicted to take "
+        "cs/r25/block_k seed 0: a step on 2 patches of 16 x 16 pixels is predicted to take "
         f"{none / 1e6:.1f} MB with none, {stage / 1e6:.1f} MB with stage, {half / 1e6:.1f} MB with half_stage, "
         f"the budget is {half / 1e6:.1f} MB: "
         "lower `batch` or `patch`, or raise `memory_budget`"
