@@ -1,43 +1,67 @@
-"""A result set as one HTML page: tables, plots, crops, and where every number comes from."""
+"""A result set as one HTML page: the paper's claims, tables, plots, crops, and where every number comes from."""
 
 from pathlib import Path
 
+from lorun.bench.latency import agreed, read_latencies
 from lorun.files import write_text
 from lorun.profiles import Profile
-from lorun.report.charts import curves, points, scaling
+from lorun.report.charts import curves, latency_note, looks, of_section, points, scaling
 from lorun.report.crops import Crops, tuning_figures
+from lorun.report.freshness import Freshness
 from lorun.report.page import render
 from lorun.report.provenance import Provenance
-from lorun.report.tables import overview, sections, whole_tables
+from lorun.report.tables import overview, sections, verdict_on, whole_tables
+from lorun.results.differences import with_differences
 from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
 
 
-def write_report(profile: Profile, config: Path, folder: Path, *, runs: Path, data: Path, out: Path) -> None:
-    """Write the page of a result set. The same tables, runs and data give the same bytes.
+def write_report(
+    profile: Profile, config: Path, folder: Path, *, runs: Path, data: Path, out: Path, root: Path = Path()
+) -> None:
+    """Write the page of a result set. The same tables, runs, data and code give the same bytes.
 
     Args:
         config: the file of the profile, for commands that the page shows.
-        folder: the result set. The costs against the number of stages come from `bench/scaling.csv` next to it.
+        folder: the result set. `bench/` next to it has the costs against the number of stages, and latencies.
         runs: the folder of all runs, for reconstructions.
         data: the folder of all datasets, for true images and licences.
+        root: the project that the numbers are compared with, see `lorun.report.freshness`.
 
     Raises:
         LorunError: there is no result set in `folder`, or a table is damaged.
     """
-    results = read_result_set(folder)
+    results = with_differences(read_result_set(folder))
     provenance = Provenance(profile, config, results)
+    freshness = Freshness(profile, results, runs=runs, root=root)
     parts = sections(profile, results, provenance)
     crops = Crops(profile, results, runs=runs, data=data)
+    bench = folder.parent / "bench"
+    timed = read_latencies(bench / "latency.csv", profile.profile)
+    latencies = [of_section(timed, section) for section in parts]
+    believed = [latency if agreed(latency) else latency.iloc[:0] for latency in latencies]
+    costs = scaling(bench / "scaling.csv")
+    series = [] if costs is None else costs["series"]
+    methods = dict.fromkeys([*results.summary.method, *results.curves.method, *(one["method"] for one in series)])
+    table, compared = verdict_on(results)
     page = render(
         profile=profile.profile,
         commits=sorted({*results.runs.commit.dropna(), *results.runs.trained_commit.dropna()}),
-        overview=overview(parts, provenance),
+        verdict=table,
+        compared=compared,
+        overview=overview(parts),
         sections=parts,
         whole=whole_tables(results, provenance),
-        points=[points(section, results.timing, provenance) for section in parts],
+        fresh=freshness.of(),
+        fresh_sections=[freshness.of(section.task, section.setting) for section in parts],
+        points=[
+            points(section, results.timing, latency, provenance)
+            for section, latency in zip(parts, believed, strict=True)
+        ],
+        latency_notes=[latency_note(latency) for latency in latencies],
         curves=curves(results.curves),
-        scaling=scaling(folder.parent / "bench" / "scaling.csv"),
+        scaling=costs,
+        looks=looks(methods),
         crops=crops.of_sections(parts),
         figures=[crops.figures(section, folder) for section in parts],
         tuned=tuning_figures(results, folder),

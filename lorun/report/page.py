@@ -11,6 +11,7 @@ from lorun import __version__
 from lorun.evaluation.metrics import METRICS
 from lorun.report.crops import LIMIT, SIDE
 from lorun.report.tables import Section
+from lorun.results.verdict import EXPLAINED
 
 _SCRIPTS = ("data.js", "theme.js", "sections.js", "provenance.js", "charts.js", "viewer.js")
 _MODULE = "tables.js"  # imports DataTables, which is a module
@@ -22,6 +23,7 @@ def render(
     points: list[list[dict[str, Any]]],
     crops: list[dict[str, Any]],
     curves: dict[str, Any],
+    looks: dict[str, dict[str, str]],
     scaling: dict[str, Any] | None,
     lines: list[dict[str, Any]],
     **context: Any,
@@ -50,6 +52,7 @@ def render(
             }
             for section in sections
         ],
+        "looks": looks,
         "curves": curves,
         "scaling": scaling,
         "lines": lines,
@@ -61,6 +64,7 @@ def render(
         crops=crops,
         scaling=scaling,
         timed=[any(point["latency"] or point["training"] for point in group) for group in points],
+        explained=EXPLAINED,
         side=SIDE,
         limit=LIMIT // 1_000_000,
         style=_asset("page.css"),

@@ -15,7 +15,7 @@ from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.results.comparison import compare
 from lorun.results.differences import differences
-from lorun.results.markdown import render, render_details
+from lorun.results.markdown import pages
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
     METHOD,
@@ -55,12 +55,11 @@ def write_result_set(
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
     simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
     results = computed(profile, _Collected(profile, runs, partial, present).results(), simulated)
-    pages = {
+    texts = {
         "summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n",
-        "details.md": render_details(profile, results.summary, results.degradations),
-        "summary.md": render(profile, results),
+        **pages(profile, results),
     }
-    save_result_set(folder, results, pages)
+    save_result_set(folder, results, texts)
     return results.summary
 
 
