@@ -8,7 +8,7 @@ import typer
 from lorun import __version__
 from lorun.cli.adapters import adapters_app
 from lorun.cli.baselines import contract, new_app
-from lorun.cli.bench import bench, scaling
+from lorun.cli.bench import bench, latency, scaling
 from lorun.cli.data import data_app
 from lorun.cli.gate import gate
 from lorun.cli.results import history, licences, report, show, status, table, verdict
@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 for _command in (
     *(train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status),
-    *(contract, bench, scaling, licences),
+    *(contract, bench, latency, scaling, licences),
 ):
     app.command()(_command)
 app.command("list")(list_runs)

@@ -1,25 +1,32 @@
-"""A result set as one HTML page: the paper's claims, tables, plots, crops, and where every number comes from."""
+"""Result sets as HTML pages: the paper's claims, tables, plots, crops, and where every number comes from."""
 
+import sys
 from pathlib import Path
 
+from rich.progress import track
+
 from lorun.bench.latency import agreed, read_latencies
+from lorun.errors import LorunError
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.report.charts import curves, latency_note, looks, of_section, points, scaling
 from lorun.report.crops import Crops, tuning_figures
 from lorun.report.freshness import Freshness
+from lorun.report.index import PAGE, Entry, entry, write_index
 from lorun.report.page import render
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, verdict_on, whole_tables
 from lorun.results.differences import with_differences
 from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
+from lorun.status.project import Project
 
 
 def write_report(
     profile: Profile, config: Path, folder: Path, *, runs: Path, data: Path, out: Path, root: Path = Path()
-) -> None:
-    """Write the page of a result set. The same tables, runs, data and code give the same bytes.
+) -> Entry:
+    """Write the page of a result set and return its line of the index. The same tables, runs, data and code give the
+    same bytes.
 
     Args:
         config: the file of the profile, for commands that the page shows.
@@ -69,3 +76,24 @@ def write_report(
         licences=licences_of(profile, list(results.summary.method.unique()), data),
     )
     write_text(out, page)
+    return entry(results, config, freshness)
+
+
+def write_reports(folder: Path, *, runs: Path, data: Path, out: Path, root: Path = Path()) -> list[Entry]:
+    """Write the page of each result set in the subfolders of `folder`, by the profiles of `root`, to
+    `out/NAME/report.html`, and their index to `out/index.html`; return its lines.
+
+    Raises:
+        LorunError: there is no result set, or one is damaged or has no profile.
+    """
+    sets = sorted(path.parent for path in folder.glob("*/rows.csv"))
+    if not sets:
+        raise LorunError(f"{folder}: no result set here or in a subfolder (rows.csv is missing)")
+    project = Project(root)
+    entries = []
+    for one in track(sets, description="pages", disable=not sys.stderr.isatty()):
+        config = root / "config" / f"{one.name}.yaml"
+        places = {"runs": runs, "data": data, "root": root, "out": out / one.name / PAGE}
+        entries.append(write_report(project.profile(one.name), config, one, **places))
+    write_index(out, entries)
+    return entries

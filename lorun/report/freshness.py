@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from lorun.errors import LorunError
 from lorun.profiles import Profile
 from lorun.results.store import ResultSet
@@ -35,13 +37,17 @@ class Freshness:
         except LorunError as error:
             self._unknown = str(error)
 
+    def days(self, runs: pd.DataFrame) -> str:
+        """The first and the last day of the commits that scored some runs; "" if unknown."""
+        days = sorted({day for commit in runs.commit.dropna() if (day := self._dates.get(commit))})
+        return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
+
     def of(self, task: str | None = None, setting: str | None = None) -> Fresh:
         """The state of a task and setting, or of the whole set."""
         runs = self._results.runs
         if task is not None:
             runs = runs[(runs.task == task) & (runs.setting == setting)]
-        dates = sorted({date for commit in runs.commit.dropna() if (date := self._dates.get(commit))})
-        made = f"; scored by code of {' to '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
+        made = f"; scored by code of {days}" if (days := self.days(runs)) else ""
         if self._unknown:
             return Fresh("unknown", f"not compared with today's code ({self._unknown}){made}")
         here = [one for one in self._checked if task is None or (one.task, one.setting) == (task, setting)]

@@ -1,5 +1,6 @@
 """Cells of the tables that people read: a value, and the text that shows it."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -57,11 +58,11 @@ class Table:
 
     def latex(self, caption: str, label: str) -> str:
         """The table as a float of LaTeX; needs the package booktabs."""
-        headings = [heading.translate(_ESCAPED) for heading in self.headings]
-        texts = pd.DataFrame([[cell.text.translate(_ESCAPED) for cell in row] for row in self.rows], columns=headings)
+        headings = [_in_latex(heading) for heading in self.headings]
+        texts = pd.DataFrame([[_in_latex(cell.text) for cell in row] for row in self.rows], columns=headings)
         marks = pd.DataFrame([[_LATEX[cell.mark] for cell in row] for row in self.rows], columns=headings)
         return (texts.style.apply(lambda _: marks, axis=None).hide(axis="index")).to_latex(
-            caption=caption.translate(_ESCAPED),
+            caption=_in_latex(caption),
             label=label,
             hrules=True,
             position_float="centering",
@@ -98,6 +99,11 @@ def mark_best(rows: Sequence[list[Cell]], better: Iterable[str | None]) -> None:
         for row in rows if marks else ():
             if row[at].value is not None:
                 row[at] = replace(row[at], mark=marks.get(float(row[at].text.split()[0]), ""))
+
+
+def _in_latex(text: str) -> str:
+    """A text for LaTeX, with signs of numbers as minus."""
+    return re.sub(r"(?<![\w.])-(?=\d)", "$-$", text.translate(_ESCAPED))
 
 
 def column(name: str, heading: str | None = None, show: Callable[..., Cell] | None = None, **options: Any) -> Column:

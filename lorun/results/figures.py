@@ -30,8 +30,8 @@ def write_figures(
     where learning rates were tuned; return their paths. `form` is one of `FORMATS`.
 
     The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
-    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` has no
-    reconstruction of it.
+    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` lacks the
+    reconstruction of it by a method that has a score; where there are none yet, such a method has an empty panel.
     """
     written = []
     for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
@@ -50,7 +50,9 @@ def write_figures(
             continue
         experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in lines.method]
         images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
-        if not any(path.exists() for path in images.values()) and (folder / f"strip_{name}").exists():
+        scored = lines.method[lines[metric.name].notna()]
+        there = [images[method].exists() for method in scored]
+        if not all(there) and (form != "png" or not any(there) or (folder / f"strip_{name}").exists()):
             continue
         scores = lines.set_index("method")[metric.name]
         strip = _strip(experiments[0], images, scores, metric, truths[image], f"{called}, {image}")

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.results.cells import (
     UNRANKED,
@@ -24,8 +26,9 @@ from lorun.results.cells import (
     significant,
     spread,
 )
+from lorun.results.differences import with_differences
 from lorun.results.published import published_methods, published_scores
-from lorun.results.store import LINE, ResultSet, grouped
+from lorun.results.store import LINE, ResultSet, grouped, read_result_set, write_table
 from lorun.results.summary import shown
 from lorun.results.tasks import COMPARED
 from lorun.results.tuning import choices
@@ -34,6 +37,23 @@ from lorun.results.tuning import choices
 def pages(profile: Profile, results: ResultSet) -> dict[str, str]:
     """The text of each page by its file name."""
     return {"details.md": render_details(profile, results), "summary.md": render(profile, results)}
+
+
+def write_pages(profile: Profile, source: Path, folder: Path) -> pd.DataFrame:
+    """Write the pages of the result set in `source` into `folder`, from its tables; return its summary.
+
+    A set without differences gets differences.csv, too. No other table is written.
+
+    Raises:
+        LorunError: there is no result set in `source`, or a table is damaged.
+    """
+    present = read_result_set(source)
+    results = with_differences(present)
+    if results is not present and len(results.differences):
+        write_table(folder / "differences.csv", results.differences)
+    for name, text in pages(profile, results).items():
+        write_text(folder / name, text)
+    return results.summary
 
 
 def render(profile: Profile, results: ResultSet) -> str:

@@ -9,6 +9,7 @@ import torch
 import yaml
 from output import Output
 from PIL import Image
+from tiny import PROJECT
 
 from lorun.profiles import Profile
 
@@ -275,6 +276,23 @@ def test_a_table_of_runs_that_are_missing(error: Callable[..., str], tiny_profil
     message = error("table", "-c", tiny_profile_file)
     assert message.startswith("cs/r25/block1 seed 0 is not accounted (runs/cs/r25/block1/accounting-")
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table"], "lorun table: give a profile (--config), or a result set to make again (--from)"),
+        (["table", "--from", "results/tiny", "--keep"], "--from reads no runs: leave out --partial and --keep"),
+        (
+            ["table", "--from", "nowhere", "-c", PROJECT / "config/smoke.yaml"],
+            "nowhere: neither a folder nor a git revision",
+        ),
+        (["table", "--from", "nowhere", "--format", "svg"], "unknown format 'svg'"),
+        (["show", PROJECT / "results/quick", "--format", "html"], "unknown format 'html'"),
+    ],
+)
+def test_pages_that_cannot_be_made(error: Callable[..., str], words: list[object], message: str) -> None:
+    assert error(*words).startswith(message)
 
 
 def test_showing_a_folder_without_results(error: Callable[..., str]) -> None:

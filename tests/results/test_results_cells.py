@@ -64,7 +64,15 @@ def test_markdown_and_latex_show_the_marks():
     assert r"a\&b & \underline{29.00} \\" in lines
 
 
-@pytest.mark.parametrize(("text", "expected"), [("a\\b{c}", r"a\textbackslash{}b\{c\}"), ("~^", None), ("#$", r"\#\$")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-0.5 [-1, 3e-05]", "$-$0.5 [$-$1, 3e-05]"),
+        ("a\\b{c}", r"a\textbackslash{}b\{c\}"),
+        ("~^", None),
+        ("#$", r"\#\$"),
+    ],
+)
 def test_no_character_of_a_name_means_something_to_latex(text, expected):
     shown = Table(["x"], [[cell(text)]]).latex("", "tab:x")
     assert (expected or r"\textasciitilde{}\textasciicircum{}") in shown
