@@ -16,6 +16,7 @@ from lorun.report.index import PAGE, Entry, entry, write_index
 from lorun.report.page import render
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, verdict_on, whole_tables
+from lorun.results.cells import UNRANKED
 from lorun.results.differences import with_differences
 from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
@@ -57,6 +58,7 @@ def write_report(
         verdict=table,
         compared=compared,
         overview=overview(parts),
+        unranked={name: why for name, why in UNRANKED.items() if name in methods},
         sections=parts,
         whole=whole_tables(results, provenance),
         fresh=freshness.of(),

@@ -31,6 +31,8 @@ def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, for
                 f"{dataset} {setting}": found.set_index("method")
                 for (dataset, setting), found in lines.groupby(["dataset", "setting"], sort=False)
             }
+            if not places:
+                continue  # a result set that is older than the task
             path = folder / f"compare_{task}_{name}.{form}"
             written.append(save(path, _figure(comparison, places, protocol.metrics[0])))
             page += [f"## {comparison.question}", "", f"![{comparison.question}]({path.name})", ""]

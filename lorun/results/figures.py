@@ -27,16 +27,20 @@ def write_figures(
     profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path, form: str = "png"
 ) -> list[Path]:
     """Write `psnr_parameters_TASK_DATASET_SETTING.png`, `strip_...`, `spectra_...` for cubes, and `tuning_TASK.png`
-    where learning rates were tuned; return their paths. `form` is one of `FORMATS`.
+    where learning rates were tuned; return their paths. `form` is one of `FORMATS`. What the profile no longer has
+    keeps its figures.
 
     The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
-    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` lacks the
-    reconstruction of it by a method that has a score; where there are none yet, such a method has an empty panel.
+    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the
+    dataset, or `runs` the reconstruction by a method that has a score; where there are none yet, such a method has an
+    empty panel.
     """
     written = []
     for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
-        config = profile.tasks[str(task)]
-        protocol = get_protocol(config.evaluation.protocols[0])
+        config = profile.tasks.get(str(task))
+        if config is None or setting not in config.settings:
+            continue  # the profile no longer has it
+        protocol = get_protocol(lines.protocol.iloc[0])
         metric = METRICS[protocol.metrics[0]]
         lines = lines[lines.protocol == protocol.name]
         name = f"{task}_{dataset}_{setting}.{form}"
@@ -48,10 +52,11 @@ def write_figures(
         image = next((image for image in config.evaluation.keep if image in truths), None)
         if image is None:
             continue
-        experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in lines.method]
+        known = [method for method in lines.method if method in config.methods_of(str(setting))]
+        experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in known]
         images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
         scored = lines.method[lines[metric.name].notna()]
-        there = [images[method].exists() for method in scored]
+        there = [method in images and images[method].exists() for method in scored]
         if not all(there) and (form != "png" or not any(there) or (folder / f"strip_{name}").exists()):
             continue
         scores = lines.set_index("method")[metric.name]
@@ -82,7 +87,9 @@ def save(path: Path, figure: Any) -> Path:
 
 
 def _truths(profile: Profile, task: str, dataset: str, data: Path) -> Mapping[str, np.ndarray | None]:
-    """The test images of a dataset by name; None for measurements without a ground truth."""
+    """The test images of a dataset by name, none if it is not here; None for measurements without a ground truth."""
+    if not (data / dataset).is_dir():
+        return {}
     if holds_measurements(data, dataset):
         return dict.fromkeys(load_measurements(data, dataset, "test"))
     return load_dataset(data, dataset, "test", profile.tasks[task].data.channels)

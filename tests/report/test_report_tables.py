@@ -312,7 +312,8 @@ def test_a_latency_is_shown_only_if_twins_agree(project, tmp_path, twin, shown, 
 def test_every_table_says_whether_it_is_fresh(page_file):
     page = page_file.read_text()
     shown = re.findall(r'<table id="([a-z]+)', page)
-    assert page.count('<p class="fresh">') == len([name for name in shown if name not in ("degradations", "licences")])
+    others = ("degradations", "licences")
+    assert page.count('<p class="freshness">') == len([name for name in shown if name not in others])
     assert 'badge stale">stale</span> runs: all 4 stale; counts: all 4 stale' in page
 
 
