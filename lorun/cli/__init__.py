@@ -11,6 +11,7 @@ from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, scaling
 from lorun.cli.data import data_app
 from lorun.cli.gate import gate
+from lorun.cli.models import models_app
 from lorun.cli.results import history, licences, report, show, status, table, verdict
 from lorun.cli.runs import account, config_app, evaluate, list_runs, score, train
 from lorun.cli.tune import tune
@@ -29,7 +30,13 @@ for _command in (
 ):
     app.command()(_command)
 app.command("list")(list_runs)
-for _name, _group in (("data", data_app), ("adapters", adapters_app), ("config", config_app), ("new", new_app)):
+for _name, _group in {
+    "data": data_app,
+    "models": models_app,
+    "adapters": adapters_app,
+    "config": config_app,
+    "new": new_app,
+}.items():
     app.add_typer(_group, name=_name)
 
 
