@@ -94,7 +94,7 @@ def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device,
         if group.main:
             for part in folder.glob(".*.part"):  # left by a killed process
                 part.unlink() if part.is_file() else shutil.rmtree(part)
-        if experiment.training is None:
+        if experiment.training is None or experiment.trained_as is not None:
             return group.from_main(lambda: finish_untrained(experiment, runs, data))
         return _Training(experiment, runs, data, device, group).run()
 
@@ -180,7 +180,7 @@ class _Training:
         message = None
         try:
             if self.base is not None and self.base.status != "completed":
-                raise _NoResult(self.base.status, f"in the pretraining: {self.base.message}")
+                raise _NoResult(self.base.status, f"in the training that it starts from: {self.base.message}")
             self._loop()
             self.group.from_main(self._write_weights)
         except _NoResult as error:

@@ -193,6 +193,21 @@ def test_training_draws_a_kernel_a_step_that_is_none_of_those_that_are_scored():
     assert {same.for_training(8, random).chosen for _ in range(60)} == {0, 1, 2, 3}
 
 
+def test_training_may_draw_a_scale_a_step():
+    physics = operator(scale=2, training_scales=[2, 3, 4])
+    bound = [physics.for_training(12, np.random.default_rng(seed)) for seed in range(40)]
+    sides = {2: 6, 3: 4, 4: 3}
+    assert {one.scale for one in bound} == set(sides)
+    for one in bound:
+        y = one(image(1, 1, 12, 12))
+        assert y.shape[2:] == (sides[one.scale],) * 2
+        assert one.decimation == one.scale
+        assert one.initial_reconstruction(y).shape[2:] == (12, 12)
+    assert physics.scale == physics.at(12, 12).scale == 2
+    with pytest.raises(LorunError, match="a patch of 16 pixels is no multiple of the scale 3"):
+        physics.for_training(16, np.random.default_rng(0))
+
+
 def test_a_patch_that_the_scale_does_not_divide_is_refused():
     with pytest.raises(LorunError, match="a patch of 64 pixels is no multiple of the scale 3"):
         operator(scale=3).for_training(64, np.random.default_rng(0))
