@@ -150,8 +150,8 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     parts = {"base": counts.base, "adapters": counts.adapters, "step sizes": counts.step_sizes, "other": counts.other}
     named = ", ".join(f"{part} {integer(count).text}" for part, count in parts.items() if count)
     yield "parameters", f"{integer(counts.network).text} ({named})" if isinstance(spec, Strategy) else named[5:]
-    if experiment.base is not None:
-        base = experiment.base
+    base: Experiment | None = getattr(spec, "base", None)
+    if base is not None:
         same = "" if base.task == experiment.task else f"{base.task}/"
         yield "base", f"`{base.method}` of {same}{base.setting}: {_about(base)}"
     if isinstance(spec, Strategy) and spec.adapters is not None:
@@ -164,11 +164,13 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
             f"one per stage, gamma {adapters.gamma:g} %, ranks {min(ranks)} to {max(ranks)} in {len(ranks)} layers, "
             f"layout of {adapters.layout}, {scale}; the base is {'trained too' if spec.joint else 'frozen'}",
         )
+    if experiment.trained_as is not None:
+        yield "trained as", experiment.trained_as.name
     if config is not None:
         yield "trained on", ", ".join(f"`{name}`" for name in experiment.trained_on)
         yield (
             "training",
-            f"{integer(training.steps).text} steps of {config.batch} patches of {config.patch} pixels, "
+            f"{integer(training.steps or training.total_steps).text} steps of {config.batch} patches of {config.patch} pixels, "
             f"{config.optimizer} at {config.learning_rate:g}, loss {config.loss}, {training.precision}, checkpoint "
             f"policy {training.checkpoint_policy}; {training.training_flops:.3g} FLOPs with all pretraining",
         )

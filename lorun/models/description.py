@@ -120,8 +120,9 @@ def check_code(experiment: Experiment, source: str) -> None:
             f"{source}: the code of its network is the folder {spec.reference!r}; a model can only use a baseline of "
             "this suite or of an installed package (docs/baselines.md says how to make one)"
         )
-    if experiment.base is not None:
-        check_code(experiment.base, source)
+    for other in (getattr(spec, "base", None), experiment.trained_as):
+        if other is not None:
+            check_code(other, source)
 
 
 def without_files(experiment: Experiment) -> Experiment:
@@ -132,8 +133,9 @@ def without_files(experiment: Experiment) -> Experiment:
         LorunError: there is no such operator.
     """
     changes: dict[str, Any] = {"physics": _without_files(experiment.physics)}
-    if isinstance(experiment.spec, Plugin) and experiment.base is not None:  # it builds the network of its base
-        changes["spec"] = experiment.spec.model_copy(update={"base": without_files(experiment.base)})
+    base: Experiment | None = getattr(experiment.spec, "base", None)
+    if isinstance(experiment.spec, Plugin) and base is not None:  # it builds the network of its base
+        changes["spec"] = experiment.spec.model_copy(update={"base": without_files(base)})
     return experiment.model_copy(update=changes)
 
 
