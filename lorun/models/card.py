@@ -147,8 +147,8 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     if isinstance(spec, Strategy):
         yield "denoiser", _settings(spec.denoiser)
         yield "stages", str(spec.stages)
-    parts = {"base": counts.base, "adapters": counts.adapters, "step sizes": counts.step_sizes, "other": counts.other}
-    named = ", ".join(f"{part} {integer(count).text}" for part, count in parts.items() if count)
+    kinds = {"base": counts.base, "adapters": counts.adapters, "step sizes": counts.step_sizes, "other": counts.other}
+    named = ", ".join(f"{part} {integer(count).text}" for part, count in kinds.items() if count)
     yield "parameters", f"{integer(counts.network).text} ({named})" if isinstance(spec, Strategy) else named[5:]
     base: Experiment | None = getattr(spec, "base", None)
     if base is not None:
@@ -168,12 +168,16 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
         yield "trained as", experiment.trained_as.name
     if config is not None:
         yield "trained on", ", ".join(f"`{name}`" for name in experiment.trained_on)
-        yield (
-            "training",
-            f"{integer(training.steps or training.total_steps).text} steps of {config.batch} patches of {config.patch} pixels, "
-            f"{config.optimizer} at {config.learning_rate:g}, loss {config.loss}, {training.precision}, checkpoint "
-            f"policy {training.checkpoint_policy}; {training.training_flops:.3g} FLOPs with all pretraining",
-        )
+        steps = integer(training.steps or training.total_steps).text
+        parts = [
+            f"{steps} steps of {config.batch} patches of {config.patch} pixels",
+            f"{config.optimizer} at {config.learning_rate:g}",
+            f"loss {config.loss}",
+            training.precision,
+            training.checkpoint_policy and f"checkpoint policy {training.checkpoint_policy}",
+            f"{training.training_flops:.3g} FLOPs, pretraining included",
+        ]
+        yield "training", ", ".join(filter(None, parts))
     yield "seed", str(experiment.seed)
     changed = " with uncommitted changes" if training.provenance.get("dirty") else ""
     yield "run", f"`{description.run}`, by commit {str(training.provenance.get('commit'))[:10]}{changed}"

@@ -9,9 +9,11 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from lorun.code import ROOT
+from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder, write_text
 from lorun.methods import Experiment, Strategy
@@ -60,6 +62,26 @@ class Model(nn.Module, ModelHubMixin):
     def system(self) -> System:
         """Network and operator as what trains and scores them takes them; they are shared."""
         return System(self.network, self.physics)
+
+    def operator(self, **options: Any) -> Operator:
+        """The operator with other options of its section, such as `operator(scale=3)` where the network can be used at
+        several scales; what it was fitted on, or read from files, stays.
+
+        Raises:
+            LorunError: there is no such option, its value is not possible, or tensors of other shapes would be needed.
+        """
+        section = type(self.experiment.physics)
+        fields = {**self.experiment.physics.model_dump(), **options}
+        try:
+            physics = section.model_validate(fields)
+        except ValidationError as error:
+            raise LorunError(f"operator {fields['name']!r}: {explain(error, section.model_fields)}") from error
+        experiment = self.experiment.model_copy(update={"physics": physics})
+        state, rebuilt = self._stored_state()
+        other = _built(experiment, state).physics
+        fresh = {name: tensor for name, tensor in other.state_dict().items() if f"physics.{name}" in rebuilt}
+        load_state(other, {**self.physics.state_dict(), **fresh}, Path(self.description.run))
+        return other
 
     def base_denoiser(self) -> nn.Module:
         """The denoiser of an adapted method without its adapters, which plain peft loads from `adapters/stage_k`.

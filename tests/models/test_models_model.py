@@ -197,6 +197,26 @@ def test_an_operator_from_files_needs_no_files(
             assert torch.equal(model(mine(x), mine), system.network(theirs(x), theirs))
 
 
+def test_an_operator_with_other_options(sr_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sr_project)
+    experiment = load_profile("sr.yaml").experiment("sr", "x2", "block1", 0)
+    train(experiment, runs=tmp_path / "runs", data=Path("data"), device=CPU)
+    model = make_model(experiment, runs=tmp_path / "runs", device=CPU).model
+    wider = experiment.physics.model_copy(update={"scale": 3, "noise": 0.0}).build()
+    monkeypatch.chdir(tmp_path)
+    other = model.operator(scale=3, noise=0)
+    x = torch.rand(1, 3, 24, 18)
+    assert torch.equal(other.under("1")(x), wider.under("1")(x))
+    with torch.no_grad():
+        assert model(other(x), other).shape == x.shape
+    with pytest.raises(
+        LorunError, match=r"operator 'blur_downsample': `scale` \(=9\): Input should be less than or equal"
+    ):
+        model.operator(scale=9)
+    with pytest.raises(LorunError, match=r"unknown key `scal`. Did you mean `scale`?"):
+        model.operator(scal=3)
+
+
 def test_paths_of_the_machine_do_not_travel(spectral_data: Path, tmp_path: Path) -> None:
     content = json.loads(json.dumps(SPECTRAL_PROFILE))
     content["tasks"]["cassi"]["physics"] |= {"mask": "file", "mask_file": str(spectral_data / "captures/mask.mat")}
