@@ -12,6 +12,7 @@ from lorun.cli.bench import bench, scaling
 from lorun.cli.data import data_app
 from lorun.cli.gate import gate
 from lorun.cli.models import models_app
+from lorun.cli.restore import restore
 from lorun.cli.results import history, licences, report, show, status, table, verdict
 from lorun.cli.runs import account, config_app, evaluate, list_runs, score, train
 from lorun.cli.tune import tune
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    *(train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status),
+    *(train, tune, evaluate, score, restore, account, table, show, report, verdict, history, gate, status),
     *(contract, bench, scaling, licences),
 ):
     app.command()(_command)
