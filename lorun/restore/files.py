@@ -105,9 +105,10 @@ def restore_files(inputs: Sequence[Path], restorer: Restorer, options: Options) 
         The lines of the pictures that were restored, and how many files could not be.
 
     Raises:
-        LorunError: two inputs have one output; an output is an input; an output cannot be written.
+        LorunError: two inputs have one output; an output is an input; restored.csv is another table.
     """
     outputs = _outputs(inputs, restorer.model.experiment.channels == BANDS, options)
+    before = _read_table(options.out / TABLE)
     done: list[Line] = []
     failed = 0
     with _following(len(inputs)) as (say, advance, end):
@@ -125,17 +126,19 @@ def restore_files(inputs: Sequence[Path], restorer: Restorer, options: Options) 
                 end()
         finally:
             if done:
-                _write_table(options.out / TABLE, done)
+                _write_table(options.out / TABLE, before, done)
     return done, failed
 
 
 def listing(lines: Sequence[Line]) -> str:
     """The table as people read it."""
     rows = [
-        [line.output, f"{line.width} x {line.height}", _shown(line.psnr_measurement), _shown(line.psnr)]
+        [_printable(line.output), f"{line.width} x {line.height}", _shown(line.psnr_measurement), _shown(line.psnr)]
         for line in lines
     ]
     titles = ["output", "pixels", "measurement alone, dB", "restored, dB"]
+    if all(line.psnr is None for line in lines):
+        rows, titles = [row[:2] for row in rows], titles[:2]
     return tabulate(rows, titles, "plain", disable_numparse=True)
 
 
@@ -220,24 +223,28 @@ def _following(files: int) -> Iterator[tuple[Callable[[str], object], Advance, C
         )
 
 
-def _write_table(path: Path, lines: Sequence[Line]) -> None:
-    """Write the lines, and those of other pictures that are in the file already."""
-    kept: list[list[str]] = []
-    if path.exists():
-        try:
-            first, *kept = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, ValueError, csv.Error):
-            first = []
-        if tuple(first) != Line._fields:
-            raise LorunError(f"{path}: exists, and is not a table of `lorun restore`: choose another folder with --out")
-    new = {line.output for line in lines}
+def _read_table(path: Path) -> list[list[str]]:
+    """The lines of a table that is there already. Raises LorunError where it is something else."""
+    if not path.exists():
+        return []
+    try:
+        titles, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, ValueError, csv.Error):
+        titles, lines = [], []
+    if tuple(titles) != Line._fields:
+        raise LorunError(f"{path}: exists, and is not a table of `lorun restore`: choose another folder with --out")
+    return lines
+
+
+def _write_table(path: Path, before: Sequence[Sequence[str]], lines: Sequence[Line]) -> None:
+    """Write the lines, and those of other pictures that were in the table `before`."""
+    written = [[_printable(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines]
+    new = {line[0] for line in written}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(Line._fields)
-    writer.writerows(row for row in kept if row and row[0] not in new)
-    writer.writerows(
-        [_printable(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines
-    )
+    writer.writerows(line for line in before if line and line[0] not in new)
+    writer.writerows(written)
     write_text(path, out.getvalue())
 
 

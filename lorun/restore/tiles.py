@@ -48,7 +48,7 @@ class Blend:
     def add(self, tile: Tile, values: Tensor) -> None:
         if self.total is None:
             self.total = torch.zeros(*values.shape[:2], *self.size)
-        weights = _ramp(tile.height)[:, None] * _ramp(tile.width)
+        weights = _ramp(tile.height, self.size[0])[:, None] * _ramp(tile.width, self.size[1])
         tile.of(self.total).add_(weights * values)
         tile.of(self.weights).add_(weights)
 
@@ -68,7 +68,9 @@ def _starts(length: int, side: int, overlap: int, multiple: int) -> tuple[Sequen
     return [min(number * step, length - side) for number in range(count)], side
 
 
-def _ramp(side: int) -> Tensor:
-    """Weights of a line: 1 in the middle, less towards both ends, never 0."""
+def _ramp(side: int, length: int) -> Tensor:
+    """Weights of a line of a tile: 1 in the middle, less towards both ends, never 0; 1 where the tile is whole."""
+    if side == length:
+        return torch.ones(side)
     at = torch.arange(side) + 0.5
     return torch.minimum(at, side - at) / (side / 2)
