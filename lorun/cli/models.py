@@ -10,10 +10,7 @@ from lorun.errors import LorunError
 
 models_app = typer.Typer(help="Trained networks with their operators, as folders that travel.", no_args_is_help=True)
 
-Models = Annotated[Path | None, typer.Option(help="Folder of all models; default: models/ of this repository.")]
-AModel = Annotated[
-    str, typer.Argument(help="Name of a committed model, a folder, or OWNER/NAME on the Hugging Face Hub.")
-]
+AModel = Annotated[str, typer.Argument(help="Name of a model, a folder, or OWNER/NAME on the Hugging Face Hub.")]
 
 
 @models_app.command("save")
@@ -28,7 +25,7 @@ def save_model(
     results: Annotated[
         Path | None, typer.Option(help="Result set with the scores of the run; default: results/PROFILE.")
     ] = None,
-    models: Models = None,
+    models: Annotated[Path, typer.Option(help="Folder of all models.")] = Path("models"),
     name: Annotated[
         str | None, typer.Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN for other seeds than 0.")
     ] = None,
@@ -46,13 +43,13 @@ def save_model(
     """
     from lorun.devices import pick_device
     from lorun.models.making import make_model
-    from lorun.models.model import MODELS, check_name, save
+    from lorun.models.model import check_name, save
     from lorun.profiles import load_profile
 
     profile = load_profile(config, task)
     experiment = profile.experiment(task, setting, method, seed)
     name = check_name(name or f"{task}-{setting}-{method}" + (f"-seed{seed}" if seed else ""))
-    folder = (models or MODELS) / name
+    folder = models / name
     if folder.exists() and not force:
         raise LorunError(f"{folder}: exists; choose another name with --name, or replace it with --force")
     made = make_model(
@@ -72,12 +69,16 @@ def save_model(
 
 
 @models_app.command("list")
-def list_models(models: Models = None) -> None:
-    """List the committed models, which `lorun restore` and `from_pretrained` take by name."""
+def list_models(
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of all models; default: models/ here, and that of this repository.")
+    ] = None,
+) -> None:
+    """List the models, which `lorun restore` and `from_pretrained` take by name."""
     from lorun.models.listing import listing
-    from lorun.models.model import MODELS
+    from lorun.models.model import PLACES
 
-    typer.echo(listing(models or MODELS))
+    typer.echo(listing(*(PLACES if models is None else [models])))
 
 
 @models_app.command("score")

@@ -8,6 +8,6 @@
 The code of networks and operators is this package's. Loading a model reads JSON and safetensors only.
 """
 
-from lorun.models.model import MODELS, Model, from_pretrained, model_names
+from lorun.models.model import Model, from_pretrained
 
-__all__ = ["MODELS", "Model", "from_pretrained", "model_names"]
+__all__ = ["Model", "from_pretrained"]

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,8 +23,8 @@ from lorun.physics import Operator
 from lorun.system import System, build_system
 from lorun.training.weights import load_state, load_weights, save_weights
 
-MODELS = ROOT / "models"
-"""The committed models."""
+PLACES = (Path("models"), ROOT / "models")
+"""Folders of models that are found by name: that of the working directory, and the committed ones."""
 
 WEIGHTS = "model.safetensors"
 ADAPTERS = "adapters"
@@ -167,34 +167,35 @@ def from_pretrained(name: str | Path, **options: Any) -> Model:
     """Load a model, ready for inference on the CPU.
 
     Args:
-        name: of a committed model (`model_names`), or a folder, neither of which needs a network; or OWNER/NAME on the
-            Hugging Face Hub.
+        name: of a model in `models/` here or of this repository, or a folder, neither of which needs a network; or
+            OWNER/NAME on the Hugging Face Hub.
         options: for the Hub: `revision`, `token`, `cache_dir`, `local_files_only`.
 
     Raises:
-        UnknownName: no committed model has this name.
+        UnknownName: no model has this name.
         LorunError: there is no such folder; its files are damaged, foreign or of another version; the Hub cannot be
             reached or has no such model.
     """
     return Model.from_pretrained(name, **options)
 
 
-def model_names(models: Path = MODELS) -> list[str]:
-    """The names of the models in a folder."""
-    return sorted(path.parent.name for path in models.glob(f"[!.]*/{CONFIG}"))
+def models_in(*places: Path) -> dict[str, Path]:
+    """The folders of the models in some folders, by name; the first of a name counts."""
+    found = {path.parent.name: path.parent for place in reversed(places) for path in place.glob(f"[!.]*/{CONFIG}")}
+    return dict(sorted(found.items()))
 
 
-def locate(name: str | Path, models: Path = MODELS) -> Path | str:
+def locate(name: str | Path, places: Sequence[Path] = PLACES) -> Path | str:
     """The folder of a model, or its name on the Hub. Raises as `from_pretrained` does."""
-    folder, text = Path(name), str(name)
-    if isinstance(name, str) and _NAME.fullmatch(text) and (models / text / CONFIG).is_file():
-        return models / text
+    folder, text, known = Path(name), str(name), models_in(*places)
+    if isinstance(name, str) and text in known:
+        return known[text]
     if folder.is_dir():
         return folder
     if isinstance(name, str) and _HUB_NAME.fullmatch(text) and not folder.parent.exists():
         return text
-    if _NAME.fullmatch(text) and model_names(models):
-        raise UnknownName("model", text, model_names(models))
+    if _NAME.fullmatch(text) and known:
+        raise UnknownName("model", text, known)
     raise LorunError(f"{text}: no such model: give a name (`lorun models list`), a folder, or OWNER/NAME on the Hub")
 
 

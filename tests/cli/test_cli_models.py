@@ -9,7 +9,7 @@ from output import Output
 
 from lorun.evaluation.reconstruct import evaluate
 from lorun.models import from_pretrained
-from lorun.models.model import model_names
+from lorun.models.model import models_in
 from lorun.profiles import Profile
 from lorun.results.store import write_evaluation
 from lorun.training import train
@@ -44,7 +44,7 @@ def test_save_list_and_score(
     )
     halved = lorun(*save, "--name", "half", "--half", "--tolerance", "1", "--force")
     assert halved.out.startswith("cs/r25/shared seed 0: float16, ")
-    assert model_names(Path("models")) == ["cs-r25-shared", "half"]
+    assert list(models_in(Path("models"))) == ["cs-r25-shared", "half"]
     assert from_pretrained("models/half").description.precision == "float16"
     listed = lorun("models", "list", "--models", "models").out.splitlines()
     assert listed[0].split() == ["name", "method", "operator", "MB", "score"]

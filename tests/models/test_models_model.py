@@ -12,7 +12,6 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from tiny import SPECTRAL_PROFILE, with_spec
 
-from lorun import models
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate, load_system
 from lorun.methods import Experiment, Released
@@ -21,7 +20,7 @@ from lorun.models import model as module
 from lorun.models.description import described
 from lorun.models.listing import listing
 from lorun.models.making import compare_scores, make_model
-from lorun.models.model import check_name, locate, save
+from lorun.models.model import check_name, locate, models_in, save
 from lorun.profiles import Profile, load_profile
 from lorun.results.paths import EVALUATION
 from lorun.results.store import read_evaluation, write_evaluation
@@ -315,10 +314,10 @@ def _flip(path: Path) -> None:
 def test_names(made: Callable[..., tuple[Path, Experiment]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = made("block_k")
     store = folder.parent
-    assert models.model_names(store) == ["cs-block_k"]
-    assert locate("cs-block_k", store) == folder
+    assert models_in(tmp_path / "none", store) == {"cs-block_k": folder}
+    assert locate("cs-block_k", [tmp_path / "none", store]) == folder
     with pytest.raises(UnknownName, match="unknown model 'cs-blok_k'. Did you mean 'cs-block_k'?"):
-        locate("cs-blok_k", store)
+        locate("cs-blok_k", [store])
     monkeypatch.chdir(store)
     for wrong in ("../saved", "..", "/nowhere", "nowhere/cs-block_k/deep", "../saved/cs-blok_k"):
         with pytest.raises(LorunError, match=r"no such model|no model here"):
