@@ -175,6 +175,22 @@ def test_plain_peft_loads_the_adapters(made: Callable[..., tuple[Path, Experimen
         from_pretrained(made("block_k")[0]).base_denoiser()
 
 
+def test_adapters_that_are_larger_in_peft_s_format_are_stored_once(
+    profile: Profile, runs: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    experiment = profile.experiment("cs", "r25", "lorun_random", 0)
+    experiment = with_spec(experiment, adapters=experiment.spec.adapters.model_copy(update={"layout": "loralib"}))
+    train(experiment, runs=runs, data=tiny_data, device=CPU)
+    save(make_model(experiment, runs=runs, device=CPU).model, tmp_path / "model")
+    assert not (tmp_path / "model/adapters").exists()
+    assert "plain peft" not in (tmp_path / "model/README.md").read_text()
+    model, system = from_pretrained(tmp_path / "model"), load_system(experiment, runs)
+    state = model.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in system.state_dict().items())
+    model.network.denoisers[0].save(tmp_path / "adapters")
+    assert (tmp_path / "adapters/stage_3/adapter_model.safetensors").is_file()
+
+
 def test_an_operator_from_files_needs_no_files(
     sr_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +230,32 @@ def test_an_operator_with_other_options(sr_project: Path, tmp_path: Path, monkey
         model.operator(scale=9)
     with pytest.raises(LorunError, match=r"unknown key `scal`. Did you mean `scale`?"):
         model.operator(scal=3)
+
+
+def test_weights_that_were_trained_in_another_setting(
+    sr_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sr_project)
+    content = yaml.safe_load(Path("sr.yaml").read_text())
+    task = content["tasks"]["sr"]
+    task |= {"train_in": "x2", "settings": {"x2": {"scale": 2}, "x3": {"scale": 3}}}
+    task["training"]["patch"] = 18
+    (tmp_path / "scales.yaml").write_text(yaml.safe_dump(content))
+    profile, runs = load_profile(tmp_path / "scales.yaml"), tmp_path / "runs"
+    for setting in ("x2", "x3"):
+        train(profile.experiment("sr", setting, "block1", 0), runs=runs, data=Path("data"), device=CPU)
+        made = make_model(profile.experiment("sr", setting, "block1", 0), runs=runs, device=CPU)
+        save(made.model, tmp_path / setting)
+    card = (tmp_path / "x3/README.md").read_text()
+    assert "| trained as | sr/x2/block1 seed 0 |" in card
+    assert "| training | 4 steps of 2 patches of 18 pixels," in card
+    monkeypatch.chdir(tmp_path)
+    trained, used = from_pretrained("x2"), from_pretrained("x3")
+    x = torch.rand(1, 3, 24, 24)
+    physics = used.physics.at(24, 24).under("1")
+    assert physics.decimation == 3
+    with torch.no_grad():
+        assert torch.equal(used(physics(x), physics), trained(physics(x), physics))
 
 
 def test_paths_of_the_machine_do_not_travel(spectral_data: Path, tmp_path: Path) -> None:
