@@ -95,7 +95,10 @@ class Model(nn.Module, ModelHubMixin):
         inner: Any = network.denoisers[0]  # type: ignore[index]
         told = spec.noise_level is not None or self.experiment.physics.noise_level_input
         denoiser = spec.denoiser.build(self.experiment.channels, told)
-        denoiser.load_state_dict(inner.base_parameters(), strict=False)  # buffers are not trained
+        base = inner.base_parameters()
+        with torch.no_grad():
+            for parameter_name, parameter in denoiser.named_parameters():
+                parameter.copy_(base[parameter_name])
         return denoiser.eval()
 
     def rounded(self) -> Self:
@@ -232,7 +235,7 @@ def _built(experiment: Experiment, state: Mapping[str, Tensor]) -> System:
         for name, tensor in state.items():
             kind, _, buffer = name.partition(".")
             if kind == "physics" and buffer in dict(system.physics.named_buffers(recurse=False)):
-                system.physics.register_buffer(buffer, tensor.detach().float().clone())
+                system.physics.register_buffer(buffer, tensor.detach().clone())
     return system
 
 
