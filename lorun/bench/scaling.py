@@ -73,7 +73,7 @@ def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[s
     with fake_tensors():
         parameters = count_parameters(build_system(experiment))
     inference = inference_bytes(inference_build(experiment), (1, channels, size.image, size.image))
-    for recompute, step in predict_steps(experiment, size.batch, size.patch).items():
+    for recompute, step in predict_steps(experiment, size.batch, (size.patch, size.patch)).items():
         yield {
             "task": experiment.task,
             "setting": experiment.setting,

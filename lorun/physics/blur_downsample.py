@@ -113,21 +113,21 @@ class BlurDownsample(Operator):
     def scored_size(self, height: int, width: int) -> tuple[int, int]:
         return height - height % self.multiple, width - width % self.multiple
 
-    def for_training(self, side: int, random: np.random.Generator) -> Self:
+    def for_training(self, size: tuple[int, int], random: np.random.Generator) -> Self:
         for scale in self.training_scales:
-            if side % scale:
+            if any(side % scale for side in size):
                 raise LorunError(
-                    f"a patch of {side} pixels is no multiple of the scale {scale}: change `training.patch`"
+                    f"a patch of {size[0]} x {size[1]} is no multiple of the scale {scale}: change `training.patch`"
                 )
         seed = int(random.integers(2**63))
         if self.training_kernels == "same":
             chosen = int(random.integers(self.kernels))
-            return self.bound(size=(side, side), chosen=chosen, noise_seed=seed)
+            return self.bound(size=size, chosen=chosen, noise_seed=seed)
         several = len(self.training_scales) > 1
         scale = int(random.choice(self.training_scales)) if several else self.training_scales[0]
         like = self.kernel
         drawn = drawn_kernel(scale, random).to(like.device, like.dtype)
-        return self.bound(size=(side, side), scale=scale, decimation=scale, drawn=drawn, noise_seed=seed)
+        return self.bound(size=size, scale=scale, decimation=scale, drawn=drawn, noise_seed=seed)
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
         return self.size or (height * self.scale, width * self.scale)

@@ -34,7 +34,7 @@ class Profile(Section):
             for setting in task.settings:
                 for method in task.methods_of(setting):
                     # Released weights do not depend on the seed.
-                    for seed in self.seeds[:1] if method in task.weights else self.seeds:
+                    for seed in self.seeds[: 1 if method in task.weights else task.seeds.get(setting)]:
                         yield self.experiment(task_name, setting, method, seed)
 
     def accounted(self) -> Iterator[Experiment]:

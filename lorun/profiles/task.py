@@ -4,7 +4,7 @@ import dataclasses
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -120,6 +120,10 @@ class TaskConfig(Section):
     )
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="method -> the settings that it runs in, instead of all"
+    )
+    seeds: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="setting -> how many of the profile's seeds it has; default: all",
     )
     train_in: Name | None = Field(
         None, description="the setting that trained methods are trained in, once for all settings; default: in each"
@@ -283,6 +287,9 @@ class TaskConfig(Section):
                     raise ValueError(f"`{key}` names the method `{method}`, which the task does not have")
                 if method in self.strategies and key in ("options", "weights"):
                     raise ValueError(f"`{key}` is for baselines, not for the strategy `{method}`")
+        for setting in self.seeds:
+            if setting not in self.settings:
+                raise ValueError(f"`seeds`: {UnknownName('setting', setting, self.settings)}")
         for method, settings in {**self.only, **self.weights}.items():
             unknown = sorted(set(settings) - set(self.settings))
             if unknown:

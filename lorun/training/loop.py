@@ -126,7 +126,7 @@ class _Training:
         if group.size > 1:
             self.provenance["processes"] = group.size
         self.stream = PatchStream(
-            images, self.config.patch, self.config.batch, experiment.seed, share, spec.data.mosaic
+            images, self.config.patch_size, self.config.batch, experiment.seed, share, spec.data.mosaic
         )
         self.base = base_outcome(experiment, runs)
         self.recompute: Recompute | None = None
@@ -257,7 +257,7 @@ class _Training:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.state.done, self.steps, config, group["adapters"])
         position = self.first + self.state.done
-        physics = training_physics(self.state.system, config.patch, seed, position)
+        physics = training_physics(self.state.system, config.patch_size, seed, position)
         mixture = mixtures(config.batch, self.stream.share, seed, position) if config.inputs == "mixtures" else None
         loss = training_step(replica, physics, x, optimizer, config, self.state.average, mixture=mixture)
         return self.group.mean(loss)

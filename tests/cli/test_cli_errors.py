@@ -139,7 +139,7 @@ def test_a_step_that_is_predicted_not_to_fit(
     rewritten(lambda p: task(p)["training"].update(recompute="auto", memory_budget=0.01))
     message = error(*options("train", method="shared"))
     assert message.startswith(
-        "cs/r25/shared seed 0: a step on 2 patches of 16 pixels is predicted to take 0.3 MB with "
+        "cs/r25/shared seed 0: a step on 2 patches of 16 x 16 pixels is predicted to take 0.3 MB with "
     )
     assert "the budget is 0.0 MB: lower `batch` or `patch`, or raise `memory_budget`" in message
 
@@ -165,7 +165,7 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
             lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"),
             "no.npy cannot be read as a .npy file",
         ),
-        (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
+        (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 x 64 pixels"),
     ],
 )
 def test_a_training_that_cannot_start(
