@@ -169,8 +169,9 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     if config is not None:
         yield "trained on", ", ".join(f"`{name}`" for name in experiment.trained_on)
         steps = integer(training.steps or training.total_steps).text
+        height, width = config.patch_size
         parts = [
-            f"{steps} steps of {config.batch} patches of {config.patch} pixels",
+            f"{steps} steps of {config.batch} patches of {height} x {width} pixels",
             f"{config.optimizer} at {config.learning_rate:g}",
             f"loss {config.loss}",
             training.precision,

@@ -248,7 +248,7 @@ def test_weights_that_were_trained_in_another_setting(
         save(made.model, tmp_path / setting)
     card = (tmp_path / "x3/README.md").read_text()
     assert "| trained as | sr/x2/block1 seed 0 |" in card
-    assert "| training | 4 steps of 2 patches of 18 pixels," in card
+    assert "| training | 4 steps of 2 patches of 18 x 18 pixels," in card
     monkeypatch.chdir(tmp_path)
     trained, used = from_pretrained("x2"), from_pretrained("x3")
     x = torch.rand(1, 3, 24, 24)
@@ -282,7 +282,7 @@ def test_a_card_says_what_the_model_is_and_its_python_runs(
         "| operator | ratio 25 %, Phi fixed_gaussian_8 |",
         "| base | `pretrain` of r25: phase 1 of lorun: one stage |",
         "| adapters | one per stage, gamma 10 %, ranks 1 to 1 in",
-        "| training | 4 steps of 2 patches of 16 pixels, adam at 0.0005, loss mse, float32,",
+        "| training | 4 steps of 2 patches of 16 x 16 pixels, adam at 0.0005, loss mse, float32,",
         f"| run | `{experiment.key}`, by commit ",
         "| `tiny`    | not registered | not registered | not stated",
     ):
