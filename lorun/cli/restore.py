@@ -73,7 +73,7 @@ def restore(
     )
     loaded = from_pretrained(model).to(chosen)
     physics = operator_of(loaded, chosen, scale=scale, noise=noise, degradation=degradation, kernel=kernel, mask=mask)
-    files = inputs_of(inputs, loaded.experiment.channels, measured)
+    files = inputs_of(inputs, loaded.experiment.channels)
     lines, failed = restore_files(files, Restorer(loaded, physics, chosen, tile, overlap), options)
     if lines:
         typer.echo(listing(lines))

@@ -79,13 +79,13 @@ class Outputs(NamedTuple):
         return [path for path in self if path is not None]
 
 
-def inputs_of(paths: Iterable[Path], channels: int, measured: bool = False) -> list[Path]:
+def inputs_of(paths: Iterable[Path], channels: int) -> list[Path]:
     """The files that are named, and those in the folders that are named, sorted by name.
 
     Raises:
         LorunError: a folder has no pictures.
     """
-    suffixes = (*CUBES, *(PHOTOS if measured else ())) if channels == BANDS else PHOTOS
+    suffixes = (*CUBES, *PHOTOS) if channels == BANDS else PHOTOS
     found: list[Path] = []
     for path in paths:
         inside = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in suffixes and file.is_file())

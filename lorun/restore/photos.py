@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lorun.data.cubes import SUFFIXES as CUBES
 from lorun.data.cubes import WAVELENGTHS, read_cube
+from lorun.data.spectral_photos import exact_primaries
 from lorun.errors import LorunError
 from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically
@@ -35,18 +36,18 @@ class Photo(NamedTuple):
 
 
 def read_picture(path: Path, channels: int) -> Photo:
-    """The picture in a file, for a model of images of `channels` channels: a photograph for 1 and 3, a cube for 28.
+    """The picture in a file, for a model of images of `channels` channels: a photograph for 1 and 3; for 28 a
+    cube, or a photograph, whose spectra are simulated (`as_cube`).
 
     Raises:
-        LorunError: as `read_photo` and `lorun.data.cubes.read_cube` do; a cube is given to a model of photographs, or
-            the reverse.
+        LorunError: as `read_photo` and `lorun.data.cubes.read_cube` do; a cube is given to a model of photographs.
     """
-    is_cube = path.suffix.lower() in CUBES
-    if is_cube != (channels == BANDS):
-        restored = f"cubes of {BANDS} bands" if channels == BANDS else "photographs"
-        wanted = CUBES if channels == BANDS else PHOTOS
-        raise LorunError(f"{path}: this model restores {restored}: give {', '.join(wanted)}")
-    return Photo(torch.from_numpy(read_cube(path))) if is_cube else read_photo(path)
+    if path.suffix.lower() not in CUBES:
+        photo = read_photo(path)
+        return Photo(as_cube(photo.values)) if channels == BANDS else photo
+    if channels != BANDS:
+        raise LorunError(f"{path}: this model restores photographs: give {', '.join(PHOTOS)}")
+    return Photo(torch.from_numpy(read_cube(path)))
 
 
 def read_photo(path: Path) -> Photo:
@@ -81,6 +82,17 @@ def read_photo(path: Path) -> Photo:
     except Exception as error:  # decoders raise almost anything on damaged files
         raise LorunError(f"{path}: cannot be read as a picture: {' '.join(str(error).split())}") from error
     return Photo(torch.from_numpy(values), profile if isinstance(profile, bytes) else None)
+
+
+def as_cube(values: Tensor) -> Tensor:
+    """Reflectances of 28 bands that have the colours of a photograph in sRGB: (1 or 3, H, W) -> (28, H, W).
+
+    They are simulated as those of the dataset `photos_spectral` (`lorun.data.spectral_photos`).
+    """
+    primaries = torch.from_numpy(exact_primaries()).float()
+    primaries = primaries / primaries.sum(1, keepdim=True)  # white reflects all light
+    light = torch.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return torch.einsum("bc,chw->bhw", primaries, light.expand(3, -1, -1)).clamp(0, 1)
 
 
 def in_channels(values: Tensor, channels: int) -> Tensor:

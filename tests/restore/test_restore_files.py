@@ -136,7 +136,7 @@ def test_cubes_and_captures(model: Callable[..., Model], tmp_path: Path) -> None
     y = made.physics.at(20, 18)(torch.from_numpy(cube)[None])
     np.save(tmp_path / "capture.npy", y[0, 0].numpy())
     options = Options(tmp_path / "out", "mine", measured=True, peak=0, cubes="mat", sheet=True)
-    [line], _ = restore_files(inputs_of([tmp_path / "capture.npy"], 28, True), worker, options)
+    [line], _ = restore_files(inputs_of([tmp_path / "capture.npy"], 28), worker, options)
     assert (line.psnr, line.psnr_measurement) == (None, None)
     np.testing.assert_allclose(loadmat(tmp_path / "out/capture.mat")["cube"].transpose(2, 0, 1), found, atol=1e-6)
 
@@ -144,7 +144,7 @@ def test_cubes_and_captures(model: Callable[..., Model], tmp_path: Path) -> None
 def test_folders_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(LorunError, match=r"no pictures in this folder: looked for .bmp, .gif"):
         inputs_of([tmp_path], 3)
-    with pytest.raises(LorunError, match=r"no pictures in this folder: looked for .mat, .npy$"):
+    with pytest.raises(LorunError, match=r"no pictures in this folder: looked for .mat, .npy, .bmp"):
         inputs_of([tmp_path], 28)
     assert inputs_of([tmp_path / "none.png"], 3) == [tmp_path / "none.png"]
 

@@ -9,8 +9,9 @@ from PIL import Image
 from scipy.io import loadmat
 
 from lorun.data.cubes import read_cube
+from lorun.data.spectral_photos import simulate, spectral_primaries
 from lorun.errors import LorunError
-from lorun.restore.photos import as_before, in_channels, read_photo, read_picture, write_cube, write_photo
+from lorun.restore.photos import as_before, as_cube, in_channels, read_photo, read_picture, write_cube, write_photo
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
 GRAY = RGB[..., 0]
@@ -110,10 +111,16 @@ def test_cubes_and_photographs_are_not_confused(tmp_path: Path) -> None:
     np.save(cube, np.zeros((28, 4, 5), np.float32))
     assert read_picture(cube, 28).values.shape == (28, 4, 5)
     assert read_picture(photo, 1).values.shape == (3, 12, 17)
-    with pytest.raises(LorunError, match=r"a.png: this model restores cubes of 28 bands: give .mat, .npy"):
-        read_picture(photo, 28)
+    assert read_picture(photo, 28).values.shape == (28, 12, 17)
     with pytest.raises(LorunError, match=r"c.npy: this model restores photographs: give .bmp, "):
         read_picture(cube, 3)
+
+
+def test_spectra_of_a_photograph_are_those_of_the_simulated_dataset() -> None:
+    cube = as_cube(torch.from_numpy(RGB / np.float32(255)).permute(2, 0, 1)).numpy()
+    expected = simulate(np.ascontiguousarray(RGB.transpose(2, 0, 1)), spectral_primaries()) / 65535
+    np.testing.assert_allclose(cube, expected, atol=2e-5)
+    assert as_cube(torch.ones(1, 2, 2)).numpy() == pytest.approx(np.ones((28, 2, 2)))
 
 
 @pytest.mark.parametrize(
