@@ -138,6 +138,10 @@ def test_half_precision_halves_the_network_alone(made: Callable[..., tuple[Path,
     assert {tensor.dtype for tensor in adapter.values()} == {torch.float16}
     model = from_pretrained(folder)
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.float32}
+    model.save_pretrained(folder.parent / "again")
+    for path in folder.rglob("*.*"):
+        again = folder.parent / "again" / path.relative_to(folder)
+        assert again.read_bytes().replace(b"again", folder.name.encode()) == path.read_bytes()
     check = model.description.check
     assert check is not None
     assert (check.dataset, check.protocol, check.metric) == ("tiny", "cs_float_y", "psnr")
