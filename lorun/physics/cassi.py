@@ -14,13 +14,16 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lorun.errors import LorunError
+from lorun.physics._gap_tv import gap_tv
 from lorun.physics._matrices import read_matrix
 from lorun.physics.base import Example, Operator, OperatorConfig
 
 Scaling = Literal["none", "mst"]
-Initial = Literal["normalised", "adjoint", "shift_back"]
+Initial = Literal["normalised", "gap_tv", "adjoint", "shift_back"]
 Gradient = Literal["normalised", "plain"]
 Noise = Literal["none", "shot"]
+
+_STRENGTH, _ITERATIONS = 0.3, 40  # of GAP-TV as the initial reconstruction: a short one
 
 
 class CASSI(Operator):
@@ -186,6 +189,8 @@ class CASSI(Operator):
         return electrons / levels * unit
 
     def initial_reconstruction(self, y: Tensor) -> Tensor:
+        if self.initial == "gap_tv":
+            return gap_tv(y, self, _STRENGTH, _ITERATIONS)
         if self.initial == "shift_back":
             return self.shift_back(y) * (2 / self.bands / self.gain)
         return self.A_adjoint(y) if self.initial == "adjoint" else self.A_dagger(y)
@@ -206,7 +211,8 @@ class CASSIConfig(OperatorConfig):
     mask_file: Path | None = Field(None, description="matrix, .npy or .mat with the variable `mask`, with mask: file")
     scaling: Scaling = Field("none", description="y is the sum over bands, or that times 2 / bands")
     initial: Initial = Field(
-        "normalised", description="initial reconstruction x_0: A^T (A A^T)^-1 y, A^T y, or y shifted back"
+        "normalised",
+        description="initial reconstruction x_0: A^T (A A^T)^-1 y; 40 iterations of GAP-TV; A^T y; or y shifted back",
     )
     gradient: Gradient = Field(
         "normalised", description="direction of a gradient step: A^T (A A^T)^-1 r, or A^T r, with r = A x - y"

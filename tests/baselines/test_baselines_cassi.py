@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from lorun import plugins
+from lorun.accounting.fake import fake_tensors
+from lorun.physics._gap_tv import gap_tv, total_variation
 from lorun.physics.cassi import CASSI, random_mask
 from lorun.plugins.cassi import on_detector, on_scene, projected
 from lorun.plugins.padding import pad_to_multiple
@@ -103,10 +105,22 @@ def test_gap_tv_gains_on_the_first_estimate_and_explains_the_measurement():
 
 
 def test_gap_tv_smooths_band_by_band():
-    network = plugins.build("gap_tv", operator(), BANDS)
     v = cube(2, BANDS, 16, 16)
-    alone = torch.cat([network.total_variation(v[:, b : b + 1]) for b in range(BANDS)], dim=1)
-    torch.testing.assert_close(network.total_variation(v), alone)
+    alone = torch.cat([total_variation(v[:, b : b + 1], 0.1) for b in range(BANDS)], dim=1)
+    torch.testing.assert_close(total_variation(v, 0.1), alone)
+
+
+def test_networks_may_start_from_a_short_gap_tv():
+    physics = operator().at(40, 40)
+    started = CASSI(mask(), bands=BANDS, initial="gap_tv", dtype=torch.float64).at(40, 40)
+    x = smooth_scene(40)
+    y = physics(x)
+    estimate = started.initial_reconstruction(y)
+    assert error(estimate, x) < 0.5 * error(physics.initial_reconstruction(y), x)
+    assert torch.equal(estimate, gap_tv(y, physics, 0.3, 40))
+    with fake_tensors():
+        fake = CASSI(torch.ones(40, 40), bands=BANDS, initial="gap_tv").at(40, 40)
+        assert fake.initial_reconstruction(fake.A(torch.ones(1, BANDS, 40, 40))).shape == x.shape
 
 
 @pytest.mark.parametrize(("stages", "published"), [(2, 1.40), (3, 2.08), (5, 3.44), (9, 6.15)])
