@@ -21,7 +21,7 @@ def table(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
 ) -> None:
-    """Write the tables and figures of a profile from its runs.
+    """Write the tables and figures of a profile from its runs, all at once or not at all. Other files stay.
 
     Use --keep if some run folders are on other machines or gone, and --partial if some runs were never made.
     """
@@ -30,13 +30,7 @@ def table(
 
     profile = load_profile(config)
     folder = out or Path("results") / profile.profile
-    summary = write_result_set(profile, runs, folder, partial, data, keep)
-    if figures:
-        from lorun.results.comparisons import write_comparisons
-        from lorun.results.figures import write_figures
-
-        write_figures(profile, summary, runs=runs, data=data, folder=folder)
-        write_comparisons(profile, summary, folder)
+    write_result_set(profile, runs, folder, partial, data, keep, figures)
     typer.echo(f"wrote {folder}")
 
 

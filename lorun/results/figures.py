@@ -25,8 +25,8 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
     where learning rates were tuned; return their paths.
 
     The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
-    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` has no
-    reconstruction of it.
+    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` lacks its
+    reconstruction by a method that has a score, or by all.
     """
     written = []
     for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
@@ -45,9 +45,10 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
             continue
         experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in lines.method]
         images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
-        if not any(path.exists() for path in images.values()) and (folder / f"strip_{name}").exists():
-            continue
         scores = lines.set_index("method")[metric.name]
+        here = [method for method, path in images.items() if path.exists()]
+        if (folder / f"strip_{name}").exists() and not (here and {*scores.dropna().index} <= {*here}):
+            continue
         strip = _strip(experiments[0], images, scores, metric, truths[image], f"{called}, {image}")
         written.append(save(folder / f"strip_{name}", strip))
         if points := config.evaluation.points:
