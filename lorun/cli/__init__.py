@@ -9,6 +9,7 @@ from lorun import __version__
 from lorun.cli.adapters import adapters_app
 from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, scaling
+from lorun.cli.compare import compare
 from lorun.cli.data import data_app
 from lorun.cli.gate import gate
 from lorun.cli.results import history, licences, report, show, status, table, verdict
@@ -24,7 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    *(train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status),
+    *(compare, train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status),
     *(contract, bench, scaling, licences),
 ):
     app.command()(_command)
