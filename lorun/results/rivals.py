@@ -80,6 +80,7 @@ def _verdict(row: pd.Series, against: str) -> str:
     if pd.isna(row["mean"]):
         return f"{row.method} - {against}: not compared (one of them has no PSNR here)"
     place = f"{row.task} {row.setting}, {shown(row.dataset, bool(row.simulated))}"
-    least = "" if pd.isna(row.least) else f"; a true difference of {row.least:.2f} dB would be shown"
+    shows = f"a true difference of {row.least:.2f} dB would be shown in 80 % of repetitions"
+    least = "no interval" if pd.isna(row.least) else shows
     counts = f"images: {row.images}, seeds: {row.seeds}"
-    return f"{row.method} - {against}: {row.verdict}: {difference(row).text} dB ({place}; {counts}{least})"
+    return f"{row.method} - {against}: {row.verdict}: {difference(row).text} dB ({place}; {counts}; {least})"
