@@ -59,8 +59,9 @@ schema: $(VENV)/.installed ## write the JSON schema of profiles from the typed c
 licences: $(VENV)/.installed ## write LICENCES.md from the registry of datasets and the cards of the baselines
 	$(BIN)/lorun licences > LICENCES.md
 
-docs: $(VENV)/.installed ## build the documentation into SITE (site), without network; a warning is an error
+docs: $(VENV)/.installed ## build the documentation and the pages of all result sets into SITE (site), without network; a warning is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs $(SITE)
+	$(BIN)/lorun report results --out $(SITE)/results
 
 clean: ## remove runs, built data, logs and the built site (results and fetched data stay)
 	rm -rf runs logs gate data/photos data/photos_spectral data/.cubes data/.*.ok .snakemake site docs/api

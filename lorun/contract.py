@@ -307,7 +307,7 @@ def training_steps(case: Case) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 1e-3
         before = {name: parameter.clone() for name, parameter in _trained(system).items()}
-        bound = physics.for_training(40, np.random.default_rng(0))
+        bound = physics.for_training((40, 40), np.random.default_rng(0))
         loss = training_step(system, bound, case.images(40, 40), optimizer, config)
         require(bool(loss.isfinite()), f"the loss in {precision} is {loss.item()}")
         after = _trained(system)

@@ -52,8 +52,8 @@ def build_system(experiment: Experiment) -> System:
     return System(network, physics).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def training_physics(system: System, patch: int, seed: int = 0, step: int = 0) -> Operator:
-    """The operator of a system for a training step on square patches of `patch` pixels."""
+def training_physics(system: System, patch: tuple[int, int], seed: int = 0, step: int = 0) -> Operator:
+    """The operator of a system for a training step on patches of (height, width) pixels."""
     return system.physics.for_training(patch, seeds.generator(seed, seeds.OPERATOR, step))
 
 

@@ -331,6 +331,21 @@ def test_seeds_and_methods_have_different_keys(tiny_profile):
     assert len(keys) == 2 * (len(STRATEGIES) + 1)
 
 
+def test_a_setting_may_have_fewer_seeds(tiny_profile_file):
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    content["seeds"] = [3, 1]
+    content["tasks"]["cs"]["settings"]["r10"] = {"ratio": 10}
+    content["tasks"]["cs"]["seeds"] = {"r10": 1}
+    tiny_profile_file.write_text(yaml.safe_dump(content))
+    profile = load_profile(tiny_profile_file)
+    assert {(one.setting, one.seed) for one in profile.experiments()} == {("r25", 3), ("r25", 1), ("r10", 3)}
+    assert {(one.setting, one.seed) for one in profile.accounted()} == {("r25", 3), ("r10", 3)}
+    content["tasks"]["cs"]["seeds"] = {"r1": 1}
+    tiny_profile_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(LorunError, match="`seeds`: unknown setting 'r1'. Did you mean 'r10'"):
+        load_profile(tiny_profile_file)
+
+
 def test_lorun_spends_its_pretraining_from_the_same_budget(tiny_profile):
     training = tiny_profile.tasks["cs"].training
     lorun = tiny_profile.experiment("cs", "r25", "lorun", 0)

@@ -1,10 +1,11 @@
 """Tikhonov's regularised least squares, with a penalty on the differences of neighbouring pixels; in closed form, see
-`lorun.plugins.deblurring`."""
+`lorun.physics._tikhonov`."""
 
 from torch import Tensor, nn
 
+from lorun.physics._tikhonov import DIFFERENCE, tikhonov
 from lorun.physics.blur_downsample import BlurDownsample
-from lorun.plugins.deblurring import DIFFERENCE, needs_blur, tikhonov
+from lorun.plugins.deblurring import needs_blur
 
 
 class Baseline(nn.Module):

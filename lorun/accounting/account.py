@@ -30,6 +30,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     """
     sizes = experiment.accounting
     channels = experiment.channels
+    side = (sizes.patch, sizes.patch)
     image = (1, channels, sizes.image, sizes.image)
     for_inference = inference_build(experiment)
     with fake_tensors():
@@ -40,7 +41,7 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     training = counted_precision(experiment.training or TrainingConfig(steps=1))
     steps = {}
     if parameters.trainable:
-        steps = predict_steps(experiment, sizes.batch, sizes.patch, training=training, fake=fake)
+        steps = predict_steps(experiment, sizes.batch, side, training=training, fake=fake)
     recompute = _as_trained(training, steps) if steps else None
     record: dict[str, Any] = {
         "task": experiment.task,
@@ -64,8 +65,8 @@ def account(experiment: Experiment, device: torch.device, *, latency: bool = Tru
     }
     record["cuda_step_peak_bytes"] = None
     if recompute is not None:
-        build = step_build(experiment, sizes.patch, recompute)
-        shape = (sizes.batch, channels, sizes.patch, sizes.patch)
+        build = step_build(experiment, side, recompute)
+        shape = (sizes.batch, channels, *side)
         record["cuda_step_peak_bytes"] = cuda_training_peak(build, shape, training)
     if latency and sizes.latency_repeats:
         network, physics = for_inference()

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Build = Callable[[], "tuple[nn.Module, LinearPhysics]"]
 
 
-def step_build(experiment: Experiment, patch: int, recompute: Recompute = "none") -> Build:
-    """Build the network and the physics for a step on patches of `patch` pixels."""
+def step_build(experiment: Experiment, patch: tuple[int, int], recompute: Recompute = "none") -> Build:
+    """Build the network and the physics for a step on patches of (height, width) pixels."""
 
     def build() -> tuple[Any, Any]:
         system = build_system(experiment)

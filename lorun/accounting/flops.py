@@ -91,21 +91,21 @@ def step_flops(experiment: Experiment) -> int:
     """
     training = experiment.training
     assert training is not None
-    sizes = (experiment.account_key, training.batch, training.patch)
+    sizes = (experiment.account_key, training.batch, training.patch_size)
     if sizes not in _counted:
         _counted[sizes] = _step_flops(experiment, training)
     return _counted[sizes]
 
 
-_counted: dict[tuple[str, int, int], int] = {}
+_counted: dict[tuple[str, int, tuple[int, int]], int] = {}
 
 
 def _step_flops(experiment: Experiment, training: TrainingConfig) -> int:
     recompute: Recompute = "none" if training.recompute == "auto" else training.recompute
-    build = step_build(experiment, training.patch, recompute)
+    build = step_build(experiment, training.patch_size, recompute)
     with fake_tensors():
         fake = not getattr(build_system(experiment).network, "data_dependent", False)
-    shape = (training.batch, experiment.channels, training.patch, training.patch)
+    shape = (training.batch, experiment.channels, *training.patch_size)
     return training_step_flops(build, shape, counted_precision(training), fake=fake)
 
 

@@ -13,9 +13,14 @@ from lorun.system import recompute_choices, set_recompute
 
 
 def predict_steps(
-    experiment: Experiment, batch: int, patch: int, *, training: TrainingConfig | None = None, fake: bool = True
+    experiment: Experiment,
+    batch: int,
+    patch: tuple[int, int],
+    *,
+    training: TrainingConfig | None = None,
+    fake: bool = True,
 ) -> dict[Recompute, Peak]:
-    """Peak of a training step on `batch` patches of `patch` pixels, for each choice of recomputation, `none` first.
+    """Peak of a training step on `batch` patches, (height, width), for each choice of recomputation, `none` first.
 
     `training` replaces the experiment's. Choices that the network does not have are left out. Memory outside the
     step (weights kept by the policy best_validation, a validation image) does not count. On a GPU the precision `auto`
@@ -24,7 +29,7 @@ def predict_steps(
     Raises:
         LorunError: nothing is trainable.
     """
-    shape = (batch, experiment.channels, patch, patch)
+    shape = (batch, experiment.channels, *patch)
     how = training or experiment.training
     assert how is not None
     with counted_steps(step_build(experiment, patch), shape, how, fake=fake) as (network, count):
@@ -70,7 +75,7 @@ def _between(fits: tuple[int, int], too_large: tuple[int, int], budget: float) -
 
 def largest_batches(experiment: Experiment, patch: int, budget: float) -> dict[Recompute, int]:
     """The largest batch of patches whose step fits `budget` bytes, for each choice of recomputation."""
-    predict = cache(partial(predict_steps, experiment, patch=patch))
+    predict = cache(partial(predict_steps, experiment, patch=(patch, patch)))
 
     def largest(recompute: Recompute) -> int:
         return largest_batch(lambda batch: predict(batch)[recompute].total, budget)

@@ -23,6 +23,7 @@ from lorun.bench.variants import training_of, with_strategy
 from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.provenance import provenance
+from lorun.results.colours import look
 from lorun.results.figures import save
 from lorun.step import counted_precision
 from lorun.system import build_system
@@ -73,7 +74,7 @@ def _rows(experiment: Experiment, strategy: str, stages: int) -> Iterator[dict[s
     with fake_tensors():
         parameters = count_parameters(build_system(experiment))
     inference = inference_bytes(inference_build(experiment), (1, channels, size.image, size.image))
-    for recompute, step in predict_steps(experiment, size.batch, size.patch).items():
+    for recompute, step in predict_steps(experiment, size.batch, (size.patch, size.patch)).items():
         yield {
             "task": experiment.task,
             "setting": experiment.setting,
@@ -99,7 +100,8 @@ def write_figure(frame: pd.DataFrame, path: Path) -> None:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     memory, size = figure.subplots(1, 2)
-    for method, label, colour in ((REFERENCE, "Block-K", "C0"), ("lorun", "LoRun", "C1")):
+    for method, label in ((REFERENCE, "Block-K"), ("lorun", "LoRun")):
+        colour = look(method).colour
         for recompute, style in (("none", "-"), ("stage", "--"), ("half_stage", ":")):
             rows = frame[(frame.method == method) & (frame.recompute == recompute)]
             line = {"color": colour, "label": f"{label}, recompute {recompute}"}

@@ -108,7 +108,7 @@ def count(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
 
     def build() -> tuple[Any, Any]:
         system = VARIANTS[variant](experiment)
-        return system.network, training_physics(system, side) if is_step else system.physics.at(side, side)
+        return system.network, training_physics(system, (side, side)) if is_step else system.physics.at(side, side)
 
     fake = variant != "deepinv_unfolded"  # deepinv branches on values, which fake tensors do not have
     if is_step:

@@ -119,7 +119,7 @@ def one_step(system: System, experiment: Experiment, device: torch.device) -> Wo
     size = experiment.accounting
     system.to(device).train()
     x = torch.rand(size.batch, experiment.channels, size.patch, size.patch).to(device)
-    physics = training_physics(system, size.patch)
+    physics = training_physics(system, (size.patch, size.patch))
     optimizer = make_optimizer(system, training_of(experiment), device)
     assert optimizer is not None
 

@@ -8,10 +8,12 @@ import typer
 from lorun import __version__
 from lorun.cli.adapters import adapters_app
 from lorun.cli.baselines import contract, new_app
-from lorun.cli.bench import bench, scaling
+from lorun.cli.bench import bench, latency, scaling
 from lorun.cli.compare import compare
 from lorun.cli.data import data_app
 from lorun.cli.gate import gate
+from lorun.cli.models import models_app
+from lorun.cli.restore import restore
 from lorun.cli.results import history, licences, report, show, status, table, verdict
 from lorun.cli.runs import account, config_app, evaluate, list_runs, score, train
 from lorun.cli.tune import tune
@@ -25,12 +27,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    *(compare, train, tune, evaluate, score, account, table, show, report, verdict, history, gate, status),
-    *(contract, bench, scaling, licences),
+    *(compare, train, tune, evaluate, score, restore, account, table, show, report, verdict, history, gate, status),
+    *(contract, bench, latency, scaling, licences),
 ):
     app.command()(_command)
 app.command("list")(list_runs)
-for _name, _group in (("data", data_app), ("adapters", adapters_app), ("config", config_app), ("new", new_app)):
+for _name, _group in {
+    "data": data_app,
+    "models": models_app,
+    "adapters": adapters_app,
+    "config": config_app,
+    "new": new_app,
+}.items():
     app.add_typer(_group, name=_name)
 
 

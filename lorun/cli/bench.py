@@ -1,4 +1,4 @@
-"""`lorun bench` and `lorun scaling`: time and bytes, and the targets for them."""
+"""`lorun bench`, `lorun latency` and `lorun scaling`: time and bytes, and the targets for them."""
 
 import os
 from pathlib import Path
@@ -55,6 +55,32 @@ def bench(
     if chosen == set(KINDS):
         write_table(out / "targets.csv", table)
     typer.echo(table.to_string(index=False, na_rep=""))
+    typer.echo(f"wrote {out}")
+
+
+def latency(
+    config: Config,
+    repeats: Annotated[int, typer.Option(min=2, help="Rounds.")] = 15,
+    out: Annotated[Path, typer.Option(help="Table; rows of other profiles stay.")] = Path("results/bench/latency.csv"),
+) -> None:
+    """Time a reconstruction by every method of a profile, in turns, with untrained weights.
+
+    Each round calls every method once, each in a process of its own, so that all see the same machine. One method is
+    timed twice; this pair and methods with the same network must agree within 5 %, or the report page shows no latency
+    of their setting. Run nothing else on the machine meanwhile. Uses the GPU if there is one.
+    """
+    import pandas as pd
+
+    from lorun.bench.latency import agreed, measure
+    from lorun.results.store import write_table
+
+    table = measure(config, repeats=repeats, threads=os.cpu_count() or 1)
+    before = pd.read_csv(out) if out.exists() else table.iloc[:0]
+    others = before[~before.profile.isin(table.profile)]
+    write_table(out, pd.concat([others, table]) if len(others) else table)
+    for (task, setting), rows in table.groupby(["task", "setting"], sort=False):
+        typer.echo(f"{task}/{setting}: methods with the same network {'agree' if agreed(rows) else 'differ'}")
+        typer.echo(rows[["method", "same_network", "median_ms", "q25_ms", "q75_ms"]].to_string(index=False, na_rep=""))
     typer.echo(f"wrote {out}")
 
 

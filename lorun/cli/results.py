@@ -6,58 +6,107 @@ from typing import Annotated
 
 import typer
 
-from lorun.cli.options import Config, Data, Runs
-from lorun.errors import LorunError
+from lorun.cli.options import Data, Runs
+from lorun.errors import LorunError, one_of
 
 ResultSet = Annotated[Path, typer.Argument(help="Folder of a result set, e.g. results/quick.")]
 
 
 def table(
-    config: Config,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Profile; needed without --from.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Folder of the result set; default: results/PROFILE.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Make pages and figures again from the tables of this result set.")
+    ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="List missing runs with their status.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
+    form: Annotated[str, typer.Option("--format", help="Of figures: png, or pdf for PDF files beside them.")] = "png",
 ) -> None:
     """Write the tables and figures of a profile from its runs, all at once or not at all. Other files stay.
 
     Use --keep if some run folders are on other machines or gone, and --partial if some runs were never made.
+
+    --from FOLDER writes only the pages (summary.md, details.md) and figures, from the tables in FOLDER: no run is
+    needed and no number changes. Strips and spectra are drawn again where the runs are here. The profile is
+    config/FOLDER.yaml unless --config names another.
     """
     from lorun.profiles import load_profile
-    from lorun.results.result_set import write_result_set
+    from lorun.results.figures import FORMATS
+    from lorun.results.markdown import write_pages
+    from lorun.results.result_set import draw, write_result_set
 
-    profile = load_profile(config)
-    folder = out or Path("results") / profile.profile
-    write_result_set(profile, runs, folder, partial, data, keep, figures)
+    one_of("format", form, FORMATS)
+    forms = list(dict.fromkeys(("png", form))) if figures else []
+    if source is None:
+        if config is None:
+            raise LorunError("lorun table: give a profile (--config), or a result set to make again (--from)")
+        profile = load_profile(config)
+        folder = out or Path("results") / profile.profile
+        write_result_set(profile, runs, folder, partial, data, keep, forms)
+    else:
+        if partial or keep:
+            raise LorunError("--from reads no runs: leave out --partial and --keep")
+        profile, folder = load_profile(config or _profile_of(source)), out or source
+        draw(profile, write_pages(profile, source, folder), runs, data, folder, forms)
     typer.echo(f"wrote {folder}")
 
 
-def show(folder: ResultSet) -> None:
-    """Print the summary of a result set and list its files."""
+def _profile_of(folder: Path) -> Path:
+    """The file of the profile of a result set."""
+    return Path("config") / f"{folder.resolve().name}.yaml"
+
+
+def show(
+    folder: ResultSet,
+    form: Annotated[str, typer.Option("--format", help="markdown or latex.")] = "markdown",
+) -> None:
+    """Print the summary of a result set and list its files; or print its tables for LaTeX.
+
+    The tables for LaTeX are floats with captions and labels, the best scores in bold and the second best underlined.
+    They need the package booktabs.
+    """
+    if one_of("format", form, ("markdown", "latex")) == "latex":
+        from lorun.results.differences import with_differences
+        from lorun.results.markdown import render_latex
+        from lorun.results.store import read_result_set
+
+        typer.echo(render_latex(with_differences(read_result_set(folder))), nl=False)
+        return
     text = (folder / "summary.md").read_text(encoding="utf-8")
     files = [f"  {path}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     typer.echo("\n".join([text, "Files:", *files]))
 
 
 def report(
-    folder: ResultSet,
+    folder: Annotated[Path, typer.Argument(help="A result set, or a folder of result sets, e.g. results.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Page to write; default: report.html in FOLDER.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Page to write; default: report.html in FOLDER. See below.")] = None,
 ) -> None:
     """Write a result set as one HTML page that needs no network, no server and no other file.
 
-    It has tables to sort and filter, plots, crops of every method with error maps, training curves and licences. Click
-    a score to see its code, data, weights, seed and machine, and the commands that reproduce it. Without the runs, the
-    page shows the figures of the result set instead of the crops.
+    It begins with the verdict on the paper's claims. It has tables to sort and filter, plots, crops of every method
+    with error maps, training curves and licences. Click a score to see its code, data, weights, seed and machine, and
+    the commands that reproduce it. Without the runs, the page shows the figures of the result set instead of the crops.
+
+    Of a folder of result sets, it writes the page of each and index.html with a line for each, into the folder that
+    --out names (default: the same folder).
     """
     from lorun.profiles import load_profile
-    from lorun.report import write_report
+    from lorun.report import write_report, write_reports
 
-    config = config or Path("config") / f"{folder.resolve().name}.yaml"
+    if not (folder / "rows.csv").exists() and list(folder.glob("*/rows.csv")):
+        if config is not None:
+            raise LorunError(f"{folder} holds several result sets, each with its own profile: leave out --config")
+        out = out or folder
+        entries = write_reports(folder, runs=runs, data=data, out=out)
+        typer.echo(f"wrote {out / 'index.html'} and the pages of {', '.join(one.name for one in entries)}")
+        return
+    config = config or _profile_of(folder)
     out = out or folder / "report.html"
     write_report(load_profile(config), config, folder, runs=runs, data=data, out=out)
     typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")

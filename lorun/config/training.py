@@ -23,7 +23,12 @@ class TrainingSettings(Section):
     """What a training of a profile and the training of one run have in common."""
 
     batch: int = Field(16, ge=1, description="patches per step")
-    patch: int = Field(64, ge=1, description="side of a patch, pixels")
+    patch: int = Field(64, ge=1, description="side of a patch, pixels; its height if it has another width")
+    patch_width: int | None = Field(
+        None,
+        ge=1,
+        description="of a patch; default: its height. Wide patches suit operators that disperse along the width",
+    )
     optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(5e-4, gt=0)
     final_learning_rate: float = Field(5e-6, ge=0, description="reached at the last step, on a cosine")
@@ -51,6 +56,11 @@ class TrainingSettings(Section):
     validate_every: int = Field(500, ge=1, description="steps")
     checkpoint_policy: Literal["last", "best_validation"] = "last"
     cpu_threads: int = Field(1, ge=1, description="threads of one training on a CPU; part of what is reproducible")
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width of a patch, pixels."""
+        return self.patch, self.patch_width or self.patch
 
     @model_validator(mode="after")
     def _check_memory_budget(self) -> Self:

@@ -8,8 +8,9 @@ bands, 400 to 700 nm in steps of 10, are resampled to the 28 by linear interpola
 import json
 from bisect import bisect_left
 from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorun.data.arrays import read_array
-from lorun.data.checksums import md5_of_bytes, read_verified
+from lorun.data.checksums import md5_of_bytes, read_verified, unique_names
 from lorun.data.progress import track
 from lorun.data.registry import CubeFormat
 from lorun.errors import LorunError
@@ -60,15 +61,20 @@ def read_cube(path: Path, stored: CubeFormat | None = None, data: bytes | None =
     if values.ndim != 3:
         raise LorunError(f"{what} has shape {values.shape}, expected {layout}")
     bands = values.transpose(2, 0, 1) if suffix == ".mat" else values
+    return _converted(bands, what, f"{layout}: {values.shape}", stored)
+
+
+def _converted(bands: np.ndarray, what: str, layout: str, stored: CubeFormat | None) -> Cube:
+    """A cube as read_cube gives it, from stored bands (bands, H, W); `what` and `layout` name it in errors."""
     grids = list(_GRIDS.values()) if stored is None else [_GRIDS[stored.wavelengths]]
     grid = next((grid for grid in grids if len(grid) == len(bands)), None)
     if grid is None:
         known = _KNOWN if stored is None else f"{len(grids[0])}, as the registry says"
-        raise LorunError(f"{what} has {len(bands)} bands ({layout}: {values.shape}); known are {known}")
+        raise LorunError(f"{what} has {len(bands)} bands ({layout}); known are {known}")
     most = stored.divide if stored is not None else None
     if most is None:
-        most = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
-    low, high = float(values.min()), float(values.max())
+        most = 1.0 if bands.dtype.kind == "f" else float(np.iinfo(bands.dtype).max)
+    low, high = float(bands.min()), float(bands.max())
     if low < 0 or high > most:
         divided = "" if most == 1 else f" (they are divided by {most:g})"
         raise LorunError(f"{what} has values from {low:g} to {high:g}, expected 0 to {most:g}{divided}")
@@ -78,24 +84,76 @@ def read_cube(path: Path, stored: CubeFormat | None = None, data: bytes | None =
     return cube
 
 
-def open_cubes(root: Path, name: str, files: Mapping[str, str], stored: CubeFormat | None) -> list[np.ndarray]:
-    """The cubes of some files of a dataset (path -> md5) as read-only memory maps.
+def open_cubes(
+    root: Path, name: str, files: Mapping[str, str], stored: CubeFormat | None, split: str
+) -> dict[str, np.ndarray]:
+    """The cubes of the files of a split (path -> md5), by name, as read-only memory maps.
 
-    Each file is verified and converted once, into `root`/.cubes. The name of a converted file is the hash of the md5 of
+    A name is that of the file, or of the folder of bands; of a tile, it ends in its row and column. Each file is
+    verified and each cube converted once, into `root`/.cubes. The name of a converted file is the hash of the md5 of
     its source, the format and the version of the conversion.
 
     Raises:
         LorunError: as `read_cube` does; a file is missing or damaged; `root`/.cubes cannot be written.
     """
-    folder = root / ".cubes"
-    cached = {file: folder / f"{_key(md5, stored)}.npy" for file, md5 in files.items()}
+    folder, sources = root / ".cubes", _sources(files, stored)
+    cached = {cube: folder / f"{_key([files[part] for part in parts], stored)}.npy" for cube, parts in sources.items()}
     if any(_opened(path) is None for path in cached.values()):
         with locked(folder, "converting"):
-            missing = [file for file, path in cached.items() if _opened(path) is None]  # another process made the rest
-            for file in track(missing, f"{name}: converting"):
-                cube = read_cube(root / name / file, stored, read_verified(root, name, file, files[file]))
-                write_atomically(cached[file], partial(_save, cube))
-    return [np.load(path, mmap_mode="r", allow_pickle=False) for path in cached.values()]
+            missing = [cube for cube, path in cached.items() if _opened(path) is None]  # another process made the rest
+            for cube in track(missing, f"{name}: converting"):
+                parts = {root / name / part: read_verified(root, name, part, files[part]) for part in sources[cube]}
+                write_atomically(cached[cube], partial(_save, _read(parts, stored)))
+    opened = {cube: np.load(path, mmap_mode="r", allow_pickle=False) for cube, path in cached.items()}
+    if stored is None or stored.tiles is None or split != "test":
+        return opened
+    return {name: tile for cube, values in opened.items() for name, tile in _tiles(cube, values, stored.tiles)}
+
+
+def _sources(files: Mapping[str, str], stored: CubeFormat | None) -> dict[str, list[str]]:
+    """The files of each cube, by its name."""
+    if stored is None or not stored.bands:
+        return {name: [file] for name, file in unique_names(files).items()}
+    found: dict[str, list[str]] = {}
+    for file in sorted(files):
+        found.setdefault(Path(file).parent.name, []).append(file)
+    return found
+
+
+def _read(parts: Mapping[Path, bytes], stored: CubeFormat | None) -> Cube:
+    """The cube in a file, or in the images of its bands."""
+    if stored is None or not stored.bands:
+        [(path, data)] = parts.items()
+        return read_cube(path, stored, data)
+    bands = [read_band(path, data) for path, data in parts.items()]
+    folder = next(iter(parts)).parent
+    if len({band.shape for band in bands}) > 1:
+        raise LorunError(f"{folder} has bands of different sizes")
+    cube = np.stack(bands)
+    return _converted(cube, str(folder), f"an image each, {cube.shape[1]} x {cube.shape[2]}", stored)
+
+
+def read_band(path: Path, data: bytes) -> np.ndarray:
+    """A gray image of 8 or 16 bits as (H, W) in its stored type. Raises LorunError where it is anything else."""
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(data), formats=["PNG", "TIFF"]) as image:
+            mode, band = image.mode, np.asarray(image)
+    except Exception as error:  # decoders raise almost anything on damaged files
+        raise LorunError(f"{path} cannot be decoded ({error}): replace it by an intact copy") from error
+    if band.ndim != 2 or band.dtype not in (np.uint8, np.uint16):
+        raise LorunError(f"{path} is no gray image of 8 or 16 bits (Pillow calls it {mode})")
+    return band
+
+
+def _tiles(name: str, cube: np.ndarray, side: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Whole squares of a cube from its top left, by name and place; what is left at the right and bottom is dropped."""
+    _, height, width = cube.shape
+    for row in range(height // side):
+        for column in range(width // side):
+            top, left = row * side, column * side
+            yield f"{name}_{row}_{column}", cube[:, top : top + side, left : left + side]
 
 
 class CubeFiles(UserDict[str, Any]):
@@ -115,9 +173,9 @@ def _interpolated(bands: np.ndarray, grid: tuple[float, ...], wavelength: float)
     return (1 - weight) * bands[above - 1].astype(np.float64) + weight * upper
 
 
-def _key(md5: str, stored: CubeFormat | None) -> str:
-    format_ = None if stored is None else stored.model_dump(mode="json")
-    return md5_of_bytes(json.dumps([_VERSION, md5, format_], sort_keys=True).encode())
+def _key(md5s: list[str], stored: CubeFormat | None) -> str:
+    format_ = None if stored is None else stored.model_dump(mode="json", exclude={"tiles"})
+    return md5_of_bytes(json.dumps([_VERSION, md5s, format_], sort_keys=True).encode())
 
 
 def _save(cube: Cube, path: Path) -> None:

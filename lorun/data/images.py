@@ -58,12 +58,11 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
     """
     kind = _kind_of(channels)
     files = split_files(root, name, split, kind)
-    named = unique_names(files)
     if kind == "cube":
-        return dict(zip(named, open_cubes(root, name, files, entry_of(root, name).cubes), strict=True))
+        return open_cubes(root, name, files, entry_of(root, name).cubes, split)
     return {
         image: _decode(read_verified(root, name, file, files[file]), root / name / file, channels)
-        for image, file in named.items()
+        for image, file in unique_names(files).items()
     }
 
 

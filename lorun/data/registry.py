@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, Self
 
 import yaml
@@ -31,7 +31,10 @@ class Upstream(_Entry):
 
     repository: str | None = Field(None, pattern=rf"^{_GITHUB}[^/]+/[^/]+$")
     commit: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
-    path: str | None = Field(None, description="path in the repository; `{file}` is the path inside the dataset")
+    path: str | None = Field(
+        None,
+        description="path in the repository; `{file}`: path inside the dataset; `{folder}`, `{name}`: its parts",
+    )
     files: dict[str, str] = Field(default_factory=dict, description="path inside the dataset -> path in the repository")
     address: str | None = Field(
         None, pattern=r"^https?://.*\{file\}", description="web address of the files, if they are in no repository"
@@ -54,7 +57,8 @@ class Upstream(_Entry):
         """The URL of a file of the dataset, or None if it has another upstream."""
         if self.address is not None:
             return self.address.format(file=file)
-        path = self.path.format(file=file) if self.path is not None else self.files.get(file)
+        parts = {"file": file, "folder": PurePosixPath(file).parent, "name": PurePosixPath(file).name}
+        path = self.path.format(**parts) if self.path is not None else self.files.get(file)
         if path is None or self.repository is None:
             return None
         return f"{_RAW}{self.repository.removeprefix(_GITHUB)}/{self.commit}/{path}"
@@ -78,6 +82,8 @@ class CubeFormat(_Entry):
     divide: float | None = Field(
         None, gt=0, description="divisor of all values; the default for integers is the largest value of their type"
     )
+    bands: bool = Field(False, description="each cube is a folder of gray images, one a band, in the order of names")
+    tiles: int | None = Field(None, ge=1, description="side of the squares that test cubes are cut into, pixels")
 
 
 class MeasurementFormat(_Entry):

@@ -35,6 +35,9 @@ class Experiment(Section):
     test: list[str] = Field(description="datasets whose test split is scored")
     evaluation: EvaluationConfig
     accounting: AccountingConfig = AccountingConfig()
+    trained_as: "Experiment | None" = Field(
+        None, description="the run of another setting whose weights are scored here; nothing is trained then"
+    )
 
     @property
     def method(self) -> str:
@@ -48,8 +51,8 @@ class Experiment(Section):
 
     @property
     def base(self) -> "Experiment | None":
-        """The run whose weights it starts from, if any."""
-        return getattr(self.spec, "base", None)
+        """The run whose weights it starts from, or takes as they are, if any."""
+        return self.trained_as or getattr(self.spec, "base", None)
 
     def build_network(self, physics: Operator) -> nn.Module:
         """A freshly initialised network of the method for its operator."""
@@ -77,7 +80,8 @@ class Experiment(Section):
         return _digest({**sizes, "method": self.spec.step_identity(), "accounting": settings(self.accounting)})
 
     def _identity(self) -> dict[str, Any]:
-        return {
+        found = {} if self.trained_as is None else {"trained_as": self.trained_as.key}
+        return found | {
             "seed": self.seed,
             "channels": self.channels,
             "physics": settings(self.physics),

@@ -46,9 +46,10 @@ class Operator(LinearPhysics):
         """
         return self.bound(size=(height, width))
 
-    def for_training(self, side: int, random: np.random.Generator) -> Self:
-        """This operator for the square patches of one training step, with its random parts drawn from `random`."""
-        return self.bound(size=(side, side))
+    def for_training(self, size: tuple[int, int], random: np.random.Generator) -> Self:
+        """This operator for the patches of one training step, (height, width), with its random parts drawn from
+        `random`."""
+        return self.bound(size=size)
 
     def bound(self, **attributes: Any) -> Self:
         """A shallow copy with other attributes; parameters and buffers are shared."""

@@ -86,9 +86,9 @@ class BlockCS(Operator):
         """Measurements per block."""
         return self.phi.shape[0]
 
-    def for_training(self, side: int, random: np.random.Generator) -> Self:
+    def for_training(self, size: tuple[int, int], random: np.random.Generator) -> Self:
         """For patches of whole blocks, without the extra block of `padding="always"`."""
-        return self.bound(size=(side, side), padding="needed")
+        return self.bound(size=size, padding="needed")
 
     def whole_blocks(self) -> Self:
         """This operator for images of whole blocks: for networks that work on padded images and crop their estimate to

@@ -18,11 +18,12 @@ from torch import Tensor
 from lorun import seeds
 from lorun.errors import LorunError, UnknownName
 from lorun.physics._kernels import bicubic_kernel, cubic, drawn_kernel, gaussian_kernel, read_kernels
+from lorun.physics._tikhonov import folded, tikhonov
 from lorun.physics.base import Example, Operator, OperatorConfig
 
 Training = Literal["drawn", "same"]
 Quantisation = Literal["float", "usrnet_uint8"]
-Initial = Literal["tikhonov", "bicubic", "nearest", "adjoint"]
+Initial = Literal["tikhonov", "smooth", "bicubic", "nearest", "adjoint"]
 Gradient = Literal["regularised", "plain"]
 
 
@@ -58,6 +59,7 @@ class BlurDownsample(Operator):
         noise: float = 0.0,
         quantisation: Quantisation = "float",
         training: Training = "drawn",
+        training_scales: Sequence[int] = (),
         initial: Initial = "tikhonov",
         gradient: Gradient = "regularised",
         epsilon: float = 1e-2,
@@ -75,6 +77,7 @@ class BlurDownsample(Operator):
         self.noise = noise
         self.quantisation: Quantisation = quantisation
         self.training_kernels: Training = training
+        self.training_scales = tuple(training_scales) or (scale,)
         self.initial: Initial = initial
         self.gradient: Gradient = gradient
         self.epsilon = epsilon
@@ -110,18 +113,21 @@ class BlurDownsample(Operator):
     def scored_size(self, height: int, width: int) -> tuple[int, int]:
         return height - height % self.multiple, width - width % self.multiple
 
-    def for_training(self, side: int, random: np.random.Generator) -> Self:
-        if side % self.scale:
-            raise LorunError(
-                f"a patch of {side} pixels is no multiple of the scale {self.scale}: change `training.patch`"
-            )
+    def for_training(self, size: tuple[int, int], random: np.random.Generator) -> Self:
+        for scale in self.training_scales:
+            if any(side % scale for side in size):
+                raise LorunError(
+                    f"a patch of {size[0]} x {size[1]} is no multiple of the scale {scale}: change `training.patch`"
+                )
         seed = int(random.integers(2**63))
         if self.training_kernels == "same":
             chosen = int(random.integers(self.kernels))
-            return self.bound(size=(side, side), chosen=chosen, noise_seed=seed)
+            return self.bound(size=size, chosen=chosen, noise_seed=seed)
+        several = len(self.training_scales) > 1
+        scale = int(random.choice(self.training_scales)) if several else self.training_scales[0]
         like = self.kernel
-        drawn = drawn_kernel(self.scale, random).to(like.device, like.dtype)
-        return self.bound(size=(side, side), drawn=drawn, noise_seed=seed)
+        drawn = drawn_kernel(scale, random).to(like.device, like.dtype)
+        return self.bound(size=size, scale=scale, decimation=scale, drawn=drawn, noise_seed=seed)
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
         return self.size or (height * self.scale, width * self.scale)
@@ -203,6 +209,8 @@ class BlurDownsample(Operator):
             return self.A_adjoint(y)
         if self.initial == "tikhonov":
             return self.regularised(y)
+        if self.initial == "smooth":
+            return tikhonov(y, self)
         return enlarged(y, self.scale, self.initial, self.scene_of(*y.shape[2:]))
 
     def back_project(self, residual: Tensor) -> Tensor:
@@ -240,8 +248,14 @@ class BlurDownsampleConfig(OperatorConfig):
     training: Training = Field(
         "drawn", description="kernels of training steps: drawn at random, or one of those that are scored"
     )
+    training_scales: list[Annotated[int, Field(ge=1, le=8)]] = Field(
+        default_factory=list,
+        description="scales of training steps, one drawn for each, with training: drawn; default: that of the setting",
+    )
     initial: Initial = Field(
-        "tikhonov", description="initial reconstruction x_0: A^T (A A^T + epsilon)^-1 y, y enlarged, or A^T y"
+        "tikhonov",
+        description="initial reconstruction x_0: tikhonov, A^T (A A^T + epsilon)^-1 y, penalises pixels; smooth, the "
+        "baseline `tikhonov`, penalises the differences of neighbours; y enlarged; or adjoint, A^T y",
     )
     gradient: Gradient = Field(
         "regularised",
@@ -264,6 +278,8 @@ class BlurDownsampleConfig(OperatorConfig):
             raise ValueError("`kernels: file` and `kernels_file` belong together: give both or neither")
         if (self.kernels in ("file", "drawn")) != bool(self.scored):
             raise ValueError("`scored` numbers the kernels of `kernels: file` and `kernels: drawn`: give it with these")
+        if self.training_scales and self.training != "drawn":
+            raise ValueError("`training_scales` go with `training: drawn`: scored kernels are of one scale")
         if len(set(self.scored)) < len(self.scored):
             raise ValueError(f"`scored` (={self.scored}) names a kernel twice")
         return self
@@ -366,19 +382,3 @@ def _cubic(y: Tensor, scale: int, length: int) -> Tensor:
     for offset in (-1, 0, 1, 2):
         total = total + cubic((part - offset).abs()) * y[..., (left + offset).clamp(0, y.shape[-1] - 1)]
     return total
-
-
-def folded(power: Tensor, scale: int, rows: int, columns: int) -> Tensor:
-    """The mean of a real image's power over the frequencies that alias in decimation.
-
-    From the transform's half of an image of rows * scale x columns * scale pixels to that of one of rows x columns:
-    (H, W // 2 + 1) -> (rows, columns // 2 + 1).
-    """
-    cells = _whole(power, columns * scale).view(scale, rows, scale, columns)
-    return cells.mean((0, 2))[:, : columns // 2 + 1]
-
-
-def _whole(half: Tensor, columns: int) -> Tensor:
-    """The power spectrum of a real image from its first half of columns: (H, W // 2 + 1) -> (H, W)."""
-    rest = half[:, 1 : (columns + 1) // 2].flip(1)  # of column W - k at row -h
-    return torch.cat([half, torch.roll(rest.flip(0), 1, 0)], dim=1)

@@ -90,10 +90,12 @@ class CASSI(Operator):
             raise LorunError(f"a scene of {height} x {width} is larger than the mask of {largest[0]} x {largest[1]}")
         return super().at(height, width)
 
-    def for_training(self, side: int, random: np.random.Generator) -> Self:
-        self.at(side, side)
-        top, left = (int(random.integers(length - side + 1)) for length in self.mask.shape)
-        return self.bound(size=(side, side), corner=(top, left), noise_seed=int(random.integers(2**63)))
+    def for_training(self, size: tuple[int, int], random: np.random.Generator) -> Self:
+        self.at(*size)
+        top, left = (
+            int(random.integers(length - side + 1)) for length, side in zip(self.mask.shape, size, strict=True)
+        )
+        return self.bound(size=size, corner=(top, left), noise_seed=int(random.integers(2**63)))
 
     def scene_of(self, height: int, width: int) -> tuple[int, int]:
         return height, width - self.dispersion

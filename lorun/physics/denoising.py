@@ -31,9 +31,9 @@ class Denoising(Operator):
         self.training_levels = self.levels if noise_range is None else noise_range
         self.noise_seed = noise_seed
 
-    def for_training(self, side: int, random: np.random.Generator) -> Self:
+    def for_training(self, size: tuple[int, int], random: np.random.Generator) -> Self:
         seed = int(random.integers(2**63))
-        return self.bound(size=(side, side), levels=self.training_levels, noise_seed=seed)
+        return self.bound(size=size, levels=self.training_levels, noise_seed=seed)
 
     def A(self, x: Tensor, **_: object) -> Tensor:
         return x

@@ -14,8 +14,8 @@ from deepinv.optim import HQS, L2, PGD, Prior
 from deepinv.physics import LinearPhysics
 from torch import Tensor, nn
 
+from lorun.physics._tikhonov import error_variance, tikhonov
 from lorun.physics.blur_downsample import BlurDownsample
-from lorun.plugins.deblurring import error_variance, tikhonov
 from lorun.plugins.wrappers import needs_linear
 from lorun.unfolding import initial_reconstruction
 

@@ -34,7 +34,7 @@ class Profile(Section):
             for setting in task.settings:
                 for method in task.methods_of(setting):
                     # Released weights do not depend on the seed.
-                    for seed in self.seeds[:1] if method in task.weights else self.seeds:
+                    for seed in self.seeds[: 1 if method in task.weights else task.seeds.get(setting)]:
                         yield self.experiment(task_name, setting, method, seed)
 
     def accounted(self) -> Iterator[Experiment]:
@@ -64,6 +64,7 @@ class Profile(Section):
         chosen = self.tasks[task]
         tuning = _tuning(chosen)
         available = [*(chosen.settings if method in PRETRAININGS else chosen.settings_of(method))]
+        available = [setting for setting in available if chosen.trains_in(method, setting) == setting]
         setting = tuning.setting if tuning.setting is not None and tuning.setting in available else available[0]
         return self.resolve(task, setting, method, TUNING_SEED, value, 1.0 if whole else tuning.share)
 
@@ -134,6 +135,8 @@ class Profile(Section):
         share of a whole training, are those of a trial."""
         chosen = self.tasks[task]
         physics = chosen.physics_of(setting)
+        trained_in = chosen.trains_in(method, setting)
+        trained_as = None if trained_in == setting else self.resolve(task, trained_in, method, seed, value, length)
         return Experiment(
             task=task,
             setting=setting,
@@ -141,10 +144,11 @@ class Profile(Section):
             channels=chosen.data.channels,
             physics=physics,
             fit_on=chosen.data.train if physics.fitted else None,
-            spec=self._spec(task, setting, method, seed, value, length),
+            spec=self._spec(task, trained_in, method, seed, value, length),
             test=chosen.data.test,
             evaluation=chosen.evaluation,
             accounting=chosen.accounting,
+            trained_as=trained_as,
         )
 
     def _spec(self, name: str, setting: str, method: str, seed: int, value: float | None, length: float) -> Spec:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -121,6 +121,13 @@ class TaskConfig(Section):
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="method -> the settings that it runs in, instead of all"
     )
+    seeds: dict[Name, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="setting -> how many of the profile's seeds it has; default: all",
+    )
+    train_in: Name | None = Field(
+        None, description="the setting that trained methods are trained in, once for all settings; default: in each"
+    )
     comparisons: dict[Name, Comparison] = Field(
         default_factory=dict, description="name -> a figure of the result set that compares methods"
     )
@@ -162,6 +169,11 @@ class TaskConfig(Section):
         base = self.base.get(method)
         excluded = base.setting if base is not None and base.task is None and self._transfers(method) else None
         return [setting for setting in self.settings if setting in chosen and setting != excluded]
+
+    def trains_in(self, method: str, setting: str) -> str:
+        """The setting whose training makes the weights of a method in a setting."""
+        reused = self.train_in is not None and self.is_trained(method)
+        return self.train_in if reused and self.train_in is not None else setting
 
     def methods_of(self, setting: str) -> list[str]:
         """The methods that run in a setting."""
@@ -275,6 +287,9 @@ class TaskConfig(Section):
                     raise ValueError(f"`{key}` names the method `{method}`, which the task does not have")
                 if method in self.strategies and key in ("options", "weights"):
                     raise ValueError(f"`{key}` is for baselines, not for the strategy `{method}`")
+        for setting in self.seeds:
+            if setting not in self.settings:
+                raise ValueError(f"`seeds`: {UnknownName('setting', setting, self.settings)}")
         for method, settings in {**self.only, **self.weights}.items():
             unknown = sorted(set(settings) - set(self.settings))
             if unknown:
@@ -286,6 +301,14 @@ class TaskConfig(Section):
                 raise ValueError(f"`{method}` has no setting but that of its base (={self.base[method].setting!r})")
 
     def _check_training(self) -> None:
+        if self.train_in is not None:
+            if self.train_in not in self.settings:
+                raise ValueError(f"`train_in`: {UnknownName('setting', self.train_in, self.settings)}")
+            for method in filter(self.is_trained, self.methods):
+                if self.train_in not in self.settings_of(method):
+                    raise ValueError(f"`{method}` does not run in {self.train_in!r}, the setting of `train_in`")
+            if any(self.physics_of(setting).learned for setting in self.settings):
+                raise ValueError("`train_in` is for operators that are not learned")
         trained = [method for method in self.methods if self.is_trained(method)]
         if trained and self.training is None:
             raise ValueError(f"`training` is missing: {', '.join(trained)} are trained")

@@ -1,25 +1,39 @@
 """The numbers that the page plots: scores against costs, training curves, costs against the number of stages."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lorun.bench.latency import AGREE, agreed
 from lorun.errors import LorunError
 from lorun.report.provenance import Provenance
 from lorun.report.tables import Section
+from lorun.results.colours import MARKERS, look
 from lorun.results.store import plain
 
 
-def points(section: Section, timing: pd.DataFrame, provenance: Provenance) -> list[dict[str, Any]]:
-    """A point per method of a section: scores, costs, times (ms, s)."""
-    timing = timing[(timing.task == section.task) & (timing.setting == section.setting)]
+def looks(methods: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The colour and the marker of each method, as plotly calls them."""
+    found = {method: look(method) for method in methods}
+    return {method: {"color": own.colour, "symbol": MARKERS[own.marker]} for method, own in found.items()}
+
+
+def points(
+    section: Section, timing: pd.DataFrame, latencies: pd.DataFrame, provenance: Provenance
+) -> list[dict[str, Any]]:
+    """A point per method of a section: scores, costs, times (ms, s).
+
+    `latencies` are those of the section (`of_section`) by `lorun latency`, which times all methods in turns. Those of
+    `timing` were measured one after the other, so they are not shown.
+    """
+    timing = of_section(timing, section)
     found = []
     for _, row in section.lines.iterrows():
-        times = timing[timing.method == row.method]
-        latency = times[times.what == "reconstruction latency"].dropna(subset="median_ms")
-        training = times[times.what == "training"].dropna(subset="seconds")
+        latency = latencies[latencies.method == row.method]
+        training = timing[(timing.method == row.method) & (timing.what == "training")].dropna(subset="seconds")
         seconds = training.seconds
         trained = (plain(row.steps) or 0) > 0
         found.append(
@@ -31,11 +45,29 @@ def points(section: Section, timing: pd.DataFrame, provenance: Provenance) -> li
                 "step": plain(row.step_total),
                 "inference": plain(row.inference_total),
                 "stages": plain(row.stages),
-                "latency": _time(latency, *latency[["median_ms", "min_ms", "max_ms"]].max()),
+                "latency": _time(latency, *latency[["median_ms", "q25_ms", "q75_ms"]].max()),
                 "training": _time(training, seconds.mean(), seconds.min(), seconds.max()) if trained else None,
             }
         )
     return found
+
+
+def of_section(table: pd.DataFrame, section: Section) -> pd.DataFrame:
+    """The rows of a table that belong to the task and setting of a section."""
+    return table[(table.task == section.task) & (table.setting == section.setting)]
+
+
+def latency_note(latencies: pd.DataFrame) -> str:
+    """What the page says about the latencies of a section, shown or not."""
+    if latencies.empty:
+        return "No latency: `lorun latency` has not timed this setting (results/bench/latency.csv)."
+    if not agreed(latencies):
+        return f"No latency: methods with the same network differ by more than {100 * (AGREE - 1):.0f} %."
+    row = latencies.iloc[0]
+    return (
+        f"Latency: all methods in turns, {row.repeats} rounds, median and quartiles, one image of {row['image']} "
+        f"pixels; commit {str(row.commit)[:12]}. Methods with the same network agree within {100 * (AGREE - 1):.0f} %."
+    )
 
 
 def _time(times: pd.DataFrame, value: float, least: float, most: float) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from lorun import __version__
 from lorun.evaluation.metrics import METRICS
 from lorun.report.crops import LIMIT, SIDE
 from lorun.report.tables import Section
+from lorun.results.verdict import EXPLAINED
 
 _SCRIPTS = ("data.js", "theme.js", "sections.js", "provenance.js", "charts.js", "viewer.js")
 _MODULE = "tables.js"  # imports DataTables, which is a module
@@ -22,18 +23,14 @@ def render(
     points: list[list[dict[str, Any]]],
     crops: list[dict[str, Any]],
     curves: dict[str, Any],
+    looks: dict[str, dict[str, str]],
     scaling: dict[str, Any] | None,
     lines: list[dict[str, Any]],
     **context: Any,
 ) -> str:
     """The HTML of the report; `context` goes to the template only. The page loads nothing, and forbids it."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    loader = PackageLoader("lorun.report", "assets")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     numbers = {
         "metrics": {
             name: {key: getattr(metric, key) for key in ("heading", "digits", "better")}
@@ -50,32 +47,47 @@ def render(
             }
             for section in sections
         ],
+        "looks": looks,
         "curves": curves,
         "scaling": scaling,
         "lines": lines,
     }
-    return environment.get_template("page.html.j2").render(
-        **context,
-        version=__version__,
-        sections=sections,
-        crops=crops,
-        scaling=scaling,
-        timed=[any(point["latency"] or point["training"] for point in group) for group in points],
-        side=SIDE,
-        limit=LIMIT // 1_000_000,
-        style=_asset("page.css"),
-        numbers=_json(numbers),
-        plotly=_script(get_plotlyjs()),
-        scripts=[_script(_asset(name)) for name in _SCRIPTS],
-        module=_script(_asset(_MODULE).replace("DATATABLES", _data_tables())),
-        libraries=[
-            f"plotly.js (MIT), from the Python package plotly {version('plotly')}",
-            f"DataTables and jQuery (MIT), from the Python package itables {version('itables')}",
-        ],
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            **context,
+            version=__version__,
+            sections=sections,
+            crops=crops,
+            scaling=scaling,
+            timed=[any(point["latency"] or point["training"] for point in group) for group in points],
+            explained=EXPLAINED,
+            side=SIDE,
+            limit=LIMIT // 1_000_000,
+            style=asset("page.css"),
+            numbers=_json(numbers),
+            plotly=_script(get_plotlyjs()),
+            scripts=[_script(asset(name)) for name in _SCRIPTS],
+            module=_script(asset(_MODULE).replace("DATATABLES", _data_tables())),
+            libraries=[
+                f"plotly.js (MIT), from the Python package plotly {version('plotly')}",
+                f"DataTables and jQuery (MIT), from the Python package itables {version('itables')}",
+            ],
+        )
     )
 
 
-def _asset(name: str) -> str:
+def environment() -> Any:
+    """The templates: everything that they insert is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("lorun.report", "assets")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def asset(name: str) -> str:
+    """The text of a file of the page."""
     return files("lorun.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 

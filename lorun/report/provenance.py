@@ -92,8 +92,7 @@ class Provenance:
             return
         if experiment is not None:
             yield f".venv/bin/lorun data fetch {' '.join(experiment.datasets)}"
-            if experiment.base is not None:
-                base = experiment.base
+            for base in reversed(list(_bases(experiment))):
                 yield self._command("train", base.task, base.setting, base.method, run["seed"])
         yield self._command("train", *which)
         if run["commit"] != trained:
@@ -121,3 +120,11 @@ def _checkout(commit: str | None) -> list[str]:
 
 def _key(row: Any) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in LINE)
+
+
+def _bases(experiment: Experiment) -> Iterator[Experiment]:
+    """The run that it starts from, that run's own, and so on."""
+    base = experiment.base
+    while base is not None:
+        yield base
+        base = base.base

@@ -11,7 +11,7 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
 from lorun.report.provenance import Provenance
 from lorun.results import markdown
-from lorun.results.cells import Cell, Column, cell, spread
+from lorun.results.cells import Cell, Column, cell, make_table
 from lorun.results.markdown import (
     CLAIMS,
     COSTS,
@@ -20,10 +20,14 @@ from lorun.results.markdown import (
     TUNING,
     comparison_columns,
     leading_differences,
+    operator_heading,
     score_columns,
+    scores_by_degradation,
+    with_difference,
 )
 from lorun.results.store import ResultSet, grouped
 from lorun.results.tuning import choices
+from lorun.results.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,14 @@ class PageCell:
     order  the number to sort by; "" if the value is missing, None to sort by the text
     line   the line of the summary that a click opens
     kind   the status or verdict that sets the colour
+    mark   "best", "second" or ""
     """
 
     text: str
     order: float | str | None = None
     line: int | None = None
     kind: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,9 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
     for number, (title, lines, common) in enumerate(markdown.sections(results.summary)):
         task, dataset, setting = (str(common[name]) for name in _PLACE)
         protocols = list(lines.protocol.unique())
+        lines = with_difference(lines, results.differences)
         scores = score_columns(lines)
-        protocol: Column = ("protocol", lambda row: cell(row.protocol))
+        protocol = Column("protocol", lambda row: cell(row.protocol))
         found.append(
             Section(
                 number=number,
@@ -100,7 +107,7 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
                     lines,
                     [*scores, *COSTS, protocol],
                     provenance,
-                    linked=[name for name, _ in scores[1:]],
+                    linked=[column.heading for column in scores[1:]],
                     protocols=protocols,
                 ),
                 degradations=_degradations(number, by_degradation.get((task, dataset, setting)), provenance),
@@ -109,15 +116,22 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
     return found
 
 
-def overview(sections: Sequence[Section], provenance: Provenance) -> Table:
+def overview(sections: Sequence[Section]) -> Table:
     """The leading score of every method in every section: a row per method, a column per section."""
     methods = dict.fromkeys(method for section in sections for method in section.lines.method)
-    rows = [[PageCell(method), *(_leading(section, method, provenance) for section in sections)] for method in methods]
+    rows = [[PageCell(method), *(_leading(section, method) for section in sections)] for method in methods]
     columns = [
         "method",
         *(f"{section.title}: {section.metrics[0].heading}, {section.protocol}" for section in sections),
     ]
     return Table("overview-table", "The leading score of every method", columns, rows)
+
+
+def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
+    """The paper's claims and our measurements of this set, and how it compared; no table if it measures none."""
+    found, compared = verdict([results], [""])
+    rows = [[_page_cell(one) for one in row] for row in found.rows]
+    return Table("verdict-table", "The paper's claims", found.headings, rows) if rows else None, compared
 
 
 def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
@@ -146,11 +160,7 @@ def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table 
 
 def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
     """What all numbers of a section have in common."""
-    try:
-        heading = profile.tasks[common["task"]].physics_of(common["setting"]).heading
-    except KeyError:  # the profile no longer has this task or setting
-        heading = str(common["operator"])
-    parts = [heading[0].upper() + heading[1:]]
+    parts = [operator_heading(profile, common)]
     if common["m"] is not None:
         parts.append(f"m = {common['m']} per block")
     parts.append(f"{lines.images.max()} test images, {lines.seeds.max()} of {lines.seeds_planned.max()} seeds")
@@ -173,16 +183,17 @@ def _table(
     protocols: Sequence[str] = (),
 ) -> Table:
     """The table of a frame; cells of the columns `linked` open the provenance of their row."""
+    made = make_table(frame, columns)
     rows = []
-    for _, row in frame.iterrows():
+    for (_, row), cells in zip(frame.iterrows(), made.rows, strict=True):
         line = provenance.number(row) if provenance is not None else None
         rows.append(
             [
-                _page_cell(make(row), line if name in linked else None, str(row[name]) if name in _COLOURED else "")
-                for name, make in columns
+                _page_cell(one, line if name in linked else None, str(row[name]) if name in _COLOURED else "")
+                for name, one in zip(made.headings, cells, strict=True)
             ]
         )
-    return Table(name, caption, [name for name, _ in columns], rows, list(protocols))
+    return Table(name, caption, made.headings, rows, list(protocols))
 
 
 _COLOURED = ("status", "verdict")
@@ -190,7 +201,7 @@ _COLOURED = ("status", "verdict")
 
 def _page_cell(made: Cell, line: int | None = None, kind: str = "") -> PageCell:
     order = "" if made.value is None else None if isinstance(made.value, str) else made.value
-    return PageCell(made.text, order, line, kind)
+    return PageCell(made.text, order, line, kind, made.mark)
 
 
 def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenance) -> list[Table]:
@@ -200,24 +211,22 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
     for (protocol, name), group in groups.items():
         metric = METRICS[name]
         degradations = list(group.degradation.unique())
-        rows = []
-        for method, lines in group.groupby("method", sort=False):
-            line = provenance.number(lines.iloc[0])
-            lines = lines.set_index("degradation").reindex(degradations)
-            cells = [spread(value, sd, metric.digits) for value, sd in zip(lines["value"], lines["sd"], strict=True)]
-            rows.append([PageCell(str(method)), *(_page_cell(made, line) for made in cells)])
+        numbers = {line.method: provenance.number(line) for _, line in group.iterrows()}
+        rows = [
+            [PageCell(method.text), *(_page_cell(one, numbers[method.text]) for one in cells)]
+            for method, *cells in scores_by_degradation(group, metric)
+        ]
         caption = f"{metric.heading} under each degradation, {protocol}"
         tables.append(Table(f"degradations-{number}-{len(tables)}", caption, ["method", *degradations], rows))
     return tables
 
 
-def _leading(section: Section, method: str, provenance: Provenance) -> PageCell:
+def _leading(section: Section, method: str) -> PageCell:
     """The leading score of a method; its status if it has none."""
-    lines = section.lines[section.lines.method == method]
-    if lines.empty:
-        return PageCell("", "")
-    row, metric = lines.iloc[0], section.metrics[0]
-    line = provenance.number(row)
-    if pd.isna(row[metric.name]) and row.status != "completed":
-        return PageCell(row.status, "", line, row.status)
-    return _page_cell(spread(row[metric.name], row[f"{metric.name}_sd"], metric.digits), line)
+    for row in section.scores.rows:
+        cells = dict(zip(section.scores.columns, row, strict=True))
+        if (cells["method"].text, cells["protocol"].text) == (method, section.protocol):
+            score, status = cells[section.metrics[0].heading], cells["status"]
+            missing = score.order == "" and status.kind != "completed"
+            return PageCell(status.kind, "", status.line, status.kind) if missing else score
+    return PageCell("", "")

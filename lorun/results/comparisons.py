@@ -11,13 +11,17 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.profiles.task import Comparison
+from lorun.results.colours import STRATEGIES, look
 from lorun.results.figures import save
 
 PAGE = "comparisons.md"
 
 
-def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write `compare_TASK_NAME.png` for each comparison, and a page of them; return their paths, or none."""
+def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, form: str = "png") -> list[Path]:
+    """Write `compare_TASK_NAME.png` for each comparison, and a page of them; return their paths, or none.
+
+    `form` is one of `lorun.results.figures.FORMATS`. The page shows the PNG files.
+    """
     written, page = [], [f"# Comparisons of the profile {profile.profile}", ""]
     for task, config in profile.tasks.items():
         protocol = get_protocol(config.evaluation.protocols[0])
@@ -27,10 +31,12 @@ def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path) -> 
                 f"{dataset} {setting}": found.set_index("method")
                 for (dataset, setting), found in lines.groupby(["dataset", "setting"], sort=False)
             }
-            path = folder / f"compare_{task}_{name}.png"
+            if not places:
+                continue  # a result set that is older than the task
+            path = folder / f"compare_{task}_{name}.{form}"
             written.append(save(path, _figure(comparison, places, protocol.metrics[0])))
             page += [f"## {comparison.question}", "", f"![{comparison.question}]({path.name})", ""]
-    if written:
+    if written and form == "png":
         page.append(
             "Points are means over images and seeds, bars their standard deviation over seeds. Every method had the"
         )
@@ -61,7 +67,9 @@ def _figure(comparison: Comparison, places: Mapping[str, pd.DataFrame], metric: 
         spread = lines.get(f"{column}_sd", values * 0).reindex(comparison.methods).astype(float).fillna(0) * scale
         if comparison.bars:
             names = comparison.bars
-            axes.errorbar(values[names], range(len(names)), xerr=spread[names], fmt="o", capsize=3)
+            for row, name in enumerate(names):
+                colour, marker = look(name)
+                axes.errorbar(values[name], row, xerr=spread[name], fmt=marker, color=colour, capsize=3)
             axes.set_yticks(range(len(names)), names, fontsize=8)
             axes.invert_yaxis()
             axes.set_xlabel(label)
@@ -77,9 +85,11 @@ def _figure(comparison: Comparison, places: Mapping[str, pd.DataFrame], metric: 
 def _draw_lines(axes: Any, comparison: Comparison, values: pd.Series, spread: pd.Series) -> None:
     for name, line in comparison.lines.items():
         methods = list(line.values())
-        axes.errorbar(list(line), values[methods], yerr=spread[methods], marker="o", capsize=3, label=name)
-    for number, method in enumerate(comparison.levels):
-        axes.axhline(values[method], color=f"0.{3 + 2 * number}", linestyle="--", label=method)
+        colour, marker = look(next((method for method in methods if method in STRATEGIES), methods[0]))
+        points = {"marker": marker, "color": colour, "capsize": 3, "label": name}
+        axes.errorbar(list(line), values[methods], yerr=spread[methods], **points)
+    for method in comparison.levels:
+        axes.axhline(values[method], color=look(method).colour, linestyle="--", label=method)
     axes.set_xticks(sorted({place for line in comparison.lines.values() for place in line}))
     axes.set_xlabel(comparison.axis)
     axes.legend(fontsize=8)

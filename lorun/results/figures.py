@@ -14,27 +14,36 @@ from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically
-from lorun.methods import Experiment
+from lorun.methods import PRETRAININGS, Experiment
 from lorun.profiles import Profile
+from lorun.results.colours import look
 from lorun.results.store import make_table
 from lorun.results.summary import shown
 
+FORMATS = ("png", "pdf")
 
-def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path) -> list[Path]:
+
+def write_figures(
+    profile: Profile, summary: pd.DataFrame, *, runs: Path, data: Path, folder: Path, form: str = "png"
+) -> list[Path]:
     """Write `psnr_parameters_TASK_DATASET_SETTING.png`, `strip_...`, `spectra_...` for cubes, and `tuning_TASK.png`
-    where learning rates were tuned; return their paths.
+    where learning rates were tuned; return their paths. `form` is one of `FORMATS`. What the profile no longer has
+    keeps its figures.
 
     The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
-    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `runs` lacks its
-    reconstruction by a method that has a score, or by all.
+    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the
+    dataset, or `runs` the reconstruction by a method that has a score; where there are none yet, such a method has an
+    empty panel.
     """
     written = []
     for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
-        config = profile.tasks[str(task)]
-        protocol = get_protocol(config.evaluation.protocols[0])
+        config = profile.tasks.get(str(task))
+        if config is None or setting not in config.settings:
+            continue  # the profile no longer has it
+        protocol = get_protocol(lines.protocol.iloc[0])
         metric = METRICS[protocol.metrics[0]]
         lines = lines[lines.protocol == protocol.name]
-        name = f"{task}_{dataset}_{setting}.png"
+        name = f"{task}_{dataset}_{setting}.{form}"
         called = shown(str(dataset), lines.simulated.iloc[0])
         heading = config.physics_of(str(setting)).heading
         figure = _score_against_parameters(lines, metric, f"{task}, {called}", heading)
@@ -43,12 +52,15 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
         image = next((image for image in config.evaluation.keep if image in truths), None)
         if image is None:
             continue
-        experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in lines.method]
+        known = [method for method in lines.method if method in config.methods_of(str(setting))]
+        experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in known]
         images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
-        scores = lines.set_index("method")[metric.name]
-        here = [method for method, path in images.items() if path.exists()]
-        if (folder / f"strip_{name}").exists() and not (here and {*scores.dropna().index} <= {*here}):
+        scored = lines.method[lines[metric.name].notna()]
+        there = [method in images and images[method].exists() for method in scored]
+        old = (folder / f"strip_{name}").exists()
+        if (not all(there) and (form != "png" or not any(there) or old)) or (old and not there):
             continue
+        scores = lines.set_index("method")[metric.name]
         strip = _strip(experiments[0], images, scores, metric, truths[image], f"{called}, {image}")
         written.append(save(folder / f"strip_{name}", strip))
         if points := config.evaluation.points:
@@ -56,23 +68,29 @@ def write_figures(profile: Profile, summary: pd.DataFrame, *, runs: Path, data: 
             written.append(save(folder / f"spectra_{name}", _spectra(points, paths, f"{called}, {image}: spectra")))
     trials = make_table("tuning", [trial.model_dump() for trial in profile.trials])
     return written + [
-        save(tuning_path(folder, str(task)), _tuning(lines, str(task))) for task, lines in trials.groupby("task")
+        save(tuning_path(folder, str(task), form), _tuning(lines, str(task))) for task, lines in trials.groupby("task")
     ]
 
 
-def tuning_path(folder: Path, task: str) -> Path:
+def tuning_path(folder: Path, task: str, form: str = "png") -> Path:
     """Where the figure of a task's tuning lies in a result set."""
-    return folder / f"tuning_{task}.png"
+    return folder / f"tuning_{task}.{form}"
 
 
 def save(path: Path, figure: Any) -> Path:
-    """Write a figure of matplotlib as PNG: the same bytes for the same figure, because its version is left out."""
-    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=150, metadata={"Software": None}))
+    """Write a figure of matplotlib as PNG or PDF, by the path's suffix: the same bytes for the same figure, because
+    version and date are left out."""
+    form = path.suffix.removeprefix(".")
+    unsaid = {"pdf": ("Creator", "Producer", "CreationDate")}.get(form, ("Software",))
+    metadata = dict.fromkeys(unsaid)
+    write_atomically(path, lambda part: figure.savefig(part, format=form, dpi=150, metadata=metadata))
     return path
 
 
 def _truths(profile: Profile, task: str, dataset: str, data: Path) -> Mapping[str, np.ndarray | None]:
-    """The test images of a dataset by name; None for measurements without a ground truth."""
+    """The test images of a dataset by name, none if it is not here; None for measurements without a ground truth."""
+    if not (data / dataset).is_dir():
+        return {}
     if holds_measurements(data, dataset):
         return dict.fromkeys(load_measurements(data, dataset, "test"))
     return load_dataset(data, dataset, "test", profile.tasks[task].data.channels)
@@ -86,12 +104,12 @@ def _score_against_parameters(lines: pd.DataFrame, metric: Metric, title: str, h
     scored = lines.assign(score=lines[metric.name], sd=lines[f"{metric.name}_sd"].fillna(0)).dropna(subset="score")
     networks = scored[scored.parameters_network.fillna(0) > 0]
     for _, row in networks.iterrows():
-        marker = "D" if str(row.method).startswith("lorun") else "o"
-        axes.errorbar(row.parameters_network, row.score, yerr=row.sd, fmt=marker, capsize=3)
+        colour, marker = look(row.method)
+        axes.errorbar(row.parameters_network, row.score, yerr=row.sd, fmt=marker, color=colour, capsize=3)
         place = (row.parameters_network, row.score)
         axes.annotate(row.method, place, xytext=(6, 4), textcoords="offset points", fontsize=8)
     for _, row in scored[scored.parameters_network == 0].iterrows():
-        axes.axhline(row.score, color="0.6", linestyle=":", linewidth=1)
+        axes.axhline(row.score, color=look(row.method).colour, linestyle=":", linewidth=1)
         place, coordinates = (0.02, row.score), ("axes fraction", "data")
         axes.annotate(f"{row.method} (no parameters)", place, va="bottom", xycoords=coordinates, fontsize=8)
     if len(networks):
@@ -145,7 +163,7 @@ def _spectra(points: list[tuple[int, int]], paths: Mapping[str, Path], title: st
         if truth is not None:
             panel.plot(truth.wavelength, truth.truth, color="0", linestyle="--", label="truth")
         for method, table in spectra.items():
-            panel.plot(table.wavelength, table.estimate, linewidth=1, label=method)
+            panel.plot(table.wavelength, table.estimate, color=look(method).colour, linewidth=1, label=method)
         if not tables:
             _no_result(panel)
         panel.set_title(f"row {row}, column {column}", fontsize=8)
@@ -169,14 +187,13 @@ def _tuning(trials: pd.DataFrame, task: str) -> Any:
     lowest = trials.validation_psnr[trials.chosen.astype(bool)].min() - _RANGE
     parameters = [name for name in _TUNED if name in set(trials.parameter)]
     figure, axes = _panels(len(parameters), (4.6 * len(parameters) + 1.8, 3.6), sharey=True)
-    places = {method: place for place, method in enumerate(trials.method.unique())}
     for panel, parameter in zip(axes, parameters, strict=True):
         shown_here = trials[trials.parameter == parameter].sort_values("value")
         panel.set_xscale("log")
         panel.set_xticks(values := shown_here["value"].unique(), [f"{value:g}" for value in values])
         panel.minorticks_off()
         for row, (method, lines) in enumerate(shown_here.groupby("method", sort=False)):
-            colour, style = f"C{places[str(method)] % 10}", ("-", "--", ":")[places[str(method)] // 10 % 3]
+            colour, style = look(str(method)).colour, "--" if str(method) in PRETRAININGS else "-"
             whole = lines.whole.astype(bool)
             short, chosen, scores = lines[~whole], lines[lines.chosen.astype(bool)], lines.validation_psnr
             panel.plot(short["value"], short.validation_psnr, f".{style}", color=colour, linewidth=1, label=method)

@@ -10,6 +10,7 @@ from tabulate import tabulate  # type: ignore[import-untyped]
 
 from lorun.errors import LorunError, one_of
 from lorun.results.cells import NONE
+from lorun.results.colours import look
 from lorun.results.figures import save
 from lorun.results.store import LINE, read_summary, records
 from lorun.revisions import commits_of
@@ -113,7 +114,9 @@ def write_plot(found: History, path: Path) -> None:
     for names, lines in known.groupby(varying, sort=False):
         places = [commits.index(commit) for commit in lines.commit]
         error = lines.sd.astype(float).fillna(0.0)
-        axes.errorbar(places, lines["value"], yerr=error, marker="o", capsize=3, label=" / ".join(map(str, names)))
+        label = " / ".join(map(str, names))
+        colour, marker = look(label) if varying == ["method"] else (None, "o")
+        axes.errorbar(places, lines["value"], yerr=error, color=colour, marker=marker, capsize=3, label=label)
     labels = [f"{date}\n{commit[:9]}" for date, commit in zip(dates, commits, strict=True)]
     axes.set_xticks(range(len(commits)), labels, fontsize=7, rotation=30)
     axes.set_ylabel(known.metric.iloc[0])

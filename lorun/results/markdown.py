@@ -1,15 +1,19 @@
-"""The pages of a result set, summary.md and details.md, and the columns of their tables."""
+"""The pages of a result set, summary.md and details.md, its tables for LaTeX, and the columns of all these tables."""
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
+from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.results.cells import (
+    UNRANKED,
     Cell,
     Column,
     Table,
@@ -18,61 +22,100 @@ from lorun.results.cells import (
     decimal,
     integer,
     make_table,
+    mark_best,
     significant,
     spread,
 )
+from lorun.results.differences import with_differences
 from lorun.results.published import published_methods, published_scores
-from lorun.results.store import ResultSet, grouped
+from lorun.results.store import LINE, ResultSet, grouped, read_result_set, write_table
 from lorun.results.summary import shown
 from lorun.results.tasks import COMPARED
 from lorun.results.tuning import choices
 
 
+def pages(profile: Profile, results: ResultSet) -> dict[str, str]:
+    """The text of each page by its file name."""
+    return {"details.md": render_details(profile, results), "summary.md": render(profile, results)}
+
+
+def write_pages(profile: Profile, source: Path, folder: Path) -> pd.DataFrame:
+    """Write the pages of the result set in `source` into `folder`, from its tables; return its summary.
+
+    A set without differences gets differences.csv, too. No other table is written.
+
+    Raises:
+        LorunError: there is no result set in `source`, or a table is damaged.
+    """
+    present = read_result_set(source)
+    results = with_differences(present)
+    if results is not present and len(results.differences):
+        write_table(folder / "differences.csv", results.differences)
+    for name, text in pages(profile, results).items():
+        write_text(folder / name, text)
+    return results.summary
+
+
 def render(profile: Profile, results: ResultSet) -> str:
     """The page summary.md: scores under the leading protocol with costs, differences between methods, the tuning, tasks
     with a shared base, the paper's claims, published scores."""
-    summary, shared = results.summary, results.tasks
     parts = [f"# Results of the `{profile.profile}` profile\n"]
-    for title, lines, common in sections(summary):
-        leading = profile.tasks[common["task"]].evaluation.protocols[0]
-        main = lines[lines.protocol == leading]
-        heading = profile.tasks[common["task"]].physics_of(common["setting"]).heading
+    for title, lines, common in sections(results.summary):
+        main = _leading(lines)
+        heading = operator_heading(profile, common)
         count = "" if common["m"] is None else f"m = {integer(common['m']).text} per block, "
         parts.append(
-            f"## {title}\n\n{heading[0].upper()}{heading[1:]}, {count}{integer(lines.images.max()).text} test images; "
-            f"scores under `{leading}`, checkpoint policy {_policies(main)}.\n"
+            f"## {title}\n\n{heading}, {count}{integer(lines.images.max()).text} test images; "
+            f"scores under `{main.protocol.iloc[0]}`, checkpoint policy {_policies(main)}.\n"
             f"Memory of a training step on {_step_size(common)}; inference and GFLOPs of one image of "
             f"{integer(common['image']).text} pixels.\n"
         )
-        parts.append(make_table(main, [*score_columns(main), *COSTS]).markdown())
-    if len(paired := leading_differences(results)):
-        parts.append("## Differences\n\n" + make_table(paired, DIFFERENCES).markdown() + _DIFFERENCES)
-    if len(results.tuning):
-        parts.append("## Tuning\n\n" + make_table(choices(results.tuning), TUNING).markdown() + _TUNING)
-    if shared is not None:
-        parts.append("## One base for several tasks\n\n" + make_table(shared, TASKS).markdown() + "\n" + _sums(shared))
-    if len(results.claims):
-        parts.append("## The paper's claims\n\n" + make_table(results.claims, CLAIMS).markdown())
-    if len(compared := results.comparison):
-        table = make_table(compared, comparison_columns(compared)).markdown()
-        parts.append("## Against published scores\n\n" + table + _VERDICTS)
-    parts.append(_meaning(summary))
+        parts.append(scores_table(main, results.differences).markdown())
+    parts += [f"## {title}\n\n{table.markdown()}{note}" for title, table, note in _whole(results)]
+    parts.append(_meaning(results.summary))
     return "\n".join(parts)
 
 
-def render_details(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame) -> str:
+def render_latex(results: ResultSet) -> str:
+    """The tables of summary.md for LaTeX: floats with captions and labels, which need the package booktabs."""
+    tables = [
+        (f"{title}: scores under {(main := _leading(lines)).protocol.iloc[0]}", scores_table(main, results.differences))
+        for title, lines, _ in sections(results.summary)
+    ]
+    tables += [(title, table) for title, table, _ in _whole(results)]
+    labels = (re.sub(r"[^a-z0-9]+", "-", f"{results.name} {title}".lower()) for title, _ in tables)
+    return "\n".join(
+        table.latex(f"{results.name}, {title}", f"tab:{label.strip('-')}")
+        for (title, table), label in zip(tables, labels, strict=True)
+    )
+
+
+def _whole(results: ResultSet) -> Iterator[tuple[str, Table, str]]:
+    """Title, table and note of what concerns the whole set."""
+    if len(paired := leading_differences(results)):
+        yield "Differences", make_table(paired, DIFFERENCES), _DIFFERENCES
+    if len(results.tuning):
+        yield "Tuning", make_table(choices(results.tuning), TUNING), _TUNING
+    if results.tasks is not None:
+        yield "One base for several tasks", make_table(results.tasks, TASKS), "\n" + _sums(results.tasks)
+    if len(results.claims):
+        yield "The paper's claims", make_table(results.claims, CLAIMS), ""
+    if len(compared := results.comparison):
+        yield "Against published scores", make_table(compared, comparison_columns(compared)), _VERDICTS
+
+
+def render_details(profile: Profile, results: ResultSet) -> str:
     """The page details.md: scores under the other protocols and under each degradation; parameters and memory by
     kind."""
     parts = [f"# Results of the `{profile.profile}` profile in detail\n"]
-    groups = grouped(degradations, _PLACE)
-    for title, lines, common in sections(summary):
-        leading = profile.tasks[common["task"]].evaluation.protocols[0]
+    groups = grouped(results.degradations, _PLACE)
+    for title, lines, common in sections(results.summary):
+        main = _leading(lines)
         parts.append(f"## {title}\n")
-        for protocol, other in lines[lines.protocol != leading].groupby("protocol", sort=False):
+        for protocol, other in lines.drop(main.index).groupby("protocol", sort=False):
             parts.append(f"Under `{protocol}`:\n\n" + make_table(other, score_columns(other)).markdown())
         for caption, table in degradation_tables(profile, groups.get(tuple(common[name] for name in _PLACE))):
             parts.append(f"{caption}:\n\n" + table.markdown())
-        main = lines[lines.protocol == leading]
         parts.append("Parameters:\n\n" + make_table(main, PARAMETERS).markdown())
         parts.append(
             f"Live memory at the peak of a training step on {_step_size(common)} (MB):\n\n"
@@ -92,14 +135,42 @@ def sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[An
         yield title, lines, {column: next(iter(lines[column].dropna()), None) for column in lines}
 
 
+def _leading(lines: pd.DataFrame) -> pd.DataFrame:
+    """The lines of a section under the leading protocol, which comes first."""
+    return lines[lines.protocol == lines.protocol.iloc[0]]
+
+
+def operator_heading(profile: Profile, common: dict[Any, Any]) -> str:
+    """What the operator of a section is, by the profile, or its kind if the profile no longer has it."""
+    try:
+        heading = profile.tasks[common["task"]].physics_of(common["setting"]).heading
+    except KeyError:
+        heading = str(common["operator"])
+    return heading[0].upper() + heading[1:]
+
+
+def scores_table(lines: pd.DataFrame, differences: pd.DataFrame) -> Table:
+    """Scores and costs of lines of the summary, and their differences from Block-K where there are some."""
+    lines = with_difference(lines, differences)
+    return make_table(lines, [*score_columns(lines), *COSTS])
+
+
+def with_difference(lines: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFrame:
+    """Lines of the summary with the columns `mean`, `low`, `high` of their difference from Block-K; null without."""
+    against = differences[differences.reference == "block_k"]
+    return lines.merge(against[[*LINE, "mean", "low", "high"]], on=list(LINE), how="left")
+
+
 def score_columns(lines: pd.DataFrame) -> list[Column]:
-    """Method, its scores in the metrics of the protocols of these lines, status."""
+    """Method, its scores in the metrics of the protocols of these lines, its difference from Block-K if the lines have
+    some (`with_difference`), status."""
     metrics = [METRICS[name] for name in _measured(lines)]
-    return [
-        column("method"),
-        *((metric.heading, partial(_mean, name=metric.name, digits=metric.digits)) for metric in metrics),
-        ("status", _status),
+    scores = [
+        Column(metric.heading, partial(_mean, name=metric.name, digits=metric.digits), metric.better)
+        for metric in metrics
     ]
+    paired = [Column(DIFFERENCE, difference)] if "mean" in lines and lines["mean"].notna().any() else []
+    return [column("method"), *scores, *paired, Column("status", _status)]
 
 
 def degradation_tables(profile: Profile, degradations: pd.DataFrame | None) -> Iterator[tuple[str, Table]]:
@@ -110,13 +181,24 @@ def degradation_tables(profile: Profile, degradations: pd.DataFrame | None) -> I
     for (protocol, name), lines in degradations.groupby(["protocol", "metric"], sort=False):
         metric = METRICS[str(name)]
         published = _published_rows(profile, lines.iloc[0], metric)
-        rows = []
-        for method, scores in lines.groupby("method", sort=False):
-            rows.append([cell(method), *(decimal(value, metric.digits) for value in scores["value"])])
-            rows += published.pop(str(method), [])
+        ours = scores_by_degradation(lines, metric, sd=False)
+        rows = [row for scores in ours for row in (scores, *published.pop(scores[0].text, []))]
         rows += [row for others in published.values() for row in others]
         table = Table(["method", *lines.degradation.unique()], rows)
         yield f"{metric.heading} under each degradation, `{protocol}`", table
+
+
+def scores_by_degradation(lines: pd.DataFrame, metric: Metric, sd: bool = True) -> list[list[Cell]]:
+    """A row per method of one task, dataset, setting, protocol and metric: its name, and its score under each
+    degradation, the best of each marked. `sd`: with standard deviations."""
+    names = list(lines.degradation.unique())
+    rows = []
+    for method, scores in lines.groupby("method", sort=False):
+        scores = scores.set_index("degradation").reindex(names)
+        pairs = zip(scores["value"], scores["sd"], strict=True)
+        rows.append([cell(method), *(spread(value, some if sd else None, metric.digits) for value, some in pairs)])
+    mark_best([row for row in rows if row[0].text not in UNRANKED], [None, *([metric.better] * len(names))])
+    return rows
 
 
 def leading_differences(results: ResultSet) -> pd.DataFrame:
@@ -127,7 +209,9 @@ def leading_differences(results: ResultSet) -> pd.DataFrame:
 
 def comparison_columns(compared: pd.DataFrame) -> list[Column]:
     """Columns of the comparison with published scores."""
-    columns = COMPARISON if compared.degradation.notna().any() else [c for c in COMPARISON if c[0] != "degradation"]
+    columns = (
+        COMPARISON if compared.degradation.notna().any() else [c for c in COMPARISON if c.heading != "degradation"]
+    )
     return list(columns)
 
 
@@ -181,8 +265,13 @@ def _measured(summary: pd.DataFrame) -> list[str]:
 def _meaning(summary: pd.DataFrame) -> str:
     metrics = [METRICS[name] for name in _measured(summary)]
     lower = ", ".join(metric.title for metric in metrics if metric.better == "lower")
+    unranked = "".join(
+        f" `{name}` is not ranked: {UNRANKED[name]}." for name in UNRANKED if name in set(summary.method)
+    )
     return _MEANING.format(
-        metrics=", ".join(metric.title for metric in metrics), lower=f"; lower is better for {lower}" if lower else ""
+        metrics=", ".join(metric.title for metric in metrics),
+        lower=f"; lower is better for {lower}" if lower else "",
+        unranked=unranked,
     )
 
 
@@ -190,6 +279,9 @@ _MEANING = """\
 ## What the numbers mean
 
 * {metrics}: mean over seeds of the mean over images and degradations, ± standard deviation over seeds{lower}.
+* Bold: the best score of a column; underlined: the second best; scores that look the same share the mark. Whether their
+  difference is more than chance, its interval says.{unranked}
+* PSNR - block_k: paired by image and seed, with its 95 % interval.
 * steps: all optimiser steps. LoRun's pretraining is included, also if it was done in a different task or setting.
 * training: counted floating-point operations of all these steps, forward and backward, / 10^12; – if not recorded.
 * network: parameters without the operator (sampling matrix and initial reconstruction), which all methods share.
@@ -222,6 +314,10 @@ def _mean(row: pd.Series, name: str, digits: int) -> Cell:
     return spread(row[name], row[f"{name}_sd"], digits)
 
 
+def _by_metric(row: pd.Series, name: str) -> Cell:
+    return _mean(row, name, METRICS[row.metric].digits)
+
+
 def difference(row: pd.Series) -> Cell:
     """A difference in dB with its interval, if there is one."""
     limits = "" if pd.isna(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
@@ -234,10 +330,12 @@ def _status(row: pd.Series) -> Cell:
 
 def _score(name: str, more: int = 0) -> Column:
     """A score in the metric of its row, with `more` decimals than usual."""
-    return name, lambda row: decimal(row[name], METRICS[row.metric].digits + more)
+    return Column(name, lambda row: decimal(row[name], METRICS[row.metric].digits + more))
 
 
-_DATASET: Column = ("dataset", lambda row: cell(shown(row.dataset, row.simulated)))
+_DATASET = Column("dataset", lambda row: cell(shown(row.dataset, row.simulated)))
+
+DIFFERENCE = "PSNR - block_k (dB)"
 
 COSTS: Sequence[Column] = [
     column("steps", "steps", integer),
@@ -271,8 +369,8 @@ TASKS: Sequence[Column] = [
     _DATASET,
     column("setting"),
     column("base"),
-    ("metric", lambda row: cell(METRICS[row.metric].heading)),
-    *((name, lambda row, name=name: _mean(row, name, METRICS[row.metric].digits)) for name in COMPARED),
+    Column("metric", lambda row: cell(METRICS[row.metric].heading)),
+    *(Column(name, partial(_by_metric, name=name)) for name in COMPARED),
     column("bytes_base", "bytes of the base", integer),
     column("bytes_added", "added by adapters", integer),
     column("bytes_full", "full network", integer),
@@ -282,8 +380,8 @@ DIFFERENCES: Sequence[Column] = [
     column("task"),
     _DATASET,
     column("setting"),
-    ("methods", lambda row: cell(f"{row.method} - {row.reference}")),
-    ("difference (dB)", difference),
+    Column("methods", lambda row: cell(f"{row.method} - {row.reference}")),
+    Column("difference (dB)", difference),
     column("verdict"),
     column("least", "least (dB)", decimal, digits=2),
     column("images", show=integer),
@@ -313,5 +411,5 @@ COMPARISON: Sequence[Column] = [
     *(column(name) for name in ("setting", "operator", "protocol", "metric", "degradation")),
     *(_score("published"), _score("ours"), _score("delta", 1), _score("tolerance")),
     column("verdict"),
-    ("source", lambda row: cell(f"{row.source} ({row.confidence})")),
+    Column("source", lambda row: cell(f"{row.source} ({row.confidence})")),
 ]

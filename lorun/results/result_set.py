@@ -17,7 +17,7 @@ from lorun.results.comparison import compare
 from lorun.results.comparisons import write_comparisons
 from lorun.results.differences import differences
 from lorun.results.figures import write_figures
-from lorun.results.markdown import render, render_details
+from lorun.results.markdown import pages
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
     METHOD,
@@ -47,7 +47,7 @@ def write_result_set(
     partial: bool = False,
     data: Path = DATA_ROOT,
     keep: bool = False,
-    figures: bool = False,
+    forms: Collection[str] = (),
 ) -> pd.DataFrame:
     """Write all tables and pages of `profile` into `folder`, all at once, and return the summary.
 
@@ -56,7 +56,7 @@ def write_result_set(
         partial: list a missing run with its status, without a value.
         data: holds the registry that says which datasets are simulated.
         keep: keep what `folder` holds of runs that are not in `runs`.
-        figures: draw the figures as well.
+        forms: draw the figures as well, in these of `lorun.results.figures.FORMATS`.
 
     Raises:
         LorunError: a run or an account is missing, and not `partial`.
@@ -64,18 +64,19 @@ def write_result_set(
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
     simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
     results = computed(profile, collect(profile, runs, partial, present), simulated)
-    pages = {
+    texts = {
         "summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n",
-        "details.md": render_details(profile, results.summary, results.degradations),
-        "summary.md": render(profile, results),
+        **pages(profile, results),
     }
-
-    def draw(place: Path) -> None:
-        write_figures(profile, results.summary, runs=runs, data=data, folder=place)
-        write_comparisons(profile, results.summary, place)
-
-    save_result_set(folder, results, pages, draw if figures else None)
+    save_result_set(folder, results, texts, lambda place: draw(profile, results.summary, runs, data, place, forms))
     return results.summary
+
+
+def draw(profile: Profile, summary: pd.DataFrame, runs: Path, data: Path, folder: Path, forms: Collection[str]) -> None:
+    """Draw all figures of a result set, in each of these of `lorun.results.figures.FORMATS`."""
+    for form in forms:
+        write_figures(profile, summary, runs=runs, data=data, folder=folder, form=form)
+        write_comparisons(profile, summary, folder, form)
 
 
 def collect(

@@ -64,7 +64,7 @@ def tables(
             *score_columns(group),
             column("parameters_network", "parameters", integer),
             column("step_total", "step (MB)", decimal, digits=1, unit=1e6),
-            ("rows", lambda row: cell("new" if row.new else "committed")),
+            Column("rows", lambda row: cell("new" if row.new else "committed")),
         ]
         table = make_table(group, columns)
         compared = [[difference(row), cell(row.verdict)] for _, row in found.iterrows()]

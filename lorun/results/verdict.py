@@ -30,18 +30,14 @@ _FAIR = "equal cost, learning rates tuned"
 
 _START, _END = "<!-- verdict -->", "<!-- /verdict -->"
 
-_EXPLAINED = """
+EXPLAINED = """\
 PSNR: mean difference, paired by image and seed, and its 95 % interval, which with one image or seed says nothing about
 others. Least: the smallest true difference that would be shown in 80 % of repetitions. Several test sets: the range
-over them.
-"""
+over them."""
 
 
 def verdict_table(results: Path) -> str:
     """The table in Markdown, from the result sets in the folder `results`, and below it how each set compared.
-
-    Parameters and memory are counted and need no training: they come from the first of `SETS`. The difference in PSNR
-    between LoRun and each of `REFERENCES` is given for each set that has the task, with its verdict.
 
     Raises:
         LorunError: there is none of these result sets, or one is damaged.
@@ -49,14 +45,28 @@ def verdict_table(results: Path) -> str:
     sets = [read_result_set(results / name) for name in SETS if (results / name / "rows.csv").exists()]
     if not sets:
         raise LorunError(f"{results}: none of the result sets {', '.join(SETS)} is here")
+    links = [f"[{one.name}](results/{one.name}/summary.md): " for one in sets]
+    table, compared = verdict(sets, links)
+    return f"{table.markdown(right=False)}\n{EXPLAINED}\n" + "".join(f"\n{text}\n" for text in compared)
+
+
+def verdict(sets: Sequence[ResultSet], links: Sequence[str]) -> tuple[Table, list[str]]:
+    """The paper's claims and our measurements, and how each set compared, in a sentence.
+
+    Parameters and memory are counted and need no training: they come from the first set. The difference in PSNR between
+    LoRun and each of `REFERENCES` is given for each set that has the task, with its verdict. Claims that no set
+    measures have no row. `links` precede the place of each set in the last column.
+    """
     rows = [
-        _ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, "parameter_ratio", sets[0]),
-        _ratios("Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, "step_memory_ratio", sets[0]),
-        *(row for task in TASKS for results in sets for row in _psnr(task, results)),
+        *_ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, "parameter_ratio", sets[0], links[0]),
+        *_ratios(
+            "Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, "step_memory_ratio", sets[0], links[0]
+        ),
+        *(row for task in TASKS for one, link in zip(sets, links, strict=True) for row in _psnr(task, one, link)),
     ]
     headings = ["Claim of the paper", "Paper", "Measured here", "Where"]
-    table = Table(headings, [[cell(text) for text in row] for row in rows]).markdown(right=False)
-    return table + _EXPLAINED + "".join(f"\n{text}\n" for results in sets if (text := _compared(results)))
+    compared = [text for one in sets if (text := _compared(one))]
+    return Table(headings, [[cell(text) for text in row] for row in rows]), compared
 
 
 def update_verdict(page: Path, results: Path) -> bool:
@@ -90,12 +100,12 @@ def conditions(results: ResultSet) -> dict[str, str]:
     }
 
 
-def _ratios(title: str, claim: str, key: str, results: ResultSet) -> Sequence[str]:
-    """A row of ratios, one per task."""
+def _ratios(title: str, claim: str, key: str, results: ResultSet, link: str) -> list[Sequence[str]]:
+    """A row of ratios, one per task, if there are any."""
     claims = results.claims[results.claims.claim == claim].dropna(subset="ours").drop_duplicates("task")
     ours = {task: value for task, value in zip(claims.task, claims.ours, strict=True) if task in TASKS}
     paper = {task: lorun_claims(task)[key] for task in ours if key in lorun_claims(task)}
-    return title, _per_task(paper), _per_task(ours), f"{_link(results)}: counted"
+    return [(title, _per_task(paper) or NONE, _per_task(ours), f"{link}counted")] if ours else []
 
 
 def _per_task(values: dict[str, float]) -> str:
@@ -106,7 +116,7 @@ def _per_task(values: dict[str, float]) -> str:
     return ", ".join(f"{text} ({TASKS[task]})" for task, text in texts.items())
 
 
-def _psnr(task: str, results: ResultSet) -> list[Sequence[str]]:
+def _psnr(task: str, results: ResultSet, link: str) -> list[Sequence[str]]:
     """The rows of a task in a result set: LoRun minus Block-K, trained or not, and minus its rival if that is there."""
     lines = _leading(results)
     lines = lines[lines.task == task]
@@ -122,7 +132,7 @@ def _psnr(task: str, results: ResultSet) -> list[Sequence[str]]:
         places = lines.iloc[:1] if found.empty else found
         where = ", ".join(f"{shown(line.dataset, line.simulated)} {line.setting}" for _, line in places.iterrows())
         measured = "not trained yet" if found.empty else _measured(found)
-        rows.append((claim, paper, measured, f"{_link(results)}: K = {lines.stages.iloc[0]}, {where}"))
+        rows.append((claim, paper, measured, f"{link}K = {lines.stages.iloc[0]}, {where}"))
     return rows
 
 
@@ -178,7 +188,3 @@ def _tuned(methods: set[str], tuning: pd.DataFrame) -> str:
     if tuned and tuned != compared:
         return f"learning rates tuned for {', '.join(sorted(tuned))} only"
     return "learning rates tuned" if tuned else "learning rates not tuned"
-
-
-def _link(results: ResultSet) -> str:
-    return f"[{results.name}](results/{results.name}/summary.md)"

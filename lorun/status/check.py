@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from lorun.methods import Experiment
+from lorun.profiles import Profile
 from lorun.results.paths import account_path
 from lorun.results.store import METHOD, RUN, ResultSet, records
 from lorun.status.project import Project
@@ -73,13 +74,15 @@ class Result:
         return [step for step in get_args(Step) if step in steps]
 
 
-def status_of(project: Project, results: ResultSet, runs: Path) -> list[Result]:
+def status_of(project: Project, results: ResultSet, runs: Path, profile: Profile | None = None) -> list[Result]:
     """The status of every run and account of a result set, and of those that its profile asks for besides.
+
+    `profile` is by default the project's one of the same name.
 
     Raises:
         LorunError: there is no profile of this name.
     """
-    profile = project.profile(results.name)
+    profile = profile or project.profile(results.name)
     found = []
     for names, table, experiments, code in (
         (RUN, results.runs, profile.experiments(), {"train": "trained_code", "evaluate": "code"}),

@@ -94,7 +94,7 @@ def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device,
         if group.main:
             for part in folder.glob(".*.part"):  # left by a killed process
                 part.unlink() if part.is_file() else shutil.rmtree(part)
-        if experiment.training is None:
+        if experiment.training is None or experiment.trained_as is not None:
             return group.from_main(lambda: finish_untrained(experiment, runs, data))
         return _Training(experiment, runs, data, device, group).run()
 
@@ -126,7 +126,7 @@ class _Training:
         if group.size > 1:
             self.provenance["processes"] = group.size
         self.stream = PatchStream(
-            images, self.config.patch, self.config.batch, experiment.seed, share, spec.data.mosaic
+            images, self.config.patch_size, self.config.batch, experiment.seed, share, spec.data.mosaic
         )
         self.base = base_outcome(experiment, runs)
         self.recompute: Recompute | None = None
@@ -180,7 +180,7 @@ class _Training:
         message = None
         try:
             if self.base is not None and self.base.status != "completed":
-                raise _NoResult(self.base.status, f"in the pretraining: {self.base.message}")
+                raise _NoResult(self.base.status, f"in the training that it starts from: {self.base.message}")
             self._loop()
             self.group.from_main(self._write_weights)
         except _NoResult as error:
@@ -257,7 +257,7 @@ class _Training:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.state.done, self.steps, config, group["adapters"])
         position = self.first + self.state.done
-        physics = training_physics(self.state.system, config.patch, seed, position)
+        physics = training_physics(self.state.system, config.patch_size, seed, position)
         mixture = mixtures(config.batch, self.stream.share, seed, position) if config.inputs == "mixtures" else None
         loss = training_step(replica, physics, x, optimizer, config, self.state.average, mixture=mixture)
         return self.group.mean(loss)

@@ -15,27 +15,28 @@ _CHUNK = 2048  # blocks
 
 
 class PatchStream:
-    """Batches of patches: `stream.batch(step)` is (B, C, patch, patch), float32 in [0, 1].
+    """Batches of patches: `stream.batch(step)` is (B, C, height, width), float32 in [0, 1].
 
-    Images are drawn in proportion to their pixels, positions uniformly, then one of the eight flips and rotations.
+    Images are drawn in proportion to their pixels, positions uniformly, then one of the flips and rotations that keep
+    the size: eight for a square, else four.
 
     Args:
         images: name -> uint8 (C, H, W), or float (C, H, W) in [0, 1].
-        patch: side, pixels.
+        patch: height and width, pixels.
         batch: number of patches.
         seed: of the run.
         share: the patches of each batch to return, for one process of several.
         mosaic: whether the second half of each batch (rounded down) consists of 2 x 2 mosaics of independent crops of
-            half the side.
+            half the sides.
 
     Raises:
-        LorunError: there are no images, an image is smaller than a patch, or the side of mosaics is odd.
+        LorunError: there are no images, an image is smaller than a patch, or a side of mosaics is odd.
     """
 
     def __init__(
         self,
         images: Mapping[str, np.ndarray],
-        patch: int,
+        patch: tuple[int, int],
         batch: int,
         seed: int,
         share: slice = slice(None),
@@ -43,16 +44,17 @@ class PatchStream:
     ) -> None:
         if not images:
             raise LorunError("no training images")
-        if mosaic and patch % 2:
-            raise LorunError(f"`patch` (={patch}) must be even with `mosaic: true`, whose pieces have half its side")
+        if mosaic and any(side % 2 for side in patch):
+            raise LorunError(f"a patch of {_text(patch)} must be even with `mosaic: true`: pieces have half its sides")
         for name, image in images.items():
             height, width = image.shape[1:]
-            if min(height, width) < patch:
-                raise LorunError(f"training image {name} is {height} x {width}, smaller than a patch of {patch} pixels")
+            if height < patch[0] or width < patch[1]:
+                raise LorunError(f"training image {name} is {height} x {width}, smaller than a patch of {_text(patch)}")
         self.images = list(images.values())
         sizes = np.array([image.shape[1] * image.shape[2] for image in self.images], dtype=float)
         self.weights = sizes / sizes.sum()
         self.patch = patch
+        self.turns = range(8) if patch[0] == patch[1] else range(0, 8, 2)
         self.size = batch
         self.seed = seed
         self.share = share
@@ -62,10 +64,11 @@ class PatchStream:
         random = seeds.generator(self.seed, seeds.PATCHES, step)
         whole = self.size - self.mosaics
         chosen = random.choice(len(self.images), size=whole + 4 * self.mosaics, p=self.weights)
-        sides = [self.patch] * whole + [self.patch // 2] * 4 * self.mosaics
+        half = (self.patch[0] // 2, self.patch[1] // 2)
+        sizes = [self.patch] * whole + [half] * 4 * self.mosaics
         crops = [
-            _turn(_crop(self.images[i], side, random), int(random.integers(8)))
-            for i, side in zip(chosen, sides, strict=True)
+            _turn(_crop(self.images[i], size, random), self.turns[int(random.integers(len(self.turns)))])
+            for i, size in zip(chosen, sizes, strict=True)
         ]
         pieces = [*([crop] for crop in crops[:whole]), *(crops[at : at + 4] for at in range(whole, len(crops), 4))]
         return in_unit_range(torch.from_numpy(np.stack([_joined(crops) for crops in pieces[self.share]])))
@@ -91,11 +94,11 @@ def random_blocks(images: Mapping[str, np.ndarray], block: int, count: int, seed
     Raises:
         LorunError: an image is smaller than a block.
     """
-    stream = PatchStream(images, block, 1, seed)
+    stream = PatchStream(images, (block, block), 1, seed)
     random = seeds.generator(seed, seeds.INITIAL_BLOCKS)
     chosen = random.choice(len(stream.images), size=count, p=stream.weights)
     for start in range(0, count, _CHUNK):
-        crops = [_crop(stream.images[i], block, random) for i in chosen[start : start + _CHUNK]]
+        crops = [_crop(stream.images[i], stream.patch, random) for i in chosen[start : start + _CHUNK]]
         yield in_unit_range(torch.from_numpy(np.concatenate(crops)).reshape(-1, block**2), torch.float64)
 
 
@@ -104,10 +107,11 @@ def in_unit_range(pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return pixels.to(dtype).div_(255) if pixels.dtype == torch.uint8 else pixels.to(dtype)
 
 
-def _crop(image: np.ndarray, side: int, random: np.random.Generator) -> np.ndarray:
-    top = random.integers(image.shape[1] - side + 1)
-    left = random.integers(image.shape[2] - side + 1)
-    return image[:, top : top + side, left : left + side]
+def _crop(image: np.ndarray, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
+    height, width = size
+    top = random.integers(image.shape[1] - height + 1)
+    left = random.integers(image.shape[2] - width + 1)
+    return image[:, top : top + height, left : left + width]
 
 
 def _turn(patch: np.ndarray, which: int) -> np.ndarray:
@@ -118,3 +122,7 @@ def _turn(patch: np.ndarray, which: int) -> np.ndarray:
 def _joined(pieces: list[np.ndarray]) -> np.ndarray:
     """The crop alone, or four crops as a mosaic, row by row."""
     return pieces[0] if len(pieces) == 1 else np.block([pieces[:2], pieces[2:]])
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]} pixels"

@@ -29,12 +29,12 @@ def choose_recompute(experiment: Experiment, device: torch.device, processes: in
 
     budget = _budget(experiment, training.memory_budget, device)
     batch = training.batch // processes
-    predicted = predict_steps(experiment, batch, training.patch, training=at_precision(training, device))
+    predicted = predict_steps(experiment, batch, training.patch_size, training=at_precision(training, device))
     peaks = ", ".join(f"{peak.total / 1e6:.1f} MB with {recompute}" for recompute, peak in predicted.items())
-    chosen = first_that_fits(predicted, budget)
+    chosen, (height, width) = first_that_fits(predicted, budget), training.patch_size
     if chosen is None:
         raise LorunError(
-            f"{experiment.name}: a step on {batch} patches of {training.patch} pixels is predicted to take "
+            f"{experiment.name}: a step on {batch} patches of {height} x {width} pixels is predicted to take "
             f"{peaks}, the budget is {budget / 1e6:.1f} MB: lower `batch` or `patch`, or raise `memory_budget`"
         )
     line = f"{experiment.name}: recompute is {chosen}: predicted {peaks}; the budget is {budget / 1e6:.1f} MB"

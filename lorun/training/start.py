@@ -68,6 +68,14 @@ def load_base(system: System, experiment: Experiment, runs: Path) -> None:
         system.physics.load_state_dict(pretrained.physics.state_dict())
 
 
+def load_trained(system: System, trained: Experiment, runs: Path) -> None:
+    """Load the network of a run in another setting, as it was trained."""
+    path = runs / trained.folder / WEIGHTS
+    other = build_system(trained)
+    load_state(other, load_weights(path), path)
+    system.network.load_state_dict(other.network.state_dict())
+
+
 def starting_system(
     experiment: Experiment, runs: Path, data: Path, images: Mapping[str, np.ndarray] | None = None
 ) -> System:
@@ -76,6 +84,9 @@ def starting_system(
     `images` are those of the dataset `fit_on` if loaded before. The base's training must have completed.
     """
     system = fitted_system(experiment, data, images)
+    if experiment.trained_as is not None:
+        load_trained(system, experiment.trained_as, runs)
+        return system
     if experiment.base is not None:
         load_base(system, experiment, runs)
     if isinstance(experiment.spec, Strategy) and experiment.spec.published:
@@ -96,12 +107,14 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
     md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
     found: dict[str, Any] = {"status": "completed"}
     if outcome is not None and outcome.status != "completed":
-        found = {"status": outcome.status, "message": f"in the pretraining: {outcome.message}"}
+        found = {"status": outcome.status, "message": f"in the training that it starts from: {outcome.message}"}
     else:
         system = starting_system(experiment, runs, data)
         if isinstance(experiment.spec, Released):
             load_released(system, experiment.spec.reference, experiment.spec.weights)
             found["checkpoint_policy"] = "released"
+        elif experiment.trained_as is not None:
+            found["checkpoint_policy"] = None if outcome is None else outcome.checkpoint_policy
         elif any(parameter.requires_grad for parameter in system.parameters()):
             raise LorunError(f"{experiment.name} has parameters to train, but its card says `trained: false`")
         save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})

@@ -52,8 +52,8 @@ def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, step):
     experiment = tiny(tiny_profile, method, optimizer=optimizer, precision=precision, **MORE[step])
     if method != "block1":
         experiment = resized(experiment, stages=2)
-    predicted = predict_steps(experiment, 2, 16)
-    assert predicted == predict_steps(experiment, 2, 16, fake=False)
+    predicted = predict_steps(experiment, 2, (16, 16))
+    assert predicted == predict_steps(experiment, 2, (16, 16), fake=False)
     assert list(predicted) == ["none", "stage", "half_stage"]
     assert (predicted["stage"].total < predicted["none"].total) == (method != "block1")
     assert predicted["half_stage"].total < predicted["stage"].total
@@ -63,7 +63,7 @@ def test_predicted_bytes_are_those_of_real_tensors(tiny_profile, method, step):
 def test_predicted_bytes_of_a_transformer_are_those_of_real_tensors(tiny_profile, method, precision):
     spectral = SpectralTransformerConfig(width=4, levels=2)
     experiment = with_spec(tiny(tiny_profile, method, precision=precision), denoiser=spectral, stages=2)
-    assert predict_steps(experiment, 2, 16) == predict_steps(experiment, 2, 16, fake=False)
+    assert predict_steps(experiment, 2, (16, 16)) == predict_steps(experiment, 2, (16, 16), fake=False)
 
 
 def test_a_step_of_many_weights_and_few_pixels(tiny_profile):
@@ -71,8 +71,8 @@ def test_a_step_of_many_weights_and_few_pixels(tiny_profile):
     wide = UNetConfig(width=32, levels=3, blocks=1)
     for training in ({}, {"ema": 0.9, "optimizer": "adamw", "weight_decay": 0.01}):
         experiment = with_spec(tiny(tiny_profile, "block_k", **training), denoiser=wide, stages=2)
-        predicted = predict_steps(experiment, 1, 8)
-        assert predicted == predict_steps(experiment, 1, 8, fake=False)
+        predicted = predict_steps(experiment, 1, (8, 8))
+        assert predicted == predict_steps(experiment, 1, (8, 8), fake=False)
         numbers = count_parameters(build_system(experiment))
         states = 3 if "ema" in training else 2
         held = FLOAT * (numbers.total + (states + 1) * numbers.trainable)
@@ -83,12 +83,12 @@ def test_a_step_of_many_weights_and_few_pixels(tiny_profile):
 @pytest.mark.parametrize("recompute", ["none", "stage"])
 def test_both_are_counted_on_one_network_as_on_two(tiny_profile, recompute):
     experiment = tiny(tiny_profile, "lorun")
-    alone = training_step_bytes(step_build(experiment, 16, recompute), (2, 1, 16, 16), experiment.training)
-    assert predict_steps(experiment, 2, 16)[recompute] == alone
+    alone = training_step_bytes(step_build(experiment, (16, 16), recompute), (2, 1, 16, 16), experiment.training)
+    assert predict_steps(experiment, 2, (16, 16))[recompute] == alone
 
 
 def test_averaged_weights_are_a_copy_of_everything(tiny_profile):
-    plain, averaged = (predict_steps(tiny(tiny_profile, "lorun", ema=ema), 2, 16)["none"] for ema in (None, 0.9))
+    plain, averaged = (predict_steps(tiny(tiny_profile, "lorun", ema=ema), 2, (16, 16))["none"] for ema in (None, 0.9))
     numbers = count_parameters(build_system(tiny(tiny_profile, "lorun"))).total
     copy = FLOAT * (numbers + 1) + 8  # a buffer that any physics of deepinv has; how often it was averaged, int64
     assert averaged.optimiser - plain.optimiser == copy
@@ -97,7 +97,7 @@ def test_averaged_weights_are_a_copy_of_everything(tiny_profile):
 
 def test_recomputing_keeps_one_stage(tiny_profile):
     """Twice the stages add their inputs only, an image each, and their weights."""
-    few, many = (predict_steps(resized(tiny(tiny_profile, "shared"), stages=k), 2, 16) for k in (3, 5))
+    few, many = (predict_steps(resized(tiny(tiny_profile, "shared"), stages=k), 2, (16, 16)) for k in (3, 5))
     image = 2 * 16 * 16 * FLOAT
     assert many["none"].activations - few["none"].activations > 2 * 10 * image
     # z, A x - y and the like of a stage stay within a few images, whatever K is.
@@ -105,7 +105,7 @@ def test_recomputing_keeps_one_stage(tiny_profile):
 
 
 def test_half_of_the_batch_takes_half_of_the_activations(tiny_profile):
-    predicted = predict_steps(resized(tiny(tiny_profile, "lorun"), stages=3), 8, 16)
+    predicted = predict_steps(resized(tiny(tiny_profile, "lorun"), stages=3), 8, (16, 16))
     assert 0.5 < predicted["half_stage"].activations / predicted["stage"].activations < 0.6
 
 
@@ -113,9 +113,9 @@ def test_a_baseline_has_no_stages_to_recompute(tiny_profile_file, tiny_profile):
     shared = tiny(tiny_profile, "shared", recompute="stage").spec
     spec = Trained(name="ista_net_plus", reference="ista_net_plus", training=shared.training, data=shared.data)
     ista = tiny_profile.experiment("cs", "r25", "shared", 0).model_copy(update={"spec": spec})
-    predicted = predict_steps(ista, 2, 16)
+    predicted = predict_steps(ista, 2, (16, 16))
     assert predicted.keys() == {"none"}
-    assert predicted == predict_steps(ista, 2, 16, fake=False)
+    assert predicted == predict_steps(ista, 2, (16, 16), fake=False)
     assert account(ista, CPU, latency=False)["step_recompute"] == "none"
 
 
@@ -150,12 +150,12 @@ def test_one_more_patch_does_not_fit(tiny_profile, method):
     experiment = tiny(tiny_profile, method)
     budget = 1_000_000
     for recompute, batch in largest_batches(experiment, 16, budget).items():
-        assert predict_steps(experiment, batch, 16)[recompute].total <= budget
-        assert predict_steps(experiment, batch + 1, 16)[recompute].total > budget
+        assert predict_steps(experiment, batch, (16, 16))[recompute].total <= budget
+        assert predict_steps(experiment, batch + 1, (16, 16))[recompute].total > budget
 
 
 def test_least_recomputation_first(tiny_profile):
-    predicted = predict_steps(tiny(tiny_profile, "block_k"), 2, 16)
+    predicted = predict_steps(tiny(tiny_profile, "block_k"), 2, (16, 16))
     assert first_that_fits(predicted, predicted["none"].total) == "none"
     assert first_that_fits(predicted, predicted["none"].total - 1) == "stage"
     assert first_that_fits(predicted, predicted["stage"].total - 1) == "half_stage"
@@ -171,7 +171,7 @@ def test_other_sizes_are_accounted(tiny_profile):
     record = account(other, CPU, latency=False)
     assert (record["step_batch"], record["step_patch"], record["image"], record["stages"]) == (3, 24, 32, 5)
     assert record["step_precision"] == "bfloat16"
-    assert record["step_total"] == predict_steps(other, 3, 24)["none"].total
+    assert record["step_total"] == predict_steps(other, 3, (24, 24))["none"].total
     assert other.account_key != experiment.account_key
     assert resized(experiment) == experiment
 
@@ -244,6 +244,6 @@ def test_the_report_of_what_is_not_trained(tiny_profile):
 def test_a_gpu_allocates_what_is_predicted(tiny_profile, method, recompute, precision):
     experiment = tiny(tiny_profile, method, precision=precision)
     experiment = resized(with_spec(experiment, denoiser=UNetConfig(width=32, levels=3, blocks=1)), stages=5)
-    predicted = predict_steps(experiment, 16, 64)[recompute].total
-    measured = cuda_training_peak(step_build(experiment, 64, recompute), (16, 1, 64, 64), experiment.training)
+    predicted = predict_steps(experiment, 16, (64, 64))[recompute].total
+    measured = cuda_training_peak(step_build(experiment, (64, 64), recompute), (16, 1, 64, 64), experiment.training)
     assert measured == pytest.approx(predicted, rel=0.1)

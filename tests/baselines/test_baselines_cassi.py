@@ -87,7 +87,7 @@ def test_the_mask_is_that_of_the_operator_that_is_passed(name):
     network = build(name, operator())
     x = smooth_scene(24)
     random = np.random.default_rng(0)
-    for bound in (operator().for_training(24, random) for _ in range(2)):
+    for bound in (operator().for_training((24, 24), random) for _ in range(2)):
         top, left = bound.corner
         window = CASSI(mask()[top : top + 24, left : left + 24], bands=BANDS, dtype=torch.float64).at(24, 24)
         assert torch.equal(network(bound(x), bound), network(window(x), window))

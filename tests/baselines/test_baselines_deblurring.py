@@ -8,8 +8,8 @@ from skimage.restoration import uft, wiener
 
 from lorun import plugins
 from lorun.errors import LorunError
+from lorun.physics._tikhonov import FLAT, error_variance, tikhonov
 from lorun.physics.blur_downsample import BlurDownsample
-from lorun.plugins.deblurring import FLAT, error_variance, tikhonov
 from lorun.plugins.usrnet import Constants, ResUNet
 from lorun.system import System
 from lorun.training.released import load_released
@@ -59,6 +59,13 @@ def test_bicubic_is_scipy_s_hermite_spline_for_any_initial_reconstruction(scale,
     ours = build("bicubic", physics, 2)(y, physics)
     rows = np.apply_along_axis(hermite, 2, y.numpy(), scale)
     np.testing.assert_allclose(ours.numpy(), np.apply_along_axis(hermite, 3, rows, scale), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(12, 18), (11, 13)])
+def test_the_smooth_initial_reconstruction_is_the_baseline(size):
+    physics = operator(scale=3, initial="smooth", noise=2.55)
+    y = physics(image(1, 2, *size))
+    assert torch.equal(physics.initial_reconstruction(y), build("tikhonov", physics, 2)(y, physics))
 
 
 def test_bicubic_ends_where_the_image_does():

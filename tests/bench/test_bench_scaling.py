@@ -43,7 +43,7 @@ def test_a_row_counts_what_the_account_counts(experiment, table, method):
     experiment = resized(with_strategy(experiment, method), stages=2)
     counted = "lorun" if method.startswith("lorun") else method
     rows = table[(table.method == counted) & (table.stages == 2)].set_index("recompute")
-    for recompute, step in predict_steps(experiment, 2, 16).items():
+    for recompute, step in predict_steps(experiment, 2, (16, 16)).items():
         assert rows.step_total[recompute] == step.total
         assert rows.step_activations[recompute] == step.activations
     assert rows.inference_total["none"] == inference_bytes(inference_build(experiment), (1, 1, 24, 24)).total

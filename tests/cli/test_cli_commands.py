@@ -44,7 +44,8 @@ def test_help_lists_every_option(lorun: Callable[..., Output], words: list[str],
 
 def test_the_commands() -> None:
     assert {" ".join(words) for words, _ in commands()} >= {
-        *("train", "evaluate", "score", "account", "scaling", "table", "show", "list", "adapters evaluate"),
+        *("train", "evaluate", "score", "account", "scaling", "latency", "table", "show", "list"),
+        "adapters evaluate",
         *("config check", "config schema", "data list", "data verify"),
     }
 
@@ -297,6 +298,30 @@ def test_from_training_to_tables(
     assert len(read_result_set("results/tiny").rows) == 16
     assert not [path for path in Path("results/tiny").iterdir() if path.name.startswith(".")]
     assert os.listdir("results") == ["tiny"]
+
+
+def test_pages_and_figures_are_made_again_without_the_runs(lorun: Callable[..., Output]) -> None:
+    """Of a committed set: no table changes, and what needs the runs stays."""
+    shutil.copytree(PROJECT / "results/transfer", "results/transfer")
+    os.symlink(PROJECT / "config", "config")
+    os.symlink(PROJECT / "data", "data")
+    before = {path.name: path.read_bytes() for path in Path("results/transfer").iterdir()}
+    for name in ("summary.md", "psnr_parameters_cs_photos_r25.png"):
+        Path("results/transfer", name).unlink()
+    assert lorun("table", "--from", "results/transfer") == (0, "wrote results/transfer\n", "")
+    assert {path.name: path.read_bytes() for path in Path("results/transfer").iterdir()} == before
+    assert lorun("table", "--from", "results/transfer", "--out", "paper", "--format", "pdf").status == 0
+    made = {path.name for path in Path("paper").iterdir()}
+    figures = {f"psnr_parameters_cs_photos_{ratio}.{form}" for ratio in ("r10", "r25") for form in ("png", "pdf")}
+    assert made == {"summary.md", "details.md", *figures}  # no strips, which need the runs
+    assert Path("paper/psnr_parameters_cs_photos_r10.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_the_tables_are_printed_for_latex(lorun: Callable[..., Output]) -> None:
+    text = lorun("show", PROJECT / "results/quick", "--format", "latex")
+    assert (text.status, text.err) == (0, "")
+    assert text.out.startswith("\\begin{table}\n\\centering\n\\caption{quick, cs, photos, r25")
+    assert text.out.endswith("\\end{table}\n")
 
 
 def test_the_verdict_table_is_written_between_its_markers(lorun: Callable[..., Output]) -> None:

@@ -9,6 +9,7 @@ import torch
 import yaml
 from output import Output
 from PIL import Image
+from tiny import PROJECT
 
 from lorun.profiles import Profile
 
@@ -139,7 +140,7 @@ def test_a_step_that_is_predicted_not_to_fit(
     rewritten(lambda p: task(p)["training"].update(recompute="auto", memory_budget=0.01))
     message = error(*options("train", method="shared"))
     assert message.startswith(
-        "cs/r25/shared seed 0: a step on 2 patches of 16 pixels is predicted to take 0.3 MB with "
+        "cs/r25/shared seed 0: a step on 2 patches of 16 x 16 pixels is predicted to take 0.3 MB with "
     )
     assert "the budget is 0.0 MB: lower `batch` or `patch`, or raise `memory_budget`" in message
 
@@ -165,7 +166,7 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
             lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"),
             "no.npy cannot be read as a .npy file",
         ),
-        (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 pixels"),
+        (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 x 64 pixels"),
     ],
 )
 def test_a_training_that_cannot_start(
@@ -275,6 +276,23 @@ def test_a_table_of_runs_that_are_missing(error: Callable[..., str], tiny_profil
     message = error("table", "-c", tiny_profile_file)
     assert message.startswith("cs/r25/block1 seed 0 is not accounted (runs/cs/r25/block1/accounting-")
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table"], "lorun table: give a profile (--config), or a result set to make again (--from)"),
+        (["table", "--from", "results/tiny", "--keep"], "--from reads no runs: leave out --partial and --keep"),
+        (
+            ["table", "--from", "nowhere", "-c", PROJECT / "config/smoke.yaml"],
+            "nowhere: neither a folder nor a git revision",
+        ),
+        (["table", "--from", "nowhere", "--format", "svg"], "unknown format 'svg'"),
+        (["show", PROJECT / "results/quick", "--format", "html"], "unknown format 'html'"),
+    ],
+)
+def test_pages_that_cannot_be_made(error: Callable[..., str], words: list[object], message: str) -> None:
+    assert error(*words).startswith(message)
 
 
 def test_showing_a_folder_without_results(error: Callable[..., str]) -> None:

@@ -219,7 +219,7 @@ FORMAT = CubeFormat(wavelengths="cave", variable=["Omsi"])
 
 
 def kept(root: Path, file: str) -> Path:
-    return root / ".cubes" / f"{cubes._key(read_manifest(root, 'scenes')[file], FORMAT)}.npy"
+    return root / ".cubes" / f"{cubes._key([read_manifest(root, 'scenes')[file]], FORMAT)}.npy"
 
 
 def expected(root: Path, file: str) -> np.ndarray:
@@ -386,13 +386,13 @@ MANY = """
     from lorun.training.patches import PatchStream
 
     root, limit, hold = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "hold"
-    PatchStream(load_dataset(root, "scenes", "test", 28), 4, 2, 0).batch(0)  # imports what it needs
+    PatchStream(load_dataset(root, "scenes", "test", 28), (4, 4), 2, 0).batch(0)  # imports what it needs
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     resource.setrlimit(resource.RLIMIT_DATA, (int(status["VmData"].split()[0]) * 1024 + limit,) * 2)
     images = load_dataset(root, "scenes", "train", 28)
     if hold:
         images = {name: np.array(cube) for name, cube in images.items()}
-    stream = PatchStream(images, 32, 2, 0, mosaic=True)
+    stream = PatchStream(images, (32, 32), 2, 0, mosaic=True)
     print(len(images), sum(stream.batch(step).sum().item() for step in range(50)))
 """
 
@@ -445,6 +445,69 @@ def test_an_unregistered_dataset_of_ones_own(tmp_path: Path) -> None:
     )
 
 
+def bands_project(root: Path, scenes: dict[str, np.ndarray], **cubes: Any) -> Path:
+    """A data root with the dataset `bands`: the scenes (bands, H, W) as a folder each, with a PNG for each band."""
+    from PIL import Image
+
+    for scene, bands in scenes.items():
+        (root / "bands" / scene).mkdir(parents=True)
+        for number, band in enumerate(bands, 1):
+            Image.fromarray(band).save(root / "bands" / scene / f"{scene}_ms_{number:02d}.png")
+    splits = {"train": ["one/*"], "test": ["two/*", "three/*"]}
+    entry = {**ENTRY, "built_by": "tests", "cubes": {"wavelengths": "cave", "bands": True, **cubes}, "splits": splits}
+    (root / "registry.yaml").write_text(yaml.safe_dump({"bands": entry}))
+    write_manifest(root, "bands")
+    return root
+
+
+def test_a_cube_may_be_a_folder_of_images(tmp_path: Path) -> None:
+    bands = np.random.default_rng(0).integers(0, 2**16, (31, 6, 5), dtype=np.uint16)
+    root = bands_project(tmp_path, {"one": bands})
+    expected = read_cube(save(tmp_path / "one.mat", bands.transpose(1, 2, 0)))
+    found = load_dataset(root, "bands", "train", 28)
+    assert list(found) == ["one"]
+    np.testing.assert_array_equal(found["one"], expected)
+
+
+def test_test_scenes_may_be_cut_into_squares(tmp_path: Path) -> None:
+    scenes = {
+        name: np.random.default_rng(seed).integers(0, 2**8, (31, 9, 13), dtype=np.uint8)
+        for seed, name in enumerate(("one", "three", "two"))
+    }
+    root = bands_project(tmp_path, scenes, tiles=4)
+    assert {name: cube.shape for name, cube in load_dataset(root, "bands", "train", 28).items()} == {"one": (28, 9, 13)}
+    tiles = load_dataset(root, "bands", "test", 28)
+    places = [(row, column) for row in range(2) for column in range(3)]
+    assert list(tiles) == [f"{name}_{row}_{column}" for name in ("three", "two") for row, column in places]
+    whole = read_cube(save(tmp_path / "two.mat", scenes["two"].transpose(1, 2, 0)))
+    np.testing.assert_array_equal(tiles["two_1_2"], whole[:, 4:8, 8:12])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda bands: bands[:30], "has 30 bands (an image each, 6 x 5); known are 31"),
+        (lambda bands: [*bands[:30], bands[30][:3]], "has bands of different sizes"),
+        (lambda bands: [*bands[:30], np.stack([bands[30].astype(np.uint8)] * 3, 2)], "no gray image of 8 or 16 bits"),
+    ],
+)
+def test_wrong_images_of_bands_are_refused(tmp_path: Path, change: Callable[..., Any], message: str) -> None:
+    bands = np.random.default_rng(0).integers(0, 2**16, (31, 6, 5), dtype=np.uint16)
+    root = bands_project(tmp_path, {"one": change(bands)})
+    with pytest.raises(LorunError, match=re.escape(message)):
+        load_dataset(root, "bands", "train", 28)
+
+
+def test_the_whole_scenes_of_cave() -> None:
+    if not (DATA / "cave9").is_dir():
+        pytest.skip("data/cave9 is not there: `lorun data fetch cave9`")
+    scenes = {split: load_dataset(DATA, "cave9", split, 28) for split in ("train", "validation", "test")}
+    assert {split: len(found) for split, found in scenes.items()} == {"train": 5, "validation": 1, "test": 12}
+    assert {cube.shape for cube in scenes["test"].values()} == {(28, 256, 256)}
+    assert scenes["validation"]["pompoms"].shape == (28, 512, 512)
+    assert all(0.3 < cube.max() <= 1 for cube in scenes["train"].values())
+
+
 def test_the_scenes_of_cave() -> None:
     if not (DATA / "cave_mini").is_dir():
         pytest.skip("data/cave_mini is not there: `lorun data fetch cave_mini`")
@@ -458,7 +521,7 @@ def test_the_scenes_of_cave() -> None:
         for cube in found.values():
             assert 0 <= cube.min() < 0.01
             assert 0.5 < cube.max() <= 1
-    batch = PatchStream(scenes["train"], 96, 4, 0, mosaic=True).batch(0)
+    batch = PatchStream(scenes["train"], (96, 96), 4, 0, mosaic=True).batch(0)
     assert batch.shape == (4, 28, 96, 96)
     assert batch.dtype == torch.float32
 

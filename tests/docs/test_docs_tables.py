@@ -12,7 +12,7 @@ from lorun.evaluation.metrics import METRICS
 from lorun.profiles import Profile
 from lorun.results.comparison import verdict
 from lorun.results.differences import BETTER, NOT_SHOWN, WORSE
-from lorun.results.markdown import COSTS
+from lorun.results.markdown import COSTS, DIFFERENCE
 from lorun.results.result_set import write_result_set
 from lorun.results.store import COLUMNS, read_result_set
 from lorun.training.outcome import Status
@@ -54,7 +54,8 @@ def test_every_column_of_every_table_is_explained(columns: dict[str, list[str]])
 
 def test_every_heading_of_the_summary_is_explained() -> None:
     metrics = {metric.heading for metric in METRICS.values()}
-    assert set(first_cells("`summary.md`", "heading")) == {*metrics, "status", *(heading for heading, _ in COSTS)}
+    headings = {*metrics, DIFFERENCE, "status", *(column.heading for column in COSTS)}
+    assert set(first_cells("`summary.md`", "heading")) == headings
 
 
 def test_every_verdict_is_explained() -> None:

@@ -185,17 +185,32 @@ def test_scored_images_are_cropped_to_a_multiple_of_the_scale_and_of_modcrop(sca
 
 def test_training_draws_a_kernel_a_step_that_is_none_of_those_that_are_scored():
     physics = operator(scale=2)
-    drawn = [physics.for_training(8, np.random.default_rng(seed)).kernel for seed in (0, 0, 1)]
+    drawn = [physics.for_training((8, 8), np.random.default_rng(seed)).kernel for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
     same = BlurDownsample([image(3, 3, seed=s) for s in range(4)], training="same", dtype=torch.float64)
     random = np.random.default_rng(0)
-    assert {same.for_training(8, random).chosen for _ in range(60)} == {0, 1, 2, 3}
+    assert {same.for_training((8, 8), random).chosen for _ in range(60)} == {0, 1, 2, 3}
+
+
+def test_training_may_draw_a_scale_a_step():
+    physics = operator(scale=2, training_scales=[2, 3, 4])
+    bound = [physics.for_training((12, 12), np.random.default_rng(seed)) for seed in range(40)]
+    sides = {2: 6, 3: 4, 4: 3}
+    assert {one.scale for one in bound} == set(sides)
+    for one in bound:
+        y = one(image(1, 1, 12, 12))
+        assert y.shape[2:] == (sides[one.scale],) * 2
+        assert one.decimation == one.scale
+        assert one.initial_reconstruction(y).shape[2:] == (12, 12)
+    assert physics.scale == physics.at(12, 12).scale == 2
+    with pytest.raises(LorunError, match="a patch of 16 x 16 is no multiple of the scale 3"):
+        physics.for_training((16, 16), np.random.default_rng(0))
 
 
 def test_a_patch_that_the_scale_does_not_divide_is_refused():
-    with pytest.raises(LorunError, match="a patch of 64 pixels is no multiple of the scale 3"):
-        operator(scale=3).for_training(64, np.random.default_rng(0))
+    with pytest.raises(LorunError, match="a patch of 64 x 64 is no multiple of the scale 3"):
+        operator(scale=3).for_training((64, 64), np.random.default_rng(0))
 
 
 def test_noise_has_its_level_and_its_seed():
@@ -204,7 +219,7 @@ def test_noise_has_its_level_and_its_seed():
     noise = physics(x) - physics.A(x)
     assert float(noise.std()) == pytest.approx(7.65 / 255, rel=0.02)
     assert torch.equal(physics(x), physics(x))
-    first, second = (physics.for_training(200, np.random.default_rng(seed)) for seed in (0, 1))
+    first, second = (physics.for_training((200, 200), np.random.default_rng(seed)) for seed in (0, 1))
     assert first.noise_seed != second.noise_seed
 
 
@@ -270,7 +285,7 @@ def test_training_measures_in_8_bits_with_the_kernel_that_it_drew(bytes_):
     random = np.random.default_rng(seed)
     random.integers(2**63)
     expected = by_the_script(bytes_[0][:24, :24], drawn_kernel(2, random).float().double().numpy(), 2)
-    y = config.build().for_training(24, np.random.default_rng(seed))(x)
+    y = config.build().for_training((24, 24), np.random.default_rng(seed))(x)
     np.testing.assert_array_equal((y[0] * 255).permute(1, 2, 0).round().numpy(), expected)
     with pytest.raises(LorunError, match=r"bound to \(24, 24\) images, this one is \(24, 22\)"):
         config.build().at(24, 24)(x[..., :22])
@@ -299,7 +314,9 @@ def test_scored_kernels_may_be_drawn_by_number_and_are_no_kernels_of_training():
     assert torch.equal(physics.under("1").kernel, again.kernel)
     assert not torch.equal(physics.under("3").kernel, again.kernel)
     assert config.heading.startswith("scale 2, kernels 3, 1 drawn at random")
-    trained = [physics.for_training(8, np.random.default_rng([seed, seeds.OPERATOR, 0])).kernel for seed in range(9)]
+    trained = [
+        physics.for_training((8, 8), np.random.default_rng([seed, seeds.OPERATOR, 0])).kernel for seed in range(9)
+    ]
     assert not any(torch.equal(kernel, again.kernel) for kernel in trained)
 
 

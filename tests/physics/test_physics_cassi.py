@@ -115,9 +115,9 @@ def test_a_scene_is_seen_through_the_top_left_of_the_mask_and_a_patch_through_an
     physics = operator(12, 15)
     assert torch.equal(physics.at(5, 7).aperture(5, 7), physics.mask[:5, :7])
     random = np.random.default_rng(0)
-    corners = {physics.for_training(5, random).corner for _ in range(3000)}
+    corners = {physics.for_training((5, 5), random).corner for _ in range(3000)}
     assert corners == {(top, left) for top in range(8) for left in range(11)}
-    bound = physics.for_training(5, random)
+    bound = physics.for_training((5, 5), random)
     top, left = bound.corner
     x = scene(1, 6, 5, 5)
     mask = physics.mask[top : top + 5, left : left + 5]
@@ -153,7 +153,7 @@ def test_noise_is_the_same_for_a_scene_and_another_one_at_every_step():
     assert torch.equal(physics.at(12, 12)(x), physics.at(12, 12)(x))
     assert not torch.equal(physics.at(12, 12)(x), physics.at(12, 12).A(x))
     random = np.random.default_rng(0)
-    first, second = (physics.for_training(12, random) for _ in range(2))
+    first, second = (physics.for_training((12, 12), random) for _ in range(2))
     assert first.corner[0] == second.corner[0] == 0
     assert first.noise_seed != second.noise_seed
     assert torch.equal(operator().at(12, 12)(x), operator().at(12, 12).A(x))
@@ -171,7 +171,7 @@ def test_a_scene_larger_than_the_mask_is_refused():
     physics = operator(12, 15)
     for use in (
         lambda: physics.at(13, 15),
-        lambda: physics.for_training(13, np.random.default_rng(0)),
+        lambda: physics.for_training((13, 13), np.random.default_rng(0)),
         lambda: physics.A(scene(1, 6, 13, 15)),
     ):
         with pytest.raises(LorunError, match=r"^a scene of 13 x 1[35] is larger than the mask of 12 x 15$"):

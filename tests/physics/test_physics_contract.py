@@ -120,7 +120,7 @@ def test_a_bound_operator_shares_all_it_holds(config):
 def test_an_operator_for_training_depends_on_its_generator_alone(config):
     physics = config.build(torch.float64)
     x = torch.rand(2, config.channels or 1, 16, 16, dtype=torch.float64)
-    one, same = (physics.for_training(16, np.random.default_rng(3)) for _ in range(2))
+    one, same = (physics.for_training((16, 16), np.random.default_rng(3)) for _ in range(2))
     assert torch.equal(one(x), same(x))
     assert one.size == (16, 16)
     assert one.adjointness_test(x).abs() < 1e-10

@@ -27,18 +27,18 @@ def test_what_is_scored_has_the_noise_that_the_setting_names_and_always_the_same
 
 def test_each_image_of_a_training_step_has_a_level_of_its_own_from_the_whole_range():
     physics = DenoisingConfig(noise=25, noise_range=(10, 40)).build()
-    levels = grey_levels(physics.for_training(32, np.random.default_rng(0))(torch.zeros(400, 1, 32, 32)))
+    levels = grey_levels(physics.for_training((32, 32), np.random.default_rng(0))(torch.zeros(400, 1, 32, 32)))
     assert 9 < levels.min() < 11
     assert 38 < levels.max() < 42.5
     # Uniform: each third of the range has about a third of the images.
     thirds = torch.histc(levels, bins=3, min=10, max=40)
     assert (thirds > 400 / 3 * 0.75).all()
-    again = grey_levels(physics.for_training(32, np.random.default_rng(1))(torch.zeros(400, 1, 32, 32)))
+    again = grey_levels(physics.for_training((32, 32), np.random.default_rng(1))(torch.zeros(400, 1, 32, 32)))
     assert not torch.equal(levels, again)
 
 
 def test_without_a_range_it_trains_at_the_level_that_is_scored():
-    physics = DenoisingConfig(noise=15).build().for_training(64, np.random.default_rng(0))
+    physics = DenoisingConfig(noise=15).build().for_training((64, 64), np.random.default_rng(0))
     torch.testing.assert_close(
         grey_levels(physics(torch.zeros(3, 3, 64, 64))), torch.full((3,), 15.0), rtol=0.05, atol=0
     )
@@ -46,7 +46,7 @@ def test_without_a_range_it_trains_at_the_level_that_is_scored():
 
 def test_it_knows_the_level_of_each_measurement_that_it_makes():
     physics = DenoisingConfig(noise=25, noise_range=(10, 40)).build()
-    step = physics.for_training(64, np.random.default_rng(0))
+    step = physics.for_training((64, 64), np.random.default_rng(0))
     y = step(torch.zeros(20, 1, 64, 64))
     level = step.noise_level(y)
     assert level.shape == (20, 1, 1, 1)
@@ -82,7 +82,7 @@ def known():
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
     levels_seen = []
     system.network.denoisers[0].register_forward_pre_hook(lambda _, given: levels_seen.append(given[1]))
-    return system, training_physics(system, 16), levels_seen
+    return system, training_physics(system, (16, 16)), levels_seen
 
 
 def test_adapters_and_recomputed_stages_get_the_same_levels():
@@ -91,7 +91,7 @@ def test_adapters_and_recomputed_stages_get_the_same_levels():
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": task}})
     for method in task["strategies"]:
         system = build_system(profile.experiment("denoise", "gray", method, 0))
-        physics = training_physics(system, 16)
+        physics = training_physics(system, (16, 16))
         x = torch.rand(2, 1, 16, 16)
         estimates, gradients = [], []
         for recompute in ("none", "stage"):
@@ -117,7 +117,7 @@ def test_the_first_estimate_is_the_measurement_and_the_one_stage_network_its_den
     task = {**PROFILE["tasks"]["cs"], "physics": {"name": "denoising"}, "settings": {"gray": {"noise_range": [0, 50]}}}
     profile = Profile.model_validate({**PROFILE, "tasks": {"denoise": {**task, "baselines": []}}})
     system = build_system(profile.experiment("denoise", "gray", "pretrain", 0))
-    physics = training_physics(system, 16)
+    physics = training_physics(system, (16, 16))
     y = physics(torch.rand(2, 1, 16, 16))
     assert torch.equal(physics.initial_reconstruction(y), y)
     assert torch.equal(system.network(y, physics), system.network.denoisers[0](y))

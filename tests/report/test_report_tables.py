@@ -10,15 +10,23 @@ import pytest
 from tiny import PROJECT
 from typer.testing import CliRunner
 
+from lorun.bench.latency import COLUMNS
 from lorun.cli import app
 from lorun.errors import LorunError
 from lorun.report import crops, write_report
 from lorun.report.charts import points, scaling
 from lorun.report.crops import Crops
+from lorun.report.freshness import Freshness
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, whole_tables
+from lorun.results.differences import with_differences
 from lorun.results.licences import licences_of
-from lorun.results.store import make_table, read_result_set, save_result_set
+from lorun.results.store import make_table, read_result_set, save_result_set, write_table
+
+LATENCIES = pd.DataFrame(
+    {"method": ["lorun", "lorun (again)"], "median_ms": [2.0, 2.05], "q25_ms": [1.5, 1.6], "q75_ms": [2.5, 2.4]}
+).assign(device="a CPU", threads=1)
+"""As `lorun latency` measures them, with a method that is timed twice."""
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +97,7 @@ def test_cells_have_the_texts_of_the_summary_and_sort_by_value(results, made):
     assert (score.text, score.order) == ("27.62", 27.625)
     assert provenance.lines[score.line]["title"] == "lorun: cs, tiny, r25, cs_float_y"
     assert section.scores.protocols == ["cs_float_y", "cs_round_y"]
-    assert [row[1].text for row in overview([section], provenance).rows] == ["26.00", "29.75", "27.62", "25.25"]
+    assert [row[1].text for row in overview([section]).rows] == ["26.00", "29.75", "27.62", "25.25"]
 
 
 def test_scores_under_each_degradation_have_a_column_each(results, made):
@@ -148,7 +156,7 @@ def test_a_method_without_a_score_has_its_status_in_the_overview_and_its_message
     failed = changed(failed, status="diverged", message="loss is nan", run="gone")
     failed = replace(failed, rows=failed.rows[failed.rows.method != "lorun"])
     provenance, section = made(failed)
-    cell = next(row[1] for row in overview([section], provenance).rows if row[0].text == "lorun")
+    cell = next(row[1] for row in overview([section]).rows if row[0].text == "lorun")
     assert (cell.text, cell.order, cell.kind) == ("diverged", "", "diverged")
     (run,) = line_of(provenance, "lorun")["runs"]
     assert (run["status"], run["message"], run["scores"]) == ("diverged", "loss is nan", [])
@@ -186,10 +194,11 @@ def test_a_run_of_code_with_other_names_is_reproduced_by_the_readme_of_its_commi
 
 def test_times_and_costs_of_a_point(results, made):
     provenance, section = made(results)
-    by_method = {point["method"]: point for point in points(section, results.timing, provenance)}
+    by_method = {point["method"]: point for point in points(section, results.timing, LATENCIES, provenance)}
     lorun = by_method["lorun"]
     assert (lorun["parameters"], lorun["stages"], lorun["scores"]["psnr"]) == (50380, 3, [27.625, None])
-    assert lorun["latency"] == {"value": 2.0, "least": 1.0, "most": 3.0, "device": "cpu", "threads": 1}
+    assert lorun["latency"] == {"value": 2.0, "least": 1.5, "most": 2.5, "device": "a CPU", "threads": 1}
+    assert by_method["block_k"]["latency"] is None  # its account has one, which was not measured in turns
     assert lorun["training"]["value"] == 3.0
     assert by_method["linear_mmse"]["step"] is None
 
@@ -248,3 +257,67 @@ def test_a_method_that_is_no_baseline_has_no_licence_of_its_own(project):
     assert {"lorun", "lorun_transfer"}.isdisjoint(found)
     assert found["linear_mmse"] == "MIT"
     assert found["gone"] == "not registered"
+
+
+def test_the_page_begins_with_the_verdict_of_its_set_or_says_that_there_is_none(project, results, page_file, tmp_path):
+    first = page_file.read_text().split("<section")[1]
+    assert first.startswith(' id="verdict">')
+    assert "0.39 (CS)" in first or ">0.39<" in first
+    assert "worse: -2.12 dB [-2.12, -2.12]" in first
+    assert "Not a verdict on the method" in first
+    alone = replace(results, summary=results.summary[results.summary.method != "block_k"])
+    folder, out = tmp_path / "tiny", tmp_path / "one.html"
+    save_result_set(folder, replace(alone, claims=results.claims[:0], differences=results.differences[:0]))
+    write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
+    assert "measures no claim of the paper" in out.read_text().split("<section")[1]
+
+
+def test_the_best_of_a_column_is_marked_per_protocol_and_in_the_overview(made, results):
+    _, section = made(results)
+    marks = [(row[0].text, row[1].mark) for row in section.scores.rows]
+    expected = [("block1", ""), ("block_k", "best"), ("lorun", "second"), ("linear_mmse", "")]
+    assert marks == expected * 2
+    assert [(row[0].text, row[1].mark) for row in overview([section]).rows] == expected
+
+
+def test_the_difference_from_block_k_stands_in_the_scores_also_of_an_older_set(made, results):
+    older = with_differences(replace(results, differences=results.differences[:0]))
+    for one in (results, older):
+        _, section = made(one)
+        at = section.scores.columns.index("PSNR - block_k (dB)")
+        texts = [row[at].text for row in section.scores.rows[:3]]
+        assert texts == ["-3.75 [-3.75, -3.75]", "–", "-2.12 [-2.12, -2.12]"]
+
+
+@pytest.mark.parametrize(
+    ("twin", "shown", "note"),
+    [(2.05, True, "all methods in turns"), (2.2, False, "differ by more than 5 %"), (None, False, "has not timed")],
+)
+def test_a_latency_is_shown_only_if_twins_agree(project, tmp_path, twin, shown, note):
+    folder = shutil.copytree(project.folder, tmp_path / "results" / "tiny")
+    if twin is not None:
+        table = LATENCIES.reindex(columns=list(COLUMNS)).assign(median_ms=[2.0, twin], same_network=[None, "lorun"])
+        place = {"profile": "tiny", "task": "cs", "setting": "r25", "image": 24, "repeats": 3, "commit": "a" * 40}
+        write_table(tmp_path / "results/bench/latency.csv", table.assign(**place))
+    out = tmp_path / "page.html"
+    write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
+    page = out.read_text()
+    assert note in page
+    numbers = json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page)[1])
+    latency = {point["method"]: point["latency"] for point in numbers["sections"][0]["points"]}
+    assert (latency["lorun"] is not None) == shown
+    assert latency["block_k"] is None
+
+
+def test_every_table_says_whether_it_is_fresh(page_file):
+    page = page_file.read_text()
+    shown = re.findall(r'<table id="([a-z]+)', page)
+    others = ("degradations", "licences")
+    assert page.count('<p class="freshness">') == len([name for name in shown if name not in others])
+    assert 'badge stale">stale</span> runs: all 4 stale; counts: all 4 stale' in page
+
+
+def test_outside_of_a_project_nothing_is_known(project, results, tmp_path):
+    found = Freshness(project.profile, results, runs=project.runs, root=tmp_path).of()
+    assert found.state == "unknown"
+    assert "start from the project's root" in found.text

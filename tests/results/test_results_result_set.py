@@ -18,6 +18,7 @@ from lorun.evaluation.kept import image_path
 from lorun.profiles import Profile, load_profile
 from lorun.results import result_set
 from lorun.results.figures import write_figures
+from lorun.results.markdown import write_pages
 from lorun.results.paths import EVALUATION, account_path
 from lorun.results.result_set import write_result_set
 from lorun.results.store import read_result_set
@@ -33,6 +34,12 @@ FIGURES = {"psnr_parameters_cs_tiny_r25.png", "strip_cs_tiny_r25.png"}
 @pytest.fixture
 def runs(tiny_profile: Profile, tmp_path: Path) -> Path:
     return write_runs(tiny_profile, tmp_path / "runs", "checks", "blobs")
+
+
+@pytest.fixture
+def profile_without_shared(tiny_profile: Profile, tiny_profile_file: Path) -> Profile:
+    methods = [method for method in tiny_profile.tasks["cs"].strategies if method != "shared"]
+    return changed(tiny_profile_file, strategies=methods)
 
 
 @pytest.fixture
@@ -280,14 +287,14 @@ def test_a_strip_is_not_drawn_anew_without_the_images_of_methods_that_have_a_sco
     before = strip.read_bytes()
     here = tmp_path / "here"  # another machine, with one of the runs
     shutil.copytree(folder_of(tiny_profile, runs, "shared"), folder_of(tiny_profile, here, "shared"))
-    write_result_set(tiny_profile, here, out, data=tiny_data, keep=True, figures=True)
+    write_result_set(tiny_profile, here, out, data=tiny_data, keep=True, forms=["png"])
     assert strip.read_bytes() == before
-    write_result_set(tiny_profile, here, out, partial=True, data=tiny_data, figures=True)  # the others have no score
+    write_result_set(tiny_profile, here, out, partial=True, data=tiny_data, forms=["png"])  # the others have no score
     assert strip.read_bytes() != before
 
 
 def test_tables_and_figures_appear_together(tiny_profile, runs, out, tiny_data, monkeypatch):
-    write_result_set(tiny_profile, runs, out, data=tiny_data, figures=True)
+    write_result_set(tiny_profile, runs, out, data=tiny_data, forms=["png"])
     before = contents(out)
     assert set(before) >= FIGURES
     write_scores(tiny_profile.experiment("cs", "r25", "shared", 0), runs, ["checks", "blobs"], 12.5)
@@ -297,7 +304,7 @@ def test_tables_and_figures_appear_together(tiny_profile, runs, out, tiny_data, 
 
     monkeypatch.setattr(result_set, "write_figures", fail)
     with pytest.raises(LorunError, match="the disk is full"):
-        write_result_set(tiny_profile, runs, out, data=tiny_data, figures=True)
+        write_result_set(tiny_profile, runs, out, data=tiny_data, forms=["png"])
     assert contents(out) == before
 
 
@@ -320,3 +327,54 @@ def test_the_strip_shows_the_first_kept_image_that_the_dataset_has(
     profile = changed(tiny_profile_file, evaluation={**evaluation, "keep": keep})
     drawn = [path.name for path in draw(profile, tmp_path / "none", tiny_data, out)]
     assert drawn == ["psnr_parameters_cs_tiny_r25.png", "strip_cs_tiny_r25.png"][: 1 + strips]
+
+
+def test_a_strip_stays_where_runs_or_data_are_missing(tiny_profile, runs, out, tiny_data, tmp_path):
+    draw(tiny_profile, runs, tiny_data, out)
+    before = contents(out)
+    summary = read_result_set(out).summary
+    image_path(folder_of(tiny_profile, runs, "shared"), "tiny", "checks").unlink()
+    for here, data in ((runs, tiny_data), (tmp_path / "none", tiny_data), (runs, tmp_path / "no data")):
+        written = write_figures(tiny_profile, summary, runs=here, data=data, folder=out)
+        assert [path.name for path in written] == ["psnr_parameters_cs_tiny_r25.png"]
+        assert contents(out) == before
+    drawn = write_figures(tiny_profile, summary, runs=runs, data=tiny_data, folder=tmp_path / "new")
+    assert {path.name for path in drawn} == FIGURES  # with an empty panel
+
+
+def test_figures_of_what_the_profile_no_longer_has_stay(tiny_profile, runs, out, tiny_data, profile_without_shared):
+    draw(tiny_profile, runs, tiny_data, out)
+    before = contents(out)
+    summary = read_result_set(out).summary
+    write_figures(profile_without_shared, summary, runs=runs, data=tiny_data, folder=out)
+    assert contents(out) == before
+    assert write_figures(tiny_profile, summary.assign(task="gone"), runs=runs, data=tiny_data, folder=out) == []
+
+
+def test_pdf_figures_are_the_same_bytes_each_time(tiny_profile, runs, tiny_data, tmp_path):
+    summary = write_result_set(tiny_profile, runs, tmp_path / "out")
+    places = {"runs": runs, "data": tiny_data, "form": "pdf"}
+    first, second = (
+        write_figures(tiny_profile, summary, folder=tmp_path / name, **places) for name in ("first", "second")
+    )
+    assert {path.with_suffix(".png").name for path in first} == FIGURES
+    for path, again in zip(first, second, strict=True):
+        assert path.read_bytes() == again.read_bytes()
+        assert path.read_bytes().startswith(b"%PDF-")
+
+
+# Pages again from the tables
+
+
+def test_pages_are_made_again_and_no_table_changes(tiny_profile, runs, out, tmp_path):
+    write_result_set(tiny_profile, runs, out)
+    before = contents(out)
+    (out / "summary.md").write_text("old")
+    (out / "details.md").unlink()
+    write_pages(tiny_profile, out, out)
+    assert contents(out) == before
+    (out / "differences.csv").unlink()  # as in a set that is older than it
+    write_pages(tiny_profile, out, out)
+    assert contents(out) == before
+    write_pages(tiny_profile, out, tmp_path / "elsewhere")
+    assert set(contents(tmp_path / "elsewhere")) == {"summary.md", "details.md"}

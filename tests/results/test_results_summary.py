@@ -11,7 +11,7 @@ from made_up import results_of
 
 from lorun.evaluation.metrics import METRICS
 from lorun.profiles import load_profile
-from lorun.results.markdown import leading_differences, render, render_details
+from lorun.results.markdown import DIFFERENCE, leading_differences, pages, render, render_latex
 from lorun.results.result_set import computed
 from lorun.results.summary import claims, summarise
 from lorun.results.tasks import tasks
@@ -298,11 +298,11 @@ def tables(page):
 
 def page_of(profile, rows, accounts=()):
     """Both pages of a result set."""
-    return pages(profile, computed(profile, results_of(rows, accounts)))
+    return text_of(profile, computed(profile, results_of(rows, accounts)))
 
 
-def pages(profile, results):
-    return render(profile, results) + render_details(profile, results.summary, results.degradations)
+def text_of(profile, results):
+    return "".join(reversed(pages(profile, results).values()))
 
 
 @pytest.mark.parametrize("accounts", [ACCOUNTS, ()], ids=["accounted", "not accounted"])
@@ -324,11 +324,13 @@ def test_the_markdown_shows_the_rounded_figures_and_dashes(make_profile):
         page_of(make_profile(), rows, [account("lorun", parameters_network=12345, step_total=2_340_000)])
     )
     block_k, lorun, linear = (dict(zip(scores[0], cells, strict=True)) for cells in scores[2:])
-    assert (lorun["PSNR (dB)"], lorun["SSIM"], lorun["status"]) == ("32.50 ± 2.12", "0.7000 ± 0.1414", "completed 2/2")
+    scores = ("**32.50 ± 2.12**", "**0.7000 ± 0.1414**", "completed 2/2")
+    assert (lorun["PSNR (dB)"], lorun["SSIM"], lorun["status"]) == scores
     assert (lorun["network"], lorun["step (MB)"], lorun["inference (MB)"]) == ("12 345", "2.3", "–")
     assert "published" not in lorun  # there is no published value
     assert (block_k["status"], block_k["network"]) == ("diverged 1/2", "–")
-    assert "±" not in block_k["PSNR (dB)"]
+    assert block_k["PSNR (dB)"] == "<ins>31.00</ins>"
+    assert (lorun[DIFFERENCE], block_k[DIFFERENCE]) == ("-1.00", "–")  # of the one image and seed that both have
     assert (linear["PSNR (dB)"], linear["SSIM"], linear["status"]) == ("–", "–", "not_run 0/0")
 
 
@@ -355,7 +357,7 @@ def test_simulated_data_are_called_so_in_every_table(make_profile):
     for names in ([], ["tiny"]):
         results = computed(profile, results_of(SCORES), names)
         assert (results.summary.simulated == bool(names)).all()
-        text = pages(profile, results)
+        text = text_of(profile, results)
         lines = len(results.claims) + len(leading_differences(results))
         assert ("## cs, tiny (simulated), r25\n" in text) == bool(names)
         assert text.count("tiny (simulated)") == (2 + lines if names else 0)
@@ -367,3 +369,27 @@ def test_different_checkpoint_policies_are_listed_with_their_methods(make_profil
         row["checkpoint_policy"] = "released" if row["method"] == "block_k" else "last"
     page = page_of(make_profile([0]), rows, [])
     assert "checkpoint policy `released` (block_k), `last` (lorun).\n" in page
+
+
+def test_the_oracle_is_shown_but_not_ranked_and_the_page_says_so(make_profile):
+    profile = make_profile([0], strategies=["block_k", "lorun", "block_k_base", "oracle"])
+    scored = (("block_k", 30), ("lorun", 31), ("oracle", 35))
+    rows = [row for method, psnr in scored for row in rows_of(method, 0, [psnr])]
+    page = render(profile, computed(profile, results_of(rows)))
+    scores, *_ = tables(page)
+    psnr = {cells[0]: cells[1] for cells in scores[2:]}
+    marked = {"block_k": "<ins>30.00</ins>", "lorun": "**31.00**", "block_k_base": "–", "oracle": "35.00"}
+    assert psnr == {**marked, "linear_mmse": "–"}
+    assert "`oracle` is not ranked" in page
+    assert "not ranked" not in page_of(make_profile([0]), SCORES)
+
+
+def test_the_tables_for_latex_have_captions_and_escaped_names(make_profile):
+    profile = make_profile([0])
+    text = render_latex(computed(profile, results_of(SCORES)))
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3  # scores, differences, claims
+    assert r"\caption{made\_up, cs, tiny, r25: scores under cs\_float\_y}" in text
+    assert r"\label{tab:made-up-cs-tiny-r25-scores-under-cs-float-y}" in text
+    assert re.search(r"(?m)^linear\\_mmse & ", text)
+    assert r"\textbf{" in text
+    assert not re.search(r"(?<!\\)_", re.sub(r"\\label.*", "", text))

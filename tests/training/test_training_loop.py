@@ -237,7 +237,7 @@ def test_lorun_ends_as_its_base_did(run: Run, runs: Path, tiny_profile: Profile)
     assert run("pretrain", **EXPLODING).status == "diverged"
     outcome = run("lorun", **EXPLODING)
     assert (outcome.status, outcome.steps, outcome.scored_step) == ("diverged", 0, None)
-    assert outcome.message.startswith("in the pretraining: loss is nan at step 2")
+    assert outcome.message.startswith("in the training that it starts from: loss is nan at step 2")
     folder = runs / tiny(tiny_profile, "lorun", **EXPLODING).folder
     assert read_outcome(folder) == outcome
     assert not (folder / "weights.safetensors").exists()

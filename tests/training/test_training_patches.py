@@ -33,7 +33,7 @@ def eight_orientations(image: np.ndarray) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def stream() -> PatchStream:
-    return PatchStream({"a": photo(20, 31), "b": photo(17, 16, seed=1)}, patch=16, batch=3, seed=5)
+    return PatchStream({"a": photo(20, 31), "b": photo(17, 16, seed=1)}, patch=(16, 16), batch=3, seed=5)
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for(stream: PatchStream) -> None:
@@ -41,12 +41,12 @@ def test_a_batch_is_the_same_whenever_it_is_asked_for(stream: PatchStream) -> No
     for step in (3, 8, 0):
         stream.batch(step)
     assert torch.equal(stream.batch(7), first)
-    again = PatchStream({"a": photo(20, 31), "b": photo(17, 16, seed=1)}, patch=16, batch=3, seed=5)
+    again = PatchStream({"a": photo(20, 31), "b": photo(17, 16, seed=1)}, patch=(16, 16), batch=3, seed=5)
     assert torch.equal(again.batch(7), first)
 
 
 def test_no_two_steps_or_seeds_share_a_batch(stream: PatchStream) -> None:
-    streams = [PatchStream({"a": photo(20, 31)}, patch=16, batch=3, seed=seed) for seed in range(4)]
+    streams = [PatchStream({"a": photo(20, 31)}, patch=(16, 16), batch=3, seed=seed) for seed in range(4)]
     batches = {stream.batch(step).numpy().tobytes() for stream in streams for step in range(10)}
     assert len(batches) == 40
 
@@ -99,7 +99,7 @@ def test_an_error_in_the_thread_reaches_the_training(stream: PatchStream, monkey
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shape_type_and_range(channels: int) -> None:
     black_and_white = np.repeat(np.array([[[0, 255] * 12] * 24], dtype=np.uint8), channels, axis=0)
-    batch = PatchStream({"bw": black_and_white}, patch=8, batch=5, seed=0).batch(0)
+    batch = PatchStream({"bw": black_and_white}, patch=(8, 8), batch=5, seed=0).batch(0)
     assert batch.shape == (5, channels, 8, 8)
     assert batch.dtype == torch.float32
     assert batch.unique().tolist() == [0.0, 1.0]
@@ -107,7 +107,7 @@ def test_shape_type_and_range(channels: int) -> None:
 
 def test_channels_stay_together() -> None:
     gray = photo(24, 24)
-    batch = PatchStream({"a": np.concatenate([gray, gray // 2, 255 - gray])}, patch=8, batch=4, seed=0).batch(0)
+    batch = PatchStream({"a": np.concatenate([gray, gray // 2, 255 - gray])}, patch=(8, 8), batch=4, seed=0).batch(0)
     pixels = (batch * 255).round().to(torch.uint8)
     assert torch.equal(pixels[:, 1], pixels[:, 0] // 2)
     assert torch.equal(pixels[:, 2], 255 - pixels[:, 0])
@@ -115,7 +115,7 @@ def test_channels_stay_together() -> None:
 
 def test_all_eight_orientations_occur_equally_often() -> None:
     image = numbered(5, 5)
-    batch = PatchStream({"a": image}, patch=5, batch=1600, seed=0).batch(0)
+    batch = PatchStream({"a": image}, patch=(5, 5), batch=1600, seed=0).batch(0)
     seen = [patch.tobytes() for patch in (batch[:, 0] * 255).round().to(torch.uint8).numpy()]
     counts = [seen.count(turned.tobytes()) for turned in eight_orientations(image)]
     assert sum(counts) == 1600
@@ -124,7 +124,7 @@ def test_all_eight_orientations_occur_equally_often() -> None:
 
 def test_all_places_occur_equally_often_the_last_row_and_column_included() -> None:
     image = numbered(10, 11)
-    batch = PatchStream({"a": image}, patch=8, batch=2400, seed=0).batch(0)
+    batch = PatchStream({"a": image}, patch=(8, 8), batch=2400, seed=0).batch(0)
     corners = (batch.flatten(1).min(dim=1).values * 255).round().int().tolist()  # the least number: top left
     counts = {(corner // 11, corner % 11): corners.count(corner) for corner in set(corners)}
     assert sorted(counts) == [(top, left) for top in range(3) for left in range(4)]
@@ -133,24 +133,24 @@ def test_all_places_occur_equally_often_the_last_row_and_column_included() -> No
 
 def test_images_are_drawn_in_proportion_to_their_pixels() -> None:
     images = {"small": np.full((1, 40, 40), 0, np.uint8), "large": np.full((1, 80, 60), 255, np.uint8)}
-    stream = PatchStream(images, patch=8, batch=64, seed=0)
+    stream = PatchStream(images, patch=(8, 8), batch=64, seed=0)
     share = np.mean([stream.batch(step).mean().item() for step in range(100)])
     assert share == pytest.approx(0.75, abs=0.02)  # standard deviation 0.005; drawn one by one it would be 0.5
 
 
 def test_an_image_as_large_as_a_patch_will_do() -> None:
-    assert PatchStream({"a": photo(16, 16)}, patch=16, batch=2, seed=0).batch(0).shape == (2, 1, 16, 16)
+    assert PatchStream({"a": photo(16, 16)}, patch=(16, 16), batch=2, seed=0).batch(0).shape == (2, 1, 16, 16)
 
 
 @pytest.mark.parametrize(("height", "width"), [(15, 40), (40, 15)])
 def test_an_image_smaller_than_a_patch_is_named(height: int, width: int) -> None:
-    with pytest.raises(LorunError, match=f"lena is {height} x {width}, smaller than a patch of 16 pixels"):
-        PatchStream({"barbara": photo(40, 40), "lena": photo(height, width)}, patch=16, batch=2, seed=0)
+    with pytest.raises(LorunError, match=f"lena is {height} x {width}, smaller than a patch of 16 x 16 pixels"):
+        PatchStream({"barbara": photo(40, 40), "lena": photo(height, width)}, patch=(16, 16), batch=2, seed=0)
 
 
 def test_no_images_is_an_error() -> None:
     with pytest.raises(LorunError, match="no training images"):
-        PatchStream({}, patch=16, batch=2, seed=0)
+        PatchStream({}, patch=(16, 16), batch=2, seed=0)
 
 
 def cube(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -159,7 +159,7 @@ def cube(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 def test_floats_are_taken_as_they_are() -> None:
     image = cube(9, 9)
-    batch = PatchStream({"a": image}, patch=9, batch=3, seed=0).batch(0)
+    batch = PatchStream({"a": image}, patch=(9, 9), batch=3, seed=0).batch(0)
     assert batch.dtype == torch.float32
     for patch in batch:
         assert sorted(patch.flatten().tolist()) == sorted(image.flatten().tolist())
@@ -175,7 +175,7 @@ def test_no_more_of_an_image_is_read_than_its_patches(tmp_path: Path, mosaic: bo
     path = tmp_path / "a.npy"
     np.save(path, cube(200, 200))
     image = np.load(path, mmap_mode="r")
-    stream = PatchStream({"a": image}, patch=16, batch=6, seed=0, share=slice(1, 6, 2), mosaic=mosaic)
+    stream = PatchStream({"a": image}, patch=(16, 16), batch=6, seed=0, share=slice(1, 6, 2), mosaic=mosaic)
     tracemalloc.start()
     stream.batch(0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -185,7 +185,18 @@ def test_no_more_of_an_image_is_read_than_its_patches(tmp_path: Path, mosaic: bo
 
 def mosaic_stream(batch: int = 5, share: slice = slice(None), patch: int = 8, seed: int = 0) -> PatchStream:
     images = {"a": photo(20, 31), "b": photo(17, 16, seed=1)}
-    return PatchStream(images, patch=patch, batch=batch, seed=seed, share=share, mosaic=True)
+    return PatchStream(images, patch=(patch, patch), batch=batch, seed=seed, share=share, mosaic=True)
+
+
+def test_a_wide_patch_is_flipped_but_not_turned() -> None:
+    image = np.arange(6 * 9, dtype=np.uint8).reshape(1, 6, 9)
+    batch = PatchStream({"a": image}, patch=(6, 9), batch=200, seed=0).batch(0)
+    assert batch.shape == (200, 1, 6, 9)
+    seen = {tuple((patch * 255).round().to(torch.uint8).flatten().tolist()) for patch in batch}
+    flipped = [image, image[..., ::-1], image[:, ::-1], image[:, ::-1, ::-1]]
+    assert seen == {tuple(one.flatten().tolist()) for one in flipped}
+    with pytest.raises(LorunError, match="a is 6 x 9, smaller than a patch of 6 x 10 pixels"):
+        PatchStream({"a": image}, patch=(6, 10), batch=1, seed=0)
 
 
 @settings(deadline=None, max_examples=30)
@@ -204,7 +215,7 @@ def test_a_batch_with_mosaics_is_a_function_of_seed_and_step_whatever_the_share(
 def test_the_later_half_of_a_batch_are_mosaics(batch: int, mosaics: int) -> None:
     """Images of one value each: a patch has one, a mosaic one in each quarter."""
     images = {str(value): np.full((1, 12, 12), value, np.uint8) for value in range(200)}
-    patches = PatchStream(images, patch=8, batch=batch, seed=0, mosaic=True).batch(0)[:, 0]
+    patches = PatchStream(images, patch=(8, 8), batch=batch, seed=0, mosaic=True).batch(0)[:, 0]
     quarters = patches.unfold(1, 4, 4).unfold(2, 4, 4).flatten(3).flatten(1, 2)  # (B, 4, 16)
     assert (quarters == quarters[..., :1]).all()
     assert [len(values.unique()) > 1 for values in quarters[..., 0]] == [False] * (batch - mosaics) + [True] * mosaics
@@ -212,7 +223,7 @@ def test_the_later_half_of_a_batch_are_mosaics(batch: int, mosaics: int) -> None
 
 def test_every_quarter_of_a_mosaic_has_a_place_and_an_orientation_of_its_own() -> None:
     image = numbered(6, 6)
-    mosaics = PatchStream({"a": image}, patch=6, batch=4000, seed=0, mosaic=True).batch(0)[2000:, 0]
+    mosaics = PatchStream({"a": image}, patch=(6, 6), batch=4000, seed=0, mosaic=True).batch(0)[2000:, 0]
     numbers = (mosaics * 255).round().to(torch.uint8).numpy()
     crops = [image[:, top : top + 3, left : left + 3] for top in range(4) for left in range(4)]
     known = [turned.tobytes() for crop in crops for turned in eight_orientations(crop)]
@@ -227,9 +238,9 @@ def test_every_quarter_of_a_mosaic_has_a_place_and_an_orientation_of_its_own() -
 
 
 def test_mosaics_of_an_odd_side_are_refused() -> None:
-    with pytest.raises(LorunError, match=r"`patch` \(=7\) must be even with `mosaic: true`"):
+    with pytest.raises(LorunError, match="a patch of 7 x 7 pixels must be even with `mosaic: true`"):
         mosaic_stream(patch=7)
-    PatchStream({"a": photo(20, 31)}, patch=7, batch=2, seed=0)
+    PatchStream({"a": photo(20, 31)}, patch=(7, 7), batch=2, seed=0)
 
 
 @pytest.mark.parametrize("count", [1, 2048, 5000])

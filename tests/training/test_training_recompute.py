@@ -109,7 +109,7 @@ def test_noise_levels_go_with_their_half_of_the_batch() -> None:
     torch.manual_seed(0)
     network = UnfoldingNetwork(lambda noise: UNet(1, width=4, levels=2, blocks=1, noise_map=noise), 2, noise_map=True)
     physics = DenoisingConfig(noise_range=(0.0, 55.0), noise_map=True).build()
-    physics = physics.for_training(16, np.random.default_rng(0))
+    physics = physics.for_training((16, 16), np.random.default_rng(0))
     y = physics(torch.rand(3, 1, 16, 16))
     estimates = []
     for recompute in ("none", "half_stage"):
@@ -171,7 +171,7 @@ def weights(profile: Profile, folder: Path, method: str, **training: object) -> 
 def budget_between(profile: Profile, method: str, **training: object) -> float:
     """MB that a step fits only if its stages are recomputed."""
     experiment = tiny(profile, method, **training)
-    peaks = predict_steps(experiment, experiment.training.batch, experiment.training.patch)
+    peaks = predict_steps(experiment, experiment.training.batch, experiment.training.patch_size)
     assert peaks["stage"].total < peaks["none"].total
     return (peaks["stage"].total + 1) / 1e6
 
@@ -236,7 +236,7 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
     def choose(budget: float) -> str:
         return choose_recompute(tiny(tiny_profile, "block_k", recompute="auto", memory_budget=budget), CPU)
 
-    peaks = predict_steps(tiny(tiny_profile, "block_k"), 2, 16)
+    peaks = predict_steps(tiny(tiny_profile, "block_k"), 2, (16, 16))
     none, stage, half = (peaks[recompute].total for recompute in ("none", "stage", "half_stage"))
     assert choose(none / 1e6) == "none"
     assert choose((none - 1) / 1e6) == "stage"
@@ -250,7 +250,7 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
     with pytest.raises(LorunError) as error:
         choose((half - 1) / 1e6)
     assert str(error.value) == (
-        "cs/r25/block_k seed 0: a step on 2 patches of 16 pixels is predicted to take "
+        "cs/r25/block_k seed 0: a step on 2 patches of 16 x 16 pixels is predicted to take "
         f"{none / 1e6:.1f} MB with none, {stage / 1e6:.1f} MB with stage, {half / 1e6:.1f} MB with half_stage, "
         f"the budget is {half / 1e6:.1f} MB: "
         "lower `batch` or `patch`, or raise `memory_budget`"
@@ -258,7 +258,7 @@ def test_auto_takes_the_least_that_fits_and_says_so(tiny_profile: Profile, capsy
 
 
 def test_auto_counts_the_share_of_one_process(tiny_profile: Profile) -> None:
-    half, whole = (predict_steps(tiny(tiny_profile, "block_k"), batch, 16)["none"].total for batch in (1, 2))
+    half, whole = (predict_steps(tiny(tiny_profile, "block_k"), batch, (16, 16))["none"].total for batch in (1, 2))
     experiment = tiny(tiny_profile, "block_k", recompute="auto", memory_budget=(half + whole) / 2e6)
     assert choose_recompute(experiment, CPU, processes=2) == "none"
     assert choose_recompute(experiment, CPU) == "stage"
@@ -268,7 +268,7 @@ def test_auto_needs_a_budget_on_a_cpu_only(tiny_profile: Profile, monkeypatch: p
     experiment = tiny(tiny_profile, "block_k", recompute="auto", precision="float32")
     with pytest.raises(LorunError, match="`recompute: auto` needs a `memory_budget` \\(MB\\) on a CPU"):
         choose_recompute(experiment, CPU)
-    needed = predict_steps(experiment, 2, 16)["none"].total
+    needed = predict_steps(experiment, 2, (16, 16))["none"].total
     for free, chosen in ((needed / 0.9 + 2, "none"), (needed / 0.9 - 2, "stage")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10 * free))
         assert choose_recompute(experiment, torch.device("cuda")) == chosen
@@ -277,12 +277,12 @@ def test_auto_needs_a_budget_on_a_cpu_only(tiny_profile: Profile, monkeypatch: p
 def test_half_precision_needs_less(tiny_profile: Profile) -> None:
     """`auto` predicts the precision that the training computes in."""
     full, half = (tiny(tiny_profile, "block_k", precision=precision) for precision in ("float32", "bfloat16"))
-    budget = predict_steps(half, 2, 16)["none"].total / 1e6
+    budget = predict_steps(half, 2, (16, 16))["none"].total / 1e6
     chosen = [
         choose_recompute(tiny(tiny_profile, "block_k", recompute="auto", memory_budget=budget, precision=p), CPU)
         for p in ("float32", "bfloat16")
     ]
-    assert predict_steps(full, 2, 16)["none"].total > 1e6 * budget
+    assert predict_steps(full, 2, (16, 16))["none"].total > 1e6 * budget
     assert chosen == ["stage", "none"]
 
 

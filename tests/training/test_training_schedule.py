@@ -94,7 +94,7 @@ def test_adapters_are_a_group_with_a_limit_of_their_own(tiny_profile: Profile) -
     groups = {group["adapters"]: [names[id(p)] for p in group["params"]] for group in optimizer.param_groups}
     assert groups[False] == ["network.step_sizes"]
     assert groups[True] == [name for name, p in system.named_parameters() if "lora_" in name]
-    training_step(system, training_physics(system, 16), torch.rand(2, 1, 16, 16), optimizer, config)
+    training_step(system, training_physics(system, (16, 16)), torch.rand(2, 1, 16, 16), optimizer, config)
     norms = {group["adapters"]: norm(group["params"]) for group in optimizer.param_groups}
     assert norms == {False: pytest.approx(1e-3, rel=1e-3), True: pytest.approx(1e-5, rel=1e-3)}
     inherits = make_optimizer(system, config.model_copy(update={"adapters": AdapterTraining()}), torch.device("cpu"))

@@ -2,23 +2,12 @@
 "use strict";
 
 const charts = (() => {
-  // Readable on light and on dark. LoRun has colours and a mark of its own.
-  const COLOURS = ["#2f7ed8", "#0f9d76", "#9b5de5", "#c98a00", "#d6336c", "#0c9bb8", "#7d8590", "#6b9a1f", "#b5651d"];
-  const MARKS = ["circle", "square", "triangle-up", "cross", "x", "pentagon", "triangle-down", "star", "hexagon"];
-  const LORUN = ["#e8590c", "#f08c4a", "#c92a2a"];
   const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
   const MB = 1e6;
   const NARROW = 640;
 
-  const KNOWN = ["block1", "block_k", "shared", "shared_sigma"]; // look the same on every page
-  const methods = [...new Set([...KNOWN, ...report.sections.flatMap((section) => section.points.map((point) => point.method))])];
-  const others = (name) => !isLorun(name);
-
-  function look(method) {
-    const among = methods.filter(isLorun(method) ? isLorun : others).indexOf(method);
-    if (isLorun(method)) return { color: LORUN[among % LORUN.length], symbol: among ? "diamond-open" : "diamond", size: 11 };
-    return { color: COLOURS[among % COLOURS.length], symbol: MARKS[among % MARKS.length], size: 9 };
-  }
+  /** The colour and the marker of a method, those of the figures (lorun/results/colours.py). */
+  const look = (method) => ({ ...report.looks[method], size: isLorun(method) ? 11 : 9 });
 
   /** The layout of plots side by side, or below each other on a narrow screen: a title of x and of y for each. */
   function layout(place, plots, shareY = false) {
@@ -228,7 +217,7 @@ const charts = (() => {
       }
     });
     byId("times-note").textContent =
-      `Times depend on the machine: ${[...machines].join("; ")}. Latency: median and range. ` +
+      `Times depend on the machine: ${[...machines].join("; ")}. ` +
       "Training: mean and range over seeds, without the training of a pretrained base. K = 0: no stages.";
     const most = Math.max(...points.map((point) => point.stages ?? 0), 1);
     const xaxis = { dtick: most > 12 ? 5 : 1, range: [-0.06 * most - 0.2, 1.06 * most + 0.2] };

@@ -1,0 +1,101 @@
+"""`lorun models`: trained networks as folders that travel."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun.cli.options import Config, Data, Device, Method, Runs, Seed, Setting, Task
+from lorun.errors import LorunError
+
+models_app = typer.Typer(help="Trained networks with their operators, as folders that travel.", no_args_is_help=True)
+
+AModel = Annotated[str, typer.Argument(help="Name of a model, a folder, or OWNER/NAME on the Hugging Face Hub.")]
+
+
+@models_app.command("save")
+def save_model(
+    config: Config,
+    task: Task,
+    setting: Setting,
+    method: Method,
+    seed: Seed = 0,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    results: Annotated[
+        Path | None, typer.Option(help="Result set with the scores of the run; default: results/PROFILE.")
+    ] = None,
+    models: Annotated[Path, typer.Option(help="Folder of all models.")] = Path("models"),
+    name: Annotated[
+        str | None, typer.Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN for other seeds than 0.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Half precision, if the first score stays within the tolerance.")
+    ] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Of half precision, dB.")] = 0.01,
+    force: Annotated[bool, typer.Option("--force", help="Replace a model of this name.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Make a model of a finished run: weights, configuration, adapters in peft's format, and a card.
+
+    With --half it is scored once more, on its test set with the fewest images; where the score changes by more than the
+    tolerance, or where there are no scores, the model is saved in single precision.
+    """
+    from lorun.devices import pick_device
+    from lorun.models.making import make_model
+    from lorun.models.model import check_name, save
+    from lorun.profiles import load_profile
+
+    profile = load_profile(config, task)
+    experiment = profile.experiment(task, setting, method, seed)
+    name = check_name(name or f"{task}-{setting}-{method}" + (f"-seed{seed}" if seed else ""))
+    folder = models / name
+    if folder.exists() and not force:
+        raise LorunError(f"{folder}: exists; choose another name with --name, or replace it with --force")
+    made = make_model(
+        experiment,
+        runs=runs,
+        results=results or Path("results") / profile.profile,
+        data=data,
+        half=half,
+        tolerance=tolerance,
+        device=pick_device(device),
+    )
+    if made.refused is not None:
+        typer.echo(f"single precision instead of half: {made.refused}", err=True)
+    save(made.model, folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    typer.echo(f"{experiment.name}: {made.model.description.precision}, {size / 1e6:.2f} MB: {folder}")
+
+
+@models_app.command("list")
+def list_models(
+    models: Annotated[
+        Path | None, typer.Option(help="Folder of all models; default: models/ here, and that of this repository.")
+    ] = None,
+) -> None:
+    """List the models, which `lorun restore` and `from_pretrained` take by name."""
+    from lorun.models.listing import listing
+    from lorun.models.model import PLACES
+
+    typer.echo(listing(*(PLACES if models is None else [models])))
+
+
+@models_app.command("score")
+def score_model(
+    model: AModel,
+    dataset: Annotated[str | None, typer.Option(help="Test set; default: the one with the fewest images.")] = None,
+    data: Data = Path("data"),
+    device: Device = "auto",
+) -> None:
+    """Score a model again on a test set, and print the scores beside those that it was committed with."""
+    from tabulate import tabulate
+
+    from lorun.devices import pick_device
+    from lorun.models import from_pretrained
+    from lorun.models.making import compare_scores
+
+    compared = compare_scores(from_pretrained(model), dataset, data, pick_device(device))
+    lines = [[*(str(one) for one in line[:3]), *(f"{one:.6f}" for one in line[3:])] for line in compared]
+    titles = ["test set", "protocol", "metric", "committed", "here", "difference"]
+    typer.echo(tabulate(lines, titles, "plain", disable_numparse=True))

@@ -1,0 +1,83 @@
+"""`lorun restore`: pictures or measurements in, restored pictures out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun.cli.models import AModel
+from lorun.cli.options import Device
+from lorun.errors import LorunError, one_of
+
+
+def restore(
+    model: AModel,
+    inputs: Annotated[list[Path], typer.Argument(help="Pictures (or cubes, .mat or .npy), or folders of them.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the restored pictures; default: restored/MODEL.")] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="The inputs are measurements: degraded pictures, or captures of CASSI.")
+    ] = False,
+    kernel: Annotated[
+        Path | None, typer.Option(help="Blur kernel: .npy (h, w), .mat with `kernels`, or a gray picture.")
+    ] = None,
+    mask: Annotated[Path | None, typer.Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
+    degradation: Annotated[
+        str | None, typer.Option(help="Kernel, by its name in the model or its number in the file; default: the first.")
+    ] = None,
+    scale: Annotated[
+        int | None, typer.Option(min=1, max=8, help="Of super-resolution, instead of the model's.")
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(min=0, max=255, help="Standard deviation, grey levels of 255, instead of the model's."),
+    ] = None,
+    peak: Annotated[
+        float, typer.Option(min=0, help="Largest value of a capture of CASSI, in the scale of MST; 0: as it is.")
+    ] = 0.8,
+    tile: Annotated[
+        int, typer.Option(min=0, help="Side of the tiles of larger pictures, pixels; less needs less memory; 0: none.")
+    ] = 1024,
+    overlap: Annotated[int, typer.Option(min=0, help="Of tiles, pixels.")] = 64,
+    cubes: Annotated[str, typer.Option(help="Format of restored cubes: npy or mat.")] = "npy",
+    sheet: Annotated[bool, typer.Option("--sheet", help="Write NAME.sheet.png: before and after.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace outputs that exist; without it they are kept.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Restore pictures with a model, into PNG files; cubes into .npy or .mat files as well.
+
+    Each picture is measured as the model was trained for, and restored from that measurement; the PSNR is printed, and
+    written to restored.csv beside the outputs. With --measured the inputs are the measurements:
+
+    lorun restore sr-x2-lorun --measured --kernel kernel.png small.png
+
+    lorun restore cassi-sim-lorun --measured --mask mask.mat capture.mat
+    """
+    from lorun.devices import pick_device
+    from lorun.models import from_pretrained
+    from lorun.models.model import locate
+    from lorun.restore.files import Options, inputs_of, listing, restore_files
+    from lorun.restore.operators import operator_of
+    from lorun.restore.restoring import Restorer
+
+    chosen, place = pick_device(device), locate(model)
+    options = Options(
+        out=out or Path("restored", Path(place).resolve().name),
+        model=str(model),
+        measured=measured,
+        peak=peak,
+        cubes=one_of("format", cubes, ["npy", "mat"]),
+        sheet=sheet,
+        force=force,
+    )
+    loaded = from_pretrained(model).to(chosen)
+    physics = operator_of(loaded, chosen, scale=scale, noise=noise, degradation=degradation, kernel=kernel, mask=mask)
+    files = inputs_of(inputs, loaded.experiment.channels)
+    lines, failed = restore_files(files, Restorer(loaded, physics, chosen, tile, overlap), options)
+    if lines:
+        typer.echo(listing(lines))
+    if failed == len(files) == 1:
+        raise typer.Exit(1)
+    if failed:
+        raise LorunError(f"{failed} of {len(files)} could not be restored")

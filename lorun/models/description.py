@@ -1,0 +1,161 @@
+"""`config.json` of a model: the experiment, how it was trained, how its weights are stored, and its scores."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from lorun.code import ROOT
+from lorun.config.section import Section, explain
+from lorun.errors import LorunError
+from lorun.methods import Experiment, Plugin, Released
+from lorun.physics import OperatorConfig
+from lorun.training.outcome import Outcome
+
+CONFIG = "config.json"
+FORMAT = 1
+
+_WITHOUT_FILE = {
+    "mask_file": {"mask": "random"},
+    "matrix_file": {"matrix": "gaussian"},
+    "kernels_file": {"kernels": "drawn"},
+}
+"""Option of an operator that names a file -> what builds an operator with the same tensors without that file."""
+
+
+class Score(Section):
+    """The mean of one metric over the images of a test set, and over its degradations."""
+
+    dataset: str
+    protocol: str
+    metric: str
+    value: float
+    images: int
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """What was measured where."""
+        return self.dataset, self.protocol, self.metric
+
+
+class Check(Section):
+    """What half precision cost: the change of the first metric on a test set, dB."""
+
+    dataset: str
+    protocol: str
+    metric: str
+    full: float = Field(description="of the weights in single precision")
+    half: float = Field(description="of the weights as they are stored")
+
+
+class Description(Section):
+    """Everything about a model but its tensors."""
+
+    format: Literal[1] = 1
+    run: str = Field(description="key of the run whose weights these are")
+    experiment: Experiment = Field(description="method, operator and training; paths of files are relative")
+    training: Outcome = Field(description="how the training ended, and what it ran on")
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="of the network's matrices and kernels as stored; all else is float32"
+    )
+    rebuilt: list[str] = Field(
+        default_factory=list, description="tensors of the operator that follow from its section, and are not stored"
+    )
+    scores: list[Score] = Field(default_factory=list, description="of the run, as committed")
+    check: Check | None = Field(None, description="of half precision")
+    sha256: str = Field("", description="of model.safetensors")
+
+
+def read_description(folder: Path) -> Description:
+    """`config.json` of a model. Raises LorunError where it is missing, damaged, foreign, or of another version."""
+    path = folder / CONFIG
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise LorunError(f"{folder}: no model here: {CONFIG} is missing") from None
+    except (OSError, ValueError) as error:
+        raise LorunError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise LorunError(
+            f"{path}: not the configuration of a model of this suite (`format` is {found!r}, not {FORMAT})"
+        )
+    try:
+        description = Description.model_validate(content)
+    except ValidationError as error:
+        raise LorunError(
+            f"{path}: damaged, or of another version: {explain(error, Description.model_fields)}"
+        ) from error
+    except LorunError as error:
+        raise LorunError(f"{path}: {error}") from error
+    check_code(description.experiment, str(path))
+    return description
+
+
+def described(experiment: Experiment, outcome: Outcome) -> Description:
+    """The description of a finished run, without scores.
+
+    Raises:
+        LorunError: the weights are others' (`weights` in the profile), the code of the network is no installed package,
+            or the operator reads a file that a model cannot hold.
+    """
+    if isinstance(experiment.spec, Released):
+        raise LorunError(f"{experiment.name}: these weights were released by its authors; get them there")
+    check_code(experiment, experiment.name)
+    without_files(experiment)  # raises
+    return Description(
+        run=experiment.key,
+        experiment=Experiment.model_validate(_relative(experiment.model_dump(mode="json"))),
+        training=outcome.model_copy(update={"curve": [], "code": None}),
+    )
+
+
+def check_code(experiment: Experiment, source: str) -> None:
+    """Raise LorunError where the network's code is named by a path, which would be run: names are the suite's own
+    baselines, and those of packages that the user has installed."""
+    spec = experiment.spec
+    if isinstance(spec, Plugin) and not spec.reference.isidentifier():
+        raise LorunError(
+            f"{source}: the code of its network is the folder {spec.reference!r}; a model can only use a baseline of "
+            "this suite or of an installed package (docs/baselines.md says how to make one)"
+        )
+    for other in (getattr(spec, "base", None), experiment.trained_as):
+        if other is not None:
+            check_code(other, source)
+
+
+def without_files(experiment: Experiment) -> Experiment:
+    """The experiment with an operator that needs no files: built from it, the operator has tensors of the same names.
+    Their values, and the shapes of those that come from files, are to be replaced.
+
+    Raises:
+        LorunError: there is no such operator.
+    """
+    changes: dict[str, Any] = {"physics": _without_files(experiment.physics)}
+    base: Experiment | None = getattr(experiment.spec, "base", None)
+    if isinstance(experiment.spec, Plugin) and base is not None:  # it builds the network of its base
+        changes["spec"] = experiment.spec.model_copy(update={"base": without_files(base)})
+    return experiment.model_copy(update=changes)
+
+
+def _without_files(physics: OperatorConfig) -> OperatorConfig:
+    changes: dict[str, Any] = {}
+    for name in type(physics).model_fields:
+        if isinstance(getattr(physics, name), Path):
+            if name not in _WITHOUT_FILE:
+                raise LorunError(f"a model cannot hold the operator's `{name}` (={getattr(physics, name)})")
+            changes |= {name: None, **_WITHOUT_FILE[name]}
+    return physics.model_copy(update=changes)
+
+
+def _relative(value: Any) -> Any:
+    """JSON with relative paths: from the top of the repository, or the name of a file elsewhere."""
+    if isinstance(value, dict):
+        return {key: _relative(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_relative(one) for one in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        path = Path(value)
+        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+    return value

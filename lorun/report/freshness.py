@@ -1,0 +1,84 @@
+"""Whether today's code, configuration, data and packages would give the numbers of a table, and when they were made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lorun.errors import LorunError
+from lorun.profiles import Profile
+from lorun.results.store import ResultSet
+from lorun.revisions import UnknownRevision, git
+from lorun.status.check import Result, State, status_of
+from lorun.status.project import Project
+
+_WORST: tuple[State, ...] = ("stale", "unknown", "fresh", "missing")
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """The worst state of some runs and accounts, and a sentence: how many are in each state, since when."""
+
+    state: State
+    text: str
+
+
+class Freshness:
+    """The states of a result set by `lorun status`, in the project in `root`; unknown if that is none."""
+
+    def __init__(self, profile: Profile, results: ResultSet, *, runs: Path, root: Path) -> None:
+        self._results = results
+        self._dates = _dates(root, {*results.runs.commit.dropna(), *results.runs.trained_commit.dropna()})
+        self._unknown = ""
+        self._checked: list[Result] = []
+        try:
+            self._checked = status_of(Project(root), results, runs, profile)
+        except LorunError as error:
+            self._unknown = str(error)
+
+    def days(self, runs: pd.DataFrame) -> str:
+        """The first and the last day of the commits that scored some runs; "" if unknown."""
+        days = sorted({day for commit in runs.commit.dropna() if (day := self._dates.get(commit))})
+        return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
+
+    def of(self, task: str | None = None, setting: str | None = None) -> Fresh:
+        """The state of a task and setting, or of the whole set."""
+        runs = self._results.runs
+        if task is not None:
+            runs = runs[(runs.task == task) & (runs.setting == setting)]
+        made = f"; scored by code of {days}" if (days := self.days(runs)) else ""
+        if self._unknown:
+            return Fresh("unknown", f"not compared with today's code ({self._unknown}){made}")
+        here = [one for one in self._checked if task is None or (one.task, one.setting) == (task, setting)]
+        found = {one.state for one in here}
+        state = next((state for state in _WORST if state in found), _WORST[-1])
+        parts = [
+            text
+            for what, named in (("run", "runs"), ("account", "counts"))
+            if (text := _counted(named, [one for one in here if one.what == what]))
+        ]
+        return Fresh(state, "; ".join(parts) + made)
+
+
+def _counted(named: str, results: Iterable[Result]) -> str:
+    """How many are in each state; methods are named where the states differ."""
+    by_state: dict[State, list[Result]] = {}
+    for result in results:
+        by_state.setdefault(result.state, []).append(result)
+    if len(by_state) == 1:
+        [(state, group)] = by_state.items()
+        return f"{named}: all {len(group)} {state}"
+    if not by_state:
+        return ""
+    methods = {state: ", ".join(dict.fromkeys(one.method for one in group)) for state, group in by_state.items()}
+    return f"{named}: " + ", ".join(f"{len(by_state[state])} {state} ({methods[state]})" for state in by_state)
+
+
+def _dates(root: Path, commits: Iterable[str]) -> dict[str, str]:
+    """The day of each commit, as 2026-11-29; commits that this clone does not have are left out."""
+    try:
+        lines = git(root, "log", "--no-walk", "--ignore-missing", "--format=%H %cs", *sorted(commits), "--").decode()
+    except UnknownRevision:
+        return {}
+    return dict(line.split(" ", 1) for line in lines.splitlines())  # type: ignore[misc]

@@ -1,0 +1,41 @@
+"""The models of this repository: each loads, is small, and has the card of what it holds.
+
+Where the text of cards or of the registry has changed, `from_pretrained(NAME).save_pretrained("models/NAME")` writes
+the card anew, and everything else as it was.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import PROJECT
+
+from lorun.models import from_pretrained
+from lorun.models.card import card
+from lorun.models.model import ADAPTERS, models_in
+
+COMMITTED = models_in(PROJECT / "models")
+LIMIT = 40e6
+"""Bytes of all models."""
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_committed_model_loads_anywhere_and_has_its_card(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # there are no data here
+    model, folder = from_pretrained(name), COMMITTED[name]
+    assert (folder / "README.md").read_text() == card(model, name, (folder / ADAPTERS).is_dir())
+    assert model.description.scores
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    side = 4 * model.physics.smallest
+    physics = model.physics.at(side, side)
+    physics = physics.under(physics.degradations[0]) if physics.degradations else physics
+    x = torch.full((1, model.experiment.channels, side, side), 0.5)
+    with torch.inference_mode():
+        assert model(physics(x), physics).shape == x.shape
+
+
+def test_the_committed_models_are_small() -> None:
+    sizes = {path: path.stat().st_size for folder in COMMITTED.values() for path in folder.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) <= LIMIT, sizes
