@@ -5,6 +5,8 @@ PROFILE ?= quick
 SITE ?= site
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 REFERENCE ?= HEAD
+# Where `make reproduce` writes: beside the committed set, if there is one.
+CANDIDATE ?= $(firstword $(wildcard runs/results/$(PROFILE)) results/$(PROFILE))
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,8 +22,8 @@ help: ## list the commands
 
 setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
 
-reproduce: $(VENV)/.installed ## data, trainings, evaluation, tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke)
-	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES)
+reproduce: $(VENV)/.installed ## from data to tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke): as committed? ACCEPT=1 replaces them
+	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) $(if $(ACCEPT),--accept)
 
 data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) -- data
@@ -29,8 +31,8 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-gate: $(VENV)/.installed ## fail where the results of PROFILE=smoke got worse than those committed in REFERENCE
-	$(BIN)/lorun gate --reference $(REFERENCE):results/smoke --candidate results/smoke \
+gate: $(VENV)/.installed ## fail where the results of PROFILE (CANDIDATE) got worse than those committed in REFERENCE
+	$(BIN)/lorun gate --reference $(REFERENCE):results/$(PROFILE) --candidate $(CANDIDATE) \
 		--markdown gate/summary.md --junit gate/junit.xml --json gate/gate.json
 
 bench: $(VENV)/.installed ## time and bytes against the targets, into results/bench; leave the machine alone meanwhile

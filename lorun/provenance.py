@@ -17,7 +17,8 @@ from lorun.methods import Experiment, Released
 from lorun.revisions import UnknownRevision, git
 
 PACKAGES = ("torch", "peft", "deepinv", "pyiqa", "numpy", "scikit-image", "pillow", "safetensors")
-_NOT_CODE = (":(exclude)results", ":(exclude)*.md")
+_CODE = ("lorun", "baselines", "workflow", "Snakefile", "pyproject.toml", "requirements.lock", ":(exclude)*.md")
+"""What reaches a run. Profiles and datasets are recorded by hashes, tables and texts reach none."""
 
 _READING = {"splits", "cubes", "measurements"}  # keys of the registry that decide which files are read, and how
 
@@ -26,8 +27,9 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     """What every run records: one flat mapping of strings, numbers and truth values.
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
-    the code differ from it (results and texts do not count). `versions` ends with the digest and the place of a
-    baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". `code_used` has the code, when the work is done.
+    the code differ from it (profiles, data, results and texts do not count). `versions` ends with the digest and the
+    place of a baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". `code_used` has the code, when the work
+    is done.
     """
     commit, dirty = revision()
     return {
@@ -81,10 +83,10 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def revision() -> tuple[str | None, bool | None]:
-    """The commit of this code, and whether files of the code differ from it; None outside a git checkout."""
+    """The commit of this code, and whether files of the code differ from it, new ones too; None outside a checkout."""
     try:
         commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
-        changed = git(ROOT, "status", "--porcelain", "--", ".", *_NOT_CODE).strip()
+        changed = git(ROOT, "status", "--porcelain", "--", *_CODE).strip()
     except UnknownRevision:
         return None, None
     return commit, bool(changed)

@@ -26,6 +26,7 @@ settings.load_profile("quick")
 LONGEST = (
     "workflow/test_workflow_launch.py",
     "workflow/test_workflow_interrupted.py",
+    "workflow/test_workflow_verdict.py",
     "docs/test_docs_commands.py",
     "data/test_data_overlap.py",
     "workflow/test_workflow_tutorial.py",

@@ -1,7 +1,14 @@
 """Run a profile from data to tables. `make reproduce` calls this.
 
-Finds the cores and GPUs, removes what a killed run left behind, lets Snakemake run what is not done yet, and prints the
-summary. It can be interrupted at any time and started again.
+Finds the cores and GPUs, removes what a killed run left behind, lets Snakemake run what is not done yet, prints the
+summary, and says whether it reproduces the committed result set, results/PROFILE at HEAD. It can be interrupted at any
+time and started again.
+
+Where a set is committed, the tables go into runs/results/PROFILE, and --accept also writes them into results/PROFILE.
+Otherwise they go into results/PROFILE.
+
+Exit status: 0 if the results are identical, equal within noise, accepted, or if there is nothing to compare with; 1 if
+something failed; 4 if the results differ; 130 if interrupted. (make itself always ends with 2 and shows this one.)
 """
 
 import argparse
@@ -21,17 +28,22 @@ from typing import IO
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
+from lorun.revisions import UnknownRevision, git
 
 ROOT = Path(__file__).resolve().parent.parent
+DIFFERENT = 4  # exit status; Snakemake and a training have used those below
 INTERRUPTED = 130  # the exit status that a shell gives after Ctrl-C
 
 
 def main() -> int:
-    """Run the profile and return Snakemake's exit status."""
+    """Run the profile and return the exit status, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick", help="file of config/ without its suffix (default: quick)")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores to use (default: all)")
-    parser.add_argument("--results", help="folder of the result set (default: results/PROFILE)")
+    parser.add_argument(
+        "--results", help="folder of the result set (default: runs/results/PROFILE where results/PROFILE is committed)"
+    )
+    parser.add_argument("--accept", action="store_true", help="replace results/PROFILE by the results of this run")
     parser.add_argument("snakemake", nargs="*", help="further arguments for Snakemake, after --")
     arguments = parser.parse_args()
     os.chdir(ROOT)
@@ -53,8 +65,10 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     config = Path("config") / f"{arguments.profile}.yaml"
     profile = load_profile(config)
-    folder = Path(arguments.results or f"results/{profile.profile}")
-    for place in (folder, Path("runs")):
+    kept = Path("results", profile.profile)
+    committed, reason = _committed(kept)
+    folder = Path(arguments.results or (kept if committed is None else "runs" / kept))
+    for place in (folder, Path("runs"), *([kept] if arguments.accept else [])):
         _check_writable(place)
     gpus = count_gpus()
     started = time.time()
@@ -75,8 +89,7 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         return status
     if status and any(log.stat().st_mtime >= started for log in Path("runs").rglob("*.log")):
         # Tables of the finished runs, which list the others with their status.
-        subprocess.run(["lorun", "table", "--config", config, "--out", folder, "--partial"], check=False)
-        subprocess.run(["lorun", "report", folder, "--config", config], check=False)
+        _tabulate(config, folder, "--partial")
     written = _is_newer(folder / "summary.md", started)
     if written or (not status and (folder / "summary.md").exists()):
         subprocess.run(["lorun", "show", str(folder)], check=False)
@@ -88,7 +101,56 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         print(f"Done in {time.time() - started:.0f} s: {folder}")
     else:
         print(f"Nothing to do: {folder} is up to date.")
+    if status:
+        return status
+    if committed is None:
+        print(f"Not compared with committed results: {reason}", flush=True)
+    else:
+        status = _compare(committed, folder)
+    if arguments.accept and folder != kept:
+        status = _tabulate(config, kept)
+        print(f"error: {kept} is unchanged" if status else f"Accepted: {kept} has these results; commit it", flush=True)
+    elif status:
+        print(f"To replace the committed set: make reproduce PROFILE={arguments.profile} ACCEPT=1", flush=True)
     return status
+
+
+def _tabulate(config: Path, folder: Path, *options: str) -> int:
+    """Write tables and report from the runs that are there; return the exit status of the tables."""
+    status = subprocess.run(["lorun", "table", "--config", config, "--out", folder, *options], check=False).returncode
+    subprocess.run(["lorun", "report", folder, "--config", config], check=False)
+    return status
+
+
+def _committed(kept: Path) -> tuple[str | None, str]:
+    """The committed result set as REV:FOLDER, and why there is none, in words."""
+    try:
+        prefix = git(ROOT, "rev-parse", "--show-prefix").decode().removesuffix("\n")  # of ROOT in the repository
+    except UnknownRevision as error:
+        absent = isinstance(error.__cause__, OSError)
+        return None, "git is not installed" if absent else "this folder is no git repository"
+    try:
+        git(ROOT, "cat-file", "-e", f"HEAD:{prefix}{kept}/rows.csv")
+    except UnknownRevision:
+        return None, f"{kept} is not committed"
+    return f"HEAD:{prefix}{kept}", ""
+
+
+def _compare(committed: str, folder: Path) -> int:
+    """Say whether `folder` reproduces the committed set; return 0 or DIFFERENT."""
+    from lorun.gate.reproduction import reproduction
+    from lorun.results.store import read_result_set
+
+    try:
+        found = reproduction(read_result_set(committed), read_result_set(folder))
+    except LorunError as error:
+        print(f"Not compared with committed results: {error}", flush=True)
+        return 0
+    print(*found.lines(), sep="\n", flush=True)
+    if not found.differences:
+        return 0
+    print(f"All findings: lorun gate --reference {committed} --candidate {folder} --all", flush=True)
+    return DIFFERENT
 
 
 def _is_newer(path: Path, moment: float) -> bool:

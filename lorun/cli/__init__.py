@@ -9,6 +9,7 @@ from lorun import __version__
 from lorun.cli.adapters import adapters_app
 from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, latency, scaling
+from lorun.cli.compare import compare
 from lorun.cli.data import data_app
 from lorun.cli.gate import gate
 from lorun.cli.models import models_app
@@ -26,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    *(train, tune, evaluate, score, restore, account, table, show, report, verdict, history, gate, status),
+    *(compare, train, tune, evaluate, score, restore, account, table, show, report, verdict, history, gate, status),
     *(contract, bench, latency, scaling, licences),
 ):
     app.command()(_command)

@@ -25,7 +25,7 @@ def table(
     figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
     form: Annotated[str, typer.Option("--format", help="Of figures: png, or pdf for PDF files beside them.")] = "png",
 ) -> None:
-    """Write the tables and figures of a profile from its runs.
+    """Write the tables and figures of a profile from its runs, all at once or not at all. Other files stay.
 
     Use --keep if some run folders are on other machines or gone, and --partial if some runs were never made.
 
@@ -34,27 +34,23 @@ def table(
     config/FOLDER.yaml unless --config names another.
     """
     from lorun.profiles import load_profile
-    from lorun.results.figures import FORMATS, write_figures
+    from lorun.results.figures import FORMATS
     from lorun.results.markdown import write_pages
-    from lorun.results.result_set import write_result_set
+    from lorun.results.result_set import draw, write_result_set
 
     one_of("format", form, FORMATS)
+    forms = list(dict.fromkeys(("png", form))) if figures else []
     if source is None:
         if config is None:
             raise LorunError("lorun table: give a profile (--config), or a result set to make again (--from)")
         profile = load_profile(config)
         folder = out or Path("results") / profile.profile
-        summary = write_result_set(profile, runs, folder, partial, data, keep)
+        write_result_set(profile, runs, folder, partial, data, keep, forms)
     else:
         if partial or keep:
             raise LorunError("--from reads no runs: leave out --partial and --keep")
         profile, folder = load_profile(config or _profile_of(source)), out or source
-        summary = write_pages(profile, source, folder)
-    for one in dict.fromkeys(("png", form)) if figures else ():
-        from lorun.results.comparisons import write_comparisons
-
-        write_figures(profile, summary, runs=runs, data=data, folder=folder, form=one)
-        write_comparisons(profile, summary, folder, one)
+        draw(profile, write_pages(profile, source, folder), runs, data, folder, forms)
     typer.echo(f"wrote {folder}")
 
 

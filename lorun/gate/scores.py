@@ -116,7 +116,8 @@ def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Findi
         message = f"{metric.title} {before}{unit}, as in the reference"
         return Finding("scores", "passed", one.subject, message, one.before, one.after)
     if not one.tests and tolerance is not None:
-        verdict, reason = "failed" if loss > tolerance else "noted", f"no test: may fall by {tolerance:g}"
+        verdict = "failed" if loss > tolerance else "improved" if -loss > tolerance else "noted"
+        reason = f"no test: may fall by {tolerance:g}"
     elif not one.tests:
         verdict, reason = "unknown", f"no test, and no --tolerance for {metric.name}"
     elif fall <= limits.alpha:

@@ -28,9 +28,9 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
         LorunError: one line with the file, the key, its value, and the nearest known key or the choices.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_content(path)
     if isinstance(content.get("tasks"), dict):
-        content["tasks"] = _choose(content["tasks"], task)
+        content["tasks"] = choose_tasks(content["tasks"], task)
     try:
         profile = Profile.model_validate(content)
         if task is None:
@@ -48,7 +48,7 @@ def profile_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
 
 
-def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The content of a file over that of the file that it extends. `children` are the files that extend this one."""
     if path in children:
         raise LorunError(f"{path}: extends itself, by way of {', '.join(map(str, children))}")
@@ -65,21 +65,21 @@ def _read(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(parent, str):
         raise LorunError(f"{path}: `extends` (={parent!r}) must be the name of a file in {path.parent}")
-    return _merge(_read(path.parent / parent, (*children, path)), content)
+    return merge(read_content(path.parent / parent, (*children, path)), content)
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`. A section of another `name` has other keys, so it replaces the one below."""
     if above.get("name", below.get("name")) != below.get("name"):
         return dict(above)
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _choose(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
+def choose_tasks(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
     """The tasks that are not null; where `task` is one of them, only that one and those that train its bases."""
     present = {name: entry for name, entry in tasks.items() if entry is not None}
     if task not in present:

@@ -73,9 +73,9 @@ def interval(values: np.ndarray) -> Interval:
     return Interval(*(round(value, _DIGITS) for value in (mean, mean - half, mean + half, least)))
 
 
-def differences(summary: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+def differences(summary: pd.DataFrame, rows: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
     """PSNR of each method minus that of its references, in dB, per line of the summary: every method against Block-K,
-    and those with adapters against `shared_sigma`.
+    and those with adapters against `shared_sigma`; or every method `against` one.
 
     A pair has a line if both methods have scores of the same image and seed. `least` is what the design could have
     shown, see `Interval`.
@@ -84,7 +84,7 @@ def differences(summary: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     lines = [
         {**{name: line[name] for name in _REPEATED}, "metric": METRIC, "reference": reference, **found}
         for line in summary.to_dict("records")
-        for reference in references(line["method"])
+        for reference in (references(line["method"]) if against is None else {against} - {line["method"]})
         if (found := _paired(scores, line, reference)) is not None
     ]
     return make_table("differences", lines)

@@ -57,7 +57,8 @@ def write_figures(
         images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
         scored = lines.method[lines[metric.name].notna()]
         there = [method in images and images[method].exists() for method in scored]
-        if not all(there) and (form != "png" or not any(there) or (folder / f"strip_{name}").exists()):
+        old = (folder / f"strip_{name}").exists()
+        if (not all(there) and (form != "png" or not any(there) or old)) or (old and not there):
             continue
         scores = lines.set_index("method")[metric.name]
         strip = _strip(experiments[0], images, scores, metric, truths[image], f"{called}, {image}")

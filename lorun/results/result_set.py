@@ -1,7 +1,7 @@
 """Make the result set of a profile, `results/PROFILE/`, from what its runs left in their folders."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.results.comparison import compare
+from lorun.results.comparisons import write_comparisons
 from lorun.results.differences import differences
+from lorun.results.figures import write_figures
 from lorun.results.markdown import pages
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
@@ -39,28 +41,63 @@ _LATENCY = "reconstruction latency"
 
 
 def write_result_set(
-    profile: Profile, runs: Path, folder: Path, partial: bool = False, data: Path = DATA_ROOT, keep: bool = False
+    profile: Profile,
+    runs: Path,
+    folder: Path,
+    partial: bool = False,
+    data: Path = DATA_ROOT,
+    keep: bool = False,
+    forms: Collection[str] = (),
 ) -> pd.DataFrame:
-    """Write all tables and pages of `profile` into `folder` and return the summary.
+    """Write all tables and pages of `profile` into `folder`, all at once, and return the summary.
 
     Args:
         runs: the folder of all runs.
         partial: list a missing run with its status, without a value.
         data: holds the registry that says which datasets are simulated.
         keep: keep what `folder` holds of runs that are not in `runs`.
+        forms: draw the figures as well, in these of `lorun.results.figures.FORMATS`.
 
     Raises:
         LorunError: a run or an account is missing, and not `partial`.
     """
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
     simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
-    results = computed(profile, _Collected(profile, runs, partial, present).results(), simulated)
+    results = computed(profile, collect(profile, runs, partial, present), simulated)
     texts = {
         "summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n",
         **pages(profile, results),
     }
-    save_result_set(folder, results, texts)
+    save_result_set(folder, results, texts, lambda place: draw(profile, results.summary, runs, data, place, forms))
     return results.summary
+
+
+def draw(profile: Profile, summary: pd.DataFrame, runs: Path, data: Path, folder: Path, forms: Collection[str]) -> None:
+    """Draw all figures of a result set, in each of these of `lorun.results.figures.FORMATS`."""
+    for form in forms:
+        write_figures(profile, summary, runs=runs, data=data, folder=folder, form=form)
+        write_comparisons(profile, summary, folder, form)
+
+
+def collect(
+    profile: Profile,
+    runs: Path,
+    partial: bool,
+    present: ResultSet | None = None,
+    scores: Callable[[Experiment], Path | None] | None = None,
+) -> ResultSet:
+    """The measured tables of a profile.
+
+    Args:
+        partial: list a missing run with its status.
+        present: a result set to take the lines from of runs of the same configuration that are not in `runs`.
+        scores: where the scores of a run are, instead of in its folder; None for a run that is not taken from `runs`.
+
+    Raises:
+        LorunError: a run or an account is missing, and not `partial`.
+    """
+    scores = scores or (lambda experiment: runs / experiment.folder / EVALUATION)
+    return _Collected(profile, runs, partial, present, scores).results()
 
 
 def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> ResultSet:
@@ -82,7 +119,15 @@ def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = 
 class _Collected:
     """The lines of the measured tables, run by run. `present` is the result set to keep lines of."""
 
-    def __init__(self, profile: Profile, runs: Path, partial: bool, present: ResultSet | None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        runs: Path,
+        partial: bool,
+        present: ResultSet | None,
+        scores: Callable[[Experiment], Path | None],
+    ) -> None:
+        self._scores = scores
         self._name, self._runs, self._partial, self._present = profile.profile, runs, partial, present
         self._code = {} if present is None else dict(present.code)
         self._lines: dict[str, list[dict[str, Any]]] = {name: [] for name in _MEASURED}
@@ -96,12 +141,12 @@ class _Collected:
         return new_result_set(self._name, self._code, **self._lines)
 
     def _add_run(self, experiment: Experiment) -> None:
-        folder = self._runs / experiment.folder
-        outcome = read_outcome(folder)
+        folder, path = self._runs / experiment.folder, self._scores(experiment)
+        outcome = None if path is None else read_outcome(folder)
         kept = self._kept("runs", experiment, *RUN, "run", "config_hash")
         kept = [line for line in kept if line["status"] not in _NO_RESULT]
-        if (folder / EVALUATION).exists():
-            run, rows = read_evaluation(folder / EVALUATION)
+        if path is not None and path.exists():
+            run, rows = read_evaluation(path)
             self._lines["runs"].append({**run, **{name: self._named(run[name]) for name in ("code", "trained_code")}})
             self._lines["rows"] += records(rows)
         elif kept:
@@ -110,7 +155,6 @@ class _Collected:
         elif self._partial:
             self._lines["runs"].append(experiment.labels | _without_result(experiment, folder, outcome))
         else:
-            path = folder / EVALUATION
             raise LorunError(f"{experiment.name} is not evaluated ({path} is missing): run `lorun evaluate` first")
         if outcome is not None:
             self._add_training(experiment, outcome)
@@ -132,7 +176,7 @@ class _Collected:
     def _add_account(self, experiment: Experiment) -> None:
         path = account_path(self._runs, experiment)
         kept = self._kept("accounting", experiment, *METHOD, "account_key")
-        if path.exists():
+        if path.exists() and self._scores(experiment) is not None:
             account = json.loads(path.read_text(encoding="utf-8"))
             latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
             self._lines["accounting"].append({**account, "code": self._named(account.get("code"))})

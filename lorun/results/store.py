@@ -4,7 +4,10 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -177,11 +180,17 @@ def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Versio
     return summary, _version("version.json", files.get(version))
 
 
-def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] | None = None) -> Version:
+def save_result_set(
+    folder: Path,
+    results: ResultSet,
+    pages: Mapping[str, str] | None = None,
+    draw: Callable[[Path], object] | None = None,
+) -> Version:
     """Write all tables of a result set, its version, and pages (texts by file name) into `folder`; other files stay.
 
-    All files are written next to the folder before the first is replaced. The number of the version goes up if scores
-    or counts differ from those that are there.
+    `draw` writes figures into the folder that it is given. All happens in a copy of the folder, which then takes its
+    place: an error or a killed process leaves the old files. The number of the version goes up if scores or counts
+    differ from those that are there.
 
     Raises:
         LorunError: a file cannot be written, or the version that is there cannot be read.
@@ -195,14 +204,13 @@ def save_result_set(folder: Path, results: ResultSet, pages: Mapping[str, str] |
         "version.json": json.dumps(dataclasses.asdict(version), indent=1) + "\n",
         **(pages or {}),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as part:
+    with _changed(folder) as part:
         for name, text in files.items():
-            write_text(Path(part) / name, text)
-        for name in files:
-            (Path(part) / name).replace(folder / name)
-    if results.tasks is None:
-        (folder / "tasks.csv").unlink(missing_ok=True)
+            write_text(part / name, text)
+        if results.tasks is None:
+            (part / "tasks.csv").unlink(missing_ok=True)
+        if draw is not None:
+            draw(part)
     return version
 
 
@@ -349,6 +357,29 @@ def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
     _check(where, tables["runs"], tables["rows"], code)
     name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
     return ResultSet(name=name, where=where, code=code, version=version, **tables)
+
+
+@contextmanager
+def _changed(folder: Path) -> Iterator[Path]:
+    """A copy of a folder, to change; it takes the folder's place, unless there is an error.
+
+    Its files are links: replace them, do not write into them.
+    """
+    place = folder.resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", suffix=".part") as temporary:
+        new, old = Path(temporary, "new"), Path(temporary, "old")
+        if place.is_dir():
+            shutil.copytree(place, new, symlinks=True, copy_function=os.link)
+        else:
+            new.mkdir()
+        yield new
+        try:
+            if place.is_dir():
+                place.rename(old)
+            new.rename(place)
+        except OSError as error:
+            raise LorunError(f"cannot write {folder}: {error.strerror}. What was there before is untouched.") from error
 
 
 def _next_version(folder: Path, results: ResultSet) -> Version:

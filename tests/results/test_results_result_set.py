@@ -16,6 +16,7 @@ from PIL import Image
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path
 from lorun.profiles import Profile, load_profile
+from lorun.results import result_set
 from lorun.results.figures import write_figures
 from lorun.results.markdown import write_pages
 from lorun.results.paths import EVALUATION, account_path
@@ -276,6 +277,35 @@ def test_figures_are_drawn_with_the_same_bytes_each_time_and_show_what_is_missin
     for path, other in zip(first, draw(tiny_profile, runs, tiny_data, tmp_path / "lacking"), strict=True):
         assert pixels(path).shape == pixels(other).shape
         assert (pixels(path) != pixels(other)).any()
+
+
+def test_a_strip_is_not_drawn_anew_without_the_images_of_methods_that_have_a_score(
+    tiny_profile, runs, out, tiny_data, tmp_path
+):
+    draw(tiny_profile, runs, tiny_data, out)
+    strip = out / "strip_cs_tiny_r25.png"
+    before = strip.read_bytes()
+    here = tmp_path / "here"  # another machine, with one of the runs
+    shutil.copytree(folder_of(tiny_profile, runs, "shared"), folder_of(tiny_profile, here, "shared"))
+    write_result_set(tiny_profile, here, out, data=tiny_data, keep=True, forms=["png"])
+    assert strip.read_bytes() == before
+    write_result_set(tiny_profile, here, out, partial=True, data=tiny_data, forms=["png"])  # the others have no score
+    assert strip.read_bytes() != before
+
+
+def test_tables_and_figures_appear_together(tiny_profile, runs, out, tiny_data, monkeypatch):
+    write_result_set(tiny_profile, runs, out, data=tiny_data, forms=["png"])
+    before = contents(out)
+    assert set(before) >= FIGURES
+    write_scores(tiny_profile.experiment("cs", "r25", "shared", 0), runs, ["checks", "blobs"], 12.5)
+
+    def fail(*_, **__):
+        raise LorunError("cannot write: the disk is full")
+
+    monkeypatch.setattr(result_set, "write_figures", fail)
+    with pytest.raises(LorunError, match="the disk is full"):
+        write_result_set(tiny_profile, runs, out, data=tiny_data, forms=["png"])
+    assert contents(out) == before
 
 
 def test_figures_say_that_data_are_simulated(tiny_profile, runs, out, tiny_data, tmp_path):

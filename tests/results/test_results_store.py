@@ -14,6 +14,7 @@ from made_up import CODE, PROVENANCE, git, results_of
 from tiny import PROJECT
 
 from lorun.errors import LorunError
+from lorun.files import write_text
 from lorun.results.store import (
     ROW_COLUMNS,
     RUN_COLUMNS,
@@ -132,6 +133,32 @@ def test_other_files_stay_and_files_of_no_use_go(folder: Path) -> None:
     assert (folder / "summary.md").read_text() == "# Page\n"
     assert not (folder / "tasks.csv").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["made"]
+
+
+def test_a_set_is_replaced_as_a_whole_or_not_at_all(folder: Path) -> None:
+    """All is written elsewhere first, so a process that is killed leaves the old files, too."""
+    (folder / "strip.png").write_text("drawn")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    seen = []
+
+    def draw(part: Path) -> None:
+        write_text(part / "strip.png", "drawn anew")
+        seen.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        raise LorunError("the disk is full")
+
+    with pytest.raises(LorunError, match="the disk is full"):
+        save_result_set(folder, make([{**ROW, "value": 12.5}]), {"summary.md": "# Page\n"}, draw)
+    assert seen == [before]
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["made"]
+
+
+def test_a_link_to_a_result_set_stays_one(folder: Path) -> None:
+    link = folder.parent / "link"
+    link.symlink_to(folder.name)
+    save_result_set(link, make([{**ROW, "value": 12.5}]))
+    assert link.is_symlink()
+    assert list(read_result_set(folder).rows.value) == [12.5]
 
 
 # Errors

@@ -27,7 +27,7 @@ def called(lines):
 @pytest.mark.parametrize("recipe", [github, gitlab])
 def test_recipes_make_what_ci_makes_in_the_same_order(recipe):
     ours = called((PROJECT / ".ci/run").read_text().splitlines())
-    assert called(recipe()) == ours == ["lint", "test", "reproduce PROFILE=smoke", "gate", "docs"]
+    assert called(recipe()) == ours == ["lint", "test", "reproduce PROFILE=smoke", "gate PROFILE=smoke", "docs"]
 
 
 def test_what_they_make_is_there():

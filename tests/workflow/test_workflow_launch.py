@@ -31,6 +31,8 @@ TINY = {
     },
 }
 
+NOT_COMPARED = "Not compared with committed results: this folder is no git repository"
+
 
 def snapshot(*places):
     """Every file below, with its content and time of change."""
@@ -97,7 +99,9 @@ def test_a_complete_run_ends_with_the_table_and_where_it_lies(project, repaired_
     assert '"title":"truth","score":null,"png":"data:image/png;base64,' in (results / "report.html").read_text()
     for text in ("PSNR (dB)", "lorun", "ista_net", "completed 1/1", "diverged 0/1", "results/tiny/summary.md"):
         assert text in result.stdout
-    assert re.fullmatch(r"Done in \d+ s: results/tiny", result.stdout.splitlines()[-1])
+    *_, done, compared = result.stdout.splitlines()
+    assert re.fullmatch(r"Done in \d+ s: results/tiny", done)
+    assert compared == NOT_COMPARED
     assert "100%" in result.stderr  # progress
     assert "Traceback" not in result.stderr
 
@@ -117,7 +121,7 @@ def test_a_further_run_changes_nothing_and_says_so(made, project):
     before = snapshot(project / "runs", project / "results", project / "data")
     result = made.launch()
     assert result.returncode == 0
-    assert result.stdout.splitlines()[-1] == "Nothing to do: results/tiny is up to date."
+    assert result.stdout.splitlines()[-2:] == ["Nothing to do: results/tiny is up to date.", NOT_COMPARED]
     assert "PSNR (dB)" in result.stdout
     assert snapshot(project / "runs", project / "results", project / "data") == before
 
@@ -171,7 +175,7 @@ def test_methods_are_tuned_before_all_else_and_once(made, project):
     assert list(results.runs.run) == [experiment.key]
     assert len(results.tuning) == len(trials)
     before = snapshot(project / "config", project / "runs", project / "results")
-    assert made.launch("tuned").stdout.splitlines()[-1] == "Nothing to do: results/tuned is up to date."
+    assert made.launch("tuned").stdout.splitlines()[-2] == "Nothing to do: results/tuned is up to date."
     assert snapshot(project / "config", project / "runs", project / "results") == before
     choices = project / "config/tuned/tuned.csv"
     text = choices.read_text()

@@ -93,6 +93,7 @@ FILES = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", TUTORIAL, re.M |
 COMMANDS = re.findall(r"^    ((?:lorun|make) .*)$", TUTORIAL, re.M)
 ELSEWHERE = [
     "lorun contract ../nets/my_net",  # of the template: tests/cli/test_cli_baselines.py
+    "lorun compare ../nets/my_net",  # trains for minutes; the same with the profile smoke is run
     "make reproduce PROFILE=mine",
 ]
 
@@ -108,14 +109,16 @@ def followed(suite: Suite) -> dict[str, str]:
     reproduce = [of_mine(command, method) for method in methods for command in ("train", "evaluate", "account")]
     new = [line for line in COMMANDS if line.startswith("lorun new")]
     checks = [line for line in COMMANDS if line.startswith(("lorun contract", "lorun config"))]
+    compare = [line for line in COMMANDS if line.startswith("lorun compare")]
     by_hand = [line for line in COMMANDS if line.startswith(("lorun evaluate", "lorun account"))]
-    assert sorted([*new, *checks, *by_hand, ELSEWHERE[-1]]) == sorted(COMMANDS)
+    assert sorted([*new, *checks, *compare, *by_hand, ELSEWHERE[-1]]) == sorted(COMMANDS)
     assert set(by_hand) < set(reproduce)
     printed = suite.run(*new)
     suite.write(FILES)
     launch = ("workflow/launch.py", "--cores", "2", "--profile", "mine", "--", "--dry-run")
     printed["make reproduce PROFILE=mine"] = suite.call(*launch)
-    lines = [*(line for line in checks if line not in ELSEWHERE), "lorun data make photos", *reproduce]
+    lines = [line for line in (*checks, *compare) if line not in ELSEWHERE]
+    lines = ["lorun data make photos", *lines, *reproduce]
     return printed | suite.run(*lines, "lorun table -c config/mine.yaml", "lorun show results/mine")
 
 
@@ -144,6 +147,15 @@ def test_runs_of_networks_from_elsewhere_name_their_code(suite, followed):
         digest = find(str(suite.root.parent / "nets" / name)).digest
         assert runs.versions[name].split()[-1] == f"{name}={digest}@../nets/{name}"
     assert "@" not in runs.versions["linear_mmse"]
+
+
+def test_one_command_compares_a_network(suite, followed):
+    """The copy has no committed results, so that Block-K is run as well."""
+    printed = followed["lorun compare ../nets/my_net --profile smoke --task cs"]
+    assert "cs/r25: no committed row of block_k is of this configuration; it is run as well." in printed
+    assert re.search(r"^\| my_net +\|.*completed 1/1", printed, re.M)
+    assert re.search(r"^my_net - block_k: (better|worse|no difference shown): ", printed, re.M)
+    assert not (suite.root / "results/smoke").exists()
 
 
 def test_make_reproduce_plans_every_network(followed):

@@ -1,0 +1,232 @@
+"""`lorun compare`: methods of one's own beside the committed rows."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorun.cli.options import Data, Device, Runs
+from lorun.errors import LorunError, one_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorun.methods import Experiment
+    from lorun.profiles import Profile
+    from lorun.results.store import ResultSet
+
+
+def compare(
+    methods: Annotated[list[str], typer.Argument(help="Folder of a baseline (../nets/my_net), or name of a method.")],
+    profile: Annotated[str, typer.Option(help="Profile of config/ that gives data, sizes and budget.")] = "quick",
+    task: Annotated[str | None, typer.Option(help="Task; default: all that the method's card allows.")] = None,
+    setting: Annotated[str | None, typer.Option(help="Setting of the task; default: all.")] = None,
+    against: Annotated[str, typer.Option(help="Method that the verdict is against.")] = "block_k",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Test set instead of the profile's; may be repeated.")
+    ] = None,
+    ratio: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Sampling ratio of compressed sensing, %, as a further setting."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the tasks, e.g. training.steps=100; may be repeated."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of tables and choices; default: runs/compare/PROFILE-METHOD.")
+    ] = None,
+    runs: Runs = Path("runs"),
+    data: Data = Path("data"),
+    device: Device = "auto",
+) -> None:
+    """Run methods as the methods of a profile, and show their rows beside the committed ones, with a verdict.
+
+    Tunes (if the profile does), trains, scores and counts each method with all seeds of the profile, and compares its
+    PSNR with that of Block-K, paired by image and seed. No file of config/ or results/ is touched. Stopped at any time,
+    it resumes.
+
+    Committed rows count where their configuration is the same. Where that of --against is not, as with another dataset
+    or ratio, it is run as well; name further methods to run those too.
+
+    lorun compare ../nets/my_net
+
+    lorun compare ../nets/my_net lorun --task cs --dataset set11 --ratio 10
+    """
+    from lorun.devices import pick_device
+    from lorun.profiles import load_profile
+    from lorun.profiles.derived import derive_profile, name_of, parse_changes
+    from lorun.results.markdown import render
+    from lorun.results.rivals import beside, committed_runs, tables
+    from lorun.results.store import save_result_set
+
+    used = pick_device(device)
+    config = Path("config") / f"{profile}.yaml"
+    original = load_profile(config, task)
+    names = [name_of(method, {name for one in original.tasks.values() for name in one.variants}) for method in methods]
+    tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
+    folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]
+    path, derived = derive_profile(
+        config,
+        folder,
+        methods,
+        tasks=tasks,
+        only=task,
+        datasets=dataset or (),
+        settings={} if ratio is None else _further(original, tasks, ratio),
+        changes=parse_changes(changes or []),
+    )
+    for name in tasks:
+        one_of(f"method of the task {name} to compare with", against, derived.tasks[name].methods)
+    chosen = _chosen(derived, tasks, setting, ratio)
+    committed = _committed(original.profile)
+    known = {(one.task, one.setting) for one in committed_runs(committed, chosen) if one.method == against}
+    places = {(one.task, one.setting) for one in chosen if one.method in names}
+    if missing := sorted(places - known) if against not in names else []:
+        where = ", ".join("/".join(place) for place in missing)
+        typer.echo(f"{where}: no committed row of {against} is of this configuration; it is run as well.", err=True)
+    wanted = [
+        one.labels
+        for one in chosen
+        if one.method in names or (one.method == against and (one.task, one.setting) in missing)
+    ]
+
+    def scores(experiment: "Experiment") -> Path | None:
+        """Not in the folder of the run, which has the scores for the profile's own test sets."""
+        place = folder / "scores" / experiment.folder.parent / f"seed{experiment.seed}-{experiment.config_hash}.csv"
+        return place if experiment.labels in wanted else None
+
+    _obtain(data, {name for labels in wanted for name in derived.experiment(**labels).datasets})
+    _tune(derived, path, [derived.experiment(**labels) for labels in wanted], runs, data, used)
+    for labels in wanted:
+        experiment = derived.experiment(**labels)  # with the learning rates that were chosen by now
+        _run(experiment, scores(experiment) or folder, runs, data, used)
+    results = beside(derived, committed, runs, data, scores)
+    save_result_set(folder, results, {"summary.md": render(derived, results)})
+    made = {(labels["task"], labels["setting"], labels["method"]) for labels in wanted}
+    for title, table, verdicts in tables(derived, results, names, made, against):
+        typer.echo("\n".join(["", title, "", table.markdown(), *verdicts]))
+    typer.echo(f"\nTables and profile: {folder}")
+
+
+def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], ratio: float | None) -> list[str]:
+    """The tasks that the cards of all methods allow; strategies run in every task that trains."""
+    from lorun import plugins
+    from lorun.methods import STRATEGIES
+
+    def allowed(task: str, method: str, name: str) -> bool:
+        config = profile.tasks[task]
+        if name in STRATEGIES or name in config.variants:
+            return config.training is not None
+        kinds = {config.physics_of(setting).task for setting in config.settings}
+        return kinds <= {*plugins.card(method).tasks}
+
+    pairs = list(zip(methods, names, strict=True))
+    found = [task for task in profile.tasks if all(allowed(task, *pair) for pair in pairs)]
+    if ratio is not None:
+        found = [task for task in found if _ratios(profile, task)]
+    if not found:
+        raise LorunError(
+            f"no task of the profile {profile.profile} ({', '.join(profile.tasks)}) is one that the cards of all of "
+            f"{', '.join(names)} name{' and that has a sampling ratio' * (ratio is not None)}; --task chooses one"
+        )
+    return found
+
+
+def _ratios(profile: "Profile", task: str) -> dict[str, float]:
+    """The sampling ratio of each setting of a task; none where its operator has no such thing."""
+    config = profile.tasks[task]
+    found = {setting: getattr(config.physics_of(setting), "ratio", None) for setting in config.settings}
+    return {setting: ratio for setting, ratio in found.items() if ratio is not None}
+
+
+def _further(profile: "Profile", tasks: Sequence[str], ratio: float) -> dict[str, dict[str, Any]]:
+    """A setting with this sampling ratio, unless all tasks have one."""
+    ratios = {task: _ratios(profile, task) for task in tasks}
+    for task, known in ratios.items():
+        if not known:
+            raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
+    if all(ratio in known.values() for known in ratios.values()):
+        return {}
+    return {f"r{ratio:g}": {**profile.tasks[tasks[0]].settings[next(iter(ratios[tasks[0]]))], "ratio": ratio}}
+
+
+def _chosen(profile: "Profile", tasks: Sequence[str], setting: str | None, ratio: float | None) -> list["Experiment"]:
+    """The experiments in these tasks, in this setting and at this ratio."""
+    found = [one for one in profile.experiments() if one.task in tasks]
+    if setting is not None:
+        one_of("setting", setting, dict.fromkeys(one.setting for one in found))
+    return [
+        one for one in found if setting in (None, one.setting) and ratio in (None, getattr(one.physics, "ratio", None))
+    ]
+
+
+def _committed(name: str) -> "ResultSet | None":
+    """The committed result set of a profile; without git, the one in results/; None if there is none."""
+    from lorun.results.store import read_result_set
+
+    for source in (f"HEAD:results/{name}", f"results/{name}"):
+        try:
+            return read_result_set(source)
+        except LorunError as error:
+            problem = error
+    typer.echo(f"No committed rows: {problem}", err=True)
+    return None
+
+
+def _obtain(data: Path, names: set[str]) -> None:
+    """Fetch the datasets that are not intact; those in another folder than `data` have to be."""
+    from lorun.data.checksums import find_damage, verify_dataset
+    from lorun.data.fetch import fetch
+
+    for name in sorted(names):
+        if data != Path("data"):
+            verify_dataset(data, name)
+        elif find_damage(data, name):
+            fetch(name)
+
+
+def _tune(
+    profile: "Profile", path: Path, experiments: Sequence["Experiment"], runs: Path, data: Path, device: "torch.device"
+) -> None:
+    """Choose the learning rates that the experiments and their bases lack; they are written beside the profile."""
+    from lorun.profiles.trials import trials_path
+    from lorun.tuning import record, tune
+
+    needed = {(one.task, one.method) for experiment in experiments for one in _with_bases(experiment)}
+    untuned = profile.untuned()
+    for task, method in profile.to_tune():
+        if (task, method) in needed and (task, method) in untuned:
+            trials = tune(profile, task, method, runs=runs, data=data, device=device)
+            profile.use_trials(record(trials_path(path, profile.profile), trials))
+            [best] = [trial for trial in trials if trial.chosen]
+            typer.echo(f"{task}/{method}: {best.parameter} {best.value:g} chosen by {len(trials)} trainings")
+
+
+def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device: "torch.device") -> None:
+    """Train, score and count one run, as far as that is not done."""
+    from lorun.accounting.account import account
+    from lorun.cli.runs import write_scores
+    from lorun.evaluation.reconstruct import evaluate
+    from lorun.files import write_text
+    from lorun.results.paths import account_path
+    from lorun.training import train
+
+    for one in _with_bases(experiment):
+        outcome = train(one, runs=runs, data=data, device=device)
+    if outcome.status != "completed":
+        typer.echo(f"{experiment.name}: {outcome.status}: {outcome.message}", err=True)
+    if not scores.exists():
+        write_scores(evaluate(experiment, runs=runs, data=data, device=device), scores)
+    counts = account_path(runs, experiment)
+    if not counts.exists():
+        write_text(counts, json.dumps(account(experiment, device), indent=1) + "\n")
+
+
+def _with_bases(experiment: "Experiment") -> Iterator["Experiment"]:
+    """An experiment after those whose weights it starts from."""
+    if experiment.base is not None:
+        yield from _with_bases(experiment.base)
+    yield experiment

@@ -1,0 +1,106 @@
+"""A profile with further methods, or with other data or settings, made from an existing one."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorun import plugins
+from lorun.errors import LorunError, one_of
+from lorun.files import write_text
+from lorun.methods import STRATEGIES
+from lorun.profiles.profile import Profile
+from lorun.profiles.reading import choose_tasks, load_profile, merge, read_content
+from lorun.profiles.trials import read_trials, trials_path, write_trials
+
+
+def derive_profile(
+    config: Path,
+    folder: Path,
+    methods: Sequence[str],
+    *,
+    tasks: Collection[str],
+    only: str | None = None,
+    datasets: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> tuple[Path, Profile]:
+    """Write a profile that has the methods in some tasks of another one, and read it.
+
+    Learning rates that were tuned for the other profile hold as long as its trainings are the same; new choices are
+    written beside the new profile.
+
+    Args:
+        config: the other profile, which stays as it is.
+        folder: where to write `profile.yaml` and `tuned/`.
+        methods: strategies, variants, and baselines by name or path.
+        tasks: the tasks that get the methods, and what follows; the others stay as they are.
+        only: read this task alone, see `load_profile`.
+        datasets: test sets instead of those of the tasks.
+        settings: further settings, name -> what they change in the operator.
+        changes: other keys of the tasks, nested.
+
+    Raises:
+        LorunError: the profile is not valid with them; as `load_profile`.
+    """
+    content = read_content(config)
+    content["tasks"] = choose_tasks(content["tasks"], only)
+    for name in tasks:
+        task = content["tasks"][name]
+        if datasets:
+            task = merge(task, {"data": {"test": list(datasets)}})
+        task = merge(task, {"settings": settings or {}, **(changes or {})})
+        content["tasks"][name] = task | _with_methods(task, methods)
+    path = folder / "profile.yaml"
+    write_text(path, yaml.safe_dump(content, sort_keys=False))
+    tuned = trials_path(path, content["profile"])
+    known = read_trials(trials_path(config, content["profile"]))
+    places = {(trial.task, trial.method) for trial in known}
+    own = [trial for trial in read_trials(tuned) if (trial.task, trial.method) not in places]
+    write_trials(tuned, [*known, *own])
+    return path, load_profile(path, only)
+
+
+def name_of(method: str, variants: Collection[str] = ()) -> str:
+    """The name in tables of a method that is given as users do: a strategy, a variant, or a baseline by name or path.
+
+    Raises:
+        LorunError: there is no such method, or as `lorun.plugins.find`.
+    """
+    if method in STRATEGIES or method in variants:
+        return method
+    if "/" not in method and not Path(method).is_dir():
+        one_of("method", method, [*STRATEGIES, *variants, *plugins.names(), *plugins.installed_names()])
+    return plugins.find(method).name
+
+
+def parse_changes(options: Sequence[str]) -> dict[str, Any]:
+    """Nested keys from options KEY=VALUE, as in `training.steps=100`; values are YAML.
+
+    Raises:
+        LorunError: an option without `=`, or with a value that is not YAML.
+    """
+    found: dict[str, Any] = {}
+    for option in options:
+        key, equal, text = option.partition("=")
+        if not equal or not all(key.split(".")):
+            raise LorunError(f"--set {option}: expected KEY=VALUE with a key of a task, as in training.steps=100")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise LorunError(f"--set {option}: the value is not YAML ({' '.join(str(error).split())})") from error
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        found = merge(found, value)
+    return found
+
+
+def _with_methods(task: Mapping[str, Any], methods: Sequence[str]) -> dict[str, list[str]]:
+    """The lists of strategies and baselines of a task, with those of `methods` that it lacks."""
+    strategies, baselines = list(task.get("strategies") or []), list(task.get("baselines") or [])
+    for method in methods:
+        if method in {*strategies, *baselines}:
+            continue
+        (strategies if method in {*STRATEGIES, *(task.get("variants") or {})} else baselines).append(method)
+    return {"strategies": strategies, "baselines": baselines}
