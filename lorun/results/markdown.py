@@ -272,16 +272,18 @@ def _meaning(summary: pd.DataFrame) -> str:
         metrics=", ".join(metric.title for metric in metrics),
         lower=f"; lower is better for {lower}" if lower else "",
         unranked=unranked,
+        paired=_PAIRED if any(metric.name == "psnr" for metric in metrics) else "",
     )
 
+
+_PAIRED = "\n* PSNR - block_k: paired by image and seed, with its 95 % interval."
 
 _MEANING = """\
 ## What the numbers mean
 
 * {metrics}: mean over seeds of the mean over images and degradations, ± standard deviation over seeds{lower}.
 * Bold: the best score of a column; underlined: the second best; scores that look the same share the mark. Whether their
-  difference is more than chance, its interval says.{unranked}
-* PSNR - block_k: paired by image and seed, with its 95 % interval.
+  difference is more than chance, its interval says.{unranked}{paired}
 * steps: all optimiser steps. LoRun's pretraining is included, also if it was done in a different task or setting.
 * training: counted floating-point operations of all these steps, forward and backward, / 10^12; – if not recorded.
 * network: parameters without the operator (sampling matrix and initial reconstruction), which all methods share.

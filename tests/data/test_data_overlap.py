@@ -99,7 +99,7 @@ def balloons() -> np.ndarray:
 @given(
     top=st.integers(0, 96),
     left=st.integers(0, 96),
-    side=st.integers(112, 160),
+    side=st.integers(128, 160),  # smaller crops of blurred places have too few keypoints
     exposure=st.floats(0.2, 1),
     mirrored=st.booleans(),
 )
