@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -83,10 +84,13 @@ def device_name(device: torch.device) -> str:
 
 @cache
 def revision() -> tuple[str | None, bool | None]:
-    """The commit of this code, and whether files of the code differ from it, new ones too; None outside a checkout."""
+    """The commit of this code, and whether files of the code differ from it, new ones too; None where git does not
+    know it, which is said on standard error."""
     try:
+        git(ROOT, "ls-files", "--error-unmatch", "lorun")  # not a repository that merely lies around it
         commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
         changed = git(ROOT, "status", "--porcelain", "--", *_CODE).strip()
-    except UnknownRevision:
+    except UnknownRevision as error:
+        print(f"no commit is recorded with the results: {error}", file=sys.stderr)
         return None, None
     return commit, bool(changed)

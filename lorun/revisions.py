@@ -1,10 +1,22 @@
 """Files and commits of a git repository."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from lorun.errors import LorunError
+
+_OF_ANOTHER_REPOSITORY = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_PREFIX",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+)
 
 
 class UnknownRevision(LorunError):
@@ -12,14 +24,15 @@ class UnknownRevision(LorunError):
 
 
 def git(root: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    """The output of a git command in `root`.
+    """The output of a git command in `root`, whatever repository the environment names: a hook's, for example.
 
     Raises:
         UnknownRevision: git is not installed, or the command failed; the reason is given.
     """
-    command = ["git", "-C", str(root), *arguments]
+    command = ["git", "-C", str(root), "-c", "log.showSignature=false", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     try:
-        return subprocess.run(command, input=stdin, check=True, capture_output=True).stdout
+        return subprocess.run(command, input=stdin, check=True, capture_output=True, env=environment).stdout
     except OSError as error:
         raise UnknownRevision(f"git: {error.strerror or error}") from error
     except subprocess.CalledProcessError as error:

@@ -54,6 +54,36 @@ def test_only_code_that_can_reach_a_run_makes_it_dirty(repository: Path, name: s
     assert revision() == (commit, dirty)
 
 
-def test_without_a_repository_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_repository_nothing_is_known_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     assert provenance.revision.__wrapped__() == (None, None)
+    said = capsys.readouterr().err
+    assert said.startswith("no commit is recorded with the results: git ls-files --error-unmatch in ")
+    assert said.count("\n") == 1
+
+
+def test_a_repository_that_merely_lies_around_the_code_is_not_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "-m", "a paper")
+    (tmp_path / "suite/lorun").mkdir(parents=True)
+    (tmp_path / "suite/lorun/unfolding.py").write_text("not tracked\n")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "suite")
+    assert provenance.revision.__wrapped__() == (None, None)
+
+
+def test_a_hook_of_another_repository_changes_nothing(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = git(repository, "rev-parse", "HEAD")
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init")
+    git(other, "commit", "--quiet", "--allow-empty", "-m", "a paper")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert provenance.revision.__wrapped__() == (commit, False)
