@@ -75,7 +75,8 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
     settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
     settings += ["--workflow-profile", "workflow/profiles/default"]
-    settings += ["--config", f"profile={arguments.profile}", f"gpus={gpus}", f"results={folder}"]
+    # Paths with a slash: Snakemake would turn a name such as 2024_01 or 1e3 into a number.
+    settings += ["--config", f"profile_file={config}", f"gpus={gpus}", f"results={os.path.join('.', folder)}"]
     if any(Path(".snakemake/locks").glob("*")):  # left by a killed Snakemake: this launcher holds the lock
         subprocess.run(["snakemake", "--unlock", *settings], check=False, capture_output=True)
     status = 0

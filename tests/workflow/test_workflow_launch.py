@@ -145,6 +145,11 @@ def test_comments_newer_files_and_another_test_set_train_nothing_again(made, pro
     assert (jobs["dataset"], jobs["evaluate"]) == (1, 3)
 
 
+def test_a_profile_may_have_a_name_that_looks_like_a_number(made):
+    made.write_profile("1e3", {"extends": "tiny.yaml", "profile": "1e3"})
+    assert "train" not in made.dry_run("1e3")
+
+
 def test_bases_of_other_settings_and_tasks_are_trained_first(made, project):
     cs = yaml.safe_load((project / "config/tiny.yaml").read_text())["tasks"]["cs"]
     cs |= {"settings": {"r10": {"ratio": 10}}, "strategies": ["lorun", "lorun_transfer", "frozen"]}

@@ -13,7 +13,7 @@ from lorun.results.paths import account_path
 
 min_version("9.0")
 
-PROFILE_FILE = Path("config") / f"{config.get('profile', 'quick')}.yaml"
+PROFILE_FILE = Path(config.get("profile_file", f"config/{config.get('profile', 'quick')}.yaml"))
 PROFILE = load_profile(PROFILE_FILE)
 validate(PROFILE.model_dump(mode="json"), "../schemas/profile.schema.json", set_default=False)
 
