@@ -8,7 +8,6 @@ import pandas as pd
 from lorun import plugins
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
-from lorun.methods import PRESETS
 from lorun.profiles import Profile, TaskConfig
 from lorun.results.published import lorun_claims
 from lorun.results.store import METHOD, ResultSet, grouped, make_table
@@ -172,7 +171,7 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> d
 
 def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[Any, Any]) -> int | None:
     """Parameters without the operator that the source of `method` reports, for the same number of stages."""
-    if method not in PRESETS:
+    if method in task.located:
         return plugins.card(task.located[method].reference).published_network_parameters
     paper = lorun_claims(name)
     millions = {"lorun": paper.get("params_M"), "block_k": paper.get("block9_params_M")}.get(method)

@@ -15,7 +15,7 @@ from lorun.results.published import lorun_claims
 from lorun.results.store import ResultSet, read_result_set
 from lorun.results.summary import PARAMETERS, STEP_MEMORY, shown
 
-SETS = ("paper", "desk", "quick")
+SETS = ("paper", "desk", "ablation", "quick")
 """The result sets that are read, the closest to the paper's sizes first."""
 
 TASKS = {"cs": "CS", "cassi": "CASSI", "sr": "SR"}
@@ -86,13 +86,13 @@ def update_verdict(page: Path, results: Path) -> bool:
 
 
 def conditions(results: ResultSet) -> dict[str, str]:
-    """How the trained methods of each task were compared: at equal cost or equal steps, with tuned learning rates or
-    not. Tasks without a trained LoRun are left out.
+    """How LoRun and its references were compared in each task: at equal cost or equal steps, with tuned learning rates
+    or not. Tasks without a trained LoRun are left out.
 
-    Cost is equal if the counted FLOPs of all trained methods agree to `EQUAL` in every setting; learning rates are
-    tuned if those of LoRun and its references are.
+    Cost is equal if their counted FLOPs agree to `EQUAL` in every setting.
     """
-    runs = results.runs[(results.runs.status == "completed") & (results.runs.steps.fillna(0) > 0)]
+    trained = (results.runs.status == "completed") & (results.runs.steps.fillna(0) > 0)
+    runs = results.runs[trained & results.runs.method.isin(["lorun", *REFERENCES])]
     return {
         str(task): f"{_cost(lines)}, {_tuned(set(lines.method), results.tuning[results.tuning.task == task])}"
         for task, lines in runs.groupby("task", sort=False)
@@ -174,7 +174,7 @@ def _compared(results: ResultSet) -> str | None:
 
 
 def _cost(runs: pd.DataFrame) -> str:
-    """What the trained methods of a task have in common. Older sets do not record FLOPs."""
+    """What trainings of a task have in common. Older sets do not record FLOPs."""
     settings = runs.groupby("setting")
     counted = (runs.training_flops.fillna(0) > 0).all()
     if counted and (settings.training_flops.max() <= EQUAL * settings.training_flops.min()).all():

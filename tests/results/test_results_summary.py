@@ -50,6 +50,16 @@ def summarised(profile, rows, accounts=()):
     return summarise(profile, results_of(rows, accounts))
 
 
+def test_a_variant_has_no_published_parameters(make_profile):
+    variants = {"lorun_wide": {"strategy": "lorun", "lora": {"gamma": 40}}}
+    profile = make_profile(seeds=[0], variants=variants, strategies=["block_k", "lorun", "lorun_wide"])
+    summary = summarised(profile, rows_of("lorun_wide", 0, psnr=[30.0], ssim=[0.9]))
+    assert line(summary, "lorun_wide")["psnr"] == 30.0
+    assert line(summary, "lorun_wide")["parameters_published"] is None or math.isnan(
+        line(summary, "lorun_wide")["parameters_published"]
+    )
+
+
 def line(summary, method, protocol=FIRST):
     (found,) = summary[(summary.method == method) & (summary.protocol == protocol)].to_dict("records")
     return found

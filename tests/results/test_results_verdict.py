@@ -131,7 +131,7 @@ def test_tasks_that_were_compared_differently_are_told_apart(tmp_path: Path) -> 
 
 def test_only_the_known_result_sets_count(tmp_path: Path) -> None:
     write_set(tmp_path / "other", {"cs": [0.0]})
-    with pytest.raises(LorunError, match="none of the result sets paper, desk, quick is here"):
+    with pytest.raises(LorunError, match="none of the result sets paper, desk, ablation, quick is here"):
         verdict_table(tmp_path)
 
 
