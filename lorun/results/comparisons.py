@@ -40,7 +40,7 @@ def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, for
         page.append(
             "Points are means over images and seeds, bars their standard deviation over seeds. Every method had the"
         )
-        page.append("same budget and the same tuning; see [summary.md](summary.md) for the numbers.")
+        page.append("same budget and the same tuning; see `summary.md` for the numbers.")
         write_text(folder / PAGE, "\n".join(page) + "\n")
         written.append(folder / PAGE)
     return written
