@@ -172,8 +172,7 @@ class TaskConfig(Section):
 
     def trains_in(self, method: str, setting: str) -> str:
         """The setting whose training makes the weights of a method in a setting."""
-        reused = self.train_in is not None and self.is_trained(method)
-        return self.train_in if reused and self.train_in is not None else setting
+        return setting if self.train_in is None or not self.is_trained(method) else self.train_in
 
     def methods_of(self, setting: str) -> list[str]:
         """The methods that run in a setting."""

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 from typing import Literal, NamedTuple
 
 from tabulate import tabulate
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from lorun.data.cubes import SUFFIXES as CUBES
 from lorun.errors import LorunError
+from lorun.evaluation import metrics
 from lorun.files import write_text
 from lorun.physics.cassi import CASSI
 from lorun.restore.operators import PEAK, read_capture
@@ -144,9 +146,10 @@ def listing(lines: Sequence[Line]) -> str:
 
 def psnr(estimate: Tensor, truth: Tensor) -> float:
     """PSNR of images (C, H, W) in dB, clipped to [0, 1]; of a cube the mean over its bands. At most 80."""
-    errors = (estimate.clamp(0, 1) - truth).double().square()
-    means = errors.mean((1, 2)) if len(errors) == BANDS else errors.mean()
-    return float((-10 * means.clamp_min(1e-8).log10()).mean())
+    image = estimate.clamp(0, 1)
+    if len(truth) != BANDS:
+        return metrics.psnr(image, truth)
+    return mean(metrics.psnr(*bands) for bands in zip(image.split(1), truth.split(1), strict=True))
 
 
 def _restore(path: Path, outputs: Outputs, restorer: Restorer, options: Options, advance: Advance) -> Line:

@@ -62,8 +62,7 @@ def write_result_set(
         LorunError: a run or an account is missing, and not `partial`.
     """
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
-    simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
-    results = computed(profile, collect(profile, runs, partial, present), simulated)
+    results = computed(profile, collect(profile, runs, partial, present), simulated_datasets(profile, data))
     texts = {
         "summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n",
         **pages(profile, results),
@@ -98,6 +97,11 @@ def collect(
     """
     scores = scores or (lambda experiment: runs / experiment.folder / EVALUATION)
     return _Collected(profile, runs, partial, present, scores).results()
+
+
+def simulated_datasets(profile: Profile, data: Path) -> list[str]:
+    """The datasets of a profile that the registry in `data` calls simulated."""
+    return [name for name in profile.datasets() if entry_of(data, name).simulated]
 
 
 def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> ResultSet:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorun.data.registry import entry_of
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.results.cells import Column, Table, cell, column, decimal, integer, make_table
 from lorun.results.differences import differences
 from lorun.results.markdown import difference, score_columns, sections
-from lorun.results.result_set import collect, computed
+from lorun.results.result_set import collect, computed, simulated_datasets
 from lorun.results.store import LINE, METHOD, RUN, ResultSet
 from lorun.results.summary import shown
 
@@ -34,8 +33,7 @@ def beside(
 ) -> ResultSet:
     """The result set of a profile: new rows where `scores` names a file, the committed ones of the same configuration
     elsewhere."""
-    simulated = [name for name in profile.datasets() if entry_of(data, name).simulated]
-    return computed(profile, collect(profile, runs, True, committed, scores), simulated)
+    return computed(profile, collect(profile, runs, True, committed, scores), simulated_datasets(profile, data))
 
 
 def tables(
