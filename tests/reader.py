@@ -22,7 +22,7 @@ _TINY: Mapping[str, Any] = {
     "physics": {"initial_blocks": 200},
     "denoiser": {"name": "unet", "width": 4, "levels": 2, "blocks": 1},
     "unfolding": {"stages": 2},
-    "training": {**_STEPS, "budget": None, "tuning": None, "cpu_threads": 1},
+    "training": {**_STEPS, "tuning": None, "cpu_threads": 1},
     "accounting": {"batch": 2, "image": 128, "latency_repeats": 1},
 }
 _FEW = {"strategies": ["lorun"], "baselines": [], "evaluation": {"keep": ["camera"]}}

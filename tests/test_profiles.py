@@ -12,6 +12,7 @@ from lorun.config.section import settings
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRETRAIN, PRETRAININGS, Experiment, Released, Strategy, Untrained
 from lorun.profiles import Profile, load_profile, profile_schema
+from lorun.profiles.reading import read_content
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
 COMMITTED = sorted((PROJECT / "config").glob("*.yaml"))
@@ -148,6 +149,18 @@ def test_extends_overrides_single_keys(tiny_profile_file):
     assert task.training.batch == 7
     assert task.training.steps == PROFILE["tasks"]["cs"]["training"]["steps"]
     assert task.strategies == ["lorun"]
+
+
+def test_a_length_of_training_replaces_that_of_the_extended_profile(tiny_profile_file):
+    child = tiny_profile_file.with_name("child.yaml")
+    child.write_text("extends: tiny.yaml\nprofile: child\ntasks: {cs: {training: {budget: 1.0e+9}}}\n")
+    grandchild = tiny_profile_file.with_name("grandchild.yaml")
+    grandchild.write_text("extends: child.yaml\nprofile: grandchild\ntasks: {cs: {training: {steps: 9}}}\n")
+    training = load_profile(child).tasks["cs"].training
+    assert (training.budget, training.steps, training.phase1_steps) == (1e9, None, None)
+    content = read_content(grandchild)["tasks"]["cs"]["training"]
+    assert content["steps"] == 9
+    assert "budget" not in content
 
 
 def test_a_profile_leaves_out_a_task_of_another_by_null(tiny_profile_file):

@@ -68,11 +68,16 @@ def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(read_content(path.parent / parent, (*children, path)), content)
 
 
+_REPLACES = {"budget": {"steps", "phase1_steps"}, "steps": {"budget"}}
+"""A length of training in a file -> those that it replaces in the file below."""
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`. A section of another `name` has other keys, so it replaces the one below."""
     if above.get("name", below.get("name")) != below.get("name"):
         return dict(above)
-    merged = dict(below)
+    replaced = {old for key, others in _REPLACES.items() if above.get(key) is not None for old in others}
+    merged = {key: value for key, value in below.items() if key not in replaced}
     for key, value in above.items():
         old = merged.get(key)
         merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
