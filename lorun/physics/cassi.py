@@ -14,16 +14,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lorun.errors import LorunError
-from lorun.physics._gap_tv import gap_tv
 from lorun.physics._matrices import read_matrix
+from lorun.physics._smooth_projections import smooth_projections
 from lorun.physics.base import Example, Operator, OperatorConfig
 
 Scaling = Literal["none", "mst"]
-Initial = Literal["normalised", "gap_tv", "adjoint", "shift_back"]
+Initial = Literal["normalised", "smooth", "adjoint", "shift_back"]
 Gradient = Literal["normalised", "plain"]
 Noise = Literal["none", "shot"]
-
-_STRENGTH, _ITERATIONS = 1.0, 80  # of GAP-TV as the initial reconstruction: 0.4 dB less than after 240
 
 
 class CASSI(Operator):
@@ -42,8 +40,8 @@ class CASSI(Operator):
         mask: (H, W), the largest scene; transmission, not negative.
         scaling: "mst" makes 2 / bands, the scale that the end-to-end networks (MST, TSA-Net, HDNet) give their input, a
             factor of A.
-        initial: "normalised" is the scene of least norm that gives y; "shift_back", the input of MST, is 2 / bands
-            times y shifted back for each band, whatever the mask.
+        initial: "normalised" is the scene of least norm that gives y; "smooth" is `smooth_projections`; "shift_back",
+            the input of MST, is 2 / bands times y shifted back for each band, whatever the mask.
         gradient: a "normalised" step of size 1 projects on the measurement, as GAP does; a "plain" one is stable up to
             2 / largest row norm.
         others: as the fields of `CASSIConfig`.
@@ -189,8 +187,8 @@ class CASSI(Operator):
         return electrons / levels * unit
 
     def initial_reconstruction(self, y: Tensor) -> Tensor:
-        if self.initial == "gap_tv":
-            return gap_tv(y, self, _STRENGTH, _ITERATIONS)
+        if self.initial == "smooth":
+            return smooth_projections(y, self)
         if self.initial == "shift_back":
             return self.shift_back(y) * (2 / self.bands / self.gain)
         return self.A_adjoint(y) if self.initial == "adjoint" else self.A_dagger(y)
@@ -212,7 +210,8 @@ class CASSIConfig(OperatorConfig):
     scaling: Scaling = Field("none", description="y is the sum over bands, or that times 2 / bands")
     initial: Initial = Field(
         "normalised",
-        description="initial reconstruction x_0: A^T (A A^T)^-1 y; 80 iterations of GAP-TV; A^T y; or y shifted back",
+        description="initial reconstruction x_0: A^T (A A^T)^-1 y, a smooth scene that explains y, A^T y, or y shifted "
+        "back",
     )
     gradient: Gradient = Field(
         "normalised", description="direction of a gradient step: A^T (A A^T)^-1 r, or A^T r, with r = A x - y"

