@@ -61,13 +61,16 @@ def training_of(experiment: Experiment) -> TrainingConfig:
     return experiment.training
 
 
-def _system(strategy: str, experiment: Experiment, by_peft: bool = False, recompute: Recompute = "none") -> System:
+def by_peft(experiment: Experiment) -> Experiment:
+    """An experiment of LoRun whose adapted layers are computed as peft does: the layer, plus its adapter's path."""
+    spec: Any = experiment.spec
+    adapters = spec.adapters.model_copy(update={"forward": "ordinary"})
+    return experiment.model_copy(update={"spec": spec.model_copy(update={"adapters": adapters})})
+
+
+def _system(strategy: str, experiment: Experiment, peft: bool = False, recompute: Recompute = "none") -> System:
     experiment = with_strategy(experiment, strategy)
-    if by_peft:
-        spec: Any = experiment.spec
-        adapters = spec.adapters.model_copy(update={"forward": "ordinary"})
-        experiment = experiment.model_copy(update={"spec": spec.model_copy(update={"adapters": adapters})})
-    system = build_system(experiment)
+    system = build_system(by_peft(experiment) if peft else experiment)
     network: Any = system.network
     network.recompute = recompute
     return system
@@ -97,7 +100,7 @@ VARIANTS: dict[str, Callable[[Experiment], System]] = {
     "lorun_recomputed": partial(_system, "lorun", recompute="stage"),
     "lorun_by_halves": partial(_system, "lorun", recompute="half_stage"),
     "lorun_bfloat16": partial(_system, "lorun"),
-    "lorun_by_peft": partial(_system, "lorun", by_peft=True),
+    "lorun_by_peft": partial(_system, "lorun", peft=True),
     "block_k": partial(_system, "block_k"),
     "block_k_recomputed": partial(_system, "block_k", recompute="stage"),
     "deepinv_unfolded": _deepinv,

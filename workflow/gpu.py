@@ -1,0 +1,133 @@
+"""What a GPU shows in minutes: LoRun at the paper's size timed beside plain peft and Block-K, trained, and scored.
+
+`python workflow/gpu.py OUT` writes into the folder OUT:
+
+    speed.csv      images/s of a training step, counted FLOP/s as a share of a large bfloat16 matrix product's, and the
+                   peak bytes that were allocated beside those that are counted
+    profile.yaml   the paper's profile, cut to compressed sensing at 25 % and to a budget that fits into the minutes
+    runs/          the trainings, with validation scores and checkpoints, and scores.csv with the mean on Set11
+
+Started again with the same OUT, it goes on where it stopped; the budget follows from speed.csv, so it stays.
+`--dry-run` does the same in three steps of tiny networks, on any machine.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import torch
+import typer
+from torch.utils.benchmark import Timer
+
+from lorun.accounting.building import step_build
+from lorun.accounting.flops import step_flops
+from lorun.accounting.live_bytes import cuda_training_peak, training_step_bytes
+from lorun.bench.rounds import take_turns
+from lorun.bench.steps import prepare
+from lorun.bench.variants import by_peft, for_variant, training_of, where, with_strategy
+from lorun.devices import pick_device
+from lorun.methods import PRETRAIN, Experiment
+from lorun.profiles import Profile
+from lorun.profiles.derived import derive_profile
+from lorun.results.paths import EVALUATION
+from lorun.results.store import read_evaluation, write_table
+
+TASK, SETTING = "cs", "r25"
+TIMED: dict[str, Callable[[Experiment], Experiment]] = {
+    "lorun": lambda one: one,
+    "lorun_by_peft": by_peft,
+    "block_k": lambda one: with_strategy(one, "block_k"),
+}
+CEILING = 8192  # rows of the matrices whose product is the ceiling
+
+_TINY: dict[str, Any] = {
+    "data": {"train": "photos", "validation": "photos", "test": ["photos"]},
+    "physics": {"initial_blocks": 200},
+    "denoiser": {"widths": [4, 8, 8, 8], "blocks": 1},
+    "unfolding": {"stages": 2},
+    "training": {"batch": 2, "patch": 32},
+    "accounting": {"batch": 2, "patch": 32, "image": 64},
+}
+
+
+def cut_profile(config: Path, out: Path, budget: float, *, dry_run: bool) -> tuple[Path, Profile]:
+    """The profile of this run, written to OUT/profile.yaml. `budget`, in FLOPs, is that of LoRun with its base."""
+    length: dict[str, Any] = {"budget": budget, "checkpoint_every": 200, "validate_every": 500, "warmup_steps": 200}
+    if dry_run:
+        length = {"steps": 3, "phase1_steps": 1, "checkpoint_every": 1, "validate_every": 1, "warmup_steps": 1}
+    changes = {**(_TINY if dry_run else {"data": {"train": "bsds500", "validation": "bsds500", "test": ["set11"]}})}
+    changes["training"] = {**changes.get("training", {}), **length, "tuning": None}
+    changes |= {"only": {}, "lora": {"layout": "loralib"}}
+    return derive_profile(config, out, ["lorun", "block_k"], tasks=[TASK], only=TASK, changes=changes)
+
+
+def speed(config: Path, experiment: Experiment, rounds: int) -> pd.DataFrame:
+    """A row per variant: images/s with quartiles, share of the ceiling, and bytes at the peak of a step."""
+    jobs = {name: partial(prepare, config, name, "training step", 1) for name in TIMED}
+    seconds = take_turns(jobs, rounds, "training steps")
+    ceiling = matrix_product_flops(pick_device("auto"))
+    return pd.DataFrame(_speed_rows(experiment, seconds, ceiling))
+
+
+def matrix_product_flops(device: torch.device, repeats: int = 20) -> float:
+    """FLOP/s of a product of two bfloat16 matrices of `CEILING` rows (256 on a CPU), the median of some."""
+    rows = CEILING if device.type == "cuda" else 256
+    a, b = (torch.rand(rows, rows, device=device, dtype=torch.bfloat16) for _ in range(2))
+    product = Timer("a @ b", globals={"a": a, "b": b})
+    return 2.0 * rows**3 / float(product.timeit(repeats).median)
+
+
+def _speed_rows(experiment: Experiment, seconds: pd.DataFrame, ceiling: float) -> Iterator[dict[str, Any]]:
+    size = experiment.accounting
+    shape = (size.batch, experiment.channels, size.patch, size.patch)
+    for name in TIMED:
+        one = TIMED[name](for_variant(experiment, name, pick_device("auto")))
+        build, training = step_build(one, shape[2:]), training_of(one)
+        low, median, high = seconds[name].quantile([0.25, 0.5, 0.75])
+        flops = step_flops(one)
+        yield {
+            "variant": name,
+            "images_per_s": round(size.batch / median, 2),
+            "images_per_s_low": round(size.batch / high, 2),
+            "images_per_s_high": round(size.batch / low, 2),
+            "step_flops": flops,
+            "share_of_ceiling": round(flops / median / ceiling, 4),
+            "peak_counted": training_step_bytes(build, shape, training).total,
+            "peak_measured": cuda_training_peak(build, shape, training),
+            **where(1, "auto"),
+        }
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="Folder of what is written.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Of training, pretraining included.")] = 5,
+    rounds: Annotated[int, typer.Option(min=2, help="Timed steps of each variant.")] = 15,
+    config: Annotated[Path, typer.Option("--config", "-c", help="Profile that is cut.")] = Path("config/paper.yaml"),
+    data: Annotated[Path, typer.Option(help="Folder of all datasets.")] = Path("data"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Three steps of tiny networks.")] = False,
+) -> None:
+    """Time, train, and score; print the speed and the mean PSNR."""
+    path, profile = cut_profile(config, out, 1e15, dry_run=dry_run)
+    table = out / "speed.csv"
+    if not table.exists():
+        write_table(table, speed(path, profile.experiment(TASK, SETTING, "lorun", 0), rounds))
+    measured = pd.read_csv(table).set_index("variant")
+    typer.echo(measured.iloc[:, :-5].T.to_string())
+    lorun = measured.loc["lorun"]
+    per_image = lorun.step_flops / profile.tasks[TASK].accounting.batch
+    path, profile = cut_profile(config, out, minutes * 60 * lorun.images_per_s * per_image, dry_run=dry_run)
+    place = f"--config {path} --task {TASK} --setting {SETTING} --runs {out / 'runs'} --data {data}".split()
+    for command, method in (("train", PRETRAIN), ("train", "lorun"), ("evaluate", "lorun")):
+        subprocess.run(["lorun", command, *place, "--method", method], check=True)
+    folder = out / "runs" / profile.experiment(TASK, SETTING, "lorun", 0).folder
+    _, rows = read_evaluation(folder / EVALUATION)
+    scores = rows.groupby(["dataset", "protocol", "metric"], sort=False).value.mean().round(4).reset_index()
+    write_table(out / "scores.csv", scores)
+    typer.echo(scores.to_string(index=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)
