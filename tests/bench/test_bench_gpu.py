@@ -37,4 +37,3 @@ def test_speed_is_compared_with_peft_and_block_k(out):
     assert speed.share_of_ceiling.between(0, 1, inclusive="neither").all()
     assert speed.peak_counted["lorun"] <= speed.peak_counted["lorun_by_peft"]
     assert speed.peak_measured.isna().all() != torch.cuda.is_available()
-
