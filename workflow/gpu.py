@@ -116,9 +116,9 @@ def main(
         write_table(table, speed(path, profile.experiment(TASK, SETTING, "lorun", 0), rounds))
     measured = pd.read_csv(table).set_index("variant")
     typer.echo(measured.iloc[:, :-5].T.to_string())
-    lorun = measured.loc["lorun"]
-    per_image = lorun.step_flops / profile.tasks[TASK].accounting.batch
-    path, profile = cut_profile(config, out, minutes * 60 * lorun.images_per_s * per_image, dry_run=dry_run)
+    steps_per_s = float(measured.images_per_s["lorun"]) / profile.tasks[TASK].accounting.batch
+    budget = 60 * minutes * steps_per_s * float(measured.step_flops["lorun"])
+    path, profile = cut_profile(config, out, budget, dry_run=dry_run)
     place = f"--config {path} --task {TASK} --setting {SETTING} --runs {out / 'runs'} --data {data}".split()
     for command, method in (("train", PRETRAIN), ("train", "lorun"), ("evaluate", "lorun")):
         subprocess.run(["lorun", command, *place, "--method", method], check=True)

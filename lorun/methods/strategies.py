@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -39,6 +40,8 @@ class Strategy(Method):
     decompose: bool = Field(False, description="base: the mean of that network's K denoisers; adapters: truncated SVDs")
     training: TrainingConfig | None = Field(None, description="null: nothing is trained")
     data: TrainingData | None = None
+    weights: Path | None = Field(None, description="folder of a model, see `lorun.models`, whose weights it has")
+    weights_sha256: str | None = Field(None, description="of that model's weights")
 
     def build(self, physics: Operator, channels: int, noise_map: bool = False) -> UnfoldingNetwork:
         network = UnfoldingNetwork(

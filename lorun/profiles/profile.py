@@ -1,6 +1,7 @@
 """A whole profile, and the way from its tasks to experiments."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -9,8 +10,9 @@ from lorun import plugins
 from lorun.config import Section
 from lorun.config.section import Name
 from lorun.errors import LorunError, one_of
-from lorun.methods import PRETRAININGS, Experiment, Released, Trained, Untrained
+from lorun.methods import PRETRAININGS, Experiment, Released, Strategy, Trained, Untrained
 from lorun.methods.experiment import Spec
+from lorun.methods.strategies import Preset
 from lorun.profiles.task import TaskConfig
 from lorun.profiles.training import Tuning
 from lorun.profiles.trials import Trial
@@ -158,6 +160,8 @@ class Profile(Section):
         training: dict[str, Any] = {"training": None, "data": None}
         if task.is_trained(method):
             training = task.training_of(method, self.chosen(name, method) if value is None else value, length)
+        if preset is not None and method in task.weights:
+            return _shipped(method, preset, task.weights[method][setting])
         if preset is not None:
             return preset.specify(*task.network_of(method), base, **training)
         place = {**task.located[method].fields, "options": task.options.get(method, {})}
@@ -208,6 +212,19 @@ class Profile(Section):
         physics = [other.physics_of(reference.setting), *map(task.physics_of, task.settings_of(method))]
         if len({one.noise_level_input for one in physics}) > 1:
             raise LorunError(f"`noise_map` differs between {reference.setting!r} of {place} and the settings of {name}")
+
+
+def _shipped(method: str, preset: Preset, folder: Path) -> Strategy:
+    """A strategy with the weights of a model, which gives its sizes. Raises LorunError for another strategy's model."""
+    from lorun.models.description import read_description  # seconds to import
+
+    model = read_description(folder)
+    spec = model.experiment.spec
+    kind = preset.sharing, preset.adapted, preset.noise_map
+    if not isinstance(spec, Strategy) or kind != (spec.sharing, bool(spec.adapters), spec.noise_level is not None):
+        raise LorunError(f"{folder}: a model of the method {model.experiment.method!r}, not of {method!r}")
+    untrained = {"base": None, "published": False, "training": None, "data": None}
+    return spec.model_copy(update={"name": method, "weights": folder, "weights_sha256": model.sha256, **untrained})
 
 
 def _tuned(task: TaskConfig) -> bool:

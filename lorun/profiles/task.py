@@ -116,7 +116,8 @@ class TaskConfig(Section):
     )
     weights: dict[str, dict[str, Path]] = Field(
         default_factory=dict,
-        description="baseline -> setting -> file of released weights; it is not trained, and runs in these settings",
+        description="method -> setting -> released weights: a baseline's file, or for a strategy the folder of a model, "
+        "which gives its sizes; the method is not trained, and runs in these settings",
     )
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="method -> the settings that it runs in, instead of all"
@@ -181,9 +182,8 @@ class TaskConfig(Section):
     def is_trained(self, method: str) -> bool:
         """Whether a training makes the weights of a method."""
         preset = self.preset(method)
-        if preset is not None:
-            return preset.trained
-        return method not in self.weights and self.located[method].trained
+        trainable = self.located[method].trained if preset is None else preset.trained
+        return trainable and method not in self.weights
 
     def training_of(self, method: str, value: float | None = None, length: float = 1.0) -> dict[str, Any]:
         """The fields `training` and `data` of a trained method.
@@ -256,7 +256,8 @@ class TaskConfig(Section):
                 raise ValueError(f"`variants.{name}`: {explain(error, fields)}") from error
             if preset.base == PUBLISHED and getattr(denoiser, "weights", None) is None:
                 raise ValueError(f"`{name}` starts from a published denoiser, but `denoiser.weights` names none")
-            base = None if name in self.base or preset.own_base is None else PRESETS[preset.own_base]
+            ready = name in self.base or name in self.weights
+            base = None if ready or preset.own_base is None else PRESETS[preset.own_base]
             if base is None:
                 continue
             if denoiser != self.denoiser:
@@ -284,7 +285,7 @@ class TaskConfig(Section):
             for method in getattr(self, key):
                 if method not in self.methods:
                     raise ValueError(f"`{key}` names the method `{method}`, which the task does not have")
-                if method in self.strategies and key in ("options", "weights"):
+                if method in self.strategies and key == "options":
                     raise ValueError(f"`{key}` is for baselines, not for the strategy `{method}`")
         for setting in self.seeds:
             if setting not in self.settings:
@@ -320,7 +321,7 @@ class TaskConfig(Section):
                 raise ValueError(f"`learning_rates` of `{method}`: it takes that of `{other}`, whose base it shares")
         for method in self.methods:
             preset = self.preset(method)
-            if preset is not None and preset.pretrainings and method not in self.base:
+            if preset is not None and preset.pretrainings and method not in self.base and self.is_trained(method):
                 self.check_pretraining(method)
             for setting in () if method in trained or method in self.weights else self.settings_of(method):
                 if self.physics_of(setting).learned:

@@ -76,6 +76,19 @@ def load_trained(system: System, trained: Experiment, runs: Path) -> None:
     system.network.load_state_dict(other.network.state_dict())
 
 
+def load_shipped(system: System, experiment: Experiment) -> Outcome:
+    """Load the network of a model, and its operator if both have the same configuration; returns how it was trained."""
+    from lorun.models import from_pretrained  # which imports this package
+
+    assert isinstance(experiment.spec, Strategy)
+    assert experiment.spec.weights is not None
+    model = from_pretrained(experiment.spec.weights)
+    system.network.load_state_dict(model.network.state_dict())
+    if model.experiment.physics == experiment.physics:
+        system.physics.load_state_dict(model.physics.state_dict())
+    return model.description.training
+
+
 def starting_system(
     experiment: Experiment, runs: Path, data: Path, images: Mapping[str, np.ndarray] | None = None
 ) -> System:
@@ -112,6 +125,9 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
         system = starting_system(experiment, runs, data)
         if isinstance(experiment.spec, Released):
             load_released(system, experiment.spec.reference, experiment.spec.weights)
+            found["checkpoint_policy"] = "released"
+        elif isinstance(experiment.spec, Strategy) and experiment.spec.weights is not None:
+            outcome = load_shipped(system, experiment)
             found["checkpoint_policy"] = "released"
         elif experiment.trained_as is not None:
             found["checkpoint_policy"] = None if outcome is None else outcome.checkpoint_policy

@@ -102,6 +102,27 @@ def test_a_score_computed_from_a_saved_model_is_that_of_its_run(
     assert all(abs(difference) < 1e-3 for *_, difference in found)
 
 
+def test_a_profile_scores_a_saved_model_as_a_method_without_training(
+    made: Callable[..., tuple[Path, Experiment]], runs: Path, tiny_data: Path, tiny_profile_file: Path
+) -> None:
+    folder, trained = made("lorun")
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    task = content["tasks"]["cs"]
+    task |= {"strategies": ["shipped", "block_k"], "variants": {"shipped": {"strategy": "lorun"}}}
+    task |= {"denoiser": {"name": "unet", "width": 6, "levels": 1, "blocks": 1}}  # the model's sizes are its own
+    task["weights"] = {"shipped": {"r25": str(folder)}, "block_k": {"r25": str(folder)}}
+    tiny_profile_file.write_text(yaml.safe_dump(content))
+    profile = load_profile(tiny_profile_file)
+    experiment = profile.experiment("cs", "r25", "shipped", 0)
+    outcome = train(experiment, runs=runs, data=tiny_data, device=CPU)
+    assert (outcome.steps, outcome.checkpoint_policy) == (0, "released")
+    assert outcome.training_flops == (read_outcome(runs / trained.folder) or outcome).training_flops > 0
+    scores = [evaluate(one, runs=runs, data=tiny_data, device=CPU).rows for one in (experiment, trained)]
+    assert [row["value"] for row in scores[0]] == [row["value"] for row in scores[1]]
+    with pytest.raises(LorunError, match="a model of the method 'lorun', not of 'block_k'"):
+        profile.experiment("cs", "r25", "block_k", 0)
+
+
 def test_a_model_reconstructs_as_its_run(made: Callable[..., tuple[Path, Experiment]], runs: Path) -> None:
     folder, experiment = made("lorun")
     model, system = from_pretrained(str(folder)), load_system(experiment, runs)
