@@ -11,7 +11,7 @@ from lorun.config import TrainingConfig
 from lorun.config.section import settings
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRETRAIN, PRETRAININGS, Experiment, Released, Strategy, Untrained
-from lorun.profiles import Profile, load_profile, profile_schema
+from lorun.profiles import Profile, TaskConfig, load_profile, profile_schema
 from lorun.profiles.reading import read_content
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
@@ -161,6 +161,14 @@ def test_a_length_of_training_replaces_that_of_the_extended_profile(tiny_profile
     content = read_content(grandchild)["tasks"]["cs"]["training"]
     assert content["steps"] == 9
     assert "budget" not in content
+
+
+def test_a_key_of_a_task_that_is_null_has_its_default(tiny_profile_file):
+    child = tiny_profile_file.with_name("child.yaml")
+    child.write_text("extends: tiny.yaml\nprofile: child\ntasks: {cs: {baselines: null, denoiser: null}}\n")
+    task = load_profile(child).tasks["cs"]
+    assert task.baselines == []
+    assert task.denoiser == TaskConfig.model_fields["denoiser"].get_default(call_default_factory=True)
 
 
 def test_a_profile_leaves_out_a_task_of_another_by_null(tiny_profile_file):

@@ -18,7 +18,8 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
     """Read a profile.
 
     `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task that is null is
-    left out. Learning rates that were tuned are read from tuned/PROFILE.csv in the same folder.
+    left out, and a key of a task that is null has its default. Learning rates that were tuned are read from
+    tuned/PROFILE.csv in the same folder.
 
     Args:
         task: read this task alone, with the tasks that its bases are trained in: a run then loads, and records, the
@@ -85,8 +86,9 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_tasks(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
-    """The tasks that are not null; where `task` is one of them, only that one and those that train its bases."""
-    present = {name: entry for name, entry in tasks.items() if entry is not None}
+    """The tasks that are not null, without their keys that are; where `task` is one of them, only that one and those that
+    train its bases."""
+    present = {name: _given(entry) for name, entry in tasks.items() if entry is not None}
     if task not in present:
         return present
     needed: set[str] = set()
@@ -97,6 +99,10 @@ def choose_tasks(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
             needed.add(name)
             waiting += _tasks_of_bases(present[name])
     return {name: entry for name, entry in present.items() if name in needed}
+
+
+def _given(entry: Any) -> Any:
+    return {key: value for key, value in entry.items() if value is not None} if isinstance(entry, dict) else entry
 
 
 def _tasks_of_bases(entry: Any) -> list[str]:

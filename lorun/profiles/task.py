@@ -116,8 +116,8 @@ class TaskConfig(Section):
     )
     weights: dict[str, dict[str, Path]] = Field(
         default_factory=dict,
-        description="method -> setting -> released weights: a baseline's file, or for a strategy the folder of a model, "
-        "which gives its sizes; the method is not trained, and runs in these settings",
+        description="method -> setting -> released weights: a baseline's file, or for a strategy the folder of a "
+        "model, which gives its sizes; the method is not trained, and runs in these settings",
     )
     only: dict[str, list[str]] = Field(
         default_factory=dict, description="method -> the settings that it runs in, instead of all"
