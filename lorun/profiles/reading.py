@@ -86,8 +86,8 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_tasks(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
-    """The tasks that are not null, without their keys that are; where `task` is one of them, only that one and those that
-    train its bases."""
+    """The tasks that are not null, without keys that are null; where `task` is one of them, only that one and those
+    that train its bases."""
     present = {name: _given(entry) for name, entry in tasks.items() if entry is not None}
     if task not in present:
         return present
