@@ -12,6 +12,7 @@ from lorun.config.section import Name
 from lorun.errors import LorunError, one_of
 from lorun.methods import PRETRAININGS, Experiment, Released, Strategy, Trained, Untrained
 from lorun.methods.experiment import Spec
+from lorun.methods.shipped import read_shipped
 from lorun.methods.strategies import Preset
 from lorun.profiles.task import TaskConfig
 from lorun.profiles.training import Tuning
@@ -216,9 +217,7 @@ class Profile(Section):
 
 def _shipped(method: str, preset: Preset, folder: Path) -> Strategy:
     """A strategy with the weights of a model, which gives its sizes. Raises LorunError for another strategy's model."""
-    from lorun.models.description import read_description  # seconds to import
-
-    model = read_description(folder)
+    model = read_shipped(folder)
     spec = model.experiment.spec
     kind = preset.sharing, preset.adapted, preset.noise_map
     if not isinstance(spec, Strategy) or kind != (spec.sharing, bool(spec.adapters), spec.noise_level is not None):

@@ -12,6 +12,7 @@ from lorun.data.images import load_dataset
 from lorun.denoisers.base import load_released as load_denoiser
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released, Strategy
+from lorun.methods.shipped import MODEL_WEIGHTS, read_shipped
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome, write_outcome
@@ -78,15 +79,15 @@ def load_trained(system: System, trained: Experiment, runs: Path) -> None:
 
 def load_shipped(system: System, experiment: Experiment) -> Outcome:
     """Load the network of a model, and its operator if both have the same configuration; returns how it was trained."""
-    from lorun.models import from_pretrained  # which imports this package
-
     assert isinstance(experiment.spec, Strategy)
     assert experiment.spec.weights is not None
-    model = from_pretrained(experiment.spec.weights)
-    system.network.load_state_dict(model.network.state_dict())
-    if model.experiment.physics == experiment.physics:
-        system.physics.load_state_dict(model.physics.state_dict())
-    return model.description.training
+    shipped = read_shipped(experiment.spec.weights)
+    path = experiment.spec.weights / MODEL_WEIGHTS
+    own = system.state_dict()
+    same = shipped.experiment.physics == experiment.physics
+    stored = {name: tensor for name, tensor in load_weights(path).items() if same or not name.startswith("physics.")}
+    load_state(system, {name: own[name] for name in own if name.startswith("physics.")} | stored, path)
+    return Outcome.model_validate(shipped.training)
 
 
 def starting_system(
