@@ -5,7 +5,8 @@
     speed.csv      images/s of a training step, counted FLOP/s as a share of a large bfloat16 matrix product's, and the
                    peak bytes that were allocated beside those that are counted
     profile.yaml   the paper's profile, cut to compressed sensing at 25 % and to a budget that fits into the minutes
-    runs/          the trainings, with validation scores and checkpoints, and scores.csv with the mean on Set11
+    runs/          the trainings, with validation scores and checkpoints
+    scores.csv     the mean on Set11
 
 Started again with the same OUT, it goes on where it stopped; the budget follows from speed.csv, so it stays.
 `--dry-run` does the same in three steps of tiny networks, on any machine.
@@ -25,6 +26,7 @@ from torch.utils.benchmark import Timer
 from lorun.accounting.building import step_build
 from lorun.accounting.flops import step_flops
 from lorun.accounting.live_bytes import cuda_training_peak, training_step_bytes
+from lorun.accounting.prediction import resized
 from lorun.bench.rounds import take_turns
 from lorun.bench.steps import prepare
 from lorun.bench.variants import by_peft, for_variant, training_of, where, with_strategy
@@ -60,7 +62,7 @@ def cut_profile(config: Path, out: Path, budget: float, *, dry_run: bool) -> tup
         length = {"steps": 3, "phase1_steps": 1, "checkpoint_every": 1, "validate_every": 1, "warmup_steps": 1}
     changes = {**(_TINY if dry_run else {"data": {"train": "bsds500", "validation": "bsds500", "test": ["set11"]}})}
     changes["training"] = {**changes.get("training", {}), **length, "tuning": None}
-    changes |= {"only": {}, "lora": {"layout": "loralib"}}
+    changes["lora"] = {"layout": "loralib"}
     return derive_profile(config, out, ["lorun", "block_k"], tasks=[TASK], only=TASK, changes=changes)
 
 
@@ -84,7 +86,8 @@ def _speed_rows(experiment: Experiment, seconds: pd.DataFrame, ceiling: float) -
     size = experiment.accounting
     shape = (size.batch, experiment.channels, size.patch, size.patch)
     for name in TIMED:
-        one = TIMED[name](for_variant(experiment, name, pick_device("auto")))
+        timed = resized(experiment, training={"batch": size.batch, "patch": size.patch})
+        one = TIMED[name](for_variant(timed, name, pick_device("auto")))
         build, training = step_build(one, shape[2:]), training_of(one)
         low, median, high = seconds[name].quantile([0.25, 0.5, 0.75])
         flops = step_flops(one)
@@ -119,11 +122,11 @@ def main(
     steps_per_s = float(measured.images_per_s["lorun"]) / profile.tasks[TASK].accounting.batch
     budget = 60 * minutes * steps_per_s * float(measured.step_flops["lorun"])
     path, profile = cut_profile(config, out, budget, dry_run=dry_run)
-    place = f"--config {path} --task {TASK} --setting {SETTING} --runs {out / 'runs'} --data {data}".split()
+    runs = out / "runs"
+    place = ["--config", str(path), "--task", TASK, "--setting", SETTING, "--runs", str(runs), "--data", str(data)]
     for command, method in (("train", PRETRAIN), ("train", "lorun"), ("evaluate", "lorun")):
         subprocess.run(["lorun", command, *place, "--method", method], check=True)
-    folder = out / "runs" / profile.experiment(TASK, SETTING, "lorun", 0).folder
-    _, rows = read_evaluation(folder / EVALUATION)
+    _, rows = read_evaluation(runs / profile.experiment(TASK, SETTING, "lorun", 0).folder / EVALUATION)
     scores = rows.groupby(["dataset", "protocol", "metric"], sort=False).value.mean().round(4).reset_index()
     write_table(out / "scores.csv", scores)
     typer.echo(scores.to_string(index=False))

@@ -1,10 +1,11 @@
-"""GAP-TV, after Yuan, "Generalized alternating projection based total variation minimization for compressive sensing",
-ICIP 2016: projections on the measurement in turn with steps of total variation, band by band; the latter are
-scikit-image's (Chambolle, "An algorithm for total variation minimization and applications", JMIV 2004)."""
+"""GAP-TV, see `lorun.physics._gap`: projections on the measurement in turn with steps of total variation, band by
+band; the latter are scikit-image's (Chambolle, "An algorithm for total variation minimization and applications", JMIV
+2004)."""
 
 import torch
 from torch import Tensor, nn
 
+from lorun.physics._gap import gap
 from lorun.physics.cassi import CASSI
 from lorun.plugins.cassi import needs_cassi
 
@@ -19,7 +20,7 @@ _INNER = 5  # steps of each proximal step, which starts anew
 
 
 class Baseline(nn.Module):
-    """v = x + A^T (A A^T)^-1 (y_k - A x);  x = TV(v);  y_k grows by y - A x. Nothing is trained."""
+    """Nothing is trained."""
 
     data_dependent = True  # scikit-image works on arrays, not on tensors
 
@@ -30,16 +31,8 @@ class Baseline(nn.Module):
 
     unsupported = staticmethod(needs_cassi)
 
-    @torch.no_grad()
     def forward(self, y: Tensor, physics: CASSI) -> Tensor:
-        with torch.autocast(y.device.type, enabled=False):
-            x = torch.zeros_like(physics.shift_back(y))
-            accumulated = torch.zeros_like(y)
-            for _ in range(self.stages):
-                measured = physics.A(x)
-                accumulated = accumulated + (y - measured)
-                x = total_variation(x + physics.A_dagger(accumulated - measured), self.strength)
-            return x
+        return gap(y, physics, lambda v, _: total_variation(v, self.strength), self.stages)
 
 
 def total_variation(v: Tensor, strength: float) -> Tensor:

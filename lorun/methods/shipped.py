@@ -1,15 +1,19 @@
 """What profiles and runs need of a saved model, see `lorun.models`: its experiment, training and checksum."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from lorun.config.section import explain
 from lorun.errors import LorunError
 from lorun.methods.experiment import Experiment
 
-MODEL_CONFIG, MODEL_WEIGHTS = "config.json", "model.safetensors"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FORMAT = 1
 
 
 class Shipped(NamedTuple):
@@ -20,14 +24,42 @@ class Shipped(NamedTuple):
     sha256: str
 
 
-def read_shipped(folder: Path) -> Shipped:
-    """Read `config.json` of a model. Raises LorunError where it is missing or damaged."""
-    path = folder / MODEL_CONFIG
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model. Raises LorunError where it is missing, damaged, foreign, or of another format."""
+    path = folder / CONFIG
     try:
         content = json.loads(path.read_bytes())
-        return Shipped(Experiment.model_validate(content["experiment"]), content["training"], content["sha256"])
     except FileNotFoundError:
-        raise LorunError(f"{folder}: no model here: {MODEL_CONFIG} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise LorunError(f"{path}: not the configuration of a model of this suite: {reason}") from error
+        raise LorunError(f"{folder}: no model here: {CONFIG} is missing") from None
+    except (OSError, ValueError) as error:
+        raise LorunError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else None
+        raise LorunError(
+            f"{path}: not the configuration of a model of this suite (`format` is {found!r}, not {FORMAT})"
+        )
+    return content
+
+
+def read_shipped(folder: Path) -> Shipped:
+    """What a profile needs of a model. Raises as `read_config`."""
+    content = read_config(folder)
+    try:
+        experiment = Experiment.model_validate(content["experiment"])
+        return Shipped(experiment, content["training"], content["sha256"])
+    except ValidationError as error:
+        reason = explain(error, Experiment.model_fields)
+    except KeyError as error:
+        reason = f"{error} is missing"
+    raise LorunError(f"{folder / CONFIG}: damaged, or of another version: {reason}")
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check_weights(path: Path, sha256: str | None) -> None:
+    """Raise LorunError where the weights of a model are not those that its `config.json` names."""
+    if sha256_of(path) != sha256:
+        raise LorunError(f"{path}: damaged: not the weights that {CONFIG} names; fetch the model anew")

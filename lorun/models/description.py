@@ -1,6 +1,5 @@
 """`config.json` of a model: the experiment, how it was trained, how its weights are stored, and its scores."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +9,9 @@ from lorun.code import ROOT
 from lorun.config.section import Section, explain
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Plugin, Released
+from lorun.methods.shipped import CONFIG, read_config
 from lorun.physics import OperatorConfig
 from lorun.training.outcome import Outcome
-
-CONFIG = "config.json"
-FORMAT = 1
 
 _WITHOUT_FILE = {
     "mask_file": {"mask": "random"},
@@ -69,18 +66,7 @@ class Description(Section):
 
 def read_description(folder: Path) -> Description:
     """`config.json` of a model. Raises LorunError where it is missing, damaged, foreign, or of another version."""
-    path = folder / CONFIG
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise LorunError(f"{folder}: no model here: {CONFIG} is missing") from None
-    except (OSError, ValueError) as error:
-        raise LorunError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else None
-        raise LorunError(
-            f"{path}: not the configuration of a model of this suite (`format` is {found!r}, not {FORMAT})"
-        )
+    path, content = folder / CONFIG, read_config(folder)
     try:
         description = Description.model_validate(content)
     except ValidationError as error:

@@ -1,7 +1,6 @@
 """A trained network with its operator: load it from a folder, by its name or from the Hugging Face Hub, and save it."""
 
 import copy
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_folder, write_text
 from lorun.methods import Experiment, Strategy
+from lorun.methods.shipped import CONFIG, WEIGHTS, check_weights, sha256_of
 from lorun.models.card import card
-from lorun.models.description import CONFIG, Description, read_description, without_files
+from lorun.models.description import Description, read_description, without_files
 from lorun.physics import Operator
 from lorun.system import System, build_system
 from lorun.training.weights import load_state, load_weights, save_weights
@@ -26,7 +26,6 @@ from lorun.training.weights import load_state, load_weights, save_weights
 PLACES = (Path("models"), ROOT / "models")
 """Folders of models that are found by name: that of the working directory, and the committed ones."""
 
-WEIGHTS = "model.safetensors"
 ADAPTERS = "adapters"
 CARD = "README.md"
 
@@ -132,7 +131,7 @@ class Model(nn.Module, ModelHubMixin):
         """Write the files of this model, which is called `name`, into a folder."""
         state, rebuilt = self._stored_state()
         save_weights(folder / WEIGHTS, state, {"run": self.description.run})
-        changes = {"rebuilt": rebuilt, "sha256": _sha256(folder / WEIGHTS)}
+        changes = {"rebuilt": rebuilt, "sha256": sha256_of(folder / WEIGHTS)}
         denoiser = self._peft_denoiser()
         if denoiser is not None:
             denoiser.save(folder / ADAPTERS)
@@ -219,8 +218,7 @@ def load(folder: Path) -> Model:
     description = read_description(folder)
     path = folder / WEIGHTS
     state = load_weights(path)
-    if _sha256(path) != description.sha256:
-        raise LorunError(f"{path}: damaged: not the weights that {CONFIG} names; fetch the model anew")
+    check_weights(path, description.sha256)
     system = _built(description.experiment, state)
     own = system.state_dict()
     rebuilt = {name: own[name] for name in description.rebuilt if name in own}
@@ -249,7 +247,3 @@ def _stored(state: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
         name: tensor.half() if precision == "float16" and halved(name, tensor) else tensor
         for name, tensor in state.items()
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

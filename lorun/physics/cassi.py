@@ -14,8 +14,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lorun.errors import LorunError
+from lorun.physics._gap import smooth_projections
 from lorun.physics._matrices import read_matrix
-from lorun.physics._smooth_projections import smooth_projections
 from lorun.physics.base import Example, Operator, OperatorConfig
 
 Scaling = Literal["none", "mst"]

@@ -12,7 +12,8 @@ from lorun.data.images import load_dataset
 from lorun.denoisers.base import load_released as load_denoiser
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released, Strategy
-from lorun.methods.shipped import MODEL_WEIGHTS, read_shipped
+from lorun.methods.shipped import WEIGHTS as SHIPPED_WEIGHTS
+from lorun.methods.shipped import check_weights, read_shipped
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
 from lorun.training.outcome import Outcome, read_outcome, write_outcome
@@ -82,11 +83,13 @@ def load_shipped(system: System, experiment: Experiment) -> Outcome:
     assert isinstance(experiment.spec, Strategy)
     assert experiment.spec.weights is not None
     shipped = read_shipped(experiment.spec.weights)
-    path = experiment.spec.weights / MODEL_WEIGHTS
-    own = system.state_dict()
-    same = shipped.experiment.physics == experiment.physics
-    stored = {name: tensor for name, tensor in load_weights(path).items() if same or not name.startswith("physics.")}
-    load_state(system, {name: own[name] for name in own if name.startswith("physics.")} | stored, path)
+    path = experiment.spec.weights / SHIPPED_WEIGHTS
+    stored = load_weights(path)
+    check_weights(path, experiment.spec.weights_sha256)
+    if shipped.experiment.physics != experiment.physics:
+        stored = {name: tensor for name, tensor in stored.items() if not name.startswith("physics.")}
+    own = {name: tensor for name, tensor in system.state_dict().items() if name.startswith("physics.")}
+    load_state(system, own | stored, path)
     return Outcome.model_validate(shipped.training)
 
 

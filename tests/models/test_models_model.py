@@ -121,6 +121,10 @@ def test_a_profile_scores_a_saved_model_as_a_method_without_training(
     assert [row["value"] for row in scores[0]] == [row["value"] for row in scores[1]]
     with pytest.raises(LorunError, match="a model of the method 'lorun', not of 'block_k'"):
         profile.experiment("cs", "r25", "block_k", 0)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(LorunError, match="not the weights that config.json names"):
+        train(experiment, runs=runs / "again", data=tiny_data, device=CPU)
 
 
 def test_a_model_reconstructs_as_its_run(made: Callable[..., tuple[Path, Experiment]], runs: Path) -> None:
