@@ -13,6 +13,7 @@ Started again with the same OUT, it goes on where it stopped; the budget follows
 """
 
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -125,7 +126,7 @@ def main(
     runs = out / "runs"
     place = ["--config", str(path), "--task", TASK, "--setting", SETTING, "--runs", str(runs), "--data", str(data)]
     for command, method in (("train", PRETRAIN), ("train", "lorun"), ("evaluate", "lorun")):
-        subprocess.run(["lorun", command, *place, "--method", method], check=True)
+        subprocess.run([sys.executable, "-m", "lorun", command, *place, "--method", method], check=True)
     _, rows = read_evaluation(runs / profile.experiment(TASK, SETTING, "lorun", 0).folder / EVALUATION)
     scores = rows.groupby(["dataset", "protocol", "metric"], sort=False).value.mean().round(4).reset_index()
     write_table(out / "scores.csv", scores)
