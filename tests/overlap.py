@@ -42,6 +42,7 @@ Nine in ten places of copies stored again as JPEG of quality 75, of any size, ar
 images of the suite exceed 0.75 and 0.35 at both sides."""
 
 _PIXELS_PER_KEYPOINT, _FEWEST, _MOST = 300, 100, 3000
+_CONTRAST = 0.002  # of keypoints; with the usual 0.02, a blurred crop of 128 x 128 pixels has two
 _NEIGHBOURS = 4  # looked at for every keypoint
 _CHECKS = 128  # leaves of the search trees that are visited for it
 _TURN = 20  # degrees between two keypoints, at most
@@ -127,7 +128,7 @@ def _gray(image: np.ndarray) -> Gray:
 def _described(gray: Gray) -> _Image:
     """An image with its strongest keypoints, in number proportional to its area."""
     count = min(max(gray.size // _PIXELS_PER_KEYPOINT, _FEWEST), _MOST)
-    points, descriptors = cv2.SIFT_create(nfeatures=count, contrastThreshold=0.02).detectAndCompute(gray, None)
+    points, descriptors = cv2.SIFT_create(nfeatures=count, contrastThreshold=_CONTRAST).detectAndCompute(gray, None)
     if not points:
         descriptors = np.zeros((0, 128), np.float32)
     return _Image(

@@ -103,6 +103,7 @@ def balloons() -> np.ndarray:
     exposure=st.floats(0.2, 1),
     mirrored=st.booleans(),
 )
+@example(top=55, left=88, side=128, exposure=1.0, mirrored=False)  # blurred
 def test_a_crop_of_a_cube_is_found_however_it_is_exposed(
     balloons: np.ndarray, top: int, left: int, side: int, exposure: float, mirrored: bool
 ) -> None:
