@@ -1,5 +1,5 @@
 """Choose learning rates by rule: short trainings for each value of a grid, whole ones for the best of them, judged on
-validation images.
+validation images. Where no whole training completes, lower values follow until one does.
 
 Every trained method, a lab's own baseline too, has the same number of trials of the same cost. The base of an adapted
 strategy is tuned before it, as a method of its own, so that both together cost what the tuning of any method costs.
@@ -29,10 +29,15 @@ def tune(profile: Profile, task: str, method: str, *, runs: Path, data: Path, de
     def trials(values: Sequence[float], whole: bool) -> list[Trial]:
         return [_trial(profile, task, method, value, whole, runs, data, device) for value in values]
 
-    found = trials(profile.grid(task, method), whole=False)
+    grid = profile.grid(task, method)
+    found = trials(grid, whole=False)
     best = _best(found)
     if finalists := profile.finalists(task, method, best.value):
         whole = trials(finalists, whole=True)
+        for value in reversed(grid[: grid.index(finalists[0])]):
+            if any(trial.validation_psnr is not None for trial in whole):
+                break
+            whole = [*trials([value], whole=True), *whole]
         found, best = [*found, *whole], _best(whole)
     return [trial.model_copy(update={"chosen": trial is best}) for trial in found]
 

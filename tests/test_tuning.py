@@ -12,10 +12,12 @@ import yaml
 
 from lorun import tuning
 from lorun.errors import LorunError
+from lorun.methods import Experiment
 from lorun.plugins.scaffold import write_baseline
 from lorun.profiles import Profile, load_profile
 from lorun.profiles.trials import Trial, read_trials, trials_path, write_trials
 from lorun.training import read_outcome, train
+from lorun.training.outcome import Outcome
 
 CPU = torch.device("cpu")
 RATES = [1e-4, 1e-2, 1e30]
@@ -132,6 +134,28 @@ def test_the_best_short_training_and_the_next_lower_one_are_repeated_whole(
     assert profile.chosen("cs", "block1") == chosen.value
     profile.use_trials([one for one in trials if one.value != 1e30 or one.whole])  # another grid than the profile's
     assert profile.chosen("cs", "block1") is None
+
+
+def test_where_no_whole_training_completes_lower_values_follow(
+    tuned: Callable[..., Profile], go: Callable[..., list[Trial]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short trainings survive rates at which whole ones diverge."""
+
+    def train(experiment: Experiment, **where: Any) -> Outcome:
+        outcome, rate = real_train(experiment, **where), experiment.training.learning_rate
+        if outcome.steps == 8:
+            return outcome.model_copy(update={"status": "diverged"}) if rate > 1e-5 else outcome
+        point = outcome.curve[-1].model_copy(update={"validation_psnr": 20 + rate})
+        return outcome.model_copy(update={"curve": [point]})
+
+    real_train = tuning.train
+    monkeypatch.setattr(tuning, "train", train)
+    profile = tuned(
+        tuning={"learning_rates": [1e-6, 1e-5, 1e-4, 1e-3], "adapter_rates": [1, 10, 100, 1000], "share": 0.5}
+    )  # the highest rate has the best short training
+    trials = go(profile, "block1")
+    assert [trial.value for trial in trials if trial.whole] == [1e-5, 1e-4, 1e-3]
+    assert [trial.value for trial in trials if trial.chosen] == [1e-5] == [profile.chosen("cs", "block1")]
 
 
 def made_up(method: str, value: float, chosen: bool) -> Trial:
