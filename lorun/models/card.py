@@ -143,6 +143,8 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     training, spec, config = description.training, experiment.spec, experiment.training
     counts = count_parameters(model.system)
     yield "operator", experiment.physics.heading
+    if config is not None and experiment.physics.training_heading is not None:
+        yield "operators of training", experiment.physics.training_heading
     yield "images", {1: "gray", 3: "RGB", 28: "spectral, 28 bands from 453.3 to 648.1 nm"}[experiment.channels]
     if isinstance(spec, Strategy):
         yield "denoiser", _settings(spec.denoiser)

@@ -131,6 +131,11 @@ class OperatorConfig(Section):
         """The setting in words, for tables."""
 
     @property
+    def training_heading(self) -> str | None:
+        """The operators of training steps in words; None if they are those of the setting."""
+        return None
+
+    @property
     def published_as(self) -> float | str:
         """Key of the setting in the published scores of its kind."""
         return self.kind

@@ -320,6 +320,13 @@ class BlurDownsampleConfig(OperatorConfig):
         return f"scale {self.scale}, {kernels}, noise {self.noise:g}/255, quantisation {self.quantisation}"
 
     @property
+    def training_heading(self) -> str | None:
+        if self.training != "drawn":
+            return None
+        scales = self.training_scales or [self.scale]
+        return f"kernels drawn at random, scale {' or '.join(str(scale) for scale in scales)}"
+
+    @property
     def published_as(self) -> float | str:
         return f"x{self.scale}_sigma{self.noise:g}"
 
