@@ -7,7 +7,7 @@ one would have drawn.
 import numpy as np
 import torch
 
-PATCHES, INITIAL_BLOCKS, WEIGHTS, OPERATOR, KERNELS, MIXTURES = range(6)
+PATCHES, INITIAL_BLOCKS, WEIGHTS, OPERATOR, KERNELS, MIXTURES, GAINS = range(7)
 
 
 def generator(seed: int, purpose: int, *position: int) -> np.random.Generator:

@@ -50,9 +50,9 @@ def restore(
     Each picture is measured as the model was trained for, and restored from that measurement; the PSNR is printed, and
     written to restored.csv beside the outputs. With --measured the inputs are the measurements:
 
-    lorun restore sr-x2-lorun --measured --kernel kernel.png small.png
+    lorun restore sr-desk-lorun --measured --kernel kernel.png small.png
 
-    lorun restore cassi-sim-lorun --measured --mask mask.mat capture.mat
+    lorun restore cassi-desk-lorun --measured --mask mask.mat capture.mat
     """
     from lorun.devices import pick_device
     from lorun.models import from_pretrained

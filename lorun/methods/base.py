@@ -17,6 +17,12 @@ class TrainingData(Section):
     train: str = Field(description="dataset whose train split is learned from")
     validation: str = Field(description="dataset whose validation split watches the training")
     mosaic: bool = Field(False, description="make half of each batch 2 x 2 mosaics of crops of half the side")
+    gain: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="multiply each patch with a random gain, smooth over the bands: its spread, e.g. 0.4",
+    )
 
 
 class Method(Section, ABC):

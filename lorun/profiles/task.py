@@ -32,6 +32,12 @@ class DataConfig(Section):
     test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
     channels: Channels = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
     mosaic: bool = Field(False, description="make half of each batch 2 x 2 mosaics of crops of half the side")
+    gain: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="multiply each patch with a random gain, smooth over the bands: its spread, e.g. 0.4",
+    )
 
 
 class BaseReference(Section):

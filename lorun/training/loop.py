@@ -126,7 +126,13 @@ class _Training:
         if group.size > 1:
             self.provenance["processes"] = group.size
         self.stream = PatchStream(
-            images, self.config.patch_size, self.config.batch, experiment.seed, share, spec.data.mosaic
+            images,
+            self.config.patch_size,
+            self.config.batch,
+            experiment.seed,
+            share,
+            mosaic=spec.data.mosaic,
+            gain=spec.data.gain,
         )
         self.base = base_outcome(experiment, runs)
         self.recompute: Recompute | None = None

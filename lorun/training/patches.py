@@ -12,6 +12,7 @@ from lorun.errors import LorunError
 
 _AHEAD = 4  # batches prepared while the device computes
 _CHUNK = 2048  # blocks
+_COSINES = 4  # terms of the logarithm of a gain
 
 
 class PatchStream:
@@ -28,6 +29,9 @@ class PatchStream:
         share: the patches of each batch to return, for one process of several.
         mosaic: whether the second half of each batch (rounded down) consists of 2 x 2 mosaics of independent crops of
             half the sides.
+        gain: each patch is multiplied with a random gain, a smooth function of the band, as another light and another
+            exposure would; `gain` is the standard deviation of the logarithm of its mean. Then it is divided by its
+            largest value, where that is above 1.
 
     Raises:
         LorunError: there are no images, an image is smaller than a patch, or a side of mosaics is odd.
@@ -41,6 +45,7 @@ class PatchStream:
         seed: int,
         share: slice = slice(None),
         mosaic: bool = False,
+        gain: float = 0.0,
     ) -> None:
         if not images:
             raise LorunError("no training images")
@@ -59,6 +64,7 @@ class PatchStream:
         self.seed = seed
         self.share = share
         self.mosaics = batch // 2 if mosaic else 0
+        self.gain = gain
 
     def batch(self, step: int) -> Tensor:
         random = seeds.generator(self.seed, seeds.PATCHES, step)
@@ -71,7 +77,17 @@ class PatchStream:
             for i, size in zip(chosen, sizes, strict=True)
         ]
         pieces = [*([crop] for crop in crops[:whole]), *(crops[at : at + 4] for at in range(whole, len(crops), 4))]
-        return in_unit_range(torch.from_numpy(np.stack([_joined(crops) for crops in pieces[self.share]])))
+        batch = in_unit_range(torch.from_numpy(np.stack([_joined(crops) for crops in pieces[self.share]])))
+        return self._under_other_light(batch, step) if self.gain else batch
+
+    def _under_other_light(self, batch: Tensor, step: int) -> Tensor:
+        random = seeds.generator(self.seed, seeds.GAINS, step)
+        terms = np.arange(_COSINES)
+        bands = (np.arange(batch.shape[1]) + 0.5) / batch.shape[1]
+        weights = random.normal(scale=self.gain / (1 + terms), size=(self.size, _COSINES))[self.share]
+        gains = np.exp(weights @ np.cos(np.pi * np.outer(terms, bands)))
+        lit = batch * torch.from_numpy(gains).to(batch)[:, :, None, None]
+        return lit / lit.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1)
 
     def batches(self, first: int, last: int, pin: bool = False) -> Iterator[Tensor]:
         """The batches of steps `first` to `last` - 1, prepared in a thread ahead of their use."""

@@ -286,3 +286,26 @@ def test_random_blocks_of_colour_images_are_blocks_of_their_channels() -> None:
 def test_an_image_smaller_than_a_block_is_named() -> None:
     with pytest.raises(LorunError, match=r"lena is 20 x 7\b"):
         list(random_blocks({"lena": photo(20, 7)}, 8, 10, seed=0))
+
+
+@settings(deadline=None, max_examples=20)
+@given(step=st.integers(0, 1000), seed=st.integers(0, 5), channels=st.sampled_from([1, 3, 28]))
+def test_a_gain_is_one_smooth_curve_over_the_bands_of_a_patch(step: int, seed: int, channels: int) -> None:
+    """The places of the patches do not change, nor their range, whatever share of a batch a process takes."""
+    images = {"a": photo(20, 31, channels)}
+    plain, lit = (PatchStream(images, (16, 16), 6, seed, gain=gain).batch(step).double() for gain in (0.0, 0.4))
+    ratios = (lit / plain).where(plain > 0, torch.nan).flatten(2)
+    curves = ratios.nanmean(dim=2, keepdim=True)
+    assert torch.allclose(ratios.nan_to_num(0), curves.expand_as(ratios).where(plain.flatten(2) > 0, 0), rtol=1e-5)
+    assert lit.max() <= 1
+    assert (curves.log().diff(dim=1).abs() < 8 / channels).all()
+    share = PatchStream(images, (16, 16), 6, seed, slice(1, None, 2), gain=0.4).batch(step)
+    assert torch.equal(share.double(), lit[1::2])
+
+
+def test_gains_spread_as_asked() -> None:
+    image = {"a": np.full((28, 16, 16), 20, np.uint8)}
+    lit = PatchStream(image, (16, 16), 2000, 0, gain=0.4).batch(0)[:, :, 0, 0].double()
+    logs = (lit[lit.amax(dim=1) < 1] / (20 / 255)).log().mean(dim=1)
+    assert logs.mean().abs() < 0.04
+    assert abs(logs.std() - 0.4) < 0.03
