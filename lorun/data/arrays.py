@@ -1,5 +1,6 @@
 """Arrays in MATLAB files (versions 5 to 7) and NumPy files, from the path or from content that was read before."""
 
+import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -111,4 +112,9 @@ def _variable(path: Path, source: Any, accepted: Sequence[str], or_single_cube: 
         wanted += ", nor a single one of three dimensions" * or_single_cube
         found = ", ".join(f"`{name}`" if name.isprintable() else ascii(name) for name in shapes)[:200] or "nothing"
         raise LorunError(f"{path}: holds no variable {wanted}, but {found}")
+    if math.prod(shapes[names[0]]) > 1100 * source.seek(
+        0, 2
+    ):  # deflate packs a thousandfold; scipy reads such cells on
+        raise LorunError(f"{path} is damaged: it cannot hold {shapes[names[0]]} values in `{names[0]}`")
+    source.seek(0)
     return names[0], loadmat(source, variable_names=names[:1])[names[0]]
