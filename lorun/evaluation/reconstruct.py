@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun.accounting.live_bytes import LiveBytes
 from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
@@ -15,6 +16,7 @@ from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
+from lorun.memory import refuse_too_large
 from lorun.methods import Experiment
 from lorun.physics import Operator
 from lorun.provenance import code_used, provenance
@@ -23,6 +25,10 @@ from lorun.training.outcome import Outcome, read_outcome
 from lorun.training.patches import in_unit_range
 from lorun.training.start import WEIGHTS
 from lorun.training.weights import load_state, load_weights
+
+_LARGE = 2**24  # values: smaller images are not asked whether they fit into memory
+_PART = 256  # pixels, side of the part whose memory is counted
+_SCORING = 180  # bytes for each value, of the metrics
 
 
 class Reconstruction(NamedTuple):
@@ -118,11 +124,12 @@ def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.
     Images are (C, H, W): bytes, or floats in [0, 1].
 
     Raises:
-        LorunError: the operator cannot measure images of that size.
+        LorunError: the operator cannot measure images of that size, or a large one needs more memory than is free.
     """
     for name, image in images.items():
         height, width = system.physics.scored_size(*image.shape[1:])
         bound = _operator(system, f"image {name}", (height, width), uncropped=image.shape[1:])
+        _refuse_too_large(system, f"image {name}", image, device)
         truth = in_unit_range(torch.tensor(image[:, :height, :width]))
         for degradation in bound.degradations or (None,):
             physics = bound if degradation is None else bound.under(degradation)
@@ -162,6 +169,20 @@ def _reconstructions(
     if holds_measurements(data, dataset):
         return reconstruct_measurements(system, load_measurements(data, dataset, "test"), channels, device)
     return reconstruct(system, load_dataset(data, dataset, "test", channels), device)
+
+
+def _refuse_too_large(system: System, what: str, image: np.ndarray, device: torch.device) -> None:
+    """Raise LorunError where a large image needs more memory than is free, by what a part of it needs."""
+    if image.size < _LARGE:
+        return
+    size = system.physics.scored_size(*(min(_PART, side) for side in image.shape[1:]))
+    physics = system.physics.at(*size)
+    y = physics.A(torch.zeros(1, len(image), *size, device=device))
+    with LiveBytes() as live:
+        system.network(y, physics)
+    values = len(image) * size[0] * size[1]
+    need = image.size * (live.peak.total // values + _SCORING)
+    refuse_too_large(f"{what} of {image.shape[1]} x {image.shape[2]} pixels, measured as a whole,", need)
 
 
 def _operator(system: System, what: str, size: tuple[int, int], uncropped: tuple[int, ...]) -> Operator:
