@@ -8,7 +8,7 @@ import typer
 
 from lorun.cli.options import Config, Data, Device, Images, Method, Runs, Seed, Setting, Table, Task
 from lorun.config import Recompute
-from lorun.errors import one_of
+from lorun.errors import LorunError, one_of
 
 if TYPE_CHECKING:
     from lorun.evaluation.reconstruct import Evaluation
@@ -190,13 +190,19 @@ def print_schema() -> None:
 def list_runs(config: Config, runs: Runs = Path("runs")) -> None:
     """List the runs of a profile and their status."""
     from lorun.profiles import load_profile
-    from lorun.training.outcome import read_outcome
+    from lorun.training.outcome import check_files, read_outcome
 
     for experiment in load_profile(config).experiments():
-        folder = runs / experiment.folder
-        outcome = read_outcome(folder)
-        started = "started" if (folder / "checkpoint.pt").exists() else "not started"
-        typer.echo(f"{outcome.status if outcome else started:14}  {experiment.name:40}  {folder}")
+        folder, damage = runs / experiment.folder, ""
+        status = "started" if (folder / "checkpoint.pt").exists() else "not started"
+        try:
+            outcome = read_outcome(folder)
+            if outcome is not None:
+                check_files(folder, outcome)
+                status = outcome.status
+        except LorunError as error:
+            status, damage = "damaged", f"  {error}"
+        typer.echo(f"{status:14}  {experiment.name:40}  {folder}{damage}")
 
 
 def table_of(images: Path) -> Path:

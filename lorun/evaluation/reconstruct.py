@@ -19,9 +19,8 @@ from lorun.methods import Experiment
 from lorun.physics import Operator
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
-from lorun.training.outcome import Outcome, read_outcome
+from lorun.training.outcome import WEIGHTS, Outcome, check_files, read_outcome
 from lorun.training.patches import in_unit_range
-from lorun.training.start import WEIGHTS
 from lorun.training.weights import load_state, load_weights
 
 
@@ -104,7 +103,12 @@ def score_folder(
 
 
 def load_system(experiment: Experiment, runs: Path) -> System:
-    """The trained system of a completed run, on the CPU, ready for inference."""
+    """The trained system of a completed run, on the CPU, ready for inference.
+
+    Raises:
+        LorunError: the run has not ended yet; its weights are missing or damaged.
+    """
+    check_files(runs / experiment.folder, _ended(experiment, runs))
     path = runs / experiment.folder / WEIGHTS
     system = build_system(experiment)
     load_state(system, load_weights(path), path)
