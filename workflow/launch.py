@@ -28,6 +28,7 @@ from typing import IO
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
+from lorun.profiles.references import check_references
 from lorun.results.damage import remove_damaged
 from lorun.revisions import UnknownRevision, git
 
@@ -66,6 +67,7 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     config = Path("config") / f"{arguments.profile}.yaml"
     profile = load_profile(config)
+    check_references(profile, Path("data"))
     kept = Path("results", profile.profile)
     committed, reason = _committed(kept)
     folder = Path(arguments.results or (kept if committed is None else "runs" / kept))

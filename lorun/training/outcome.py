@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,7 +92,8 @@ def check_files(folder: Path, outcome: Outcome) -> None:
     """Raise LorunError where a completed run lacks a file of weights or adapters, or has not the one that it wrote."""
     if outcome.status != "completed":
         return
-    for name, digest in (outcome.files or {WEIGHTS: None}).items():
+    files: Mapping[str, str | None] = outcome.files or {WEIGHTS: None}
+    for name, digest in files.items():
         path = folder / name
         if not path.is_file():
             raise LorunError(f"{path}: missing from a finished run; `lorun train` makes it again")
