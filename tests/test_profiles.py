@@ -176,7 +176,7 @@ def test_seeds_that_cannot_be_are_refused(tiny_profile_file, seeds, message):
 
 def test_a_key_twice_is_refused(tiny_profile_file):
     text = tiny_profile_file.read_text()
-    tiny_profile_file.write_text(text.replace("        batch: 2\n", "        batch: 2\n        batch: 3\n", 1))
+    tiny_profile_file.write_text(re.sub(r"( +)batch: 2\n", r"\1batch: 2\n\1batch: 3\n", text, count=1))
     with pytest.raises(LorunError, match="the key `batch`.* twice"):
         load_profile(tiny_profile_file)
 

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from lorun.adapter_store import AdapterStore
+from lorun.devices import scoring_device
 from lorun.errors import LorunError
-from lorun.evaluation.reconstruct import evaluate
+from lorun.evaluation.reconstruct import check_names, evaluate
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.training import Outcome, loop, read_outcome, train
@@ -188,3 +189,19 @@ def test_half_a_copied_run_says_what_it_lacks(go, tiny_profile, tiny_data: Path,
     train(experiment, runs=copy, data=tiny_data, device=CPU)
     same = [load_file(folder / experiment.folder / WEIGHTS) for folder in (here, copy)]
     assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
+
+
+# Scores by hand
+
+
+@pytest.mark.parametrize("name", ["=1+1", "@sum", "+1", "-1", "a\nb", "a\rb", "a\u202eb", "x" * 201])
+def test_names_that_tables_cannot_hold_are_refused(name: str) -> None:
+    with pytest.raises(LorunError, match="rename it: names in tables are printable"):
+        check_names(["fine", name])
+    check_names(["001", "NA", "2.5", "café, 3", "a=b"])
+
+
+def test_scores_are_computed_on_one_thread() -> None:
+    torch.set_num_threads(2)
+    assert scoring_device("cpu") == CPU
+    assert torch.get_num_threads() == 1
