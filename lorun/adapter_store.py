@@ -27,9 +27,7 @@ from lorun.errors import LorunError, one_of
 from lorun.files import locked, replace_folder, write_text
 from lorun.methods import Experiment
 from lorun.system import System, build_system
-from lorun.training.loop import ADAPTERS
-from lorun.training.outcome import Outcome, read_outcome
-from lorun.training.start import WEIGHTS
+from lorun.training.outcome import ADAPTERS, WEIGHTS, Outcome, check_files, read_outcome
 from lorun.training.weights import load_state, load_weights, read_about, save_weights
 from lorun.unfolding import UnfoldingNetwork
 
@@ -236,6 +234,7 @@ def _trained(run: Path) -> tuple[Experiment, Outcome, System]:
         raise LorunError(f"{run}: not the folder of a finished run, such as runs/cs/r25/lorun/seed0-KEY")
     if outcome.status != "completed":
         raise LorunError(f"{run}: the training is {outcome.status}: {outcome.message}")
+    check_files(run, outcome)
     path = run / WEIGHTS
     try:
         experiment = Experiment.model_validate_json(read_about(path).get("experiment", ""))

@@ -78,7 +78,10 @@ def test_outputs_are_kept_and_replaced_when_asked(
     done, failed = restore_files(inputs, restorer, Options(out, "first"))
     assert ([Path(line.output).stem for line in done], failed) == (["Größe é", "c.v2"], 0)
     assert (out / "a b.png").read_text() == "mine"
-    assert capsys.readouterr().err == f"{out / 'a b.png'}: exists and is kept; --force replaces it\n"
+    assert capsys.readouterr().err == (
+        f"{photos}: 3 of 5 files are read; passed over: .hidden.png, notes.txt\n"
+        f"{out / 'a b.png'}: exists and is kept; --force replaces it\n"
+    )
     done, _ = restore_files(inputs[1:2], restorer, Options(out, "second", force=True))
     assert Image.open(out / "a b.png").size == (14, 11)
     assert [(Path(line["output"]).stem, line["model"]) for line in table(out)] == [
@@ -112,7 +115,7 @@ def test_a_bad_file_does_not_stop_the_others(
     (photos / "a b.png").write_text("text")
     done, failed = restore_files(inputs_of([photos], 1), restorer, Options(tmp_path / "out", "mine"))
     assert (len(done), failed) == (2, 1)
-    assert capsys.readouterr().err.startswith(f"error: {photos / 'a b.png'}: not a picture of a known format")
+    assert f"\nerror: {photos / 'a b.png'} is not an image of a known format" in capsys.readouterr().err
 
 
 def test_a_foreign_table_is_not_replaced(restorer: Restorer, photos: Path, tmp_path: Path) -> None:
