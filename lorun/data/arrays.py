@@ -1,14 +1,14 @@
-"""Arrays in MATLAB files (versions 5 to 7) and NumPy files, from the path or from content that was read before."""
+"""Arrays in MATLAB files (versions 4 to 7) and NumPy files, from the path or from content that was read before."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lorun.data.content import refuse_no_data
+from lorun.data import matlab
+from lorun.data.content import read_bytes, refuse_no_data
 from lorun.errors import LorunError
 
 _FIRST_BYTES = {
@@ -59,24 +59,21 @@ def read_variable(
         variables: accepted names of the variable in a .mat file; the first that is there is read.
         or_single_cube: otherwise accept the only variable of three dimensions.
 
-    Raises LorunError where the file cannot be read or has no such variable.
+    Raises LorunError where the file cannot be read, has no such variable, or it holds no numbers.
     """
     is_mat = path.suffix.lower() == ".mat"
+    content = read_bytes(path) if data is None else data
+    _refuse_others(path, content[:200], is_mat)
     try:
-        opened = path.open("rb") if data is None else BytesIO(data)
-    except OSError as error:
-        raise LorunError(f"cannot read {path}: {error.strerror or error}") from error
-    try:
-        with opened as source:
-            _refuse_others(path, source.read(200), is_mat)
-            source.seek(0)
-            if not is_mat:
-                return np.load(source, allow_pickle=False), f"{path}: the array"
-            variable, values = _variable(path, source, variables, or_single_cube)
-            return values, f"{path}: variable `{variable}`"
+        if not is_mat:
+            return np.load(BytesIO(content), allow_pickle=False), f"{path}: the array"
+        variable, values = _variable(path, content, variables, or_single_cube)
+        return values, f"{path}: variable `{variable}`"
     except LorunError:
         raise
-    except Exception as error:  # scipy and numpy raise almost anything on damaged files, even zlib.error, SyntaxError
+    except matlab.NotNumbers as error:
+        raise LorunError(f"{path}: {error}") from error
+    except Exception as error:  # damaged files raise almost anything, even zlib.error, SyntaxError
         kind, reason = "MATLAB" if is_mat else ".npy", " ".join(str(error).split())[:200] or type(error).__name__
         if "allow_pickle" in reason:
             raise LorunError(f"{path} holds Python objects: save an array of numbers (`numpy.save`)") from error
@@ -99,22 +96,27 @@ def _name(values: Any) -> str:
     return "a sparse matrix (use `full`)" if hasattr(values, "toarray") else f"a {type(values).__name__}"
 
 
-def _variable(path: Path, source: Any, accepted: Sequence[str], or_single_cube: bool) -> tuple[str, Any]:
-    from scipy.io import loadmat, whosmat
-
-    shapes = {name: shape for name, shape, _ in whosmat(source)}
-    names = [name for name in accepted if name in shapes]
-    cubes = [name for name, shape in shapes.items() if len(shape) == 3]
+def _variable(path: Path, content: bytes, accepted: Sequence[str], or_single_cube: bool) -> tuple[str, Any]:
+    found = _variables(content)
+    names = [name for name in accepted if name in found]
+    cubes = [name for name, (shape, _) in found.items() if len(shape) == 3]
     if or_single_cube and len(cubes) == 1:
         names += cubes
     if not names:
         wanted = " or ".join(f"`{name}`" for name in accepted)
         wanted += ", nor a single one of three dimensions" * or_single_cube
-        found = ", ".join(f"`{name}`" if name.isprintable() else ascii(name) for name in shapes)[:200] or "nothing"
-        raise LorunError(f"{path}: holds no variable {wanted}, but {found}")
-    if math.prod(shapes[names[0]]) > 1100 * source.seek(
-        0, 2
-    ):  # deflate packs a thousandfold; scipy reads such cells on
-        raise LorunError(f"{path} is damaged: it cannot hold {shapes[names[0]]} values in `{names[0]}`")
-    source.seek(0)
-    return names[0], loadmat(source, variable_names=names[:1])[names[0]]
+        held = ", ".join(f"`{name}`" if name.isprintable() else ascii(name) for name in found)[:200] or "nothing"
+        raise LorunError(f"{path}: holds no variable {wanted}, but {held}")
+    return names[0], found[names[0]][1]()
+
+
+def _variables(content: bytes) -> dict[str, tuple[tuple[int, ...], Callable[[], Any]]]:
+    """The variables of a MATLAB file by name: the shape, and what reads it."""
+    if matlab.is_version_5(content):
+        return {name: (one.shape, one.read) for name, one in matlab.variables(content).items()}
+    from scipy.io import loadmat, whosmat
+
+    def reader(name: str) -> Callable[[], Any]:
+        return lambda: loadmat(BytesIO(content), variable_names=[name])[name]
+
+    return {name: (shape, reader(name)) for name, shape, _ in whosmat(BytesIO(content))}

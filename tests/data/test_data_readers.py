@@ -16,9 +16,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 from scipy.sparse import eye
 
+from lorun.data.arrays import read_variable
 from lorun.data.cubes import read_band, read_cube
 from lorun.data.images import read_image
 from lorun.data.registry import read_registry
@@ -39,6 +40,7 @@ Reader = Callable[[Path], Any]
 READERS: dict[str, tuple[Reader, Callable[[Path], Any]]] = {
     "matrix.npy": (read_matrix, lambda path: np.save(path, VALUES)),
     "matrix.mat": (read_matrix, lambda path: savemat(path, {"phi": VALUES}, do_compression=True)),
+    "matrix7.mat": (read_matrix, lambda path: savemat(path, {"phi": VALUES})),
     "matrix4.mat": (read_matrix, lambda path: savemat(path, {"phi": VALUES}, format="4")),
     "kernels.mat": (read_kernels, lambda path: savemat(path, {"kernels": np.array([VALUES, VALUES, 1], object)[:2]})),
     "kernels.npy": (read_kernels, lambda path: np.save(path, VALUES)),
@@ -171,6 +173,37 @@ def test_arrays_of_other_kinds_are_named(tmp_path: Path) -> None:
         np.save(tmp_path / "a.npy", scalar)
         with pytest.raises(LorunError, match="expected one kernel or a stack of them"):
             read_kernels(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_of_matlab_files_are_as_scipy_reads_them(tmp_path: Path, compressed: bool) -> None:
+    types = [*np.typecodes["AllInteger"], "float32", "float64", "complex128", "bool"]
+    shapes = ((1, 1), (3, 5), (2, 3, 4), (0, 3))
+    written = {f"v{i}_{kind}": (RANDOM.random(shapes[i]) * 99).astype(kind) for i in range(4) for kind in types}
+    written["cells"] = np.empty((2, 3), object)
+    for place in np.ndindex(2, 3):
+        written["cells"][place] = RANDOM.random((place[0] + 1, place[1]))
+    savemat(tmp_path / "a.mat", written, do_compression=compressed)
+    for name, expected in loadmat(tmp_path / "a.mat").items():
+        if name.startswith("__"):
+            continue
+        values, _ = read_variable(tmp_path / "a.mat", variables=[name])
+        assert (values.dtype, values.shape, values.flags.writeable) == (expected.dtype, expected.shape, True)
+        for one, other in zip(values.ravel(), expected.ravel(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ["matrix7.mat", "kernels.mat"])
+def test_no_type_of_an_element_ends_the_process(name: str, whole: Files, tmp_path: Path) -> None:
+    """scipy takes some for an address, and Python is gone."""
+    at = whole[name].rindex(b"\x09\x00\x00\x00\x80\x00\x00\x00")  # 128 bytes of double precision
+    for kind in range(256):
+        content = bytearray(whole[name])
+        content[at] = kind
+        (tmp_path / name).write_bytes(content)
+        message = one_line(READERS[name][0], tmp_path / name)
+        assert message == "" or "cannot be read as a MATLAB file" in message or "is not" in message
+        assert message or kind in (9, 12, 13)
 
 
 def test_a_stack_of_kernels_is_cut_along_the_axis_of_its_format(tmp_path: Path) -> None:
