@@ -9,6 +9,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
 from lorun.config.section import Name, Section, explain
 from lorun.errors import LorunError
@@ -186,7 +187,7 @@ def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
 @cache
 def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     try:
-        return TypeAdapter(dict[Name, Dataset]).validate_python(yaml.safe_load(text))
+        return TypeAdapter(dict[Name, Dataset]).validate_python(load_yaml(text))
     except yaml.YAMLError as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

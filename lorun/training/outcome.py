@@ -1,6 +1,5 @@
 """How a training ended: `training.json`, the last file that a run writes, and whether the others are still those."""
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lorun.config import Recompute
 from lorun.errors import LorunError
-from lorun.files import write_text
+from lorun.files import sha256_of, write_text
 
 FILE = "training.json"
 WEIGHTS = "weights.safetensors"
@@ -85,7 +84,7 @@ def read_outcome(folder: Path) -> Outcome | None:
 def digests(folder: Path) -> dict[str, str]:
     """The sha256 of each file of weights and adapters of a folder, by its path in there."""
     paths = [folder / WEIGHTS, *sorted((folder / ADAPTERS).rglob("*"))]
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths if path.is_file()}
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in paths if path.is_file()}
 
 
 def check_files(folder: Path, outcome: Outcome) -> None:
@@ -97,7 +96,7 @@ def check_files(folder: Path, outcome: Outcome) -> None:
         path = folder / name
         if not path.is_file():
             raise LorunError(f"{path}: missing from a finished run; `lorun train` makes it again")
-        if digest not in (None, _sha256(path)):
+        if digest not in (None, sha256_of(path)):
             raise LorunError(f"{path}: cut or changed since the run was finished; `lorun train` makes it again")
 
 
@@ -111,8 +110,3 @@ def read_whole(folder: Path) -> Outcome | None:
         print(error, file=sys.stderr, flush=True)
         return None
     return outcome
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
