@@ -314,8 +314,10 @@ class TaskConfig(Section):
             raise ValueError(f"`training` is missing: {', '.join(trained)} are trained")
         if trained and None in (self.data.train, self.data.validation):
             raise ValueError(f"`data.train` and `data.validation` are needed: {', '.join(trained)} are trained")
+        # Also methods that are not in this task: a profile may take over the rates of the one that it extends.
+        known = list(dict.fromkeys([*self.methods, *PRETRAININGS, *STRATEGIES, *self.variants, *plugins.names()]))
         for method in self.training.learning_rates if self.training is not None else ():
-            if method not in (known := [*self.methods, *PRETRAININGS]):
+            if method not in known:
                 raise ValueError(f"`learning_rates`: {UnknownName('method', method, known)}")
             preset = self.preset(method)
             other = None if preset is None else preset.rate
