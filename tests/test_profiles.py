@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from tiny import PROFILE, PROJECT
 
 from lorun.config import TrainingConfig
 from lorun.config.section import settings
+from lorun.data.checksums import write_manifest
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRETRAIN, PRETRAININGS, Experiment, Released, Strategy, Untrained
 from lorun.profiles import Profile, TaskConfig, load_profile, profile_schema
@@ -204,6 +206,16 @@ def test_what_does_not_exist_is_found_before_the_first_training(tiny_profile_fil
     profile = changed(tiny_profile_file, edit)
     with pytest.raises(LorunError, match=re.escape(message)):
         check_references(profile, tiny_data)
+
+
+def test_a_test_image_that_tables_cannot_name_is_found_before_the_first_training(
+    tiny_profile_file, tiny_data, tmp_path
+):
+    odd = shutil.copytree(tiny_data, tmp_path / "odd")
+    next(odd.glob("tiny/test/gray/*.png")).rename(odd / "tiny/test/gray/=1+2.png")
+    write_manifest(odd, "tiny")
+    with pytest.raises(LorunError, match=r"task `cs`: '=1\+2': rename it: names in tables are printable"):
+        check_references(load_profile(tiny_profile_file), odd)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def evaluate(
     data: Data = Path("data"),
     device: Device = "auto",
     images: Annotated[Path | None, typer.Option(help="Score this folder of images instead of the test sets.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Table to write; default: in the run, or FOLDER.csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Table to write; default: in the run, or FOLDER.csv.")
+    ] = None,
 ) -> None:
     """Score a trained run: one row per image, degradation, protocol and metric.
 

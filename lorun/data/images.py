@@ -56,7 +56,7 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
     Raises UnknownName for an unknown dataset or split; LorunError for a missing or damaged file, when the split has no
     images of that kind, and when two have the same name.
     """
-    kind = _kind_of(channels)
+    kind = kind_of(channels)
     files = split_files(root, name, split, kind)
     if kind == "cube":
         return open_cubes(root, name, files, entry_of(root, name).cubes, split)
@@ -75,7 +75,7 @@ def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
     Raises LorunError when the folder does not exist or has no images, when two names are the same, and as
     `lorun.data.listing.files_in`, `read_image` and `lorun.data.cubes.read_cube` do.
     """
-    is_cube = _kind_of(channels) == "cube"
+    is_cube = kind_of(channels) == "cube"
     suffixes = CUBE_SUFFIXES if is_cube else _SUFFIXES
     if not folder.is_dir():
         raise LorunError(f"no folder {folder}: name a folder of images")
@@ -91,7 +91,8 @@ def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
     return CubeFiles(paths)
 
 
-def _kind_of(channels: int) -> str:
+def kind_of(channels: int) -> str:
+    """What `lorun.data.checksums.split_files` calls images of so many channels. Raises LorunError for other numbers."""
     if channels not in _KIND_OF_CHANNELS:
         raise LorunError(f"images have 1 (gray), 3 (RGB) or 28 (spectral) channels, not {channels}")
     return _KIND_OF_CHANNELS[channels]

@@ -6,13 +6,16 @@ passed over is said on standard error, once.
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path, PurePosixPath
 from unicodedata import category
 
-from lorun.errors import LorunError
+from lorun.errors import LorunError, short
+
+FORMULAS = ("=", "+", "-", "@")
+"""Spreadsheets run cells that begin so."""
 
 _LEFT_BEHIND = re.compile(
     r"\..*|thumbs\.db(:.*)?|ehthumbs.*\.db|desktop\.ini|icon\r|__macosx|@eadir|\$recycle\.bin|system volume information"
@@ -21,6 +24,7 @@ _LEFT_BEHIND = re.compile(
 )
 _UNFIT = "has control characters in its name, or is not in UTF-8: rename it"
 _SHOWN = 5  # names of files that are passed over
+_LONGEST = 200  # characters of the name of an image
 
 
 def is_left_behind(name: str) -> bool:
@@ -46,6 +50,17 @@ def check_name(path: Path) -> None:
     """Raise LorunError where the name of a file or folder cannot be in a table, a manifest, or on a terminal."""
     if _is_unfit(path.name):
         raise LorunError(f"{str(path)!r} {_UNFIT}")
+
+
+def check_cells(names: Iterable[str]) -> None:
+    """Raise LorunError for a name of an image that is no plain cell of a table: a formula of a spreadsheet, or
+    unprintable."""
+    for name in names:
+        if not name.isprintable() or name.startswith(FORMULAS) or len(name) > _LONGEST:
+            raise LorunError(
+                f"{short(name)}: rename it: names in tables are printable, of {_LONGEST} characters at most, and do "
+                f"not begin with {', '.join(FORMULAS[:-1])} or {FORMULAS[-1]}, which spreadsheets take for formulas"
+            )
 
 
 def files_below(folder: Path) -> list[str]:

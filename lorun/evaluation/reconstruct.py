@@ -1,6 +1,6 @@
 """Reconstruct test images with a trained system, score them, and keep some of them for viewing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ from lorun.accounting.live_bytes import LiveBytes
 from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
+from lorun.data.listing import check_cells
 from lorun.data.measurements import holds_measurements, load_measurements
-from lorun.errors import LorunError, short
+from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
 from lorun.memory import refuse_too_large
@@ -28,7 +29,6 @@ from lorun.training.weights import load_state, load_weights
 _LARGE = 2**24  # values: smaller images are not asked whether they fit into memory
 _PART = 256  # pixels, side of the part whose memory is counted
 _SCORING = 180  # bytes for each value, of the metrics
-_LONGEST = 200  # characters of the name of an image
 
 
 class Reconstruction(NamedTuple):
@@ -104,7 +104,7 @@ def score_folder(
     experiment: Experiment, outcome: Outcome, system: System, folder: Path, md5s: dict[str, str], device: torch.device
 ) -> Evaluation:
     """Score a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
-    check_names([folder.resolve().name])
+    check_cells([folder.resolve().name])
     results = reconstruct(system.to(device), load_folder(folder, experiment.channels), device)
     rows = [row for result in results for row in _rows(experiment, folder.resolve().name, result)]
     return Evaluation(_run(experiment, outcome, md5s, device), rows)
@@ -133,7 +133,7 @@ def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.
         LorunError: the operator cannot measure images of that size, a large one needs more memory than is free, or an
             image has a name that tables cannot hold.
     """
-    check_names(images)
+    check_cells(images)
     for name, image in images.items():
         height, width = system.physics.scored_size(*image.shape[1:])
         bound = _operator(system, f"image {name}", (height, width), uncropped=image.shape[1:])
@@ -154,7 +154,7 @@ def reconstruct_measurements(
     Raises:
         LorunError: the operator does not give measurements of that shape, or it has several degradations.
     """
-    check_names(measurements)
+    check_cells(measurements)
     if system.physics.degradations:
         degradations = ", ".join(system.physics.degradations)
         raise LorunError(f"measurements do not say under which degradation they were made. Choices: {degradations}")
@@ -169,16 +169,6 @@ def reconstruct_measurements(
                 f"images of {channels} channels of {size[0]} x {size[1]}"
             )
         yield Reconstruction(name, None, _estimate(system, y, physics), None, Measurement(y, physics))
-
-
-def check_names(names: Iterable[str]) -> None:
-    """Raise LorunError for a name that is no plain cell of a table: a formula of a spreadsheet, or unprintable."""
-    for name in names:
-        if not name.isprintable() or name.startswith(("=", "+", "-", "@")) or len(name) > _LONGEST:
-            raise LorunError(
-                f"{short(name)}: rename it: names in tables are printable, of {_LONGEST} characters at most, and do "
-                "not begin with =, +, - or @, which spreadsheets take for formulas"
-            )
 
 
 def _reconstructions(

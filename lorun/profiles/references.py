@@ -1,8 +1,11 @@
-"""Whether what a profile names exists: protocols, datasets and files. Looked up before the first training."""
+"""Whether what a profile names exists and can be used: protocols, datasets, files. Found before the first training."""
 
 from pathlib import Path
 
-from lorun.data.checksums import known_datasets
+from lorun.data.checksums import known_datasets, split_files
+from lorun.data.images import kind_of
+from lorun.data.listing import check_cells
+from lorun.data.measurements import holds_measurements
 from lorun.errors import LorunError, one_of
 from lorun.evaluation.protocols import get_protocol
 from lorun.methods.experiment import dataset_of
@@ -10,7 +13,8 @@ from lorun.profiles.profile import Profile
 
 
 def check_references(profile: Profile, data: Path) -> None:
-    """Raise LorunError for the first protocol, dataset or file that a profile names and that does not exist.
+    """Raise LorunError for the first protocol, dataset or file that a profile names and that does not exist, and for a
+    test image with a name that tables cannot hold.
 
     Files of a dataset that is registered in `data` need not be there yet.
     """
@@ -26,6 +30,10 @@ def check_references(profile: Profile, data: Path) -> None:
             for dataset in (task.data.train, task.data.validation, *task.data.test):
                 if dataset is not None:
                     one_of("dataset", dataset, known)
+            for dataset in task.data.test:
+                if (data / f"{dataset}.md5").is_file():
+                    kind = "measurement" if holds_measurements(data, dataset) else kind_of(task.data.channels)
+                    check_cells(Path(file).stem for file in split_files(data, dataset, "test", kind))
             files = [path for setting in task.settings for path in task.physics_of(setting).files]
             files += [path for paths in task.weights.values() for path in paths.values()]
             files += task.denoiser.files

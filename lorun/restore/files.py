@@ -12,7 +12,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from lorun.data.cubes import SUFFIXES as CUBES
-from lorun.data.listing import files_in
+from lorun.data.listing import FORMULAS, files_in
 from lorun.errors import LorunError
 from lorun.evaluation import metrics
 from lorun.files import write_text
@@ -248,7 +248,7 @@ def _read_table(path: Path) -> list[list[str]]:
 
 def _write_table(path: Path, before: Sequence[Sequence[str]], lines: Sequence[Line]) -> None:
     """Write the lines, and those of other pictures that were in the table `before`."""
-    written = [[_printable(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines]
+    written = [[_cell(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines]
     new = {line[0] for line in written}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -264,6 +264,11 @@ def _rounded(line: Line) -> list[object]:
 
 def _shown(score: float | None) -> str:
     return "" if score is None else f"{score:.2f}"
+
+
+def _cell(path: str) -> str:
+    """A path as a table holds it: `./` keeps spreadsheets from running it."""
+    return f"./{_printable(path)}" if path.startswith(FORMULAS) else _printable(path)
 
 
 def _printable(text: str) -> str:

@@ -219,6 +219,8 @@ def write_evaluation(path: Path, run: Mapping[str, Any], rows: Iterable[Mapping[
     The JSON has whole mappings of modules under `trained_code` and `code`, and the sha256 of the CSV. It is written
     first: an evaluation is there once its CSV is.
     """
+    if not path.name:
+        raise LorunError(f"{path}: a folder: name a file for the scores")
     frame = pd.DataFrame([{name: row.get(name) for name in ROW_COLUMNS} for row in rows], columns=list(ROW_COLUMNS))
     frame["value"] = frame["value"].astype(float).round(_DIGITS)
     line = {**{name: run.get(name) for name in RUN_COLUMNS}, _ROWS: _sha256(_csv(frame).encode())}
@@ -313,6 +315,12 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     write_text(path, _csv(frame))
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that `write_table` wrote. Names stay text, such as a setting called 10 or NA. Raises ValueError."""
+    text = dict.fromkeys([*_TEXT, "profile", "same_network"], str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The lines of a table for JSON, see `plain`."""
     return [{str(name): plain(value) for name, value in line.items()} for line in frame.to_dict("records")]
@@ -401,6 +409,10 @@ def _changed(folder: Path) -> Iterator[Path]:
     Its files are links: replace them, do not write into them.
     """
     place = folder.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise LorunError(
+            f"{folder}: a result set takes the place of its folder: name one of its own, not one around you"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", suffix=".part") as temporary:
         new, old = Path(temporary, "new"), Path(temporary, "old")

@@ -309,6 +309,22 @@ def test_listing_a_run_whose_outcome_is_damaged(
     assert any(f"{folder}/training.json: damaged" in line for line in lines)
 
 
+@pytest.mark.parametrize("where", [".", ".."])
+def test_a_folder_is_no_table(lorun: Callable[..., Output], options: Callable[..., list[object]], where: str) -> None:
+    status, _, err = lorun(*options("evaluate", out=where))
+    assert status == 2
+    assert "is a directory" in err
+
+
+def test_a_result_set_does_not_replace_the_folder_around(
+    error: Callable[..., str], tiny_profile_file: Path, tmp_path: Path
+) -> None:
+    for out in (".", tmp_path.parent):
+        message = error("table", "-c", tiny_profile_file, "--out", out, "--partial", "--no-figures")
+        assert message.startswith(f"{out}: a result set takes the place of its folder")
+    assert tiny_profile_file.exists()
+
+
 def test_scores_that_cannot_be_written(
     error: Callable[..., str], trained: None, options: Callable[..., list[object]]
 ) -> None:

@@ -68,6 +68,18 @@ def test_a_folder_of_pictures(restorer: Restorer, photos: Path, tmp_path: Path) 
     assert listing(done).splitlines()[2].split()[-4:] == ["x", "11", *[f"{done[1].psnr:.2f}"] * 2]
 
 
+def test_spreadsheets_run_no_name(
+    restorer: Restorer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["=1+2.png", "@a.png", "+a,b.png", '-"a".png']
+    for name in names:
+        (photos / name).write_bytes((photos / "a b.png").read_bytes())
+    monkeypatch.chdir(photos)
+    _, failed = restore_files([Path(name) for name in names], restorer, Options(tmp_path / "out", "mine"))
+    assert failed == 0
+    assert [line["input"] for line in table(tmp_path / "out")] == [f"./{name}" for name in names]
+
+
 def test_outputs_are_kept_and_replaced_when_asked(
     restorer: Restorer, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

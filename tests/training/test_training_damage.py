@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from lorun.adapter_store import AdapterStore
+from lorun.data.listing import check_cells
 from lorun.devices import scoring_device
 from lorun.errors import LorunError
-from lorun.evaluation.reconstruct import check_names, evaluate
+from lorun.evaluation.reconstruct import evaluate
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.training import Outcome, loop, read_outcome, train
@@ -197,8 +198,8 @@ def test_half_a_copied_run_says_what_it_lacks(go, tiny_profile, tiny_data: Path,
 @pytest.mark.parametrize("name", ["=1+1", "@sum", "+1", "-1", "a\nb", "a\rb", "a\u202eb", "x" * 201])
 def test_names_that_tables_cannot_hold_are_refused(name: str) -> None:
     with pytest.raises(LorunError, match="rename it: names in tables are printable"):
-        check_names(["fine", name])
-    check_names(["001", "NA", "2.5", "café, 3", "a=b"])
+        check_cells(["fine", name])
+    check_cells(["001", "NA", "2.5", "café, 3", "a=b"])
 
 
 def test_scores_are_computed_on_one_thread() -> None:
