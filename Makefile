@@ -15,7 +15,7 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test gate bench lint format lock schema licences docs clean
+.PHONY: help setup reproduce data test fuzz gate bench lint format lock schema licences docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 
 test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+fuzz: $(VENV)/.installed ## try 1,000 random profiles and 1,000 damaged files; every run tries others
+	FUZZ=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(CORES) --hypothesis-show-statistics --hypothesis-seed=random
 
 gate: $(VENV)/.installed ## fail where the results of PROFILE (CANDIDATE) got worse than those committed in REFERENCE
 	$(BIN)/lorun gate --reference $(REFERENCE):results/$(PROFILE) --candidate $(CANDIDATE) \

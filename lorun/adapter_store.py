@@ -3,7 +3,7 @@
     bases/IDENTITY.safetensors      a frozen base, stored once for all sets that were trained on it
     sets/NAME/adapters/stage_k/     the adapter of stage k, in peft's format
     sets/NAME/operator.safetensors  Phi and the initial reconstruction, which belong to the setting
-    sets/NAME/manifest.json         the experiment, step sizes, ranks and provenance of the set
+    sets/NAME/manifest.json         the experiment, step sizes, ranks and provenance of the set, the sha256 of its files
     active                          name of the active set
 
 A network is base + adapters + step sizes. Sets with the same base, ranks and number of stages can be swapped on a
@@ -24,17 +24,17 @@ from tabulate import tabulate
 from torch import Tensor
 
 from lorun.errors import LorunError, one_of
-from lorun.files import locked, replace_folder, write_text
+from lorun.files import locked, replace_folder, sha256_of, write_text
 from lorun.methods import Experiment
 from lorun.system import System, build_system
-from lorun.training.loop import ADAPTERS
-from lorun.training.outcome import Outcome, read_outcome
-from lorun.training.start import WEIGHTS
+from lorun.training.outcome import ADAPTERS, WEIGHTS, Outcome, check_files, read_outcome
 from lorun.training.weights import load_state, load_weights, read_about, save_weights
 from lorun.unfolding import UnfoldingNetwork
 
 ACTIVE = "active"
 """Can be given instead of a name: the active set."""
+
+OPERATOR = "operator.safetensors"
 
 
 def identity(weights: Mapping[str, Tensor]) -> str:
@@ -54,7 +54,8 @@ def short(base: str) -> str:
 
 class Manifest(BaseModel):
     """What a set is: `base` is the base's identity, `ranks` are by layer, `step_sizes` are rho_1 .. rho_K, `bytes` are
-    those of the tensors of base, adapters, step_sizes and operator.
+    those of the tensors of base, adapters, step_sizes and operator, `files` are the sha256 of the set's files, None in
+    stores of older versions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,6 +68,7 @@ class Manifest(BaseModel):
     bytes: dict[str, int]
     experiment: Experiment
     training: Outcome
+    files: dict[str, str] | None = None
 
 
 class AdapterStore:
@@ -105,8 +107,12 @@ class AdapterStore:
 
         def fill(part: Path) -> None:
             denoiser.save(part / ADAPTERS)
-            save_weights(part / "operator.safetensors", operator, {})
-            write_text(part / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
+            save_weights(part / OPERATOR, operator, {})
+            saved = [path for path in sorted(part.rglob("*")) if path.is_file()]
+            about = manifest.model_copy(
+                update={"files": {path.relative_to(part).as_posix(): sha256_of(path) for path in saved}}
+            )
+            write_text(part / "manifest.json", about.model_dump_json(indent=1) + "\n")
 
         with locked(self.folder, "changing the store"):
             if self._set(name).exists():
@@ -115,7 +121,7 @@ class AdapterStore:
                 (self.folder / ACTIVE).unlink(missing_ok=True)
             save_weights(self._base(manifest), base, {})
             replace_folder(self._set(name), fill)
-        return manifest
+        return self.manifest(name)
 
     def names(self) -> list[str]:
         return sorted(path.parent.name for path in self.folder.glob("sets/[!.]*/manifest.json"))
@@ -183,7 +189,7 @@ class AdapterStore:
             raise LorunError(f"{path}: damaged: not the base of this name; remove {manifest.name} and add it again")
         network.load_base({f"denoisers.0.{name}": weight for name, weight in weights.items()}, step_size=False)
         self._load_adapters(network, manifest)
-        path = self._set(manifest.name) / "operator.safetensors"
+        path = self._set(manifest.name) / OPERATOR
         load_state(system.physics, load_weights(path), path)
         return system.eval()
 
@@ -203,7 +209,11 @@ class AdapterStore:
         return swap, reload
 
     def _load_adapters(self, network: Any, manifest: Manifest) -> None:
-        network.denoisers[0].load(self._set(manifest.name) / ADAPTERS)
+        folder = self._set(manifest.name)
+        for name, digest in (manifest.files or {}).items():
+            if not (folder / name).is_file() or sha256_of(folder / name) != digest:
+                raise LorunError(f"{folder / name}: gone, cut or changed; remove {manifest.name} and add it again")
+        network.denoisers[0].load(folder / ADAPTERS)
         with torch.no_grad():
             network.step_sizes.copy_(torch.tensor(manifest.step_sizes))
 
@@ -236,6 +246,7 @@ def _trained(run: Path) -> tuple[Experiment, Outcome, System]:
         raise LorunError(f"{run}: not the folder of a finished run, such as runs/cs/r25/lorun/seed0-KEY")
     if outcome.status != "completed":
         raise LorunError(f"{run}: the training is {outcome.status}: {outcome.message}")
+    check_files(run, outcome)
     path = run / WEIGHTS
     try:
         experiment = Experiment.model_validate_json(read_about(path).get("experiment", ""))

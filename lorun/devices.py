@@ -7,6 +7,13 @@ from lorun.errors import LorunError, UnknownName
 CHOICES = ("auto", "cpu", "cuda")
 
 
+def scoring_device(name: str = "auto") -> torch.device:
+    """As `pick_device`, for scores: on one thread, as the workflow computes them, so that they are equal to the last
+    digit."""
+    torch.set_num_threads(1)
+    return pick_device(name)
+
+
 def pick_device(name: str = "auto") -> torch.device:
     """The device of a name; "auto" is the GPU if there is one, else the CPU.
 

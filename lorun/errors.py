@@ -9,6 +9,15 @@ class LorunError(Exception):
     """Something the user can mend; the command line prints the message alone and exits with 1."""
 
 
+def short(value: Any, length: int = 100) -> str:
+    """A value for a message, cut to a length."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 class UnknownName(LorunError):
     """A name that is not among the known ones.
 
@@ -20,7 +29,7 @@ class UnknownName(LorunError):
         choices = list(choices)
         near = get_close_matches(name, choices, n=1, cutoff=0.6)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {kind} {name!r}.{hint} Choices: {', '.join(choices)}")
+        super().__init__(f"unknown {kind} {short(name)}.{hint} Choices: {', '.join(choices)}")
 
 
 def one_of(kind: str, name: str, choices: Iterable[str]) -> Any:

@@ -1,5 +1,6 @@
-"""Write files and folders atomically: to a temporary place next to them, then renamed."""
+"""Write files and folders atomically: to a temporary place next to them, then renamed. Checksums of files."""
 
+import hashlib
 import os
 import shutil
 import sys
@@ -21,6 +22,12 @@ def _explained(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:  # peft writes with safetensors
         reason = getattr(error, "strerror", None) or str(error)
         raise LorunError(f"cannot write {path}: {reason}. What was there before is untouched.") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path | str, write: Callable[[Path], object]) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from lorun.code import ROOT, digest, loaded_code
+from lorun.config.reading import load_yaml
 from lorun.data.registry import read_registry
 from lorun.methods import Experiment, Released
 from lorun.revisions import UnknownRevision, git
@@ -68,7 +68,7 @@ def reading_rules(experiment: Experiment, datasets: Iterable[str], root: Path = 
     }
     if isinstance(experiment.spec, Released):
         card = f"baselines/{experiment.method}/card.yaml"
-        rules[f"{card}: released_names"] = yaml.safe_load((root / card).read_bytes()).get("released_names")
+        rules[f"{card}: released_names"] = load_yaml((root / card).read_text(encoding="utf-8")).get("released_names")
     return {name: digest(json.dumps(rule, sort_keys=True).encode()) for name, rule in rules.items()}
 
 

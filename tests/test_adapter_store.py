@@ -212,7 +212,7 @@ def test_runs_without_adapters(
     shutil.copytree(folder_of("r25", "lorun"), tmp_path / "damaged")
     weights = tmp_path / "damaged/weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(LorunError, match="damaged/weights.safetensors: not a "):
+    with pytest.raises(LorunError, match="damaged/weights.safetensors: cut or changed"):
         store.add("one", tmp_path / "damaged")
     assert not store.folder.exists()
 
@@ -318,9 +318,20 @@ def test_a_network_of_other_sizes_or_without_adapters_is_refused(
     assert "the network has no adapters to swap (sharing 'per_stage')" in refused(store, block_k, "tenth")
 
 
+def without_hashes(store: AdapterStore, name: str) -> None:
+    """Make a set as older versions wrote it."""
+    path = store.folder / "sets" / name / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["files"]
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other"])
-def test_a_damaged_set_leaves_the_network_unchanged(store: AdapterStore, damage: str) -> None:
+def test_a_damaged_set_leaves_the_network_unchanged(store: AdapterStore, damage: str, recorded: bool) -> None:
     """The last stage's file is damaged: by then the first ones have been read."""
+    if not recorded:
+        without_hashes(store, "tenth")
     path = store.folder / "sets/tenth/adapters/stage_3/adapter_model.safetensors"
     if damage == "missing":
         path.unlink()
@@ -329,6 +340,21 @@ def test_a_damaged_set_leaves_the_network_unchanged(store: AdapterStore, damage:
     else:
         path.write_bytes((store.folder / "bases" / f"{store.manifest('tenth').base}.safetensors").read_bytes())
     assert str(path) in refused(store, store.system("quarter").network, "tenth")
+
+
+@pytest.mark.parametrize("file", ["adapters/stage_2/adapter_model.safetensors", "operator.safetensors"])
+def test_a_flipped_bit_of_a_set_is_noticed(store: AdapterStore, file: str) -> None:
+    network = store.system("quarter").network
+    path = store.folder / "sets/tenth" / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    words = f"{path}: gone, cut or changed; remove tenth and add it again"
+    assert refused(store, network, "tenth") == words
+    with pytest.raises(LorunError, match=words):
+        store.system("tenth")
+    without_hashes(store, "tenth")
+    store.system("tenth")  # as far as older versions can tell, it is whole
 
 
 def test_a_damaged_base_is_named(store: AdapterStore) -> None:

@@ -1,6 +1,9 @@
 """Profiles: what is read, what is refused, and what a run is named by."""
 
 import json
+import re
+import shutil
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -9,10 +12,13 @@ from tiny import PROFILE, PROJECT
 
 from lorun.config import TrainingConfig
 from lorun.config.section import settings
+from lorun.data.checksums import write_manifest
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRETRAIN, PRETRAININGS, Experiment, Released, Strategy, Untrained
 from lorun.profiles import Profile, TaskConfig, load_profile, profile_schema
 from lorun.profiles.reading import read_content
+from lorun.profiles.references import check_references
+from lorun.profiles.sizes import _operator_bytes
 
 STRATEGIES = PROFILE["tasks"]["cs"]["strategies"]
 COMMITTED = sorted((PROJECT / "config").glob("*.yaml"))
@@ -97,6 +103,25 @@ def test_committed_schema_is_that_of_the_typed_configuration():
             "`points` are pixels of the images that `keep` names",
         ),
         (lambda task: task["evaluation"].update(points=[[0, 0]]), "of spectra, but `data.channels` is 1"),
+        (lambda task: task["training"].update(learning_rate=float("inf")), "(=inf): Input should be a finite number"),
+        (lambda task: task["settings"].update(r1={"ratio": float("nan")}), "(=nan): Input should be a finite number"),
+        (lambda task: task["training"].update(batch=True), "`batch` (=True): a number is wanted"),
+        (lambda task: task["training"].update(batch="x" * 20_000), "x…): Input should be a valid integer"),
+        (lambda task: task["training"].update(warmup_steps=5), "`warmup_steps` (=5) are more than the 4 steps"),
+        (lambda task: task["training"].update(learning_rates={"seperate": 1}), "unknown method 'seperate'"),
+        (lambda task: task["training"].update(learning_rates={"lorum": 1}), "Did you mean 'lorun'?"),
+        (lambda task: task["evaluation"].update(protocols=["cs_float_y"] * 2), "'cs_float_y' is there twice"),
+        (lambda task: task["evaluation"].update(strip=[0, -1, 16]), "`tasks.cs.evaluation.strip.1` (=-1)"),
+        (lambda task: task["evaluation"].update(strip=[0, 0, 0]), "`tasks.cs.evaluation.strip.2` (=0)"),
+        (lambda task: task["data"].update(test=["tiny", "tiny"]), "'tiny' is there twice"),
+        (lambda task: task["data"].update(train="../../tiny"), "`tasks.cs.data.train` (='../../tiny'): String should"),
+        (lambda task: task["settings"].update({"a`touch x`": {"ratio": 1}}), "a`touch x`'): String should match"),
+        (lambda task: task["settings"].update({"../../evil": {"ratio": 1}}), "../../evil'): String should match"),
+        (lambda task: task["denoiser"].update(width=10**9), "`denoiser`: one denoiser needs at least 9.2e+18 bytes"),
+        (lambda task: task["denoiser"].update(blocks=10**9), "`denoiser`: one denoiser needs at least 6"),
+        (lambda task: task["physics"].update(initial_blocks=10**15), "the operator needs at least 1.6e+16 bytes"),
+        (lambda task: task["training"].update(batch=10**12), "a batch of patches needs at least 1.0e+15 bytes"),
+        (lambda task: task["accounting"].update(image=10**9), "`accounting`: an image needs at least 4.0e+18 bytes"),
         (lambda task: task["evaluation"].update(points=[[0, -1]]), "(=-1): Input should be greater than or equal to 0"),
     ],
 )
@@ -113,15 +138,89 @@ def test_a_missing_profile_suggests_the_near_one(tiny_profile_file):
         load_profile(tiny_profile_file.with_name("tinny.yaml"))
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "\x00"])
-def test_a_file_that_is_no_profile_is_refused(tiny_profile_file, text):
-    tiny_profile_file.write_text(text)
-    with pytest.raises(LorunError, match="tiny.yaml"):
-        load_profile(tiny_profile_file)
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghi")
+)
+"""Nine lists of nine, each in the next: 9**9 texts where one writes them out."""
 
 
 @pytest.mark.parametrize(
-    ("parent", "message"), [("tiny.yaml", "extends itself"), (5, "`extends` (=5)"), ("no.yaml", "no.yaml")]
+    "text",
+    [
+        *("a: [", "- 1", "\x00", "a: " + "[" * 3000, "a: 2024-13-45", "a: 1" + "0" * 5000, "!!python/name:os.system"),
+        *(f"{BOMB}profile: *i\n", f"{BOMB}seeds: *i\n", f"{BOMB}tasks: {{cs: {{denoiser: {{name: *i}}}}}}\n"),
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_file_that_is_no_profile_is_refused(tiny_profile_file, text):
+    tiny_profile_file.write_text(text)
+    with pytest.raises(LorunError, match="tiny.yaml") as error:
+        load_profile(tiny_profile_file)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ([0, 0], "0 is there twice"),
+        ([2**63], "(=9223372036854775808)"),
+        ([True], "a number is wanted"),
+        ([-1], "(=-1)"),
+    ],
+)
+def test_seeds_that_cannot_be_are_refused(tiny_profile_file, seeds, message):
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    tiny_profile_file.write_text(yaml.safe_dump({**content, "seeds": seeds}))
+    with pytest.raises(LorunError, match=re.escape(message)):
+        load_profile(tiny_profile_file)
+
+
+def test_a_key_twice_is_refused(tiny_profile_file):
+    text = tiny_profile_file.read_text()
+    tiny_profile_file.write_text(re.sub(r"( +)batch: 2\n", r"\1batch: 2\n\1batch: 3\n", text, count=1))
+    with pytest.raises(LorunError, match="the key `batch`.* twice"):
+        load_profile(tiny_profile_file)
+
+
+def test_a_batch_of_blocks_is_predicted_in_bytes(tiny_profile_file):
+    """Phi is 16384 x 65536 in float64, 8.6 GB, beside what it is made from and the second moment of 34 GB."""
+    operator = changed(tiny_profile_file, lambda task: None).tasks["cs"].physics_of("r25")
+    large = operator.model_copy(update={"block": 256, "initial_blocks": 0})
+    assert _operator_bytes(large) == 8 * (3 * 16384 * 65536 + 65536**2)
+    assert _operator_bytes(large.model_copy(update={"initial": "adjoint"})) == 8 * 3 * 16384 * 65536
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda task: task["evaluation"].update(protocols=["cs_flaot_y"]), "Did you mean 'cs_float_y'?"),
+        (lambda task: task["evaluation"].update(protocols=["cassi_mst_uint8"]), "is for 28 channels"),
+        (lambda task: task["data"].update(test=["tinny"]), "unknown dataset 'tinny'. Did you mean 'tiny'?"),
+        (lambda task: task["data"].update(validation="nowhere"), "unknown dataset 'nowhere'"),
+        (lambda task: task["physics"].update(matrix="file", matrix_file="phi.mat"), "no file phi.mat"),
+    ],
+)
+def test_what_does_not_exist_is_found_before_the_first_training(tiny_profile_file, tiny_data, edit, message):
+    check_references(load_profile(tiny_profile_file), tiny_data)
+    profile = changed(tiny_profile_file, edit)
+    with pytest.raises(LorunError, match=re.escape(message)):
+        check_references(profile, tiny_data)
+
+
+def test_a_test_image_that_tables_cannot_name_is_found_before_the_first_training(
+    tiny_profile_file, tiny_data, tmp_path
+):
+    odd = shutil.copytree(tiny_data, tmp_path / "odd")
+    next(odd.glob("tiny/test/gray/*.png")).rename(odd / "tiny/test/gray/=1+2.png")
+    write_manifest(odd, "tiny")
+    with pytest.raises(LorunError, match=r"task `cs`: '=1\+2': rename it: names in tables are printable"):
+        check_references(load_profile(tiny_profile_file), odd)
+
+
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [("tiny.yaml", "extends itself"), (5, "`extends` (=5)"), ("no.yaml", "no.yaml"), ("a\0b", "`extends` (='a")],
 )
 def test_an_impossible_parent_is_refused(tiny_profile_file, parent, message):
     content = yaml.safe_load(tiny_profile_file.read_text())
@@ -516,7 +615,7 @@ def test_frozen_has_the_base_that_the_task_names_or_its_own(transfer_profile):
 
 def test_a_learning_rate_of_lorun_is_that_of_its_pretraining(transfer_profile):
     content = transfer_profile.model_dump(mode="json", exclude_none=True)
-    content["tasks"]["cs"]["training"]["learning_rates"] = {"lorun": 1e-4}
+    content["tasks"]["cs"]["training"]["learning_rates"] = {"lorun": 1e-4, "block1": 1e-3}  # which it does not run
     content["tasks"]["cs"]["strategies"] += ["frozen"]
     profile = Profile.model_validate(content)
     for method in ("lorun", "lorun_transfer", "frozen"):

@@ -1,8 +1,8 @@
 """Run a profile from data to tables. `make reproduce` calls this.
 
-Finds the cores and GPUs, removes what a killed run left behind, lets Snakemake run what is not done yet, prints the
-summary, and says whether it reproduces the committed result set, results/PROFILE at HEAD. It can be interrupted at any
-time and started again.
+Finds the cores and GPUs, removes what a killed run left behind and what is damaged, lets Snakemake run what is not done
+yet, prints the summary, and says whether it reproduces the committed result set, results/PROFILE at HEAD. It can be
+interrupted at any time and started again.
 
 Where a set is committed, the tables go into runs/results/PROFILE, and --accept also writes them into results/PROFILE.
 Otherwise they go into results/PROFILE.
@@ -28,6 +28,8 @@ from typing import IO
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
+from lorun.profiles.references import check_references
+from lorun.results.damage import remove_damaged
 from lorun.revisions import UnknownRevision, git
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,11 +67,14 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     config = Path("config") / f"{arguments.profile}.yaml"
     profile = load_profile(config)
+    check_references(profile, Path("data"))
     kept = Path("results", profile.profile)
     committed, reason = _committed(kept)
     folder = Path(arguments.results or (kept if committed is None else "runs" / kept))
     for place in (folder, Path("runs"), *([kept] if arguments.accept else [])):
         _check_writable(place)
+    for line in remove_damaged(profile, Path("runs"), folder):
+        print(line, file=sys.stderr, flush=True)
     gpus = count_gpus()
     started = time.time()
     print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)

@@ -22,6 +22,7 @@ from lorun.devices import pick_device
 from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.profiles import Profile, load_profile
+from lorun.results.store import read_table
 from lorun.system import build_system
 
 AGREE = 1.05
@@ -73,7 +74,7 @@ def read_latencies(path: Path, profile: str) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=list(COLUMNS))
     try:
-        table = pd.read_csv(path)[list(COLUMNS)]
+        table = read_table(path)[list(COLUMNS)]
     except (ValueError, KeyError) as error:
         raise LorunError(f"{path}: not a table of `lorun latency` ({error})") from error
     return table[table.profile == profile]

@@ -68,11 +68,11 @@ def evaluate_adapters(
     """Score a set of the store on a folder of images."""
     from lorun.adapter_store import AdapterStore
     from lorun.cli.runs import table_of, write_scores
-    from lorun.devices import pick_device
+    from lorun.devices import scoring_device
     from lorun.evaluation.reconstruct import score_folder
 
-    adapters = AdapterStore(store)
+    adapters, chosen = AdapterStore(store), scoring_device(device)
     one = adapters.manifest(name)
     system = adapters.system(one.name)
-    scored = score_folder(one.experiment, one.training, system, images, {}, pick_device(device))
+    scored = score_folder(one.experiment, one.training, system, images, {}, chosen)
     write_scores(scored, out or table_of(images))

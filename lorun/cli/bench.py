@@ -72,10 +72,10 @@ def latency(
     import pandas as pd
 
     from lorun.bench.latency import agreed, measure
-    from lorun.results.store import write_table
+    from lorun.results.store import read_table, write_table
 
     table = measure(config, repeats=repeats, threads=os.cpu_count() or 1)
-    before = pd.read_csv(out) if out.exists() else table.iloc[:0]
+    before = read_table(out) if out.exists() else table.iloc[:0]
     others = before[~before.profile.isin(table.profile)]
     write_table(out, pd.concat([others, table]) if len(others) else table)
     for (task, setting), rows in table.groupby(["task", "setting"], sort=False):

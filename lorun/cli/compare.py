@@ -209,6 +209,7 @@ def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device:
     """Train, score and count one run, as far as that is not done."""
     from lorun.accounting.account import account
     from lorun.cli.runs import write_scores
+    from lorun.devices import scoring_device
     from lorun.evaluation.reconstruct import evaluate
     from lorun.files import write_text
     from lorun.results.paths import account_path
@@ -219,7 +220,7 @@ def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device:
     if outcome.status != "completed":
         typer.echo(f"{experiment.name}: {outcome.status}: {outcome.message}", err=True)
     if not scores.exists():
-        write_scores(evaluate(experiment, runs=runs, data=data, device=device), scores)
+        write_scores(evaluate(experiment, runs=runs, data=data, device=scoring_device(device.type)), scores)
     counts = account_path(runs, experiment)
     if not counts.exists():
         write_text(counts, json.dumps(account(experiment, device), indent=1) + "\n")

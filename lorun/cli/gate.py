@@ -62,7 +62,10 @@ def gate(
     try:
         tolerances = _tolerances(tolerance or [])
         limits = Limits(alpha, tolerances, parameters, bytes_, flops, time, time_base, fresh_seeds)
-        findings = compare(read_result_sets(reference), read_result_sets(candidate), limits)
+        before, after = read_result_sets(reference), read_result_sets(candidate)
+        if all(results.rows.empty for results in before):
+            raise LorunError(f"{reference}: no scores to compare with (rows.csv has no lines)")
+        findings = compare(before, after, limits)
         report = Report(reference, candidate, findings, limits, strict)
         for path, render in ((junit, outputs.junit), (markdown, outputs.markdown), (json, outputs.as_json)):
             if path is not None:

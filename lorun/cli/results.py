@@ -68,12 +68,14 @@ def show(
     The tables for LaTeX are floats with captions and labels, the best scores in bold and the second best underlined.
     They need the package booktabs.
     """
+    from lorun.results.store import read_result_set
+
+    results = read_result_set(folder)  # damaged tables are named instead of shown
     if one_of("format", form, ("markdown", "latex")) == "latex":
         from lorun.results.differences import with_differences
         from lorun.results.markdown import render_latex
-        from lorun.results.store import read_result_set
 
-        typer.echo(render_latex(with_differences(read_result_set(folder))), nl=False)
+        typer.echo(render_latex(with_differences(results)), nl=False)
         return
     text = (folder / "summary.md").read_text(encoding="utf-8")
     files = [f"  {path}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]

@@ -8,7 +8,7 @@ import typer
 
 from lorun.cli.options import Config, Data, Device, Images, Method, Runs, Seed, Setting, Table, Task
 from lorun.config import Recompute
-from lorun.errors import one_of
+from lorun.errors import LorunError, one_of
 
 if TYPE_CHECKING:
     from lorun.evaluation.reconstruct import Evaluation
@@ -65,13 +65,15 @@ def evaluate(
     data: Data = Path("data"),
     device: Device = "auto",
     images: Annotated[Path | None, typer.Option(help="Score this folder of images instead of the test sets.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Table to write; default: in the run, or FOLDER.csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Table to write; default: in the run, or FOLDER.csv.")
+    ] = None,
 ) -> None:
     """Score a trained run: one row per image, degradation, protocol and metric.
 
     See `lorun score` for a baseline with your own files, `lorun adapters evaluate` for the adapter store.
     """
-    from lorun.devices import pick_device
+    from lorun.devices import scoring_device
     from lorun.evaluation.reconstruct import evaluate as evaluate_run
     from lorun.evaluation.reconstruct import evaluate_folder
     from lorun.profiles import load_profile
@@ -79,10 +81,10 @@ def evaluate(
 
     experiment = load_profile(config, task).experiment(task, setting, method, seed)
     if images is None:
-        scored = evaluate_run(experiment, runs=runs, data=data, device=pick_device(device))
+        scored = evaluate_run(experiment, runs=runs, data=data, device=scoring_device(device))
         write_scores(scored, out or runs / experiment.folder / EVALUATION)
     else:
-        scored = evaluate_folder(experiment, images, runs=runs, device=pick_device(device))
+        scored = evaluate_folder(experiment, images, runs=runs, device=scoring_device(device))
         write_scores(scored, out or table_of(images))
 
 
@@ -102,7 +104,7 @@ def score(
     lorun score --method ista_net --weights net_params_200.pkl --matrix phi_0_25_1089.mat
     --initial Initialization_Matrix_25.mat --images Set11
     """
-    from lorun.devices import pick_device
+    from lorun.devices import scoring_device
     from lorun.evaluation.files import score_files
 
     scored = score_files(
@@ -113,7 +115,7 @@ def score(
         initial=initial,
         padding=one_of("padding", padding, ["always", "needed"]),
         protocols=protocol or ["cs_float_y"],
-        device=pick_device(device),
+        device=scoring_device(device),
     )
     write_scores(scored, out or table_of(images))
 
@@ -170,11 +172,13 @@ def account(
 
 
 @config_app.command("check")
-def check_config(config: Annotated[Path, typer.Argument(help="Profile to check.")]) -> None:
-    """Check a profile and print its size."""
+def check_config(config: Annotated[Path, typer.Argument(help="Profile to check.")], data: Data = Path("data")) -> None:
+    """Check a profile, and that the protocols, datasets and files that it names exist; print its size."""
     from lorun.profiles import load_profile
+    from lorun.profiles.references import check_references
 
     profile = load_profile(config)
+    check_references(profile, data)
     count = sum(1 for _ in profile.experiments())
     typer.echo(f"{config}: profile {profile.profile!r}, {len(profile.tasks)} tasks, {count} experiments")
 
@@ -190,13 +194,19 @@ def print_schema() -> None:
 def list_runs(config: Config, runs: Runs = Path("runs")) -> None:
     """List the runs of a profile and their status."""
     from lorun.profiles import load_profile
-    from lorun.training.outcome import read_outcome
+    from lorun.training.outcome import check_files, read_outcome
 
     for experiment in load_profile(config).experiments():
-        folder = runs / experiment.folder
-        outcome = read_outcome(folder)
-        started = "started" if (folder / "checkpoint.pt").exists() else "not started"
-        typer.echo(f"{outcome.status if outcome else started:14}  {experiment.name:40}  {folder}")
+        folder, damage = runs / experiment.folder, ""
+        status = "started" if (folder / "checkpoint.pt").exists() else "not started"
+        try:
+            outcome = read_outcome(folder)
+            if outcome is not None:
+                check_files(folder, outcome)
+                status = outcome.status
+        except LorunError as error:
+            status, damage = "damaged", f"  {error}"
+        typer.echo(f"{status:14}  {experiment.name:40}  {folder}{damage}")
 
 
 def table_of(images: Path) -> Path:

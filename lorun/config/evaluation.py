@@ -4,23 +4,27 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from lorun.config.section import Section
+from lorun.config.section import NoTwo, Section
+
+Pixels = Annotated[int, Field(ge=0)]
 
 
 class EvaluationConfig(Section):
     """Scores, and the reconstructions that are kept."""
 
-    protocols: list[str] = Field(
+    protocols: Annotated[list[str], NoTwo] = Field(
         min_length=1, description="named protocols; the first is the one that tables lead with"
     )
     keep: list[str] = Field(
         default_factory=list,
         description="test images whose reconstructions are kept as PNG, under the first of several degradations",
     )
-    points: list[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]] = Field(
+    points: list[tuple[Pixels, Pixels]] = Field(
         default_factory=list, description="row, column of pixels of these images whose spectra are kept and drawn"
     )
-    strip: tuple[int, int, int] = Field((128, 128, 96), description="top, left, side of the crop in the figure, pixels")
+    strip: tuple[Pixels, Pixels, Annotated[int, Field(ge=1)]] = Field(
+        (128, 128, 96), description="top, left, side of the crop in the figure, pixels"
+    )
 
     @model_validator(mode="after")
     def _check_points(self) -> Self:

@@ -77,8 +77,12 @@ class Registry(Generic[Base]):
             raise ValueError("must be a mapping with a `name`")
         if "name" not in value:
             raise ValueError(f"`name` is missing. Choices: {', '.join(self.names())}")
+        if not isinstance(value["name"], str):
+            raise ValueError(
+                f"`name` (={type(value['name']).__name__}) must be a text. Choices: {', '.join(self.names())}"
+            )
         try:
-            section = self.get(str(value["name"]))
+            section = self.get(value["name"])
         except UnknownName as error:
             raise ValueError(str(error)) from error
         return section.model_validate(value)

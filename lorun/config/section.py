@@ -3,19 +3,54 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import to_jsonable_python
+
+from lorun.errors import short
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 """A name that becomes a folder and an argument of commands: letters, digits, and . _ + - inside."""
 
 
-class Section(BaseModel):
-    """A part of a profile: unknown keys are errors, and a section cannot be changed."""
+def _no_two(values: list[Any]) -> list[Any]:
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} is there twice")
+    return values
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+NoTwo = AfterValidator(_no_two)
+"""Of a list: no value may be there twice."""
+
+
+class Section(BaseModel):
+    """A part of a profile: unknown keys are errors, numbers are finite, and a section cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _no_truth_as_number(cls, content: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse `yes` where a number is wanted: it would be 1."""
+        section = read(content)
+        for name, value in content.items() if isinstance(content, dict) else ():
+            if _has_truth(value) and not _has_truth(getattr(section, str(name), value)):
+                raise ValueError(f"`{name}` (={short(value)}): a number is wanted")
+        return section
+
+
+def _has_truth(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, list | tuple) and any(isinstance(one, bool) for one in value))
 
 
 def settings(section: BaseModel) -> dict[str, Any]:
@@ -51,14 +86,21 @@ def _plain(value: Any) -> Any:
     return to_jsonable_python(value)
 
 
+_SHOWN = 8  # mistakes in a message
+_LONGEST = 1000  # characters of one of them
+
+
 def explain(error: ValidationError, keys: Iterable[str]) -> str:
     """All mistakes that pydantic found, in one line; for an unknown key also the nearest of the known `keys`."""
     known = sorted(keys)
-    return "; ".join(_explain_one(dict(mistake), known) for mistake in error.errors())
+    mistakes = error.errors()
+    lines = [_explain_one(dict(mistake), known)[:_LONGEST] for mistake in mistakes[:_SHOWN]]
+    more = [f"and {len(mistakes) - _SHOWN} mistakes more"] if mistakes[_SHOWN:] else []
+    return "; ".join([*lines, *more])
 
 
 def _explain_one(mistake: dict[str, Any], known: list[str]) -> str:
-    *parents, last = [str(part) for part in mistake["loc"]] or [""]
+    *parents, last = [str(part)[:100] for part in mistake["loc"]] or [""]
     where = ".".join([*parents, last])
     if mistake["type"] == "extra_forbidden":
         near = get_close_matches(last, known, n=1)
@@ -66,9 +108,9 @@ def _explain_one(mistake: dict[str, Any], known: list[str]) -> str:
     if mistake["type"] == "missing":
         return f"`{where}` is missing"
     message = mistake["msg"].removeprefix("Value error, ")
-    if mistake["type"] == "literal_error":
+    if mistake["type"] == "literal_error" and isinstance(mistake["input"], str):
         choices = mistake["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        near = get_close_matches(str(mistake["input"]), choices, n=1)
+        near = get_close_matches(mistake["input"][:100], choices, n=1)
         message += f". Did you mean '{near[0]}'?" if near else ""
-    value = f" (={mistake['input']!r})" if not isinstance(mistake["input"], dict | list) else ""
+    value = f" (={short(mistake['input'])})" if not isinstance(mistake["input"], dict | list) else ""
     return f"`{where}`{value}: {message}" if where else message

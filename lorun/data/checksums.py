@@ -9,9 +9,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
+from lorun.data.content import read_bytes
+from lorun.data.listing import files_below, is_left_behind, why_no_path
 from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, read_registry, split_of
 from lorun.errors import LorunError, one_of
 from lorun.files import write_text
@@ -31,7 +33,9 @@ def known_datasets(root: Path = DATA_ROOT) -> list[str]:
     Raises LorunError when there is none.
     """
     registered = list(read_registry(root))
-    names = registered + sorted({path.stem for path in root.glob("*.md5")} - set(registered))
+    names = registered + sorted(
+        {path.stem for path in root.glob("*.md5") if not is_left_behind(path.name)} - set(registered)
+    )
     if not names:
         raise LorunError(f"no {root}/registry.yaml and no dataset manifest {root}/*.md5: start from the project's root")
     return names
@@ -54,13 +58,14 @@ def read_manifest(root: Path, name: str) -> dict[str, str]:
         raise LorunError(
             f"dataset {name!r} must be obtained by you: {manual.how}; then `lorun data add {name} --from FOLDER`"
         )
-    checksums = {}
-    for number, line in enumerate(read_bytes(path).decode(errors="replace").splitlines(), start=1):
-        md5, _, file = line.partition("  ")
-        parts = PurePosixPath(file).parts
-        if not re.fullmatch("[0-9a-f]{32}", md5) or parts[:1] != (name,) or len(parts) < 2 or ".." in parts:
-            raise LorunError(f"{path}, line {number}: expected '<md5>  {name}/<file>', found {line!r}")
-        checksums[file.removeprefix(f"{name}/")] = md5
+    checksums: dict[str, str] = {}
+    for number, line in enumerate(read_bytes(path).decode(errors="surrogateescape").splitlines(), start=1):
+        md5, _, file = line.partition(f"  {name}/")
+        reason = "is listed twice" if file in checksums else why_no_path(file)
+        if reason is not None or not re.fullmatch("[0-9a-f]{32}", md5):
+            more = f", which {reason}" if file and reason else ""
+            raise LorunError(f"{path}, line {number}: expected '<md5>  {name}/<file>', found {line[:100]!r}{more}")
+        checksums[file] = md5
     return checksums
 
 
@@ -95,7 +100,7 @@ def unique_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def write_manifest(root: Path, name: str) -> None:
-    """Write the manifest `root`/<name>.md5 of the files in `root`/<name>."""
+    """Write the manifest `root`/<name>.md5 of the files in `root`/<name> (see `lorun.data.listing`)."""
     checksums = _folder_checksums(root / name)
     write_text(root / f"{name}.md5", "".join(f"{checksums[file]}  {name}/{file}\n" for file in sorted(checksums)))
 
@@ -193,14 +198,5 @@ def read_verified(root: Path, name: str, file: str, md5: str) -> bytes:
     return data
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises LorunError with the path and the reason when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise LorunError(f"cannot read {path}: {error.strerror or error}") from error
-
-
 def _folder_checksums(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if not path.is_dir())
-    return {path.relative_to(folder).as_posix(): md5_of_bytes(read_bytes(path)) for path in files}
+    return {file: md5_of_bytes(read_bytes(folder / file)) for file in files_below(folder)}

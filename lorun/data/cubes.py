@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections import UserDict
 from collections.abc import Iterator, Mapping
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from lorun.data.arrays import read_array
 from lorun.data.checksums import md5_of_bytes, read_verified, unique_names
+from lorun.data.content import opened_image
 from lorun.data.progress import track
 from lorun.data.registry import CubeFormat
 from lorun.errors import LorunError
@@ -135,13 +135,8 @@ def _read(parts: Mapping[Path, bytes], stored: CubeFormat | None) -> Cube:
 
 def read_band(path: Path, data: bytes) -> np.ndarray:
     """A gray image of 8 or 16 bits as (H, W) in its stored type. Raises LorunError where it is anything else."""
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(data), formats=["PNG", "TIFF"]) as image:
-            mode, band = image.mode, np.asarray(image)
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise LorunError(f"{path} cannot be decoded ({error}): replace it by an intact copy") from error
+    with opened_image(path, data, ["PNG", "TIFF"]) as image:
+        mode, band = image.mode, np.asarray(image)
     if band.ndim != 2 or band.dtype not in (np.uint8, np.uint16):
         raise LorunError(f"{path} is no gray image of 8 or 16 bits (Pillow calls it {mode})")
     return band

@@ -4,10 +4,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorun.data.checksums import has_md5, md5_of_bytes
+from lorun.data.listing import why_no_path
 from lorun.data.progress import track
 from lorun.errors import LorunError
 from lorun.files import replace_files, write_atomically
@@ -56,8 +57,8 @@ def download(
 
     parts, console = partial_folder(folder), Console(stderr=True)
     for done, (file, remote) in enumerate(track(list(files.items()), name, console)):
-        if not _is_inside(file):
-            raise LorunError(f"dataset {name!r}: {file!r} names no file inside its folder")
+        if (reason := why_no_path(file)) is not None:
+            raise LorunError(f"dataset {name!r}: {file!r} {reason}")
         if has_md5(parts / file, remote.md5):
             continue
         try:
@@ -75,11 +76,6 @@ def download(
 def partial_folder(folder: Path) -> Path:
     """The folder where a download into `folder` collects its files."""
     return folder.parent / f".{folder.name}.download"
-
-
-def _is_inside(file: str) -> bool:
-    path = PurePosixPath(file)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _get(remote: RemoteFile, timeout: float, wait: float, log: "Console") -> bytes:

@@ -19,9 +19,9 @@ from lorun.data.checksums import (
     find_damage,
     folder_hash,
     has_md5,
-    read_bytes,
     read_manifest,
 )
+from lorun.data.content import read_bytes
 from lorun.data.download import RemoteFile, download, partial_folder
 from lorun.data.registry import DATA_ROOT, Dataset, entry_of
 from lorun.errors import LorunError
@@ -61,8 +61,9 @@ def fetch(name: str) -> None:
 
     Raises:
         UnknownName: no such dataset.
-        LorunError: the folder holds files that are not part of the dataset (DVC would delete them); users obtain the
-            dataset themselves; or neither a remote nor the origin gives the right files.
+        LorunError: the folder holds files that are not part of the dataset (DVC would delete them); a file to restore
+            lies behind a link; users obtain the dataset themselves; or neither a remote nor the origin gives the right
+            files.
     """
     damage = find_damage(DATA_ROOT, name)
     if not damage:
@@ -71,6 +72,10 @@ def fetch(name: str) -> None:
     extra = {file: kind for file, kind in damage.items() if kind == "extra"}
     if extra or entry_of(DATA_ROOT, name).manual is not None:
         raise LorunError(describe_damage(DATA_ROOT, name, extra or damage))
+    folder = (DATA_ROOT / name).resolve()
+    for file in damage:
+        if (place := (folder / file).parent.resolve()) != (folder / file).parent:
+            raise LorunError(f"{DATA_ROOT / name / file} lies behind a link, in {place}: restore it there yourself")
     print(f"{name}: restoring {len(damage)} files ...", flush=True)
     has_dvc = find_spec("dvc") is not None
     if has_dvc and _pull(name):

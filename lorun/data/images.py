@@ -1,16 +1,17 @@
 """Images: 8-bit photographs and spectral cubes, from any folder or from a checksummed dataset."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorun.data.checksums import read_bytes, read_verified, split_files, unique_names
+from lorun.data.checksums import read_verified, split_files, unique_names
+from lorun.data.content import opened_image, read_bytes
 from lorun.data.cubes import SUFFIXES as CUBE_SUFFIXES
 from lorun.data.cubes import CubeFiles, open_cubes, read_cube
+from lorun.data.listing import check_name, files_in
 from lorun.data.progress import track
 from lorun.data.registry import entry_of
 from lorun.errors import LorunError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-_FORMATS = ("PNG", "TIFF", "BMP", "JPEG", "PPM")
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff")
 _KIND_OF_CHANNELS = {1: "gray", 3: "rgb", 28: "cube"}
 
@@ -56,7 +56,7 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
     Raises UnknownName for an unknown dataset or split; LorunError for a missing or damaged file, when the split has no
     images of that kind, and when two have the same name.
     """
-    kind = _kind_of(channels)
+    kind = kind_of(channels)
     files = split_files(root, name, split, kind)
     if kind == "cube":
         return open_cubes(root, name, files, entry_of(root, name).cubes, split)
@@ -69,16 +69,18 @@ def load_dataset(root: Path, name: str, split: str, channels: int) -> dict[str, 
 def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
     """All images directly in `folder`: file name without suffix -> uint8 (C, H, W), or float32 (28, H, W), sorted.
 
-    Photographs are png, tif, bmp, jpg, pgm or ppm files, cubes are mat or npy files.
+    Photographs are png, tif, bmp, jpg, pgm or ppm files, cubes are mat or npy files. Other files are passed over, which
+    is said.
 
-    Raises LorunError when the folder does not exist or has no images, when two names are the same, and as `read_image`
-    and `lorun.data.cubes.read_cube` do.
+    Raises LorunError when the folder does not exist or has no images, when two names are the same, and as
+    `lorun.data.listing.files_in`, `read_image` and `lorun.data.cubes.read_cube` do.
     """
-    is_cube = _kind_of(channels) == "cube"
+    is_cube = kind_of(channels) == "cube"
     suffixes = CUBE_SUFFIXES if is_cube else _SUFFIXES
     if not folder.is_dir():
         raise LorunError(f"no folder {folder}: name a folder of images")
-    files = unique_names(sorted(str(path) for path in folder.glob("[!.]*") if path.suffix.lower() in suffixes))
+    check_name(folder.resolve())  # it is the dataset of the scores
+    files = unique_names(map(str, files_in(folder, [f"*{suffix}" for suffix in suffixes])))
     if not files:
         raise LorunError(f"no images in {folder}: looked for {', '.join(suffixes)}")
     paths = {name: Path(file) for name, file in files.items()}
@@ -89,29 +91,19 @@ def load_folder(folder: Path, channels: int) -> Mapping[str, np.ndarray]:
     return CubeFiles(paths)
 
 
-def _kind_of(channels: int) -> str:
+def kind_of(channels: int) -> str:
+    """What `lorun.data.checksums.split_files` calls images of so many channels. Raises LorunError for other numbers."""
     if channels not in _KIND_OF_CHANNELS:
         raise LorunError(f"images have 1 (gray), 3 (RGB) or 28 (spectral) channels, not {channels}")
     return _KIND_OF_CHANNELS[channels]
 
 
 def _decode(data: bytes, path: Path, channels: int) -> Pixels:
-    from PIL import Image, ImageFile, UnidentifiedImageError
-
     if channels not in (1, 3):
         raise LorunError(f"photographs have 1 (gray) or 3 (RGB) channels, not {channels}")
-    # pyiqa switches this on for the whole process; the missing part of a truncated file would become gray.
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as image:
-            _refuse_unusual(image, path)
-            pixels = np.asarray(image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB"))
-    except LorunError:
-        raise
-    except UnidentifiedImageError as error:
-        raise LorunError(f"{path} is not an image of a known format: use one of {', '.join(_FORMATS)}") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise LorunError(f"{path} cannot be decoded ({error}): replace it by an intact copy") from error
+    with opened_image(path, data) as image:
+        _refuse_unusual(image, path)
+        pixels = np.asarray(image.convert("L" if image.mode in {"1", "L", "LA"} else "RGB"))
     if pixels.ndim == 2:
         return np.repeat(pixels[None], channels, axis=0)
     rgb = np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -119,11 +111,10 @@ def _decode(data: bytes, path: Path, channels: int) -> Pixels:
 
 
 def _refuse_unusual(image: "ImageFile", path: Path) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with previews behind the photograph
-        raise LorunError(f"{path} holds {frames} images: save each in a file of its own")
-    if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"} or _is_deeper_than_8_bits(image):
+    if image.mode[0] in "IF" or _is_deeper_than_8_bits(image):
         raise LorunError(f"{path} is not 8-bit gray or RGB (Pillow calls it {image.mode}): convert it to 8 bits first")
+    if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA"}:
+        raise LorunError(f"{path} has the colours {image.mode}: convert it to gray or RGB first")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] != 255:
         raise LorunError(f"{path} is partly transparent: flatten it onto a background first")
 

@@ -1,19 +1,19 @@
 """Datasets that users obtain themselves: check that the files are the right ones, copy them, record their checksums."""
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lorun.data.checksums import (
     known_datasets,
     md5_of_bytes,
-    read_bytes,
     read_manifest,
     verify_dataset,
     write_manifest,
 )
+from lorun.data.content import read_bytes
 from lorun.data.cubes import read_cube
 from lorun.data.images import read_image
+from lorun.data.listing import files_in
 from lorun.data.progress import track
 from lorun.data.registry import Dataset, Expectation, read_registry
 from lorun.errors import LorunError, UnknownName
@@ -58,10 +58,8 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
 
 
 def _select(name: str, source: Path, expected: Expectation) -> list[Path]:
-    """The files of the dataset; other files in the folder (notes, thumbnails) are ignored."""
-    pattern = expected.pattern.lower()
-    visible = (path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))  # macOS: ._a.bmp
-    files = sorted(path for path in visible if fnmatchcase(path.name.lower(), pattern))
+    """The files of the dataset; other files in the folder are passed over."""
+    files = files_in(source, [expected.pattern])
     if expected.names is not None:
         missing = sorted(set(expected.names) - {path.name for path in files})
         _refuse(name, [f"{source} lacks {file}" for file in missing], "files")

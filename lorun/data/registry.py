@@ -9,8 +9,9 @@ from typing import Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
-from lorun.config.section import Section, explain
+from lorun.config.section import Name, Section, explain
 from lorun.errors import LorunError
 
 DATA_ROOT = Path("data")
@@ -46,6 +47,10 @@ class Upstream(_Entry):
             raise ValueError("give `repository` and `commit`, or `address`")
         if (self.path is not None) + bool(self.files) + (self.address is not None) != 1:
             raise ValueError("give one of `path`, `files`, `address`")
+        try:
+            self.url("a")
+        except (LookupError, ValueError, AttributeError):
+            raise ValueError("in braces are `{file}`, or in `path` also `{folder}` and `{name}`") from None
         return self
 
     @property
@@ -127,6 +132,10 @@ class Dataset(_Entry):
             raise ValueError("give one of `built_by`, `upstream`, `manual`")
         if self.cubes is not None and self.measurements is not None:
             raise ValueError("give `cubes` or `measurements`, or neither for photographs")
+        try:
+            split_of(self.splits, "a", "gray")
+        except (LookupError, ValueError, AttributeError):
+            raise ValueError("`splits`: in braces is only `{kind}`") from None
         return self
 
     @property
@@ -178,7 +187,7 @@ def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
 @cache
 def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     try:
-        return TypeAdapter(dict[str, Dataset]).validate_python(yaml.safe_load(text))
+        return TypeAdapter(dict[Name, Dataset]).validate_python(load_yaml(text))
     except yaml.YAMLError as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:

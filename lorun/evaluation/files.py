@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lorun import plugins
 from lorun.config import EvaluationConfig
-from lorun.data.checksums import md5_of_bytes, read_bytes
+from lorun.data.checksums import md5_of_bytes
+from lorun.data.content import read_bytes
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.reconstruct import Evaluation, score_folder

@@ -8,21 +8,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun.accounting.live_bytes import LiveBytes
 from lorun.code import loaded_code
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset, load_folder
+from lorun.data.listing import check_cells
 from lorun.data.measurements import holds_measurements, load_measurements
 from lorun.errors import LorunError
 from lorun.evaluation.kept import image_path, spectra_path, write_image, write_spectra
 from lorun.evaluation.protocols import PROTOCOLS, Measurement, Protocol, get_protocol, score
+from lorun.memory import refuse_too_large
 from lorun.methods import Experiment
 from lorun.physics import Operator
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
-from lorun.training.outcome import Outcome, read_outcome
+from lorun.training.outcome import WEIGHTS, Outcome, check_files, read_outcome
 from lorun.training.patches import in_unit_range
-from lorun.training.start import WEIGHTS
 from lorun.training.weights import load_state, load_weights
+
+_LARGE = 2**24  # values: smaller images are not asked whether they fit into memory
+_PART = 256  # pixels, side of the part whose memory is counted
+_SCORING = 180  # bytes for each value, of the metrics
 
 
 class Reconstruction(NamedTuple):
@@ -98,13 +104,19 @@ def score_folder(
     experiment: Experiment, outcome: Outcome, system: System, folder: Path, md5s: dict[str, str], device: torch.device
 ) -> Evaluation:
     """Score a system on the images of any folder; `md5s` as in `lorun.provenance.provenance`."""
+    check_cells([folder.resolve().name])
     results = reconstruct(system.to(device), load_folder(folder, experiment.channels), device)
     rows = [row for result in results for row in _rows(experiment, folder.resolve().name, result)]
     return Evaluation(_run(experiment, outcome, md5s, device), rows)
 
 
 def load_system(experiment: Experiment, runs: Path) -> System:
-    """The trained system of a completed run, on the CPU, ready for inference."""
+    """The trained system of a completed run, on the CPU, ready for inference.
+
+    Raises:
+        LorunError: the run has not ended yet; its weights are missing or damaged.
+    """
+    check_files(runs / experiment.folder, _ended(experiment, runs))
     path = runs / experiment.folder / WEIGHTS
     system = build_system(experiment)
     load_state(system, load_weights(path), path)
@@ -118,11 +130,14 @@ def reconstruct(system: System, images: Mapping[str, np.ndarray], device: torch.
     Images are (C, H, W): bytes, or floats in [0, 1].
 
     Raises:
-        LorunError: the operator cannot measure images of that size.
+        LorunError: the operator cannot measure images of that size, a large one needs more memory than is free, or an
+            image has a name that tables cannot hold.
     """
+    check_cells(images)
     for name, image in images.items():
         height, width = system.physics.scored_size(*image.shape[1:])
         bound = _operator(system, f"image {name}", (height, width), uncropped=image.shape[1:])
+        _refuse_too_large(system, f"image {name}", image, device)
         truth = in_unit_range(torch.tensor(image[:, :height, :width]))
         for degradation in bound.degradations or (None,):
             physics = bound if degradation is None else bound.under(degradation)
@@ -139,6 +154,7 @@ def reconstruct_measurements(
     Raises:
         LorunError: the operator does not give measurements of that shape, or it has several degradations.
     """
+    check_cells(measurements)
     if system.physics.degradations:
         degradations = ", ".join(system.physics.degradations)
         raise LorunError(f"measurements do not say under which degradation they were made. Choices: {degradations}")
@@ -162,6 +178,20 @@ def _reconstructions(
     if holds_measurements(data, dataset):
         return reconstruct_measurements(system, load_measurements(data, dataset, "test"), channels, device)
     return reconstruct(system, load_dataset(data, dataset, "test", channels), device)
+
+
+def _refuse_too_large(system: System, what: str, image: np.ndarray, device: torch.device) -> None:
+    """Raise LorunError where a large image needs more memory than is free, by what a part of it needs."""
+    if image.size < _LARGE:
+        return
+    size = system.physics.scored_size(*(min(_PART, side) for side in image.shape[1:]))
+    physics = system.physics.at(*size)
+    y = physics.A(torch.zeros(1, len(image), *size, device=device))
+    with LiveBytes() as live:
+        system.network(y, physics)
+    values = len(image) * size[0] * size[1]
+    need = image.size * (live.peak.total // values + _SCORING)
+    refuse_too_large(f"{what} of {image.shape[1]} x {image.shape[2]} pixels, measured as a whole,", need)
 
 
 def _operator(system: System, what: str, size: tuple[int, int], uncropped: tuple[int, ...]) -> Operator:

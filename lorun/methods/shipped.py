@@ -1,6 +1,5 @@
 """What profiles and runs need of a saved model, see `lorun.models`: its experiment, training and checksum."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 
 from lorun.config.section import explain
 from lorun.errors import LorunError
+from lorun.files import sha256_of
 from lorun.methods.experiment import Experiment
 
 CONFIG = "config.json"
@@ -52,11 +52,6 @@ def read_shipped(folder: Path) -> Shipped:
     except KeyError as error:
         reason = f"{error} is missing"
     raise LorunError(f"{folder / CONFIG}: damaged, or of another version: {reason}")
-
-
-def sha256_of(path: Path) -> str:
-    """The checksum of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_weights(path: Path, sha256: str | None) -> None:

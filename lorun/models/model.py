@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from lorun.code import ROOT
 from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName
-from lorun.files import replace_folder, write_text
+from lorun.files import replace_folder, sha256_of, write_text
 from lorun.methods import Experiment, Strategy
-from lorun.methods.shipped import CONFIG, WEIGHTS, check_weights, sha256_of
+from lorun.methods.shipped import CONFIG, WEIGHTS, check_weights
 from lorun.models.card import card
 from lorun.models.description import Description, read_description, without_files
 from lorun.physics import Operator

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,25 +15,40 @@ _SINGLE = 1e-6  # a sum of single-precision values may be so far from 1
 
 
 def read_kernels(path: Path, key: str = "kernels") -> list[Tensor]:
-    """The kernels in a MATLAB file's cell array `key`, or in a .npy file (N, h, w); float64.
+    """The kernels in variable `key` of a MATLAB file, a cell array or h x w x N, or in a .npy file, (N, h, w); float64.
 
-    A kernel that sums to 1 in single precision is kept as stored, any other is divided by its sum.
+    One kernel alone may have two dimensions. A kernel that sums to 1 in single precision is kept as stored, any other
+    is divided by its sum.
 
     Raises:
-        LorunError: the file is missing, unreadable or lacks the variable, or a kernel is no finite matrix with a
-            positive sum.
+        LorunError: the file is missing, unreadable or lacks the variable; a stack has other dimensions, or its kernels
+            are square only if it is cut the other way; a kernel is no finite matrix with a positive sum.
     """
-    held, _ = read_variable(path, variables=[key])
-    # A cell array, a single kernel, or a stack of kernels.
-    kernels = held.ravel() if held.dtype == object else held[None] if held.ndim == 2 else held
+    held, what = read_variable(path, variables=[key])
+    is_cell = isinstance(held, np.ndarray) and held.dtype.kind == "O"
+    kernels = held.ravel() if is_cell else _cut(held, what, matlab=path.suffix.lower() == ".mat")
     return [_kernel(path, number, cell) for number, cell in enumerate(kernels, start=1)]
+
+
+def _cut(stack: Any, what: str, matlab: bool) -> np.ndarray:
+    """A single kernel or a stack of them as (N, h, w). MATLAB has the number last, and NumPy first."""
+    shape = np.shape(stack)
+    if not isinstance(stack, np.ndarray) or len(shape) not in (2, 3) or not stack.size:
+        raise LorunError(f"{what} has shape {shape}, expected one kernel or a stack of them")
+    if len(shape) == 2:
+        return stack[None]
+    first, last = shape[1] == shape[2], shape[0] == shape[1]  # are kernels square if the number is first, or last?
+    if (first and not last) if matlab else (last and not first):
+        layout = "height x width x number" if matlab else "number x height x width"
+        raise LorunError(f"{what} has shape {shape}: a stack of kernels in this format is {layout}")
+    return stack.transpose(2, 0, 1) if matlab else stack
 
 
 def _kernel(path: Path, number: int, cell: np.ndarray) -> Tensor:
     if cell.ndim != 2 or cell.dtype.kind not in "fiub" or not np.isfinite(cell).all():
         raise LorunError(f"{path}: kernel {number} is not a matrix of finite real numbers (shape {cell.shape})")
     kernel = np.ascontiguousarray(cell, dtype=np.float64)
-    if not kernel.sum() > 0:
+    if not 0 < kernel.sum() < math.inf:
         raise LorunError(f"{path}: kernel {number} sums to {kernel.sum():g}, expected a positive sum")
     whole = abs(kernel.sum() - 1) < _SINGLE
     return torch.from_numpy(kernel if whole else kernel / kernel.sum())

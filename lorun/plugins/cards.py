@@ -5,6 +5,7 @@ from typing import Literal
 import yaml
 from pydantic import ConfigDict, Field, ValidationError
 
+from lorun.config.reading import load_yaml
 from lorun.config.section import Section, explain
 from lorun.errors import LorunError
 from lorun.plugins.places import find
@@ -48,7 +49,7 @@ def card(reference: str) -> Card:
     """
     path = find(reference).folder / "card.yaml"
     try:
-        return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Card.model_validate(load_yaml(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise LorunError(f"{path} is missing: a baseline needs a card with {', '.join(Card.model_fields)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

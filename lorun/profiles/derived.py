@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from lorun import plugins
+from lorun.config.reading import load_yaml
 from lorun.errors import LorunError, one_of
 from lorun.files import write_text
 from lorun.methods import STRATEGIES
@@ -87,7 +88,7 @@ def parse_changes(options: Sequence[str]) -> dict[str, Any]:
         if not equal or not all(key.split(".")):
             raise LorunError(f"--set {option}: expected KEY=VALUE with a key of a task, as in training.steps=100")
         try:
-            value = yaml.safe_load(text)
+            value = load_yaml(text)
         except yaml.YAMLError as error:
             raise LorunError(f"--set {option}: the value is not YAML ({' '.join(str(error).split())})") from error
         for part in reversed(key.split(".")):

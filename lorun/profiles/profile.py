@@ -8,12 +8,13 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from lorun import plugins
 from lorun.config import Section
-from lorun.config.section import Name
+from lorun.config.section import Name, NoTwo
 from lorun.errors import LorunError, one_of
 from lorun.methods import PRETRAININGS, Experiment, Released, Strategy, Trained, Untrained
 from lorun.methods.experiment import Spec
 from lorun.methods.shipped import read_shipped
 from lorun.methods.strategies import Preset
+from lorun.profiles.sizes import check_sizes
 from lorun.profiles.task import TaskConfig
 from lorun.profiles.training import Tuning
 from lorun.profiles.trials import Trial
@@ -26,7 +27,7 @@ class Profile(Section):
     """A whole benchmark."""
 
     profile: Name
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], NoTwo] = Field(min_length=1)
     tasks: dict[Name, TaskConfig] = Field(min_length=1)
     _trials: tuple[Trial, ...] = ()
     _choices: dict[tuple[str, str], float | None] = PrivateAttr(default_factory=dict)
@@ -179,6 +180,14 @@ class Profile(Section):
         if preset is None or preset.own_base is None:
             return None
         return self.resolve(name, setting, preset.own_base, seed, length=length)
+
+    def check_sizes(self) -> None:
+        """Raise LorunError where a part of a task cannot fit into the memory of this machine."""
+        for name, task in self.tasks.items():
+            try:
+                check_sizes(task)
+            except LorunError as error:
+                raise LorunError(f"task `{name}`: {error}") from error
 
     def check_options(self) -> None:
         """Raise LorunError where the options of a baseline are invalid; this imports the baseline."""

@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
 from lorun.config.section import explain
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, UnknownName, short
 from lorun.profiles.profile import Profile
 from lorun.profiles.trials import read_trials, trials_path
 
@@ -34,12 +35,15 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
         content["tasks"] = choose_tasks(content["tasks"], task)
     try:
         profile = Profile.model_validate(content)
+        profile.check_sizes()
         if task is None:
             profile.check_options()
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error, field_names(Profile))}") from error
     except LorunError as error:
         raise LorunError(f"{path}: {error}") from error
+    except (OverflowError, RecursionError) as error:
+        raise LorunError(f"{path}: a number is too large, or it is nested too deeply ({error})") from error
     profile.use_trials(read_trials(trials_path(path, profile.profile)))
     return profile
 
@@ -54,18 +58,18 @@ def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in children:
         raise LorunError(f"{path}: extends itself, by way of {', '.join(map(str, children))}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UnknownName("profile", str(path), sorted(map(str, path.parent.glob("*.yaml")))) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise LorunError(f"{path}: a profile is a mapping of keys, not {type(content).__name__}")
     parent = content.pop("extends", None)
     if parent is None:
         return content
-    if not isinstance(parent, str):
-        raise LorunError(f"{path}: `extends` (={parent!r}) must be the name of a file in {path.parent}")
+    if not isinstance(parent, str) or not parent.isprintable() or len(parent) > 255:
+        raise LorunError(f"{path}: `extends` (={short(parent)}) must be the name of a file in {path.parent}")
     return merge(read_content(path.parent / parent, (*children, path)), content)
 
 

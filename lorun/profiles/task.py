@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lorun import plugins
 from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, UnfoldingConfig
-from lorun.config.section import Name, explain
+from lorun.config.section import Name, NoTwo, explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRESETS, PRETRAIN, PRETRAININGS, STRATEGIES, Preset, TrainingData
@@ -27,9 +27,9 @@ BaseName = Literal["none", "published", *PRETRAININGS]  # type: ignore[valid-typ
 class DataConfig(Section):
     """The datasets of a task."""
 
-    train: str | None = Field(None, description="dataset whose train split is learned from")
-    validation: str | None = Field(None, description="dataset whose validation split watches the training")
-    test: list[str] = Field(min_length=1, description="datasets whose test split is scored")
+    train: Name | None = Field(None, description="dataset whose train split is learned from")
+    validation: Name | None = Field(None, description="dataset whose validation split watches the training")
+    test: Annotated[list[Name], NoTwo] = Field(min_length=1, description="datasets whose test split is scored")
     channels: Channels = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
     mosaic: bool = Field(False, description="make half of each batch 2 x 2 mosaics of crops of half the side")
     gain: float = Field(
@@ -320,7 +320,11 @@ class TaskConfig(Section):
             raise ValueError(f"`training` is missing: {', '.join(trained)} are trained")
         if trained and None in (self.data.train, self.data.validation):
             raise ValueError(f"`data.train` and `data.validation` are needed: {', '.join(trained)} are trained")
+        # Also methods that are not in this task: a profile may take over the rates of the one that it extends.
+        known = list(dict.fromkeys([*self.methods, *PRETRAININGS, *STRATEGIES, *self.variants, *plugins.names()]))
         for method in self.training.learning_rates if self.training is not None else ():
+            if method not in known:
+                raise ValueError(f"`learning_rates`: {UnknownName('method', method, known)}")
             preset = self.preset(method)
             other = None if preset is None else preset.rate
             if other is not None:

@@ -63,6 +63,10 @@ class TaskTraining(TrainingSettings):
             raise ValueError("`phase1_steps` goes with `steps`; with a budget it is `phase1_share`")
         if self.phase1_steps is not None and self.steps is not None and self.phase1_steps >= self.steps:
             raise ValueError(f"`phase1_steps` (={self.phase1_steps}) must be below `steps` (={self.steps})")
+        shortest = self.phase1_steps or self.steps
+        for name, warmup in (("", self.warmup_steps), ("adapters.", self.adapters.warmup_steps)):
+            if warmup is not None and shortest is not None and warmup > shortest:
+                raise ValueError(f"`{name}warmup_steps` (={warmup}) are more than the {shortest} steps of a training")
         if self.tuning is not None and self.learning_rates:
             raise ValueError("`learning_rates` are for trainings without `tuning`, which chooses them")
         return self

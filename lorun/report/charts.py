@@ -12,7 +12,7 @@ from lorun.errors import LorunError
 from lorun.report.provenance import Provenance
 from lorun.report.tables import Section
 from lorun.results.colours import MARKERS, look
-from lorun.results.store import plain
+from lorun.results.store import plain, read_table
 
 
 def looks(methods: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -111,7 +111,7 @@ def scaling(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        frame = pd.read_csv(path)
+        frame = read_table(path)
         series = [
             {"method": method, "recompute": recompute, **{name: rows[name].tolist() for name in _SCALING}}
             for (method, recompute), rows in frame.groupby(["method", "recompute"], sort=False)

@@ -12,9 +12,11 @@ from tabulate import tabulate
 from torch import Tensor
 
 from lorun.data.cubes import SUFFIXES as CUBES
+from lorun.data.listing import FORMULAS, files_in
 from lorun.errors import LorunError
 from lorun.evaluation import metrics
 from lorun.files import write_text
+from lorun.memory import refuse_too_large
 from lorun.physics.cassi import CASSI
 from lorun.restore.operators import PEAK, read_capture
 from lorun.restore.photos import (
@@ -31,6 +33,9 @@ from lorun.restore.restoring import Advance, Restorer
 from lorun.restore.sheet import Panel, write_sheet
 
 TABLE = "restored.csv"
+
+_BYTES, _SHEET = 50, 40
+"""Memory for each pixel and channel of a picture, besides that for a tile; and more for a sheet."""
 
 
 class Options(NamedTuple):
@@ -85,12 +90,12 @@ def inputs_of(paths: Iterable[Path], channels: int) -> list[Path]:
     """The files that are named, and those in the folders that are named, sorted by name.
 
     Raises:
-        LorunError: a folder has no pictures.
+        LorunError: a folder has no pictures; as `lorun.data.listing.files_in`.
     """
     suffixes = (*CUBES, *PHOTOS) if channels == BANDS else PHOTOS
     found: list[Path] = []
     for path in paths:
-        inside = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in suffixes and file.is_file())
+        inside = files_in(path, [f"*{suffix}" for suffix in suffixes]) if path.is_dir() else []
         if path.is_dir() and not inside:
             raise LorunError(f"{path}: no pictures in this folder: looked for {', '.join(suffixes)}")
         found += inside if path.is_dir() else [path]
@@ -161,6 +166,8 @@ def _restore(path: Path, outputs: Outputs, restorer: Restorer, options: Options,
         picture = read_photo(path) if options.measured else read_picture(path, channels)
         shown, before, profile = len(picture.values), in_channels(picture.values, channels), picture.profile
         truth = None if options.measured else picture.values
+    need = (_BYTES + options.sheet * _SHEET) * before.numel()
+    refuse_too_large(f"{path}: restoring {before.shape[2]} x {before.shape[3]} pixels", need)
     restored = restorer.measured(before, advance) if options.measured else restorer.simulated(before, advance)
     estimate, initial = as_before(restored.estimate, shown), as_before(restored.initial, shown)
     scores = [None if truth is None else psnr(image, truth) for image in (initial, estimate)]
@@ -241,7 +248,7 @@ def _read_table(path: Path) -> list[list[str]]:
 
 def _write_table(path: Path, before: Sequence[Sequence[str]], lines: Sequence[Line]) -> None:
     """Write the lines, and those of other pictures that were in the table `before`."""
-    written = [[_printable(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines]
+    written = [[_cell(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines]
     new = {line[0] for line in written}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -257,6 +264,11 @@ def _rounded(line: Line) -> list[object]:
 
 def _shown(score: float | None) -> str:
     return "" if score is None else f"{score:.2f}"
+
+
+def _cell(path: str) -> str:
+    """A path as a table holds it: `./` keeps spreadsheets from running it."""
+    return f"./{_printable(path)}" if path.startswith(FORMULAS) else _printable(path)
 
 
 def _printable(text: str) -> str:

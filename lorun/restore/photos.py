@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorun.data.content import opened_image, read_bytes
 from lorun.data.cubes import SUFFIXES as CUBES
 from lorun.data.cubes import WAVELENGTHS, read_cube
 from lorun.data.spectral_photos import exact_primaries
@@ -60,27 +61,14 @@ def read_photo(path: Path) -> Photo:
         LorunError: the file is missing, damaged, no picture, or holds several; it is CMYK, or of another kind; values
             are outside of the range.
     """
-    from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
-    ImageFile.LOAD_TRUNCATED_IMAGES = False  # pyiqa switches this on for the whole process
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":  # MPO: a phone's JPEG with previews behind the photograph
-                raise LorunError(f"{path}: holds {frames} pictures; save each in a file of its own")
-            if image.mode not in _EIGHT_BITS | _DEEP_GRAY:
-                raise LorunError(f"{path}: its colours are {image.mode}; convert it to gray or RGB first")
-            profile = image.info.get("icc_profile")
-            upright: Image.Image = ImageOps.exif_transpose(image)
-            values = _deep(upright, path) if image.mode in _DEEP_GRAY else _over_white(upright)
-    except LorunError:
-        raise
-    except FileNotFoundError:
-        raise LorunError(f"{path}: no such file") from None
-    except UnidentifiedImageError as error:
-        raise LorunError(f"{path}: not a picture of a known format: use one of {', '.join(FORMATS)}") from error
-    except Exception as error:  # decoders raise almost anything on damaged files
-        raise LorunError(f"{path}: cannot be read as a picture: {' '.join(str(error).split())}") from error
+    with opened_image(path, read_bytes(path), FORMATS) as image:
+        if image.mode not in _EIGHT_BITS | _DEEP_GRAY:
+            raise LorunError(f"{path} has the colours {image.mode}: convert it to gray or RGB first")
+        profile = image.info.get("icc_profile")
+        upright: Image = ImageOps.exif_transpose(image)
+        values = _deep(upright, path) if image.mode in _DEEP_GRAY else _over_white(upright)
     return Photo(torch.from_numpy(values), profile if isinstance(profile, bytes) else None)
 
 
@@ -155,5 +143,5 @@ def _deep(image: "Image", path: Path) -> np.ndarray:
     most = 1.0 if image.mode == "F" else _SIXTEEN_BITS
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= most):  # nor NaN
-        raise LorunError(f"{path}: has values from {low:g} to {high:g}, expected 0 to {most:g}; convert it to 8 bits")
+        raise LorunError(f"{path} has values from {low:g} to {high:g}, expected 0 to {most:g}; convert it to 8 bits")
     return (pixels / most).astype(np.float32)[None]

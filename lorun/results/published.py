@@ -6,8 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
+from lorun.config.reading import load_yaml
 from lorun.physics import PhysicsConfig
 
 _CONFIDENCE = ("own", "cited", "note")  # best first
@@ -91,5 +90,5 @@ def _scores(entry: dict[str, Any], setting: float | str) -> Iterator[Score]:
 @cache
 def _published() -> dict[str, Any]:
     text = files("lorun.results").joinpath("published.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
+    content: dict[str, Any] = load_yaml(text)
     return content

@@ -26,6 +26,7 @@ from lorun.results.store import (
     code_id,
     new_result_set,
     plain,
+    read_account,
     read_evaluation,
     read_result_set,
     records,
@@ -88,15 +89,35 @@ def collect(
     """The measured tables of a profile.
 
     Args:
-        partial: list a missing run with its status.
+        partial: list a missing or damaged run with its status.
         present: a result set to take the lines from of runs of the same configuration that are not in `runs`.
         scores: where the scores of a run are, instead of in its folder; None for a run that is not taken from `runs`.
 
     Raises:
-        LorunError: a run or an account is missing, and not `partial`.
+        LorunError: a run or an account is missing or damaged, and not `partial`.
     """
     scores = scores or (lambda experiment: runs / experiment.folder / EVALUATION)
     return _Collected(profile, runs, partial, present, scores).results()
+
+
+def checked_evaluation(experiment: Experiment, path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The run and the rows of an evaluation, which holds all that the experiment owes for each of its images.
+
+    Raises:
+        LorunError: a file is missing or damaged, holds the scores of another run, or lacks some.
+    """
+    run, rows = read_evaluation(path)
+    if run["run"] != experiment.key:
+        raise LorunError(f"{path}: scores of another run (key {run['run']}); `lorun evaluate` makes it again")
+    measures = sum(len(get_protocol(name).metrics) for name in experiment.evaluation.protocols)
+    each = measures * max(1, len(experiment.physics.degradations))
+    for dataset in experiment.test if run["status"] == "completed" else ():
+        held = rows[rows["dataset"] == dataset]
+        images = held["image"].nunique()
+        if not images or len(held) != each * images:
+            found = f"{len(held)} scores of {images} images of {dataset}, {each} an image are due"
+            raise LorunError(f"{path}: {found}; `lorun evaluate` makes it again")
+    return run, rows
 
 
 def simulated_datasets(profile: Profile, data: Path) -> list[str]:
@@ -135,6 +156,7 @@ class _Collected:
         self._name, self._runs, self._partial, self._present = profile.profile, runs, partial, present
         self._code = {} if present is None else dict(present.code)
         self._lines: dict[str, list[dict[str, Any]]] = {name: [] for name in _MEASURED}
+        self._images: dict[tuple[str, str], set[str]] = {}  # by task and dataset
         for experiment in profile.accounted():
             self._add_account(experiment)
         for experiment in profile.experiments():
@@ -146,18 +168,27 @@ class _Collected:
 
     def _add_run(self, experiment: Experiment) -> None:
         folder, path = self._runs / experiment.folder, self._scores(experiment)
-        outcome = None if path is None else read_outcome(folder)
+        outcome: Outcome | None = None
+        found, damage = None, None
+        try:
+            outcome = None if path is None else read_outcome(folder)
+            if path is not None and path.exists():
+                found = self._evaluation(experiment, path)
+        except LorunError as error:
+            if not self._partial:
+                raise
+            damage = str(error)
         kept = self._kept("runs", experiment, *RUN, "run", "config_hash")
         kept = [line for line in kept if line["status"] not in _NO_RESULT]
-        if path is not None and path.exists():
-            run, rows = read_evaluation(path)
+        if found is not None:
+            run, rows = found
             self._lines["runs"].append({**run, **{name: self._named(run[name]) for name in ("code", "trained_code")}})
             self._lines["rows"] += records(rows)
         elif kept:
             self._lines["runs"] += kept
             self._lines["rows"] += self._kept("rows", experiment, *RUN)
         elif self._partial:
-            self._lines["runs"].append(experiment.labels | _without_result(experiment, folder, outcome))
+            self._lines["runs"].append(experiment.labels | _without_result(experiment, folder, outcome, damage))
         else:
             raise LorunError(f"{experiment.name} is not evaluated ({path} is missing): run `lorun evaluate` first")
         if outcome is not None:
@@ -165,6 +196,19 @@ class _Collected:
         elif kept:
             for name in ("timing", "trainings", "curves"):
                 self._lines[name] += self._kept(name, experiment, *RUN)
+
+    def _evaluation(self, experiment: Experiment, path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+        """The run and its rows; all runs have the same images of a dataset."""
+        run, rows = checked_evaluation(experiment, path)
+        for dataset, held in rows.groupby("dataset"):
+            images = {*held["image"]}
+            others = self._images.setdefault((experiment.task, str(dataset)), images)
+            if images != others:
+                raise LorunError(
+                    f"{path}: {len(images)} images of {dataset}, other runs have {len(others)}; `lorun evaluate` makes "
+                    "both again"
+                )
+        return run, rows
 
     def _add_training(self, experiment: Experiment, outcome: Outcome) -> None:
         labels = experiment.labels
@@ -179,9 +223,15 @@ class _Collected:
 
     def _add_account(self, experiment: Experiment) -> None:
         path = account_path(self._runs, experiment)
+        account = None
+        try:
+            if path.exists() and self._scores(experiment) is not None:
+                account = read_account(path)
+        except LorunError:
+            if not self._partial:
+                raise
         kept = self._kept("accounting", experiment, *METHOD, "account_key")
-        if path.exists() and self._scores(experiment) is not None:
-            account = json.loads(path.read_text(encoding="utf-8"))
+        if account is not None:
             latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
             self._lines["accounting"].append({**account, "code": self._named(account.get("code"))})
             if latency:
@@ -214,9 +264,11 @@ class _Collected:
         return name
 
 
-def _without_result(experiment: Experiment, folder: Path, outcome: Outcome | None) -> dict[str, Any]:
-    """The run's line of a run that has not ended, or was not evaluated."""
-    message = _last_error(experiment, folder / (TRAINING_LOG if outcome is None else EVALUATION_LOG))
+def _without_result(
+    experiment: Experiment, folder: Path, outcome: Outcome | None, damage: str | None
+) -> dict[str, Any]:
+    """The run's line of a run that has not ended, was not evaluated, or has a damaged file."""
+    message = damage or _last_error(experiment, folder / (TRAINING_LOG if outcome is None else EVALUATION_LOG))
     status = "failed" if message else "not_run"
     return {"status": status, "message": message, "run": experiment.key, "config_hash": experiment.config_hash}
 

@@ -91,17 +91,21 @@ _INTEGER = {
 }
 _INTEGER_PREFIXES = ("parameters_", "bytes_", "step_", "kept_", "recomputed_", "inference_", "cuda_")
 
+_ROWS = "rows_sha256"  # key of evaluation.json
+
 _DIGITS = 6  # of a score: finer than it means anything, coarse enough to hide noise of the last bit
 
 
 @dataclass(frozen=True, config={"strict": True, "extra": "forbid"})
 class Version:
-    """`version` counts the contents that the set has had; `scores` is the sha256 of its scores and counts."""
+    """`version` counts the contents that the set has had; `scores` is the sha256 of its scores and counts, `files` has
+    that of each table. Older sets have no `files`."""
 
     result_set: str
     version: int
     schema: int
     scores: str
+    files: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def cited(self) -> str:
@@ -135,16 +139,12 @@ class ResultSet:
         """The rows, each with the columns of its run."""
         return self.rows.merge(self.runs, on=list(RUN), how="left")
 
-    def matches_version(self) -> bool:
-        """Whether scores and counts are those that version.json was written for."""
-        return self.version is not None and (self.version.schema, self.version.scores) == (SCHEMA, scores_digest(self))
-
 
 def read_result_set(source: str | Path, root: Path = Path()) -> ResultSet:
     """The result set in a folder, or in a folder at a git revision, e.g. "main:results/quick".
 
     Raises:
-        LorunError: there is none, or one of its tables is damaged.
+        LorunError: there is none, or one of its tables is damaged or not what version.json was written for.
     """
     top, found = _find(str(source), root)
     if top not in found:
@@ -197,13 +197,12 @@ def save_result_set(
     """
     tables = {name: getattr(results, name) for name in COLUMNS}
     named = _code_named(results.runs) | _code_named(results.accounting)
-    version = _next_version(folder, results)
     files = {
         **{f"{name}.csv": _csv(frame) for name, frame in tables.items() if frame is not None},
         "code.json": json.dumps({name: results.code[name] for name in sorted(named)}, indent=1) + "\n",
-        "version.json": json.dumps(dataclasses.asdict(version), indent=1) + "\n",
-        **(pages or {}),
     }
+    version = _next_version(folder, results, {name: _sha256(text.encode()) for name, text in files.items()})
+    files |= {"version.json": json.dumps(dataclasses.asdict(version), indent=1) + "\n", **(pages or {})}
     with _changed(folder) as part:
         for name, text in files.items():
             write_text(part / name, text)
@@ -217,12 +216,14 @@ def save_result_set(
 def write_evaluation(path: Path, run: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the rows of one run as CSV, and the run's line of runs.csv as JSON next to it.
 
-    The JSON has whole mappings of modules under `trained_code` and `code`. It is written first: an evaluation is there
-    once its CSV is.
+    The JSON has whole mappings of modules under `trained_code` and `code`, and the sha256 of the CSV. It is written
+    first: an evaluation is there once its CSV is.
     """
-    line = {name: run.get(name) for name in RUN_COLUMNS}
+    if not path.name:
+        raise LorunError(f"{path}: a folder: name a file for the scores")
     frame = pd.DataFrame([{name: row.get(name) for name in ROW_COLUMNS} for row in rows], columns=list(ROW_COLUMNS))
     frame["value"] = frame["value"].astype(float).round(_DIGITS)
+    line = {**{name: run.get(name) for name in RUN_COLUMNS}, _ROWS: _sha256(_csv(frame).encode())}
     write_text(path.with_suffix(".json"), json.dumps(line, indent=1) + "\n")
     write_table(path, frame)
 
@@ -231,16 +232,38 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     """The run and the rows that `write_evaluation` wrote.
 
     Raises:
-        LorunError: a file is missing or damaged.
+        LorunError: a file is missing or damaged, or the rows are not those that were written.
     """
     about = path.with_suffix(".json")
     for file in (path, about):
         if not file.is_file():
             raise LorunError(f"{file}: no such file; `lorun evaluate` writes it")
-    run = _read_json(str(about), about.read_bytes())
+    run, content = _read_json(str(about), about.read_bytes()), path.read_bytes()
+    rows = run.pop(_ROWS, None)  # older ones have none
     if set(run) != set(RUN_COLUMNS):
         raise LorunError(f"{about}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
-    return run, _typed(str(path), _read_csv(str(path), path.read_bytes()), "rows")
+    table = _typed(str(path), _read_csv(str(path), content), "rows")
+    if rows not in (None, _sha256(content)):
+        raise LorunError(f"{path}: cut or changed since it was written; `lorun evaluate` makes it again")
+    return run, table
+
+
+def read_account(path: Path) -> dict[str, Any]:
+    """The line of a method in accounting.csv, and its latency, that `lorun account` wrote.
+
+    Raises:
+        LorunError: the file is missing or damaged.
+    """
+    again = "remove it, or run `lorun account`, to make it again"
+    try:
+        account = _read_json(str(path), path.read_bytes())
+        other = ("code", "latency_")
+        make_table("accounting", [{name: value for name, value in account.items() if not name.startswith(other)}])
+    except OSError as error:
+        raise LorunError(f"{path}: cannot be read: {error.strerror}") from error
+    except LorunError as error:
+        raise LorunError(f"{path}: damaged; {again}") from error
+    return account
 
 
 def code_id(modules: Mapping[str, str] | None) -> str | None:
@@ -290,6 +313,12 @@ def grouped(frame: pd.DataFrame, by: Iterable[str]) -> dict[tuple[Any, ...], pd.
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """Write any table as CSV, atomically; null is an empty field."""
     write_text(path, _csv(frame))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that `write_table` wrote. Names stay text, such as a setting called 10 or NA. Raises ValueError."""
+    text = dict.fromkeys([*_TEXT, "profile", "same_network"], str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -356,7 +385,21 @@ def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
     code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
     _check(where, tables["runs"], tables["rows"], code)
     name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
-    return ResultSet(name=name, where=where, code=code, version=version, **tables)
+    results = ResultSet(name=name, where=where, code=code, version=version, **tables)
+    _check_version(results, files)
+    return results
+
+
+def _check_version(results: ResultSet, files: Mapping[str, bytes]) -> None:
+    """Raise LorunError where a table is not the one that version.json was written for."""
+    again = "restore it from git, or write the set again with `lorun table`"
+    if results.version is None:
+        return
+    for name, digest in results.version.files.items():
+        if _sha256(files.get(name, b"")) != digest:
+            raise LorunError(f"{results.where}/{name}: not what was written with version.json; {again}")
+    if results.version.scores != scores_digest(results):
+        raise LorunError(f"{results.where}: its tables hold other scores than version.json says; {again}")
 
 
 @contextmanager
@@ -366,6 +409,10 @@ def _changed(folder: Path) -> Iterator[Path]:
     Its files are links: replace them, do not write into them.
     """
     place = folder.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise LorunError(
+            f"{folder}: a result set takes the place of its folder: name one of its own, not one around you"
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", suffix=".part") as temporary:
         new, old = Path(temporary, "new"), Path(temporary, "old")
@@ -379,16 +426,18 @@ def _changed(folder: Path) -> Iterator[Path]:
                 place.rename(old)
             new.rename(place)
         except OSError as error:
+            if old.is_dir():
+                old.rename(place)
             raise LorunError(f"cannot write {folder}: {error.strerror}. What was there before is untouched.") from error
 
 
-def _next_version(folder: Path, results: ResultSet) -> Version:
+def _next_version(folder: Path, results: ResultSet, files: dict[str, str]) -> Version:
     path = folder / "version.json"
     before = _version(str(path), path.read_bytes() if path.is_file() else None)
     digest = scores_digest(results)
     if before is None:
-        return Version(results.name, 1, SCHEMA, digest)
-    return Version(results.name, before.version + (before.scores != digest), SCHEMA, digest)
+        return Version(results.name, 1, SCHEMA, digest, files)
+    return Version(results.name, before.version + (before.scores != digest), SCHEMA, digest, files)
 
 
 def _code_named(frame: pd.DataFrame) -> set[str]:
@@ -422,7 +471,7 @@ def _version(where: str, content: bytes | None) -> Version | None:
     except ValidationError as error:
         problem = error.errors()[0]
         about = " ".join(map(str, [*problem["loc"], problem["msg"]]))
-        raise LorunError(f"{where}: damaged; restore it from git ({about})") from error
+        raise LorunError(f"{where}: damaged; restore it from git, or remove it to count anew ({about})") from error
 
 
 def _typed(where: str, frame: pd.DataFrame, table: str) -> pd.DataFrame:
@@ -478,6 +527,11 @@ def _named(row: pd.Series, key: tuple[str, ...]) -> str:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def _sha256(content: bytes) -> str:
+    """Of a text file, whatever its line ends."""
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _csv(frame: pd.DataFrame, **options: Any) -> str:

@@ -12,7 +12,7 @@ from lorun.profiles import Profile
 from lorun.results.paths import account_path
 from lorun.results.store import METHOD, RUN, ResultSet, records
 from lorun.status.project import Project
-from lorun.training.start import WEIGHTS
+from lorun.training.outcome import WEIGHTS
 
 Step = Literal["train", "evaluate", "account"]
 """What has to run again. An evaluation follows every training."""

@@ -34,7 +34,6 @@ def as_json(checked: Checked, notes: Sequence[str] = ()) -> dict[str, Any]:
         {
             "name": results.name,
             "version": None if results.version is None else asdict(results.version),
-            "intact": results.matches_version(),
             "runs": count(checks, "run"),
             "accounts": count(checks, "account"),
             "results": [
@@ -79,8 +78,6 @@ def _hours(checks: Iterable[Result]) -> str:
 
 def _summary(results: ResultSet, checks: Sequence[Result]) -> str:
     version = "no version" if results.version is None else results.version.cited
-    if results.version is not None and not results.matches_version():
-        version += ", but its tables hold other scores"
     parts = []
     for what in ("run", "account"):
         states = ", ".join(f"{number} {state}" for state, number in count(checks, what).items() if number)

@@ -28,15 +28,23 @@ from lorun.training.checkpoint import CHECKPOINT, State
 from lorun.training.distributed import Group, is_loss_of_another
 from lorun.training.mixtures import mixtures
 from lorun.training.movement import fingerprints, unmoved
-from lorun.training.outcome import CurvePoint, Outcome, Status, read_outcome, write_outcome
+from lorun.training.outcome import (
+    ADAPTERS,
+    WEIGHTS,
+    CurvePoint,
+    Outcome,
+    Status,
+    digests,
+    read_outcome,
+    read_whole,
+    write_outcome,
+)
 from lorun.training.patches import PatchStream, in_unit_range
 from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
 from lorun.training.schedule import learning_rate
-from lorun.training.start import WEIGHTS, base_outcome, finish_untrained, fitted_system, starting_system
+from lorun.training.start import base_outcome, finish_untrained, fitted_system, starting_system
 from lorun.training.weights import save_weights
-
-ADAPTERS = "adapters"
 
 _VALIDATION_SIDE = 256  # pixels; larger validation images are cropped at the centre
 _POLL = 0.5  # seconds between attempts to take the lock
@@ -55,9 +63,10 @@ def train(
 ) -> Outcome:
     """Train one experiment in `runs / experiment.folder`, resuming from a checkpoint if there is one.
 
-    Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is not changed. A lock lets
-    one process, or group of processes, train a run at a time; others wait and then find it finished. Running out of
-    memory and a loss that is not finite are outcomes, not exceptions.
+    Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is not changed, but made
+    again where one of these files is gone or damaged. A lock lets one process, or group of processes, train a run at a
+    time; others wait and then find it finished. Running out of memory and a loss that is not finite are outcomes, not
+    exceptions.
 
     Raises:
         LorunError: data are missing or damaged; the pretrained base is missing; the checkpoint does not fit; the disk
@@ -84,19 +93,41 @@ def train(
 
 def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group) -> Outcome:
     folder = runs / experiment.folder
-    finished = group.from_main(lambda: read_outcome(folder))
+    finished = group.from_main(lambda: read_whole(folder))
     if finished is not None:
         return finished
     with _only_one(folder, experiment.name, group):
-        finished = group.from_main(lambda: read_outcome(folder))  # while this process waited for the lock
+        finished = group.from_main(lambda: read_whole(folder))  # while this process waited for the lock
         if finished is not None:
             return finished
         if group.main:
             for part in folder.glob(".*.part"):  # left by a killed process
                 part.unlink() if part.is_file() else shutil.rmtree(part)
-        if experiment.training is None or experiment.trained_as is not None:
-            return group.from_main(lambda: finish_untrained(experiment, runs, data))
-        return _Training(experiment, runs, data, device, group).run()
+        try:
+            if experiment.training is None or experiment.trained_as is not None:
+                return group.from_main(lambda: finish_untrained(experiment, runs, data))
+            training = _Training(experiment, runs, data, device, group)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            group.leave()
+            return _too_large(experiment, folder, data, device, error)
+        return training.run()
+
+
+def _too_large(
+    experiment: Experiment, folder: Path, data: Path, device: torch.device, error: MemoryError | RuntimeError
+) -> Outcome:
+    """Write the outcome of a run that ran out of memory before its first step."""
+    md5s = {name: dataset_identity(data, name) for name in experiment.trained_on}
+    outcome = Outcome(
+        status="out_of_memory",
+        message=f"before the first step: {_first_line(error)}",
+        provenance=provenance(experiment, md5s, device),
+        code=code_used(experiment, experiment.trained_on, None),
+    )
+    write_outcome(folder, outcome)
+    return outcome
 
 
 class _Training:
@@ -173,7 +204,7 @@ class _Training:
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
-        self.state.resume(path, self.experiment.key, self.device)
+        self.state.resume(path, self.experiment.key, self.device, self.steps)
         done = self.group.from_main(lambda: self.state.done)
         if self.state.done != done:
             raise LorunError(
@@ -194,7 +225,7 @@ class _Training:
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            status, message = "out_of_memory", (str(error) or type(error).__name__).splitlines()[0]
+            status, message = "out_of_memory", _first_line(error)
             self.group.leave()  # the others are in the middle of a step and will read the outcome
         outcome = Outcome(
             status=status,
@@ -211,6 +242,7 @@ class _Training:
             unmoved=unmoved(self.state.scored, self.began) if status == "completed" else None,
             provenance=self.provenance,
             code=code_used(self.experiment, self.experiment.trained_on, None if self.base is None else self.base.code),
+            files=digests(self.folder) if status == "completed" else None,
             curve=[CurvePoint(**point) for point in self.state.curve],
         )
         if self.group.in_step:
@@ -323,7 +355,12 @@ class _Training:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in words)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -1,5 +1,7 @@
-"""How a training ended: `training.json`, the last file that a run writes."""
+"""How a training ended: `training.json`, the last file that a run writes, and whether the others are still those."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lorun.config import Recompute
 from lorun.errors import LorunError
-from lorun.files import write_text
+from lorun.files import sha256_of, write_text
 
 FILE = "training.json"
+WEIGHTS = "weights.safetensors"
+ADAPTERS = "adapters"
 
 Status = Literal["completed", "diverged", "out_of_memory"]
 
@@ -38,6 +42,7 @@ class Outcome(BaseModel):
         cuda_peak_bytes: torch.cuda.max_memory_allocated; None on a CPU.
         unmoved: names of the trained parameters that did not change; None without weights.
         code: digests of the code it used, see `lorun.provenance.code_used`; None if not recorded.
+        files: sha256 of the files of weights and adapters; None if not recorded, or without weights.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,6 +61,7 @@ class Outcome(BaseModel):
     unmoved: list[str] | None = None
     provenance: dict[str, Any]
     code: dict[str, str] | None = None
+    files: dict[str, str] | None = None
     curve: list[CurvePoint] = []
 
 
@@ -72,4 +78,35 @@ def read_outcome(folder: Path) -> Outcome | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        raise LorunError(f"{path}: damaged; remove it to finish the run again from its checkpoint") from error
+        raise LorunError(f"{path}: damaged; `lorun train` makes the run again") from error
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The sha256 of each file of weights and adapters of a folder, by its path in there."""
+    paths = [folder / WEIGHTS, *sorted((folder / ADAPTERS).rglob("*"))]
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in paths if path.is_file()}
+
+
+def check_files(folder: Path, outcome: Outcome) -> None:
+    """Raise LorunError where a completed run lacks a file of weights or adapters, or has not the one that it wrote."""
+    if outcome.status != "completed":
+        return
+    files: Mapping[str, str | None] = outcome.files or {WEIGHTS: None}
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise LorunError(f"{path}: missing from a finished run; `lorun train` makes it again")
+        if digest not in (None, sha256_of(path)):
+            raise LorunError(f"{path}: cut or changed since the run was finished; `lorun train` makes it again")
+
+
+def read_whole(folder: Path) -> Outcome | None:
+    """The outcome of a run all of whose files are those that it wrote, or None; says on stderr what is damaged."""
+    try:
+        outcome = read_outcome(folder)
+        if outcome is not None:
+            check_files(folder, outcome)
+    except LorunError as error:
+        print(error, file=sys.stderr, flush=True)
+        return None
+    return outcome

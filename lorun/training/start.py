@@ -16,12 +16,10 @@ from lorun.methods.shipped import WEIGHTS as SHIPPED_WEIGHTS
 from lorun.methods.shipped import check_weights, read_shipped
 from lorun.provenance import code_used, provenance
 from lorun.system import System, build_system
-from lorun.training.outcome import Outcome, read_outcome, write_outcome
+from lorun.training.outcome import WEIGHTS, Outcome, check_files, digests, read_outcome, write_outcome
 from lorun.training.patches import random_blocks
 from lorun.training.released import load_released
 from lorun.training.weights import load_state, load_weights, save_weights
-
-WEIGHTS = "weights.safetensors"
 
 
 def fitted_system(experiment: Experiment, data: Path, images: Mapping[str, np.ndarray] | None = None) -> System:
@@ -37,7 +35,7 @@ def base_outcome(experiment: Experiment, runs: Path) -> Outcome | None:
     """The outcome of the base's training; None for a method without a base.
 
     Raises:
-        LorunError: the base is not trained yet.
+        LorunError: the base is not trained yet, or its files are damaged.
     """
     base = experiment.base
     if base is None:
@@ -49,6 +47,7 @@ def base_outcome(experiment: Experiment, runs: Path) -> Outcome | None:
             f"{experiment.name}: its pretrained base is missing ({runs / base.folder}); "
             f"train the method {base.method!r} in the setting {base.setting!r}{task} with the same seed first"
         )
+    check_files(runs / base.folder, outcome)
     return outcome
 
 
@@ -138,6 +137,7 @@ def finish_untrained(experiment: Experiment, runs: Path, data: Path) -> Outcome:
         elif any(parameter.requires_grad for parameter in system.parameters()):
             raise LorunError(f"{experiment.name} has parameters to train, but its card says `trained: false`")
         save_weights(folder / WEIGHTS, system.state_dict(), {"experiment": experiment.model_dump_json()})
+        found["files"] = digests(folder)
     outcome = Outcome(
         **found,
         total_steps=0 if outcome is None else outcome.total_steps,

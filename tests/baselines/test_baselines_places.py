@@ -17,7 +17,7 @@ from lorun.profiles import load_profile
 from lorun.provenance import provenance
 from lorun.system import build_system
 from lorun.training.loop import train
-from lorun.training.start import WEIGHTS
+from lorun.training.outcome import WEIGHTS
 from lorun.training.weights import load_weights
 
 

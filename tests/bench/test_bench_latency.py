@@ -10,6 +10,7 @@ from tiny import PROFILE
 from lorun.bench import latency
 from lorun.bench.latency import AGAIN, COLUMNS, agreed, measure, read_latencies
 from lorun.errors import LorunError
+from lorun.results.store import write_table
 
 STRATEGIES = ["block1", "lorun", "lorun_random"]
 
@@ -77,6 +78,14 @@ def test_only_the_rows_of_the_profile_are_read(tmp_path):
     path = tmp_path / "latency.csv"
     pd.DataFrame({"profile": ["quick", "desk"]}).reindex(columns=list(COLUMNS)).to_csv(path, index=False)
     assert list(read_latencies(path, "desk").profile) == ["desk"]
+
+
+@pytest.mark.parametrize("name", ["10", "2.5", "1e3", "NA", "null", "True"])
+def test_names_that_look_like_values_stay_text(tmp_path, name):
+    path = tmp_path / "latency.csv"
+    write_table(path, pd.DataFrame([{"profile": name, "setting": name, "median_ms": 1.5}], columns=list(COLUMNS)))
+    (line,) = read_latencies(path, name).to_dict("records")
+    assert (line["setting"], line["median_ms"]) == (name, 1.5)
 
 
 @pytest.mark.parametrize("content", ["", "profile,task\nquick,cs\n"])

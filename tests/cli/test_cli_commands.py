@@ -81,8 +81,10 @@ def test_a_seed_is_a_whole_number_from_nought(
 # Profiles and datasets
 
 
-def test_config_check_prints_the_size_of_a_profile(lorun: Callable[..., Output], tiny_profile_file: Path) -> None:
-    result = lorun("config", "check", tiny_profile_file)
+def test_config_check_prints_the_size_of_a_profile(
+    lorun: Callable[..., Output], tiny_profile_file: Path, tiny_data: Path
+) -> None:
+    result = lorun("config", "check", tiny_profile_file, "--data", tiny_data)
     assert result == (0, f"{tiny_profile_file}: profile 'tiny', 1 tasks, 8 experiments\n", "")
 
 

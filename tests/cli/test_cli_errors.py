@@ -164,7 +164,7 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
         ),
         (
             lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"),
-            "no.npy cannot be read as a .npy file",
+            "cannot read no.npy: No such file or directory",
         ),
         (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 x 64 pixels"),
     ],
@@ -240,7 +240,6 @@ def test_a_folder_without_images_and_no_folder(
     error: Callable[..., str], trained: None, options: Callable[..., list[object]]
 ) -> None:
     Path("mine").mkdir()
-    Path("mine/notes.txt").touch()
     assert error(*options("evaluate", images="mine")).startswith("no images in mine: looked for .bmp, ")
     assert error(*options("evaluate", images="theirs")) == "no folder theirs: name a folder of images"
 
@@ -296,16 +295,34 @@ def test_pages_that_cannot_be_made(error: Callable[..., str], words: list[object
 
 
 def test_showing_a_folder_without_results(error: Callable[..., str]) -> None:
-    assert error("show", "nowhere") == "nowhere/summary.md: No such file or directory"
+    assert error("show", "nowhere") == "nowhere: neither a folder nor a git revision (REV or REV:FOLDER)"
 
 
 def test_listing_a_run_whose_outcome_is_damaged(
-    error: Callable[..., str], tiny_profile: Profile, tiny_profile_file: Path
+    lorun: Callable[..., Output], tiny_profile: Profile, tiny_profile_file: Path
 ) -> None:
     folder = Path("runs") / tiny_profile.experiment("cs", "r25", "shared", 0).folder
     folder.mkdir(parents=True)
     (folder / "training.json").write_text('{"status": "comp')
-    assert error("list", "-c", tiny_profile_file).startswith(f"{folder}/training.json: damaged")
+    lines = lorun("list", "-c", tiny_profile_file).out.splitlines()
+    assert [line for line in lines if line.startswith("damaged ")] == [line for line in lines if str(folder) in line]
+    assert any(f"{folder}/training.json: damaged" in line for line in lines)
+
+
+@pytest.mark.parametrize("where", [".", ".."])
+def test_a_folder_is_no_table(lorun: Callable[..., Output], options: Callable[..., list[object]], where: str) -> None:
+    status, _, err = lorun(*options("evaluate", out=where))
+    assert status == 2
+    assert "is a directory" in err
+
+
+def test_a_result_set_does_not_replace_the_folder_around(
+    error: Callable[..., str], tiny_profile_file: Path, tmp_path: Path
+) -> None:
+    for out in (".", tmp_path.parent):
+        message = error("table", "-c", tiny_profile_file, "--out", out, "--partial", "--no-figures")
+        assert message.startswith(f"{out}: a result set takes the place of its folder")
+    assert tiny_profile_file.exists()
 
 
 def test_scores_that_cannot_be_written(

@@ -117,7 +117,7 @@ def test_a_baseline_without_parameters_needs_no_weights(lorun, folder, tmp_path)
             "opine.pkl: these weights of opine_net_plus hold their sampling matrix: leave out --matrix",
         ),
         ({"--matrix": "qinit.npy"}, "qinit.npy: Phi is 64 x 12; its columns must be the pixels of a square block"),
-        ({"--matrix": "absent.mat"}, "absent.mat cannot be read as a MATLAB file"),
+        ({"--matrix": "absent.mat"}, "cannot read absent.mat: No such file"),
         ({"--initial": None}, "name the initial estimate with --initial: a file (Qinit), or adjoint, pseudo_inverse"),
         ({"--initial": "ajoint"}, "no file ajoint for --initial: name a file (Qinit), or adjoint, pseudo_inverse"),
         ({"--initial": "phi.mat"}, "phi.mat: holds no variable `Qinit`, but `phi`"),

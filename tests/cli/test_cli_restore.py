@@ -43,7 +43,7 @@ def test_a_photograph(lorun: Callable[..., Output], error: Callable[..., str], g
     again = lorun("restore", "models/gray", "Foto é.png")
     assert (again.status, again.out) == (0, "")
     assert again.err == "restored/gray/Foto é.png: exists and is kept; --force replaces it\n"
-    assert error("restore", "models/gray", "none.png") == "none.png: no such file"
+    assert error("restore", "models/gray", "none.png") == "cannot read none.png: No such file or directory"
     assert error("restore", "models/gray", "Foto é.png", "--out", ".") == (
         "Foto é.png: is an input, which is never overwritten: choose another folder with --out"
     )
@@ -57,7 +57,7 @@ def test_a_photograph(lorun: Callable[..., Output], error: Callable[..., str], g
     )
     two = lorun("restore", "models/gray", "none.png", "Foto é.png", "--force")
     assert two.status == 1
-    assert two.err == "error: none.png: no such file\nerror: 1 of 2 could not be restored\n"
+    assert two.err == "error: cannot read none.png: No such file or directory\nerror: 1 of 2 could not be restored\n"
 
 
 def test_a_real_low_resolution_picture(

@@ -132,6 +132,12 @@ def test_an_unknown_split_lists_the_choices() -> None:
         split_files(DATA, "bsds500", "tests", "gray")
 
 
+def test_an_entry_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_text("mine: {role: test}\nmine: {role: train}\n")
+    with pytest.raises(LorunError, match=r"registry\.yaml: cannot be read as YAML: the key `mine` twice"):
+        read_registry(tmp_path)
+
+
 def test_an_entry_of_a_file(tmp_path: Path) -> None:
     assert read(tmp_path, ENTRY).upstream[0].url("a.tif") == (
         "https://raw.githubusercontent.com/a/b/0123456789012345678901234567890123456789/x/a.tif"

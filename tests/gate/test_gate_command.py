@@ -51,6 +51,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git("tag", "good")
     rows = folder / "results/smoke/rows.csv"
     rows.write_text("".join(rows.read_text().splitlines(keepends=True)[:-1]))
+    (rows.parent / "version.json").unlink()  # it knows the other row
     git("commit", "-a", "-m", "a row less")
     monkeypatch.chdir(folder)
     return folder
@@ -78,6 +79,12 @@ def test_a_revision_of_an_older_schema_cannot_be_compared(gate: Gate, monkeypatc
         pytest.skip("a clone without the history")
     assert status == 2
     assert "only the code of its commit reads it" in printed
+
+
+def test_a_reference_without_scores_is_nothing_to_compare_with(gate: Gate, repository: Path) -> None:
+    rows = repository / "results/smoke/rows.csv"
+    rows.write_text(rows.read_text().splitlines(keepends=True)[0])
+    assert gate("results", SMOKE) == (2, "error: results: no scores to compare with (rows.csv has no lines)\n")
 
 
 def test_strict_fails_what_is_unknown(gate: Gate, repository: Path) -> None:

@@ -360,5 +360,5 @@ def test_wrong_kernels_are_refused_by_name(tmp_path, name, values, words):
     savemat(tmp_path / "k.mat", {name: values})
     with pytest.raises(LorunError, match=rf"k\.mat: {words}"):
         read_kernels(tmp_path / "k.mat")
-    with pytest.raises(LorunError, match="absent.mat cannot be read as a MATLAB file"):
+    with pytest.raises(LorunError, match="cannot read .*absent.mat: No such file"):
         read_kernels(tmp_path / "absent.mat")

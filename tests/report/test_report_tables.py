@@ -208,6 +208,7 @@ def test_names_cannot_be_markup(project, tmp_path):
     text = "</script><script>alert(1)</script>"
     runs = (folder / "runs.csv").read_text().replace(",completed,", f",completed,{text}", 1)
     (folder / "runs.csv").write_text(runs)
+    (folder / "version.json").unlink()
     out = tmp_path / "page.html"
     write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
     page = out.read_text()

@@ -68,6 +68,18 @@ def test_a_folder_of_pictures(restorer: Restorer, photos: Path, tmp_path: Path) 
     assert listing(done).splitlines()[2].split()[-4:] == ["x", "11", *[f"{done[1].psnr:.2f}"] * 2]
 
 
+def test_spreadsheets_run_no_name(
+    restorer: Restorer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["=1+2.png", "@a.png", "+a,b.png", '-"a".png']
+    for name in names:
+        (photos / name).write_bytes((photos / "a b.png").read_bytes())
+    monkeypatch.chdir(photos)
+    _, failed = restore_files([Path(name) for name in names], restorer, Options(tmp_path / "out", "mine"))
+    assert failed == 0
+    assert [line["input"] for line in table(tmp_path / "out")] == [f"./{name}" for name in names]
+
+
 def test_outputs_are_kept_and_replaced_when_asked(
     restorer: Restorer, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +90,10 @@ def test_outputs_are_kept_and_replaced_when_asked(
     done, failed = restore_files(inputs, restorer, Options(out, "first"))
     assert ([Path(line.output).stem for line in done], failed) == (["Größe é", "c.v2"], 0)
     assert (out / "a b.png").read_text() == "mine"
-    assert capsys.readouterr().err == f"{out / 'a b.png'}: exists and is kept; --force replaces it\n"
+    assert capsys.readouterr().err == (
+        f"{photos}: 3 of 5 files are read; passed over: .hidden.png, notes.txt\n"
+        f"{out / 'a b.png'}: exists and is kept; --force replaces it\n"
+    )
     done, _ = restore_files(inputs[1:2], restorer, Options(out, "second", force=True))
     assert Image.open(out / "a b.png").size == (14, 11)
     assert [(Path(line["output"]).stem, line["model"]) for line in table(out)] == [
@@ -112,7 +127,7 @@ def test_a_bad_file_does_not_stop_the_others(
     (photos / "a b.png").write_text("text")
     done, failed = restore_files(inputs_of([photos], 1), restorer, Options(tmp_path / "out", "mine"))
     assert (len(done), failed) == (2, 1)
-    assert capsys.readouterr().err.startswith(f"error: {photos / 'a b.png'}: not a picture of a known format")
+    assert f"\nerror: {photos / 'a b.png'} is not an image of a known format" in capsys.readouterr().err
 
 
 def test_a_foreign_table_is_not_replaced(restorer: Restorer, photos: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from lorun.results.store import (
     SCHEMA,
     ResultSet,
     new_result_set,
+    read_account,
     read_evaluation,
     read_result_set,
     read_result_sets,
@@ -114,6 +115,28 @@ def test_half_an_evaluation_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink()
     with pytest.raises(LorunError, match=f"{name}: no such file; `lorun evaluate` writes it"):
         read_evaluation(tmp_path / "evaluation.csv")
+
+
+def test_an_evaluation_that_was_cut_or_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.csv"
+    write_evaluation(path, RUN, [{**ROW, "image": name} for name in "abcd"])
+    lines = path.read_text().splitlines(keepends=True)
+    for count in range(1, 5):
+        path.write_text("".join(lines[:count]))
+        with pytest.raises(LorunError, match=r"evaluation\.csv: cut or changed since it was written; `lorun evaluate`"):
+            read_evaluation(path)
+    path.write_text("".join(lines).replace("31.25", "31.26"))
+    with pytest.raises(LorunError, match=r"evaluation\.csv: cut or changed"):
+        read_evaluation(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"task": "cs"}', '{"task": "a", "setting": "b", "method": "c", "m": "x"}']
+)
+def test_a_damaged_account_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "account.json").write_text(text)
+    with pytest.raises(LorunError, match=r"account\.json: damaged; remove it, or run `lorun account`"):
+        read_account(tmp_path / "account.json")
 
 
 def test_only_code_that_is_named_is_kept_and_it_must_be_there(folder: Path) -> None:
@@ -264,14 +287,37 @@ def test_a_set_of_another_schema_is_refused(folder: Path) -> None:
 def test_the_number_counts_contents(folder: Path) -> None:
     first = read_result_set(folder)
     assert first.version is not None
-    assert (first.version.version, first.version.schema, first.matches_version()) == (1, SCHEMA, True)
+    assert (first.version.version, first.version.schema) == (1, SCHEMA)
     assert save_result_set(folder, make()) == first.version
-    edit(folder / "rows.csv", "31.25", "12.5")
-    assert not read_result_set(folder).matches_version()
-    second = save_result_set(folder, read_result_set(folder))
+    second = save_result_set(folder, make([{**ROW, "value": 12.5}]))
     assert second.version == 2
     assert second.cited == f"version 2, scores {second.scores[:10]}"
-    assert read_result_set(folder).matches_version()
+    assert read_result_set(folder).version == second
+
+
+def test_a_table_that_is_not_the_one_that_was_written_is_refused(folder: Path) -> None:
+    rows = [{**ROW, "image": name} for name in "abcd"]
+    save_result_set(folder, make(rows))
+    lines = (folder / "rows.csv").read_text().splitlines(keepends=True)
+    for count in (1, 3):  # the header alone, and half of the rows
+        (folder / "rows.csv").write_text("".join(lines[:count]))
+        with pytest.raises(LorunError, match=r"rows\.csv: not what was written with version\.json; restore"):
+            read_result_set(folder)
+    (folder / "rows.csv").write_bytes("".join(lines).replace("\n", "\r\n").encode())  # as git may check it out
+    assert len(read_result_set(folder).rows) == 4
+    (folder / "accounting.csv").unlink()
+    with pytest.raises(LorunError, match=r"accounting\.csv: not what was written"):
+        read_result_set(folder)
+
+
+def test_a_set_whose_version_names_no_files_must_have_its_scores(folder: Path) -> None:
+    held = json.loads((folder / "version.json").read_text())
+    del held["files"]
+    (folder / "version.json").write_text(json.dumps(held))
+    assert len(read_result_set(folder).rows) == 1
+    edit(folder / "rows.csv", "31.25", "12.5")
+    with pytest.raises(LorunError, match=r"made: its tables hold other scores than version\.json says"):
+        read_result_set(folder)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +350,6 @@ def test_committed_result_sets_are_the_version_that_they_say(path: Path) -> None
     found = read_result_set(path.parent)
     assert found.version is not None
     assert json.loads((path.parent / "version.json").read_text())["result_set"] == path.parent.name
-    assert found.matches_version()
 
 
 def test_rows_without_a_value_count_for_their_run_only() -> None:

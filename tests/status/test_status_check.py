@@ -11,7 +11,7 @@ from lorun.errors import LorunError
 from lorun.profiles import load_profile
 from lorun.provenance import reading_rules
 from lorun.status.project import Project
-from lorun.training.start import WEIGHTS
+from lorun.training.outcome import WEIGHTS
 
 METHODS = tuple(OF_METHOD)
 

@@ -11,7 +11,7 @@ from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
 from lorun.training import train
-from lorun.training.start import WEIGHTS
+from lorun.training.outcome import WEIGHTS
 from lorun.training.weights import load_state, load_weights
 
 CPU = torch.device("cpu")

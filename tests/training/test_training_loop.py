@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from lorun.physics.block_cs import BlockCS
 from lorun.profiles import Profile
 from lorun.training import Outcome, loop, read_outcome, train
 from lorun.training.distributed import Group
+from lorun.training.outcome import write_outcome
 from lorun.training.patches import PatchStream
 from lorun.training.schedule import learning_rate
 from lorun.unfolding import UnfoldingNetwork
@@ -254,6 +256,8 @@ def test_a_base_whose_weights_cannot_be_used_is_named(run: Run, runs: Path, tiny
     else:
         run("block_k")
         weights.write_bytes((runs / tiny(tiny_profile, "block_k").folder / "weights.safetensors").read_bytes())
+        of_before = read_outcome(weights.parent).model_copy(update={"files": None})  # which recorded no hashes
+        write_outcome(weights.parent, of_before)
     with pytest.raises(LorunError) as refused:
         run("lorun")
     assert str(refused.value).startswith(f"{weights}: ")
@@ -582,7 +586,8 @@ def test_a_second_process_waits_for_the_first(
     assert not outcomes
     if finished_meanwhile:
         folder = tiny(tiny_profile, "shared").folder
-        (runs / folder / "training.json").write_bytes((tmp_path / "elsewhere" / folder / "training.json").read_bytes())
+        for name in ("weights.safetensors", "training.json"):
+            shutil.copy(tmp_path / "elsewhere" / folder / name, runs / folder / name)
     holder.communicate("let go\n", timeout=20)
     waiting.join(timeout=60)
     assert not waiting.is_alive()
@@ -590,11 +595,3 @@ def test_a_second_process_waits_for_the_first(
     assert len(steps_taken) == (0 if finished_meanwhile else 8)
     if finished_meanwhile:
         assert outcomes == [elsewhere]
-
-
-def test_a_damaged_outcome_is_named(run: Run, runs: Path) -> None:
-    run("shared")
-    path = next(runs.rglob("training.json"))
-    path.write_text(path.read_text()[:-50])
-    with pytest.raises(LorunError, match=r"training\.json: damaged"):
-        run("shared")

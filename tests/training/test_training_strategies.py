@@ -13,7 +13,8 @@ from lorun.errors import LorunError
 from lorun.methods import PRESETS, STRATEGIES, Experiment
 from lorun.profiles import Profile, load_profile
 from lorun.training import train
-from lorun.training.start import WEIGHTS, starting_system
+from lorun.training.outcome import WEIGHTS
+from lorun.training.start import starting_system
 from lorun.training.weights import load_weights
 
 CPU = torch.device("cpu")

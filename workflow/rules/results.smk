@@ -6,7 +6,7 @@ rule table:
         rows=[RUNS / e.folder / "evaluation.csv" for e in EXPERIMENTS],
         accounts=[account_path(RUNS, e) for e in PROFILE.accounted()],
     output:
-        RESULTS / "summary.csv",
+        update(RESULTS / "summary.csv"),  # stays where the tables cannot be made
     log:
         f"logs/table-{PROFILE.profile}.log",
     benchmark:
@@ -21,7 +21,7 @@ rule report:
     input:
         RESULTS / "summary.csv",
     output:
-        RESULTS / "report.html",
+        update(RESULTS / "report.html"),
     log:
         f"logs/report-{PROFILE.profile}.log",
     benchmark:

@@ -1,0 +1,26 @@
+"""YAML as this project reads it: data only, and a key twice is an error."""
+
+from typing import Any
+
+import yaml
+
+
+def load_yaml(text: str) -> Any:
+    """The content of a YAML text. Raises yaml.YAMLError for all that is wrong with it."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    except ValueError as error:  # a date or a number that cannot be
+        raise yaml.YAMLError(str(error)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None and twice[0] != "tag:yaml.org,2002:merge":
+            raise yaml.YAMLError(
+                f"the key `{twice[1][:80]}` twice, the second time before line {node.end_mark.line + 1}"
+            )
+        return super().construct_mapping(node, deep)
