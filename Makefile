@@ -15,7 +15,7 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test fuzz gate bench lint format lock schema licences docs clean
+.PHONY: help setup reproduce data test fuzz soak gate bench lint format lock schema licences docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one
 
 fuzz: $(VENV)/.installed ## try 1,000 random profiles and 1,000 damaged files; every run tries others
 	FUZZ=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(CORES) --hypothesis-show-statistics --hypothesis-seed=random
+
+soak: $(VENV)/.installed ## kill, crowd and starve the profile smoke: the same tables? Writes results/bench/soak.csv
+	$(BIN)/python workflow/soak.py
 
 gate: $(VENV)/.installed ## fail where the results of PROFILE (CANDIDATE) got worse than those committed in REFERENCE
 	$(BIN)/lorun gate --reference $(REFERENCE):results/$(PROFILE) --candidate $(CANDIDATE) \

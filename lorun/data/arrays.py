@@ -1,6 +1,7 @@
 """Arrays in MATLAB files (versions 4 to 7) and NumPy files, from the path or from content that was read before."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _FIRST_BYTES = {
     b"\x89PNG": "an image",
     b"\xff\xd8": "an image",
 }
+_DEFLATE = 1100  # times that zlib can shrink a file, at most
 _OBJECTS = "objects (a cell array, or a structure)"
 _KINDS = {"O": _OBJECTS, "V": _OBJECTS, "c": "complex numbers", "U": "text", "S": "text", "b": "bits"}
 
@@ -59,7 +61,7 @@ def read_variable(
         variables: accepted names of the variable in a .mat file; the first that is there is read.
         or_single_cube: otherwise accept the only variable of three dimensions.
 
-    Raises LorunError where the file cannot be read, has no such variable, or it holds no numbers.
+    Raises LorunError where the file cannot be read, or has no such variable.
     """
     is_mat = path.suffix.lower() == ".mat"
     content = read_bytes(path) if data is None else data
@@ -71,8 +73,6 @@ def read_variable(
         return values, f"{path}: variable `{variable}`"
     except LorunError:
         raise
-    except matlab.NotNumbers as error:
-        raise LorunError(f"{path}: {error}") from error
     except Exception as error:  # damaged files raise almost anything, even zlib.error, SyntaxError
         kind, reason = "MATLAB" if is_mat else ".npy", " ".join(str(error).split())[:200] or type(error).__name__
         if "allow_pickle" in reason:
@@ -97,26 +97,19 @@ def _name(values: Any) -> str:
 
 
 def _variable(path: Path, content: bytes, accepted: Sequence[str], or_single_cube: bool) -> tuple[str, Any]:
-    found = _variables(content)
-    names = [name for name in accepted if name in found]
-    cubes = [name for name, (shape, _) in found.items() if len(shape) == 3]
+    from scipy.io import loadmat, whosmat
+
+    matlab.check(content)
+    shapes = {name: shape for name, shape, _ in whosmat(BytesIO(content))}
+    names = [name for name in accepted if name in shapes]
+    cubes = [name for name, shape in shapes.items() if len(shape) == 3]
     if or_single_cube and len(cubes) == 1:
         names += cubes
     if not names:
         wanted = " or ".join(f"`{name}`" for name in accepted)
         wanted += ", nor a single one of three dimensions" * or_single_cube
-        held = ", ".join(f"`{name}`" if name.isprintable() else ascii(name) for name in found)[:200] or "nothing"
+        held = ", ".join(f"`{name}`" if name.isprintable() else ascii(name) for name in shapes)[:200] or "nothing"
         raise LorunError(f"{path}: holds no variable {wanted}, but {held}")
-    return names[0], found[names[0]][1]()
-
-
-def _variables(content: bytes) -> dict[str, tuple[tuple[int, ...], Callable[[], Any]]]:
-    """The variables of a MATLAB file by name: the shape, and what reads it."""
-    if matlab.is_version_5(content):
-        return {name: (one.shape, one.read) for name, one in matlab.variables(content).items()}
-    from scipy.io import loadmat, whosmat
-
-    def reader(name: str) -> Callable[[], Any]:
-        return lambda: loadmat(BytesIO(content), variable_names=[name])[name]
-
-    return {name: (shape, reader(name)) for name, shape, _ in whosmat(BytesIO(content))}
+    if math.prod(shapes[names[0]]) > _DEFLATE * len(content):  # scipy would read such cells on for minutes
+        raise LorunError(f"{path} is damaged: it cannot hold {shapes[names[0]]} values in `{names[0]}`")
+    return names[0], loadmat(BytesIO(content), variable_names=names[:1])[names[0]]

@@ -44,7 +44,8 @@ def _cut(stack: Any, what: str, matlab: bool) -> np.ndarray:
     return stack.transpose(2, 0, 1) if matlab else stack
 
 
-def _kernel(path: Path, number: int, cell: np.ndarray) -> Tensor:
+def _kernel(path: Path, number: int, cell: Any) -> Tensor:
+    cell = np.asarray(cell)  # a sparse matrix becomes an object
     if cell.ndim != 2 or cell.dtype.kind not in "fiub" or not np.isfinite(cell).all():
         raise LorunError(f"{path}: kernel {number} is not a matrix of finite real numbers (shape {cell.shape})")
     kernel = np.ascontiguousarray(cell, dtype=np.float64)

@@ -125,7 +125,7 @@ def test_other_bands_than_the_registry_says_are_refused(tmp_path: Path) -> None:
         (np.zeros((4, 28)), "has shape (4, 28), expected height x width x bands"),
         (np.zeros((1, 2, 2, 28)), "has shape (1, 2, 2, 28), expected height x width x bands"),
         (random_cube() + 1j, "is not an array of real numbers, but holds complex numbers"),
-        ("text", "holds text"),
+        ("text", "is not an array of real numbers, but holds text"),
         (np.zeros((0, 2, 28)), "is empty"),
     ],
 )

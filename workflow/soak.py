@@ -1,0 +1,214 @@
+"""Disturb the profile smoke in every way that a machine may, and require the tables of an undisturbed run.
+
+`make soak` calls this. It works in copies of this checkout below a temporary folder, and writes into
+results/bench/soak.csv how often each disturbance was tried and whether the scores came out the same. A disturbance that
+needs root is left out for others, and the table says so.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "results" / "bench" / "soak.csv"
+DATASETS = ("photos", "photos_spectral")
+OTHER_USER = 65534  # nobody
+YEAR = 365 * 24 * 3600  # seconds
+PATIENCE = 3600  # seconds for one run
+
+
+class Failed(Exception):
+    """A disturbance that changed the scores, or that the launcher did not survive."""
+
+
+class Copy:
+    """A copy of the checkout at HEAD, in which the launcher runs smoke."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(folder)], check=True)
+        for name in DATASETS:
+            if (ROOT / "data" / name).is_dir():
+                shutil.copytree(ROOT / "data" / name, folder / "data" / name, dirs_exist_ok=True)
+        self.runs = folder / "runs"
+        self.runs.mkdir()
+        self.log = folder / "soak.log"
+
+    def start(self, user: int | None = None) -> psutil.Popen:
+        environment = os.environ | {"PYTHONPATH": str(self.folder), "HOME": str(self.folder)}
+        command = [sys.executable, "workflow/launch.py", "--profile", "smoke", "--cores", str(os.cpu_count() or 1)]
+        with self.log.open("a") as log:
+            return psutil.Popen(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=user,
+                group=user,
+                umask=0,
+                start_new_session=True,
+            )
+
+    def finish(self) -> str:
+        """Run until it ends well; return the hash of the scores."""
+        with self.start() as process:
+            try:
+                status = process.wait(PATIENCE)
+            except psutil.TimeoutExpired:
+                kill(process)
+                raise Failed(f"not done after {PATIENCE} s, see {self.log}") from None
+        if status not in (0, 4):  # 4: done, with other scores than those committed, as another processor has
+            raise Failed(f"exit status {status}, see {self.log}")
+        if "Traceback (most recent call last)" in self.log.read_text(errors="replace"):
+            raise Failed(f"a traceback, see {self.log}")
+        return str(json.loads((self.runs / "results" / "smoke" / "version.json").read_text())["scores"])
+
+    def clear(self) -> None:
+        for entry in self.runs.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def kill(process: psutil.Popen) -> None:
+    """Kill it and all that it started, with no chance to clean up."""
+    family = [process, *process.children(recursive=True)] if process.is_running() else []
+    for one in family:
+        try:
+            one.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
+    psutil.wait_procs(family[1:], timeout=60)
+
+
+def disturb(copy: Copy, seconds: float, user: int | None = None) -> bool:
+    """Start, and kill after a while; return whether it was still running."""
+    process = copy.start(user)
+    try:
+        process.wait(seconds)
+    except psutil.TimeoutExpired:
+        kill(process)
+        return True
+    return False
+
+
+def killed(copy: Copy, count: int, longest: float) -> int:
+    """Kill everything at random moments; begin anew whenever smoke got to its end."""
+    done = 0
+    while done < count:
+        if disturb(copy, random.uniform(0, longest)):
+            done += 1
+            print(f"  kill {done} of {count}", flush=True)
+        else:
+            copy.clear()
+    return done
+
+
+def two_launchers(copy: Copy, count: int, longest: float) -> int:
+    """Start two at once in one checkout, and wait for both."""
+    for _ in range(count):
+        copy.clear()
+        both = [copy.start(), copy.start()]
+        for process in both:
+            process.wait(PATIENCE)
+    return count
+
+
+def two_users(copy: Copy, count: int, longest: float) -> int:
+    """Another user starts, is killed, and this one goes on with the same folders. Needs root."""
+    subprocess.run(["chmod", "-R", "a+rwX", str(copy.folder)], check=True)
+    for _ in range(count):
+        copy.clear()
+        disturb(copy, random.uniform(longest / 4, longest), user=OTHER_USER)
+    return count
+
+
+def full_disk(copy: Copy, count: int, longest: float) -> int:
+    """The folder of runs is full at a random number of bytes; then there is space again. Needs root."""
+    for _ in range(count):
+        size = random.randint(200_000, 4_000_000)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(copy.runs)], check=True)
+        try:
+            if copy.start().wait(PATIENCE) == 0:
+                raise Failed(f"exit status 0 with {size} bytes for the runs")
+            subprocess.run(["mount", "-o", "remount,size=1g", str(copy.runs)], check=True)
+            copy.finish()
+            kept = copy.folder / "kept"
+            shutil.copytree(copy.runs, kept)
+        finally:
+            subprocess.run(["umount", "--lazy", str(copy.runs)], check=True)
+        copy.clear()
+        shutil.copytree(kept, copy.runs, dirs_exist_ok=True)
+        shutil.rmtree(kept)
+    return count
+
+
+def jumping_clock(copy: Copy, count: int, longest: float) -> int:
+    """What a killed run left was written a year ago, or will be in a year, each file at random."""
+    for _ in range(count):
+        copy.clear()
+        disturb(copy, random.uniform(longest / 4, longest))
+        for path in copy.runs.rglob("*"):
+            moment = time.time() + random.choice([-YEAR, 0, YEAR])
+            os.utime(path, (moment, moment))
+    return count
+
+
+def main() -> int:
+    """Try all disturbances; exit status 1 if one changed something."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50, help="of everything at random moments (default: 50)")
+    parser.add_argument("--others", type=int, default=3, help="times of every other disturbance (default: 3)")
+    parser.add_argument("--seed", type=int, default=None, help="of the moments (default: a new one, which is printed)")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    random.seed(seed)
+    is_root = os.geteuid() == 0
+    trials: list[tuple[Callable[[Copy, int, float], int], int, bool]] = [
+        (killed, arguments.kills, False),
+        (two_launchers, arguments.others, False),
+        (jumping_clock, arguments.others, False),
+        (full_disk, arguments.others, True),
+        (two_users, arguments.others, True),
+    ]
+    rows: list[dict[str, int | str]] = []
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    folder.chmod(0o755)  # the other user gets in
+    print(f"seed {seed}, in {folder}", flush=True)
+    started = time.monotonic()
+    expected = Copy(folder / "undisturbed").finish()
+    longest = time.monotonic() - started
+    print(f"undisturbed: {longest:.0f} s, scores {expected[:10]}", flush=True)
+    for trial, count, needs_root in trials:
+        done, outcome = 0, "not tried: needs root"
+        if is_root or not needs_root:
+            copy = Copy(folder / trial.__name__)
+            try:
+                done = trial(copy, count, longest)
+                found = copy.finish()
+                outcome = "same scores" if found == expected else f"other scores: {found[:10]}"
+            except Failed as error:
+                outcome = f"failed: {error}"
+        print(f"{trial.__name__}: {done} times, {outcome}", flush=True)
+        rows.append({"disturbance": trial.__name__, "times": done, "outcome": outcome, "seed": seed})
+    good = all(str(row["outcome"]).startswith(("same", "not tried")) for row in rows)
+    if good:
+        pd.DataFrame(rows).to_csv(OUT, index=False)
+        shutil.rmtree(folder)
+        print(f"wrote {OUT.relative_to(ROOT)}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
