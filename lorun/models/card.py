@@ -57,7 +57,7 @@ import torch
 {imports}from lorun.models import from_pretrained
 
 model = from_pretrained("{name}")  # or a folder
-x = {x}  # (batch, channels, height, width)
+x = {x}  # (batch, channels, H, W)
 physics = model.physics.at(*x.shape[2:]){under}
 y = physics(x)  # or a measurement of your own
 with torch.no_grad():
