@@ -182,9 +182,9 @@ def test_phi_files_that_do_not_fit_are_refused(tmp_path):
     for path, message in [
         (wrong, r"shape \(15, 64\), the setting needs \(16, 64\)"),
         (other, "no variable `phi`, but `psi`"),
-        (text, "cannot be read as a .npy file"),
-        (pickled, "cannot be read as a .npy file"),
-        (tmp_path / "absent.npy", "cannot be read as a .npy file"),
+        (text, "is no .npy file, but something else"),
+        (pickled, "holds Python objects"),
+        (tmp_path / "absent.npy", "absent.npy: No such file"),
     ]:
         with pytest.raises(LorunError, match=message):
             physics(matrix="file", matrix_file=path)
