@@ -34,10 +34,17 @@ def write_atomically(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, flush it to disk, and rename it to `path`.
 
     Raises LorunError, with the path and the system's reason, if the disk is full or the folder read-only. The previous
-    content of `path` is then unchanged, and the temporary file is removed.
+    content of `path` is then unchanged, and the temporary file is removed. A device or a pipe, such as /dev/null, is
+    written to instead.
     """
     path = Path(path)
     with _explained(path):
+        if path.is_char_device() or path.is_fifo():
+            with tempfile.TemporaryDirectory() as folder:
+                part = Path(folder) / path.name
+                write(part)
+                path.write_bytes(part.read_bytes())
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)

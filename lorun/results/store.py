@@ -317,8 +317,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table that `write_table` wrote. Names stay text, such as a setting called 10 or NA. Raises ValueError."""
-    text = dict.fromkeys([*_TEXT, "profile", "same_network"], str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    return _parsed(path, dict.fromkeys([*_TEXT, "profile", "same_network"], str))
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -450,9 +449,17 @@ def _read_csv(where: str, content: bytes) -> pd.DataFrame:
     if not content:
         raise LorunError(f"{where}: empty file")
     try:
-        return pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False, na_values=[""])
+        return _parsed(io.BytesIO(content), str)
     except ValueError as error:
         raise LorunError(f"{where}: not a readable table ({error})") from error
+
+
+def _parsed(source: Path | io.BytesIO, types: Any) -> pd.DataFrame:
+    """A table in which only an empty field is null. Raises ValueError, with a message of one line."""
+    try:
+        return pd.read_csv(source, dtype=types, keep_default_na=False, na_values=[""])
+    except ValueError as error:
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def _read_json(where: str, content: bytes | None) -> dict[str, Any]:

@@ -223,11 +223,12 @@ def test_a_line_twice_is_refused(folder: Path, table: str) -> None:
         read_result_set(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xff", b'a,"b\n1,2\n3,"4\n'])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xff", b'a,"b\n1,2\n3,"4\n', b"a,b\n1,2\n3,4,5\n"])
 def test_a_file_that_is_no_table_is_refused(folder: Path, content: bytes) -> None:
     (folder / "rows.csv").write_bytes(content)
-    with pytest.raises(LorunError, match=r"rows\.csv: (empty file|not a readable table|wrong columns)"):
+    with pytest.raises(LorunError, match=r"rows\.csv: (empty file|not a readable table|wrong columns)") as error:
         read_result_set(folder)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
