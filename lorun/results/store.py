@@ -533,7 +533,7 @@ def _named(row: pd.Series, key: tuple[str, ...]) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
+    return ", ".join(name if name.isprintable() else repr(name) for name in sorted(names))
 
 
 def _sha256(content: bytes) -> str:
