@@ -76,7 +76,7 @@ def profiles(draw: st.DrawFn) -> dict[str, Any]:
             holder = holder[key]
         how = draw(st.sampled_from(["value", "near", "name", "deeper", "gone", "schema"]))
         if how == "value":
-            holder[last] = draw(ANY)
+            holder[last] = copy.deepcopy(draw(ANY))  # what is drawn is shared, and the next change may be inside
         elif how == "near" and isinstance(holder[last], int | float):
             holder[last] = draw(st.sampled_from([-holder[last], holder[last] * 10**9, holder[last] + 0.5]))
         elif how == "name" and isinstance(holder, dict):
@@ -87,7 +87,7 @@ def profiles(draw: st.DrawFn) -> dict[str, Any]:
             del holder[last]
         elif isinstance(holder, dict):
             name, about = draw(st.sampled_from(PROPERTIES))
-            holder[name] = draw(edges(about))
+            holder[name] = copy.deepcopy(draw(edges(about)))
     return content["all"]
 
 
