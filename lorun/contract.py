@@ -24,7 +24,7 @@ from lorun.accounting.flops import reconstruction_flops
 from lorun.accounting.live_bytes import inference_bytes, training_step_bytes
 from lorun.config import TrainingConfig
 from lorun.denoisers.cnn import CNNConfig
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.physics import OPERATORS, Operator, OperatorConfig
 from lorun.step import make_optimizer, training_step
 from lorun.system import System
@@ -423,6 +423,6 @@ def _run(check: Check, case: Case | None, subject: Subject, folder: Path) -> Fin
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
         where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{where}"
+        reason = f"{type(error).__name__}: {one_line(error)[:300]}{where}"
         return Finding(check, case, "failed", reason)
     return Finding(check, case, "passed")

@@ -9,6 +9,11 @@ class LorunError(Exception):
     """Something the user can mend; the command line prints the message alone and exits with 1."""
 
 
+def one_line(error: BaseException) -> str:
+    """The message of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
 def short(value: Any, length: int = 100) -> str:
     """A value for a message, cut to a length."""
     try:

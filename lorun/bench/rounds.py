@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from rich.progress import track
 
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 
 Work = Callable[[], object]
 Prepare = Callable[[], Work]
@@ -66,4 +66,4 @@ def _call(name: str, worker: ProcessPoolExecutor, function: Callable[[], Any]) -
     except BrokenProcessPool:
         raise LorunError(f"benchmark of {name}: its process died") from None
     except Exception as error:
-        raise LorunError(f"benchmark of {name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise LorunError(f"benchmark of {name}: {type(error).__name__}: {one_line(error)}") from error

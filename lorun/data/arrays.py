@@ -10,7 +10,7 @@ import numpy as np
 
 from lorun.data import matlab
 from lorun.data.content import read_bytes, refuse_no_data
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 
 _FIRST_BYTES = {
     b"\x93NUMPY": "an array of NumPy",
@@ -74,7 +74,7 @@ def read_variable(
     except LorunError:
         raise
     except Exception as error:  # damaged files raise almost anything, even zlib.error, SyntaxError
-        kind, reason = "MATLAB" if is_mat else ".npy", " ".join(str(error).split())[:200] or type(error).__name__
+        kind, reason = "MATLAB" if is_mat else ".npy", one_line(error)[:200] or type(error).__name__
         if "allow_pickle" in reason:
             raise LorunError(f"{path} holds Python objects: save an array of numbers (`numpy.save`)") from error
         raise LorunError(f"{path} cannot be read as a {kind} file ({reason}): get an intact copy") from error

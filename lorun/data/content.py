@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.memory import refuse_too_large
 
 if TYPE_CHECKING:
@@ -64,5 +64,5 @@ def opened_image(path: Path, data: bytes, formats: Sequence[str] = FORMATS) -> I
     except UnidentifiedImageError as error:
         raise LorunError(f"{path} is not an image of a known format: use one of {', '.join(formats)}") from error
     except Exception as error:  # decoders raise almost anything on damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise LorunError(f"{path} cannot be decoded ({reason}): replace it by an intact copy") from error

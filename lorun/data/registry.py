@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
 from lorun.config.section import Name, Section, explain
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 
 DATA_ROOT = Path("data")
 
@@ -189,6 +189,6 @@ def _parsed(path: Path, text: str) -> Mapping[str, Dataset]:
     try:
         return TypeAdapter(dict[Name, Dataset]).validate_python(load_yaml(text))
     except yaml.YAMLError as error:
-        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise LorunError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error, field_names(Dataset))}") from error

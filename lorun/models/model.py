@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lorun.code import ROOT
 from lorun.config.section import explain
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, UnknownName, one_line
 from lorun.files import replace_folder, sha256_of, write_text
 from lorun.methods import Experiment, Strategy
 from lorun.methods.shipped import CONFIG, WEIGHTS, check_weights
@@ -120,7 +120,7 @@ class Model(nn.Module, ModelHubMixin):
         try:
             paths = [Path(hf_hub_download(model_id, name, **options)) for name in (CONFIG, WEIGHTS)]
         except Exception as error:  # no network, no such repository, no permission: a class for each
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise LorunError(f"{model_id}: cannot be fetched from the Hugging Face Hub: {reason}") from error
         return load(paths[0].parent)
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from lorun.config.reading import load_yaml
 from lorun.config.section import Section, explain
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.plugins.places import find
 
 
@@ -53,6 +53,6 @@ def card(reference: str) -> Card:
     except FileNotFoundError:
         raise LorunError(f"{path} is missing: a baseline needs a card with {', '.join(Card.model_fields)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise LorunError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error, Card.model_fields)}") from error

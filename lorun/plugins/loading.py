@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lorun.code import digest
 from lorun.config.section import Section, explain
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.plugins.places import Place, find
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def load(reference: str) -> Any:
     except LorunError:
         raise
     except Exception as error:  # the module may raise anything
-        raise LorunError(
-            f"{path}: cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
+        raise LorunError(f"{path}: cannot be imported: {type(error).__name__}: {one_line(error)}") from error
     baseline = getattr(module, "Baseline", None)
     problem = _problem(baseline)
     if problem:

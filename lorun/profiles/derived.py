@@ -8,7 +8,7 @@ import yaml
 
 from lorun import plugins
 from lorun.config.reading import load_yaml
-from lorun.errors import LorunError, one_of
+from lorun.errors import LorunError, one_line, one_of
 from lorun.files import write_text
 from lorun.methods import STRATEGIES
 from lorun.profiles.profile import Profile
@@ -90,7 +90,7 @@ def parse_changes(options: Sequence[str]) -> dict[str, Any]:
         try:
             value = load_yaml(text)
         except yaml.YAMLError as error:
-            raise LorunError(f"--set {option}: the value is not YAML ({' '.join(str(error).split())})") from error
+            raise LorunError(f"--set {option}: the value is not YAML ({one_line(error)})") from error
         for part in reversed(key.split(".")):
             value = {part: value}
         found = merge(found, value)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
 from lorun.config.section import explain
-from lorun.errors import LorunError, UnknownName, short
+from lorun.errors import LorunError, UnknownName, one_line, short
 from lorun.profiles.profile import Profile
 from lorun.profiles.trials import read_trials, trials_path
 
@@ -62,7 +62,7 @@ def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     except FileNotFoundError:
         raise UnknownName("profile", str(path), sorted(map(str, path.parent.glob("*.yaml")))) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise LorunError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise LorunError(f"{path}: cannot be read as YAML: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise LorunError(f"{path}: a profile is a mapping of keys, not {type(content).__name__}")
     parent = content.pop("extends", None)

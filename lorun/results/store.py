@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.files import write_text
 from lorun.revisions import UnknownRevision, files_at, git
 
@@ -459,7 +459,7 @@ def _parsed(source: Path | io.BytesIO, types: Any) -> pd.DataFrame:
     try:
         return pd.read_csv(source, dtype=types, keep_default_na=False, na_values=[""])
     except ValueError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(one_line(error)) from error
 
 
 def _read_json(where: str, content: bytes | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lorun.code import loaded_code
 from lorun.config import Recompute, TrainingConfig
 from lorun.data.checksums import dataset_identity
 from lorun.data.images import load_dataset
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.methods import Experiment, Strategy, Trained
 from lorun.provenance import code_used, provenance
 from lorun.step import at_precision, make_average, make_optimizer, training_step
@@ -83,7 +83,7 @@ def train(
         group.leave()
         outcome = read_outcome(runs / experiment.folder)  # written if the other process ran out of memory
         if outcome is None:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise LorunError(
                 f"{experiment.name}: another process of the group has ended or does not answer ({reason}); start again "
                 "to resume from the last checkpoint"
