@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
-from preloaded import Preloaded
+from preloaded import preloaded
 from sessions import run_session
 from tiny import PROFILE, PROJECT
 
@@ -32,11 +33,11 @@ class Launched:
         shutil.copytree(data, root / "data")
         self.write_profile("base", PROFILE)
         self.write_profile("tiny", {"extends": "base.yaml", **tiny})
-        self._preloaded = Preloaded(root, self.environment)
-        self._python = self._preloaded.python(root.parent / "environment")
+        self._commands = ExitStack()
+        self._lorun = self._commands.enter_context(preloaded(self.environment))
 
     def close(self) -> None:
-        self._preloaded.close()
+        self._commands.close()
 
     def write_profile(self, name: str, settings: dict[str, Any]) -> None:
         path = self.root / "config" / f"{name}.yaml"
@@ -52,9 +53,10 @@ class Launched:
         return settings
 
     def launch(self, profile: str = "tiny", *more: str) -> subprocess.CompletedProcess[str]:
-        """Run a launcher to its end. Its jobs are preloaded processes."""
-        words = [str(self._python), *launcher(profile), *more]
-        return run_session(words, cwd=self.root, env=self.environment, patience=PATIENCE)
+        """Run a launcher to its end. All launchers of this copy share one server of commands."""
+        words = [sys.executable, *launcher(profile), *more]
+        environment = {**self.environment, "LORUN_PRELOADED": str(self._lorun)}
+        return run_session(words, cwd=self.root, env=environment, patience=PATIENCE)
 
     def dry_run(self, profile: str = "tiny") -> dict[str, int]:
         """How many jobs of each rule would run."""

@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pages import Block, blocks, program, words
-from preloaded import Preloaded
+from preloaded import preloaded
 from sessions import run_session
 from tiny import PROJECT
 
@@ -42,7 +43,7 @@ _PATIENCE = 900  # seconds; the machine may be busy
 class Reader:
     """A scratch copy of the project, in whose folder commands are run."""
 
-    def __init__(self, root: Path, shared: Preloaded | None = None) -> None:
+    def __init__(self, root: Path, shared: Path | None = None) -> None:
         self.root = root
         self.environment = {
             **os.environ,
@@ -55,7 +56,7 @@ class Reader:
         for name in ("MAKEFLAGS", "MAKELEVEL"):  # of the `make test` that this may be
             self.environment.pop(name, None)
         self._shared = shared
-        self._own: Preloaded | None = None
+        self._own = ExitStack()
 
     def follow(self, page: str) -> None:
         """Do what a page says, in order, and fail at the first thing that does not work."""
@@ -76,19 +77,18 @@ class Reader:
         """Run one command line; return its exit status and what it printed."""
         if program(command) == "lorun" and not _SHELL.search(command.partition(" #")[0]):
             arguments = [found for word in words(command)[1:] for found in self._expanded(word)]
-            return self._preloaded().run(self.root, arguments)
+            return self._call([str(self._lorun() / "lorun"), *arguments])
         return self._call(["bash", "-c", command])
 
     def copy(self, root: Path) -> "Reader":
         """A reader in a copy of this folder. They share the process that runs `lorun` until the code of one changes."""
         shutil.copytree(self.root, root, symlinks=True)
-        return Reader(root, self._preloaded())
+        return Reader(root, self._lorun())
 
     def close(self) -> None:
-        """End the processes that it started."""
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        """End what runs `lorun`; the next command starts it anew, with the code as it is then."""
+        self._own.close()
+        self._shared = None
 
     def _obey(self, block: Block, command: str) -> None:
         if self._may_run(block):
@@ -132,7 +132,7 @@ class Reader:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
         if path.endswith(".py"):
-            self._change_code()
+            self.close()
 
     def _patch(self, block: Block) -> None:
         done = subprocess.run(
@@ -140,11 +140,7 @@ class Reader:
         )
         assert done.returncode == 0, f"{block.place}: does not apply any more: {done.stderr}"
         if re.search(r"(?m)^\+\+\+ .*\.py$", block.text):
-            self._change_code()
-
-    def _change_code(self) -> None:
-        self.close()
-        self._shared = None
+            self.close()
 
     def _call(self, command: list[str]) -> tuple[int, str]:
         done = run_session(
@@ -161,12 +157,11 @@ class Reader:
         """The files that a pattern matches, or the word where there are none, as in a shell."""
         return sorted(glob.glob(word, root_dir=self.root)) or [word]
 
-    def _preloaded(self) -> Preloaded:
-        if self._shared is not None:
-            return self._shared
-        if self._own is None:
-            self._own = Preloaded(self.root, self.environment)
-        return self._own
+    def _lorun(self) -> Path:
+        """The folder of the program `lorun` with today's code."""
+        if self._shared is None:
+            self._shared = self._own.enter_context(preloaded(self.environment))
+        return self._shared
 
 
 def make_reader(root: Path) -> Reader:

@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from preloaded import preloaded
+
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
@@ -50,10 +52,12 @@ def main() -> int:
     arguments = parser.parse_args()
     os.chdir(ROOT)
     # Prefer the programs of this Python environment, whatever shell this was called from.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    _prefer(Path(sys.executable).parent)
+    gpus = count_gpus()
     try:
-        with _only_one() as lock:
-            status = _run(arguments, lock)
+        with _only_one() as lock, _commands(gpus) as folder:
+            _prefer(folder)
+            status = _run(arguments, gpus, lock)
     except LorunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -64,7 +68,27 @@ def main() -> int:
     return status
 
 
-def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
+def _prefer(folder: Path) -> None:
+    """Put the programs of a folder first."""
+    os.environ["PATH"] = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+
+
+@contextmanager
+def _commands(gpus: int) -> Iterator[Path]:
+    """The folder of the program `lorun`: one that starts at once, where the system has what that takes.
+
+    Each process initialises a GPU by itself, so that with GPUs all processes are ordinary ones. Tests name a folder in
+    LORUN_PRELOADED that several launchers share.
+    """
+    shared = os.environ.get("LORUN_PRELOADED")
+    if shared or gpus or sys.platform != "linux":
+        yield Path(shared or Path(sys.executable).parent)
+    else:
+        with preloaded() as folder:
+            yield folder
+
+
+def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
     config = Path("config") / f"{arguments.profile}.yaml"
     profile = load_profile(config)
     check_references(profile, Path("data"))
@@ -75,7 +99,6 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         _check_writable(place)
     for line in remove_damaged(profile, Path("runs"), folder):
         print(line, file=sys.stderr, flush=True)
-    gpus = count_gpus()
     started = time.time()
     print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
     settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]

@@ -52,10 +52,7 @@ def wait_until(condition, process):
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a launcher in a session of its own, its output in `.log`; what still lives of it at the end is killed.
-
-    Its jobs are processes of their own, not preloaded ones.
-    """
+    """Start a launcher in a session of its own, its output in `.log`; what still lives of it at the end is killed."""
     started = []
 
     def start_one(project):
@@ -80,14 +77,14 @@ def start(tmp_path):
 
 
 def descendants(process, word):
-    """The Python processes below a launcher that run the program `word`."""
+    """The Python processes below a launcher that run the program or script `word`."""
     found = []
     for one in psutil.Process(process.pid).children(recursive=True):
         try:
             line = one.cmdline()
         except psutil.NoSuchProcess:
             continue
-        if len(line) > 1 and "python" in line[0] and Path(line[1]).name == word:
+        if "python" in "".join(line[:1]) and any(Path(part).name == word for part in line[1:3]):
             found.append(one)
     return found
 
@@ -98,7 +95,7 @@ def test_killed_and_interrupted_runs_end_with_the_same_bytes(made, uninterrupted
     # kill -9 of the launcher, then of Snakemake: a training lives on.
     first = start(made)
     wait_until((runs["pretrain"] / "checkpoint.pt").exists, first)
-    orphans = descendants(first, "lorun")
+    orphans = descendants(first, "preloaded.py")
     for orphan in orphans:
         orphan.suspend()
     (snakemake,) = descendants(first, "snakemake")
