@@ -31,8 +31,8 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
-fuzz: $(VENV)/.installed ## try 1,000 random profiles and 1,000 damaged files; every run tries others
-	FUZZ=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(CORES) --hypothesis-show-statistics --hypothesis-seed=random
+fuzz: $(VENV)/.installed ## try 1,000 random profiles and 1,000 damaged files of each kind; writes results/bench/fuzz.csv
+	$(BIN)/python workflow/fuzz.py --cores $(CORES)
 
 soak: $(VENV)/.installed ## kill, crowd and starve the profile smoke: the same tables? Writes results/bench/soak.csv
 	$(BIN)/python workflow/soak.py

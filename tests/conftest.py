@@ -1,7 +1,8 @@
 """Fixtures for all tests: synthetic images with a manifest, and a profile that trains on them in seconds."""
 
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread() -> None:
     """Each worker of pytest-xdist has a core."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Iterator[Counter[str]]:
+    """How often something was `refused` or `accepted`; `make fuzz` writes it into a table."""
+    counts: Counter[str] = Counter()
+    yield counts
+    for name, count in counts.items():
+        record_property(name, count)
 
 
 @pytest.fixture(scope="session")

@@ -94,31 +94,33 @@ def profiles(draw: st.DrawFn) -> dict[str, Any]:
 @tried
 @given(content=profiles())
 @example(content={**PROFILE, "extends": "a\0b"})
-def test_a_profile_is_refused_in_a_line_or_can_be_listed(tmp_path_factory, content) -> None:
+def test_a_profile_is_refused_in_a_line_or_can_be_listed(tmp_path_factory, tally, content) -> None:
     path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
     path.write_text(text, encoding="utf-8")
-    listed(path)
+    tally[listed(path)] += 1
 
 
 @tried
 @given(place=st.floats(0, 1), more=st.text(alphabet="[]{}:,&*!|>'\"#%@`-? \n\tab01", max_size=8))
-def test_a_text_that_is_hardly_a_profile_is_refused_in_a_line_or_can_be_listed(tmp_path_factory, place, more) -> None:
+def test_a_text_that_is_hardly_a_profile_is_refused_or_can_be_listed(tmp_path_factory, tally, place, more) -> None:
     text = yaml.safe_dump(PROFILE)
     at = int(place * len(text))
     path = tmp_path_factory.mktemp("profile") / "tiny.yaml"
     path.write_text(text[:at] + more + text[at + len(more) :])
-    listed(path)
+    tally[listed(path)] += 1
 
 
-def listed(path: Path) -> None:
+def listed(path: Path) -> str:
+    """Whether the profile is "accepted" or "refused"."""
     try:
         profile = load_profile(path)
     except LorunError as error:
         assert_short(error)
-    else:
-        assert isinstance(profile, Profile)
-        assert all(str(one.folder).count("/") == 3 for one in profile.experiments())
+        return "refused"
+    assert isinstance(profile, Profile)
+    assert all(str(one.folder).count("/") == 3 for one in profile.experiments())
+    return "accepted"
 
 
 def assert_short(error: LorunError) -> None:
@@ -147,7 +149,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Path]:
     place=st.floats(0, 1, exclude_max=True),
     value=st.integers(1, 255),
 )
-def test_a_damaged_file_is_named_in_a_line_and_never_changes_a_score(made, which, damage, place, value) -> None:
+def test_a_damaged_file_is_named_in_a_line_and_never_changes_a_score(made, tally, which, damage, place, value) -> None:
     profile, root = made
     experiment = profile.experiment("cs", "r25", "lorun", 0)
     folder = root / "runs" / experiment.folder
@@ -172,8 +174,10 @@ def test_a_damaged_file_is_named_in_a_line_and_never_changes_a_score(made, which
         after = read_result_set(root / "results").rows
     except LorunError as error:
         assert_short(error)
+        tally["refused"] += 1
     else:
         assert after.equals(before)
         assert len(rows) == 8
+        tally["accepted"] += 1
     finally:
         path.write_bytes(whole)

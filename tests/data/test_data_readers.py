@@ -1,9 +1,10 @@
 """Files that are empty, cut, damaged or something else: every reader ends in one line, or gives values.
 
-`FUZZ` is the number of damaged files for each reader.
+`FUZZ` is the number of damaged files for each reader, see `make fuzz`.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from scipy.io import loadmat, savemat
 from scipy.sparse import eye
 
 from lorun.data.arrays import read_variable
+from lorun.data.checksums import read_manifest
 from lorun.data.cubes import read_band, read_cube
 from lorun.data.images import read_image
 from lorun.data.registry import read_registry
@@ -28,13 +30,33 @@ from lorun.evaluation.reconstruct import reconstruct
 from lorun.physics import read_matrix
 from lorun.physics._kernels import read_kernels
 from lorun.physics.block_cs import BlockCSConfig
+from lorun.profiles.trials import Trial, read_trials, write_trials
 from lorun.restore.files import Options, restore_files
 from lorun.restore.photos import read_photo
+from lorun.training.released import read_released
+from lorun.training.weights import load_checkpoint, load_weights, read_about, save_checkpoint, save_weights
 
 EXAMPLES = int(os.environ.get("FUZZ", "40"))
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (9, 12, 3), np.uint8)
 VALUES = RANDOM.random((4, 4))
+
+STATE = {"conv.weight": torch.ones(2, 1, 3, 3), "conv.bias": torch.zeros(2)}
+MANIFEST = f"{'0' * 32}  dataset/train/a.png\n{'1' * 32}  dataset/test/b.png\n"
+TRIAL = Trial(
+    task="cs",
+    setting="r25",
+    method="lorun",
+    parameter="learning_rate",
+    value=1e-3,
+    whole=False,
+    run="0123456789",
+    status="completed",
+    validation_psnr=27.5,
+    steps=10,
+    training_flops=10**9,
+    chosen=True,
+)
 
 Reader = Callable[[Path], Any]
 READERS: dict[str, tuple[Reader, Callable[[Path], Any]]] = {
@@ -59,6 +81,15 @@ READERS: dict[str, tuple[Reader, Callable[[Path], Any]]] = {
         for suffix in ("png", "gif", "webp", "jpg", "tif")
     },
 }
+TEXTS_AND_WEIGHTS: dict[str, tuple[Reader, Callable[[Path], Any]]] = {
+    "weights.safetensors": (load_weights, lambda path: save_weights(path, STATE, {"method": "lorun"})),
+    "about.safetensors": (read_about, lambda path: save_weights(path, STATE, {"method": "lorun"})),
+    "checkpoint.pt": (load_checkpoint, lambda path: save_checkpoint(path, {"step": 3, "weights": STATE})),
+    "released.pth": (read_released, lambda path: torch.save({"state_dict": STATE}, path)),
+    "trials.csv": (read_trials, lambda path: write_trials(path, [TRIAL])),
+    "dataset.md5": (lambda path: read_manifest(path.parent, path.stem), lambda path: path.write_text(MANIFEST)),
+}
+FUZZED = READERS | TEXTS_AND_WEIGHTS
 OTHERS = {
     "empty": b"",
     "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
@@ -96,17 +127,18 @@ class Files(dict[str, bytes]):
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """An intact file for each reader."""
     folder = tmp_path_factory.mktemp("whole")
-    for name, (reader, write) in READERS.items():
+    for name, (reader, write) in FUZZED.items():
         write(folder / name)
         assert one_line(reader, folder / name) == ""
-    return Files({name: (folder / name).read_bytes() for name in READERS})
+    return Files({name: (folder / name).read_bytes() for name in FUZZED})
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.fuzz
+@pytest.mark.parametrize("name", FUZZED)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(draw=st.data())
 def test_damaged_files_end_in_one_line_or_in_values(
-    name: str, whole: Files, tmp_path: Path, draw: st.DataObject
+    name: str, whole: Files, tmp_path: Path, tally: Counter[str], draw: st.DataObject
 ) -> None:
     content = bytearray(whole[name])
     place = st.integers(0, len(content) - 1)
@@ -125,7 +157,7 @@ def test_damaged_files_end_in_one_line_or_in_values(
     else:
         content = bytearray(draw.draw(st.sampled_from([*whole.values(), *OTHERS.values()])))
     (tmp_path / name).write_bytes(content)
-    one_line(READERS[name][0], tmp_path / name)
+    tally["refused" if one_line(FUZZED[name][0], tmp_path / name) else "accepted"] += 1
 
 
 @pytest.mark.parametrize("name", READERS)
