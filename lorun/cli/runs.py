@@ -39,11 +39,13 @@ def train(
     """
     from lorun.devices import pick_device
     from lorun.profiles import load_profile
+    from lorun.profiles.references import check_references
     from lorun.training import train as train_one
     from lorun.training.distributed import process_group
 
     profile = load_profile(config, task)
     experiment = profile.experiment(task, setting, method, seed)
+    check_references(profile, data, task)
     profile.check_tuned(task, method)
     with process_group(pick_device(device)) as (group, own_device):
         outcome = train_one(experiment, runs=runs, data=data, device=own_device, group=group)

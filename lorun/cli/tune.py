@@ -33,6 +33,7 @@ def tune(
     from lorun.devices import pick_device
     from lorun.errors import one_of
     from lorun.profiles import load_profile
+    from lorun.profiles.references import check_references
     from lorun.profiles.trials import edge, trials_path
     from lorun.tuning import record
     from lorun.tuning import tune as tune_one
@@ -47,6 +48,8 @@ def tune(
     chosen = [place for place in tuned if place in wanted]
     if not chosen:
         typer.echo(f"Nothing to do: {trials_path(config, profile.profile)} has every choice.")
+    for one_task in dict(chosen):
+        check_references(profile, data, one_task)
     for one_task, name in chosen:
         trials = tune_one(profile, one_task, name, runs=runs, data=data, device=pick_device(device))
         profile.use_trials(record(trials_path(config, profile.profile), trials))

@@ -12,14 +12,15 @@ from lorun.methods.experiment import dataset_of
 from lorun.profiles.profile import Profile
 
 
-def check_references(profile: Profile, data: Path) -> None:
-    """Raise LorunError for the first protocol, dataset or file that a profile names and that does not exist, and for a
-    test image with a name that tables cannot hold.
+def check_references(profile: Profile, data: Path, only: str | None = None) -> None:
+    """Raise LorunError for the first protocol, dataset or file that a profile, or `only` one task of it, names and that does
+    not exist, and for a test image with a name that tables cannot hold.
 
     Files of a dataset that is registered in `data` need not be there yet.
     """
     known = known_datasets(data)
-    for name, task in profile.tasks.items():
+    chosen = profile.tasks if only is None else {only: profile.tasks[only]}
+    for name, task in chosen.items():
         try:
             for protocol in map(get_protocol, task.evaluation.protocols):
                 if protocol.channels not in (None, task.data.channels):

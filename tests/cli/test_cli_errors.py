@@ -156,7 +156,7 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
         (lambda p: task(p)["data"].update(train="tyni"), "unknown dataset 'tyni'. Choices: tiny"),
         (
             lambda p: task(p)["data"].update(channels=3),
-            "dataset 'tiny' has no rgb images in its split train",
+            "the protocol 'cs_float_y' is for 1 channels, `data.channels` is 3",
         ),
         (
             lambda p: task(p)["settings"]["r25"].update(ratio=0.1),
@@ -164,8 +164,9 @@ def test_a_gpu_that_is_not_there(error: Callable[..., str], options: Callable[..
         ),
         (
             lambda p: task(p)["physics"].update(matrix="file", matrix_file="no.npy"),
-            "cannot read no.npy: No such file or directory",
+            "no file no.npy",
         ),
+        (lambda p: task(p)["data"].update(test=["tyni"]), "unknown dataset 'tyni'. Choices: tiny"),
         (lambda p: task(p)["training"].update(patch=64), "40 x 44, smaller than a patch of 64 x 64 pixels"),
     ],
 )
