@@ -50,7 +50,8 @@ def entry(results: ResultSet, config: Path, freshness: Freshness) -> Entry:
 def about(config: Path) -> str:
     """What a profile is: the first sentence of the comment that its file begins with; "" without one."""
     lines = takewhile(lambda line: line.startswith("#"), config.read_text(encoding="utf-8").splitlines())
-    sentence, dot, _ = " ".join(line.lstrip("# ") for line in lines).partition(". ")
+    words = (line.lstrip("# ") for line in lines if "yaml-language-server" not in line)  # that one is for editors
+    sentence, dot, _ = " ".join(words).partition(". ")
     return sentence + ("." if dot else "")
 
 
