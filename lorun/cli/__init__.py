@@ -7,6 +7,7 @@ import typer
 
 from lorun import __version__
 from lorun.cli.adapters import adapters_app
+from lorun.cli.archive import appendix, export, verify
 from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, latency, scaling
 from lorun.cli.compare import compare
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 for _command in (
     *(compare, train, tune, evaluate, score, restore, account, table, show, report, verdict, history, gate, status),
-    *(contract, bench, latency, scaling, licences),
+    *(export, verify, appendix, contract, bench, latency, scaling, licences),
 ):
     app.command()(_command)
 app.command("list")(list_runs)
