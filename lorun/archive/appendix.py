@@ -146,7 +146,7 @@ def _time(results: ResultSet) -> list[str]:
         f"Learning rates were tuned by {len(tuning)} more trainings of {tuning.training_flops.sum() / 1e12:.3g} TFLOP "
         f"in all, which include those that failed or were not chosen ({_statuses(tuning)}); their time: {UNKNOWN}."
         if len(tuning)
-        else "No learning rate was tuned."
+        else "No tuning is recorded."
     )
     return [
         "## Time",
