@@ -10,13 +10,14 @@ https://w3id.org/ro/wfrun/process/0.5
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lorun.archive.appendix import datasets
 from lorun.errors import LorunError
 from lorun.provenance import PACKAGES
-from lorun.results.store import METHOD, ResultSet, records
+from lorun.results.store import METHOD, NO_RESULT, ResultSet, records
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -25,7 +26,6 @@ CRATE = "ro-crate-metadata.json"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 
 _CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
-_BASE = "https://w3id.org/ro/crate/1.1"
 _SECONDS = "http://qudt.org/vocab/unit/SEC"
 _FORMATS = {
     ".csv": "text/csv",
@@ -39,80 +39,68 @@ _FORMATS = {
 }
 
 
-def crate(
-    results: ResultSet,
-    files: Mapping[str, bytes],
-    *,
-    config: str,
-    citation: Mapping[str, Any],
-    licences: Sequence[Mapping[str, Any]],
-    commands: Mapping[tuple[Any, ...], Sequence[str]],
-    date: str,
-) -> str:
-    """The text of ro-crate-metadata.json.
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What the metadata are made of.
 
-    Args:
+    Attributes:
+        results: the tables.
         files: the content of every other file of the archive by its path.
         config: the path of the profile in the archive.
         citation: the content of CITATION.cff.
         licences: see `lorun.archive.appendix.licences_of_set`.
-        commands: see `lorun.archive.appendix.commands`.
+        commands: those that reproduce a run, see `lorun.archive.appendix.commands`.
         date: of publication, YYYY-MM-DD.
-
-    Raises:
-        LorunError: the package rocrate is not installed.
     """
-    made = _Crate(results, files, config, citation, licences, commands, date)
-    return json.dumps(made.crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
+
+    results: ResultSet
+    files: Mapping[str, bytes]
+    config: str
+    citation: Mapping[str, Any]
+    licences: Sequence[Mapping[str, Any]]
+    commands: Mapping[tuple[Any, ...], Sequence[str]]
+    date: str
+
+
+def crate(origin: Origin) -> str:
+    """The text of ro-crate-metadata.json. Raises LorunError where the package rocrate is not installed."""
+    return json.dumps(_Crate(origin).crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
 
 
 class _Crate:
-    def __init__(
-        self,
-        results: ResultSet,
-        files: Mapping[str, bytes],
-        config: str,
-        citation: Mapping[str, Any],
-        licences: Sequence[Mapping[str, Any]],
-        commands: Mapping[tuple[Any, ...], Sequence[str]],
-        date: str,
-    ) -> None:
+    def __init__(self, origin: Origin) -> None:
         self.crate = _empty_crate()
-        self._results, self._commands, self._folder = results, commands, f"results/{results.name}"
-        self._files = {name: self._file(name, content) for name, content in files.items()}
-        self._config = self._files[config]
-        self._describe(citation, date)
-        self._data = {f"{name}={md5}": self._dataset(name, md5, licences) for name, md5 in datasets(results)}
-        seconds = {_key(line): line["seconds"] for line in records(results.timing) if line["what"] == "training"}
-        for run in records(results.runs):
-            if run["trained_commit"] is not None or run["steps"] is not None:
+        self._origin, self._results, self._folder = origin, origin.results, f"results/{origin.results.name}"
+        self._files = {name: self._file(name, content) for name, content in origin.files.items()}
+        self._config = self._files[origin.config]
+        self._describe()
+        self._data = {f"{name}={md5}": self._dataset(name, md5) for name, md5 in datasets(self._results)}
+        seconds = {_key(line): line["seconds"] for line in records(self._results.timing) if line["what"] == "training"}
+        for run in records(self._results.runs):
+            if run["status"] not in NO_RESULT:
                 self._run(run, seconds.get(_key(run)))
-        for account in records(results.accounting):
+        for account in records(self._results.accounting):
             self._account(account)
 
-    def _describe(self, citation: Mapping[str, Any], date: str) -> None:
-        version = self._results.version
+    def _describe(self) -> None:
+        version, citation = self._results.version, self._origin.citation
         cited = "" if version is None else f", {version.cited}"
         root = self.crate.root_dataset
-        licence = citation.get("license", "MIT")
         authors = [
-            self._entity(f"#author-{number}", "Organization", name=_name(author))
+            self._entity(f"#author-{number}", "Organization" if "name" in author else "Person", name=_name(author))
             for number, author in enumerate(citation.get("authors", ()), 1)
         ]
-        named = self._entity(f"https://spdx.org/licenses/{licence}", "CreativeWork", name=licence)
         profile = self._entity(PROFILE, ["CreativeWork", "Profile"], name="Process Run Crate", version="0.5")
         root["name"] = f"{citation.get('title', 'LoRun suite')}: result set {self._results.name}{cited}"
         root["description"] = (
             "Scores, costs and provenance of every run of a benchmark of deep unfolding networks. APPENDIX.md has "
-            "hardware, software, time, memory, seeds and data, SHA256SUMS the hash of every file. Who started an "
-            "action, and when, is not recorded. Weights are not part of it."
+            "hardware, software, time, memory, seeds and data, SHA256SUMS the hash of every file. An action names all "
+            "datasets of its run. Who started it, and when, is not recorded. Weights are not part of the archive."
         )
-        root["datePublished"], root["license"], root["author"], root["conformsTo"] = (
-            date,
-            named,
-            _unpacked(authors),
-            profile,
-        )
+        root["datePublished"], root["license"] = self._origin.date, self._files["LICENSE"]
+        root["conformsTo"] = profile
+        if authors:
+            root["author"] = _unpacked(authors)
         if version is not None:
             root["version"] = str(version.version)
 
@@ -122,8 +110,8 @@ class _Crate:
         about["encodingFormat"] = _FORMATS.get(path.suffix, "application/octet-stream")
         return self.crate.add_file(dest_path=name, properties=about)
 
-    def _dataset(self, name: str, md5: str, licences: Sequence[Mapping[str, Any]]) -> Any:
-        terms: Mapping[str, Any] = next((one for one in licences if one["name"] == name), {})
+    def _dataset(self, name: str, md5: str) -> Any:
+        terms: Mapping[str, Any] = next((one for one in self._origin.licences if one["name"] == name), {})
         return self._entity(
             f"#data-{name}-{md5[:8]}",
             "CreativeWork",
@@ -161,7 +149,7 @@ class _Crate:
         """The training and, if it has scores, the scoring of a run."""
         name = "/".join(str(run[column]) for column in (*METHOD, "seed"))
         data = [self._data[entry] for entry in (run["data_md5"] or "").split()]
-        lines = " ; ".join(self._commands.get(_key(run), ()))
+        lines = " ; ".join(self._origin.commands.get(_key(run), ()))
         weights = self._entity(
             f"#weights-{run['run']}",
             "CreativeWork",

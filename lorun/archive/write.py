@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lorun.archive.appendix import appendix, commands, licences_of_set, licences_page
-from lorun.archive.crate import CRATE, crate
+from lorun.archive.crate import CRATE, Origin, crate
 from lorun.archive.manifest import MANIFEST, check_path, manifest
 from lorun.config.reading import load_yaml
 from lorun.errors import LorunError
@@ -68,15 +68,16 @@ def write_archive(
         "LICENCES.md": licences_page(name, licences).encode(),
         **{path: _read(root / path) for path in ("CITATION.cff", "LICENSE")},
     }
-    files[CRATE] = crate(
-        results,
-        files,
+    origin = Origin(
+        results=results,
+        files=files,
         config=place.as_posix(),
         citation=citation,
         licences=licences,
         commands=commands(profile, place, results),
         date=date or _date(folder),
-    ).encode()
+    )
+    files[CRATE] = crate(origin).encode()
     files[MANIFEST] = manifest(files).encode()
     write_atomically(out, lambda part: _write(part, files))
     return len(files)

@@ -29,6 +29,9 @@ SCORE = ("task", "dataset", "setting", "method", "seed", "image", "degradation",
 LINE = ("task", "dataset", "setting", "protocol", "method")
 """What identifies a line: of a method, of a run, of a score, of the summary."""
 
+NO_RESULT = ("not_run", "failed")
+"""Statuses of runs whose training did not end."""
+
 RUN_COLUMNS = (
     *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
     *("training_flops", "precision"),
