@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,6 +87,22 @@ def test_remotes_that_are_folders_must_exist(monkeypatch: pytest.MonkeyPatch, tm
     assert (here.state, gone.state, far.state) == ("ok", "note", "ok")
     assert "dvc remote remove gone" in gone.remedy
     assert far.found.endswith("not tried")
+
+
+def test_gpus_are_listed_with_their_memory() -> None:
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        device_count=lambda: 2,
+        get_device_properties=lambda number: SimpleNamespace(name=f"GPU {number}", total_memory=8e10),
+    )
+    assert doctor._gpu(SimpleNamespace(cuda=cuda)).found == "GPU 0 (80 GB), GPU 1 (80 GB)"
+
+
+def test_a_gpu_that_pytorch_cannot_use_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    unusable = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False), version=SimpleNamespace(cuda="13.2"))
+    check = doctor._gpu(unusable)
+    assert (check.state, check.found) == ("note", "none that PyTorch for CUDA 13.2 can use")
 
 
 # Cores

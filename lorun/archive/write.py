@@ -14,12 +14,14 @@ from lorun.files import write_atomically
 from lorun.profiles import load_profile
 from lorun.profiles.reading import files_of
 from lorun.profiles.trials import trials_path
-from lorun.results.store import result_set_of
+from lorun.results.store import COLUMNS, result_set_of
 from lorun.revisions import UnknownRevision, commits_of
 
-TABLES = (".csv", ".json")
+TABLES = (*(f"{name}.csv" for name in COLUMNS), "code.json", "summary.json", "version.json")
+"""The tables of a result set and its version."""
+
 PAGES = (".md", ".png", ".pdf")
-"""Types of files of a result set: tables with the version, and pages with figures."""
+"""Types of its pages and figures."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry; the earliest that a ZIP file can hold
 
@@ -53,8 +55,8 @@ def write_archive(
             licence is missing; there is no date; rocrate is not installed; the file cannot be written.
     """
     name = folder.resolve().name
-    held = {path.name: path.read_bytes() for path in _files(folder, TABLES + PAGES * pages)}
-    results = result_set_of(str(folder), {path: text for path, text in held.items() if path.endswith(TABLES)})
+    held = {path.name: path.read_bytes() for path in _files(folder, pages)}
+    results = result_set_of(str(folder), held)
     if results.version is None:
         raise LorunError(f"{folder}/version.json: missing; `lorun table` writes it")
     profile = load_profile(config)
@@ -91,12 +93,13 @@ def read_citation(root: Path) -> dict[str, Any]:
     return content
 
 
-def _files(folder: Path, types: tuple[str, ...]) -> Iterator[Path]:
-    """The files of a result set of these types, by name."""
+def _files(folder: Path, pages: bool) -> Iterator[Path]:
+    """The files of a result set by name; others that lie in its folder are not exported."""
     if not (folder / "rows.csv").is_file():
         raise LorunError(f"{folder}: no result set here (rows.csv is missing); `lorun table` writes one")
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in types and not path.name.startswith("."):
+        page = pages and path.suffix in PAGES and not path.name.startswith(".")
+        if path.is_file() and (page or path.name in TABLES):
             yield path
 
 

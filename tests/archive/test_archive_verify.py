@@ -208,6 +208,13 @@ def test_a_damaged_list_is_refused(line: bytes) -> None:
 # Elsewhere
 
 
+def test_it_loads_neither_torch_nor_the_workflow(made: Made) -> None:
+    start = "import sys; from lorun.archive.verify import verify; import pathlib; verify(pathlib.Path(sys.argv[1]))"
+    code = f"{start}; print({{'torch', 'rocrate', 'dvc', 'deepinv', 'matplotlib'}} & {{*sys.modules}})"
+    command = [sys.executable, "-c", code, str(made.archive)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_another_user_verifies_it_without_git_and_checkout(made: Made) -> None:
     """In an empty folder, with a copy of the library."""
     with TemporaryDirectory() as name:

@@ -52,6 +52,14 @@ def test_pages_and_figures_may_be_left_out(made: Made, tmp_path: Path) -> None:
     assert held == {".csv", ".json"}
 
 
+def test_other_files_in_the_folder_stay_out_of_it(made: Made, tmp_path: Path) -> None:
+    shutil.copytree(made.folder, tmp_path / "tiny")
+    for name in ("notes.csv", "keys.json", ".hidden.md", "report.html"):
+        (tmp_path / "tiny" / name).write_text("")
+    made._replace(folder=tmp_path / "tiny").write(tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == made.archive.read_bytes()
+
+
 def test_the_tuned_choices_of_a_committed_set_are_in_it(tmp_path: Path) -> None:
     project = Made(
         PROJECT, PROJECT / "config/desk.yaml", PROJECT / "results/desk", PROJECT / "data", tmp_path / "a.zip"
