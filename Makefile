@@ -3,7 +3,8 @@
 PYTHON ?= python3
 PROFILE ?= quick
 SITE ?= site
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# `nproc` obeys these variables.
+CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || sysctl -n hw.ncpu)
 REFERENCE ?= HEAD
 # Where `make reproduce` writes: beside the committed set, if there is one.
 CANDIDATE ?= $(firstword $(wildcard runs/results/$(PROFILE)) results/$(PROFILE))

@@ -27,6 +27,7 @@ from typing import IO
 
 from preloaded import preloaded
 
+from lorun.cores import available_cores
 from lorun.data.checksums import find_damage
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
@@ -43,7 +44,7 @@ def main() -> int:
     """Run the profile and return the exit status, see above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick", help="file of config/ without its suffix (default: quick)")
-    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores to use (default: all)")
+    parser.add_argument("--cores", type=int, default=available_cores(), help="CPU cores to use (default: all)")
     parser.add_argument(
         "--results", help="folder of the result set (default: runs/results/PROFILE where results/PROFILE is committed)"
     )

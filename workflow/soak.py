@@ -20,6 +20,8 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from lorun.cores import available_cores
+
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "bench" / "soak.csv"
 DATASETS = ("photos", "photos_spectral")
@@ -47,7 +49,7 @@ class Copy:
 
     def start(self, user: int | None = None) -> psutil.Popen:
         environment = os.environ | {"PYTHONPATH": str(self.folder), "HOME": str(self.folder)}
-        command = [sys.executable, "workflow/launch.py", "--profile", "smoke", "--cores", str(os.cpu_count() or 1)]
+        command = [sys.executable, "workflow/launch.py", "--profile", "smoke", "--cores", str(available_cores())]
         with self.log.open("a") as log:
             return psutil.Popen(
                 command,

@@ -7,10 +7,12 @@ import typer
 
 from lorun import __version__
 from lorun.cli.adapters import adapters_app
+from lorun.cli.archive import appendix, export, verify
 from lorun.cli.baselines import contract, new_app
 from lorun.cli.bench import bench, latency, scaling
 from lorun.cli.compare import compare
 from lorun.cli.data import data_app
+from lorun.cli.doctor import doctor
 from lorun.cli.gate import gate
 from lorun.cli.models import models_app
 from lorun.cli.restore import restore
@@ -28,7 +30,7 @@ app = typer.Typer(
 )
 for _command in (
     *(compare, train, tune, evaluate, score, restore, account, table, show, report, verdict, history, gate, status),
-    *(contract, bench, latency, scaling, licences),
+    *(export, verify, appendix, contract, bench, latency, scaling, licences, doctor),
 ):
     app.command()(_command)
 app.command("list")(list_runs)

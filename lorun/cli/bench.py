@@ -1,6 +1,5 @@
 """`lorun bench`, `lorun latency` and `lorun scaling`: time and bytes, and the targets for them."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,11 +30,12 @@ def bench(
     import pandas as pd
 
     from lorun.bench import dry_run, startup, steps
+    from lorun.cores import available_cores
     from lorun.devices import pick_device
     from lorun.results.store import write_table
 
     chosen = {one_of("benchmark", kind, KINDS) for kind in kinds or KINDS}
-    threads = os.cpu_count() or 1
+    threads = available_cores()
     profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
     targets = []
     if "steps" in chosen:
@@ -72,9 +72,10 @@ def latency(
     import pandas as pd
 
     from lorun.bench.latency import agreed, measure
+    from lorun.cores import available_cores
     from lorun.results.store import read_table, write_table
 
-    table = measure(config, repeats=repeats, threads=os.cpu_count() or 1)
+    table = measure(config, repeats=repeats, threads=available_cores())
     before = read_table(out) if out.exists() else table.iloc[:0]
     others = before[~before.profile.isin(table.profile)]
     write_table(out, pd.concat([others, table]) if len(others) else table)

@@ -49,12 +49,12 @@ def table(
     else:
         if partial or keep:
             raise LorunError("--from reads no runs: leave out --partial and --keep")
-        profile, folder = load_profile(config or _profile_of(source)), out or source
+        profile, folder = load_profile(config or profile_of(source)), out or source
         draw(profile, write_pages(profile, source, folder), runs, data, folder, forms)
     typer.echo(f"wrote {folder}")
 
 
-def _profile_of(folder: Path) -> Path:
+def profile_of(folder: Path) -> Path:
     """The file of the profile of a result set."""
     return Path("config") / f"{folder.resolve().name}.yaml"
 
@@ -108,7 +108,7 @@ def report(
         entries = write_reports(folder, runs=runs, data=data, out=out)
         typer.echo(f"wrote {out / 'index.html'} and the pages of {', '.join(one.name for one in entries)}")
         return
-    config = config or _profile_of(folder)
+    config = config or profile_of(folder)
     out = out or folder / "report.html"
     write_report(load_profile(config), config, folder, runs=runs, data=data, out=out)
     typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")

@@ -93,6 +93,15 @@ def mark(name: str, marker: Path) -> None:
         write_text(marker, text)
 
 
+def remotes() -> dict[str, str]:
+    """The address of each DVC remote of the project in the working directory, in order.
+
+    Raises:
+        LorunError: the configuration of DVC is wrong.
+    """
+    return dict(re.findall(r"^remote\.(.+)\.url=(.*)$", _setting("config", "--list"), re.MULTILINE))
+
+
 def _url(entry: Dataset, name: str, file: str) -> str:
     for upstream in entry.upstream:
         if (url := upstream.url(file)) is not None:
@@ -106,10 +115,10 @@ def _pull(name: str) -> bool:
         _setting("config", "--local", "core.no_scm", "true")
     cache = Path(_setting("cache", "dir").strip())
     _drop_wrong_copies(name, cache)
-    remotes = re.findall(r"^remote\.(.+)\.url=", _setting("config", "--list"), re.MULTILINE)
-    if not remotes:
+    found = remotes()
+    if not found:
         print(f"{name}: no DVC remote is configured; asking its origin", flush=True)
-    for remote in remotes:
+    for remote in found:
         for _ in range(PULLS):
             pulled = _dvc("--wait-for-lock", "pull", "--force", "--remote", remote, str(DATA_ROOT / name))
             damage = find_damage(DATA_ROOT, name)

@@ -73,6 +73,12 @@ def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(read_content(path.parent / parent, (*children, path)), content)
 
 
+def files_of(path: Path) -> list[Path]:
+    """The file of a profile and those that it extends, one after another. `load_profile` has checked them."""
+    parent = load_yaml(path.read_text(encoding="utf-8")).get("extends")
+    return [path] if parent is None else [path, *files_of(path.parent / parent)]
+
+
 _REPLACES = {"budget": {"steps", "phase1_steps"}, "steps": {"budget"}}
 """A length of training in a file -> those that it replaces in the file below."""
 

@@ -13,10 +13,10 @@ from lorun.profiles.profile import Profile
 
 
 def check_references(profile: Profile, data: Path, only: str | None = None) -> None:
-    """Raise LorunError for the first protocol, dataset or file that a profile, or `only` one task of it, names and that does
-    not exist, and for a test image with a name that tables cannot hold.
+    """Raise LorunError for the first protocol, dataset or file that a profile names and that does not exist, and for a
+    test image with a name that tables cannot hold.
 
-    Files of a dataset that is registered in `data` need not be there yet.
+    Files of a dataset that is registered in `data` need not be there yet. `only`: the one task that is looked at.
     """
     known = known_datasets(data)
     chosen = profile.tasks if only is None else {only: profile.tasks[only]}

@@ -52,6 +52,7 @@ def _line(name: str, entry: Dataset, what: str) -> str:
 
 def licences_of(profile: Profile, methods: Sequence[str], data: Path) -> list[dict[str, Any]]:
     """A row for each dataset of `profile`, from the registry in `data`, and for each baseline among `methods`."""
+    strategies = {*PRESETS, *(name for task in profile.tasks.values() for name in task.strategies)}
     rows = []
     for name in profile.datasets():
         entry = entry_of(data, name)
@@ -60,7 +61,7 @@ def licences_of(profile: Profile, methods: Sequence[str], data: Path) -> list[di
         if name in plugins.names():
             card = plugins.card(name)
             rows.append(_row(name, f"baseline, our implementation: {card.title}", card, [card.source]))
-        elif name not in PRESETS:
+        elif name not in strategies:
             rows.append(_row(name, "baseline", None, []))
     return rows
 

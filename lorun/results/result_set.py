@@ -21,6 +21,7 @@ from lorun.results.markdown import pages
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
     METHOD,
+    NO_RESULT,
     RUN,
     ResultSet,
     code_id,
@@ -37,7 +38,6 @@ from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
 _MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves", "tuning")
-_NO_RESULT = ("not_run", "failed")
 _LATENCY = "reconstruction latency"
 
 
@@ -179,7 +179,7 @@ class _Collected:
                 raise
             damage = str(error)
         kept = self._kept("runs", experiment, *RUN, "run", "config_hash")
-        kept = [line for line in kept if line["status"] not in _NO_RESULT]
+        kept = [line for line in kept if line["status"] not in NO_RESULT]
         if found is not None:
             run, rows = found
             self._lines["runs"].append({**run, **{name: self._named(run[name]) for name in ("code", "trained_code")}})

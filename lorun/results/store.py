@@ -29,6 +29,9 @@ SCORE = ("task", "dataset", "setting", "method", "seed", "image", "degradation",
 LINE = ("task", "dataset", "setting", "protocol", "method")
 """What identifies a line: of a method, of a run, of a score, of the summary."""
 
+NO_RESULT = ("not_run", "failed")
+"""Statuses of runs whose training did not end."""
+
 RUN_COLUMNS = (
     *(*RUN, "run", "config_hash", "status", "message", "steps", "scored_step", "checkpoint_policy"),
     *("training_flops", "precision"),
@@ -149,7 +152,7 @@ def read_result_set(source: str | Path, root: Path = Path()) -> ResultSet:
     top, found = _find(str(source), root)
     if top not in found:
         raise LorunError(f"{source}: no result set here (rows.csv is missing); `lorun table` writes one")
-    return _read_set(top, found[top])
+    return result_set_of(top, found[top])
 
 
 def read_result_sets(source: str | Path, root: Path = Path()) -> list[ResultSet]:
@@ -165,7 +168,35 @@ def read_result_sets(source: str | Path, root: Path = Path()) -> list[ResultSet]
     _, found = _find(str(source), root)
     if not found:
         raise LorunError(f"{source}: no result set here or in a subfolder (rows.csv is missing)")
-    return [_read_set(where, files) for where, files in found.items()]
+    return [result_set_of(where, files) for where, files in found.items()]
+
+
+def result_set_of(where: str, files: Mapping[str, bytes]) -> ResultSet:
+    """The result set of files by name, which come from `where`: a folder, whose name is that of the set.
+
+    Raises:
+        LorunError: a table is missing, damaged, or not what version.json was written for.
+    """
+    version = _version(f"{where}/version.json", files.get("version.json"))
+    if version is not None and version.schema != SCHEMA:
+        raise LorunError(f"{where}/version.json: schema {version.schema}, which only the code of its commit reads")
+    if "runs.csv" not in files:
+        raise LorunError(
+            f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`. A set of schema 1 "
+            "has none, and only the code of its commit reads it"
+        )
+    tables: dict[str, Any] = {}
+    for table in COLUMNS:
+        name = f"{where}/{table}.csv"
+        raw = _read_csv(name, files[f"{table}.csv"]) if f"{table}.csv" in files else pd.DataFrame()
+        tables[table] = _typed(name, raw, table)
+    tables["tasks"] = tables["tasks"] if "tasks.csv" in files else None
+    code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
+    _check(where, tables["runs"], tables["rows"], code)
+    name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
+    results = ResultSet(name=name, where=where, code=code, version=version, **tables)
+    _check_version(results, files)
+    return results
 
 
 def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Version | None]:
@@ -364,29 +395,6 @@ def _files_at(source: str, revision: str, top: PurePosixPath, root: Path) -> Map
         if isinstance(error.__cause__, OSError):
             raise LorunError("git is not installed: name folders instead of revisions") from None
         raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER)") from None
-
-
-def _read_set(where: str, files: Mapping[str, bytes]) -> ResultSet:
-    version = _version(f"{where}/version.json", files.get("version.json"))
-    if version is not None and version.schema != SCHEMA:
-        raise LorunError(f"{where}/version.json: schema {version.schema}, which only the code of its commit reads")
-    if "runs.csv" not in files:
-        raise LorunError(
-            f"{where}/runs.csv: missing; restore it from git or write the set with `lorun table`. A set of schema 1 "
-            "has none, and only the code of its commit reads it"
-        )
-    tables: dict[str, Any] = {}
-    for table in COLUMNS:
-        name = f"{where}/{table}.csv"
-        raw = _read_csv(name, files[f"{table}.csv"]) if f"{table}.csv" in files else pd.DataFrame()
-        tables[table] = _typed(name, raw, table)
-    tables["tasks"] = tables["tasks"] if "tasks.csv" in files else None
-    code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
-    _check(where, tables["runs"], tables["rows"], code)
-    name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
-    results = ResultSet(name=name, where=where, code=code, version=version, **tables)
-    _check_version(results, files)
-    return results
 
 
 def _check_version(results: ResultSet, files: Mapping[str, bytes]) -> None:

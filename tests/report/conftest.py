@@ -16,6 +16,7 @@ from tiny import PROFILE
 
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
+from lorun.doctor import BROWSERS
 from lorun.evaluation.kept import image_path
 from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment
@@ -38,7 +39,6 @@ OFFSET = 7  # error of block_k in grey levels
 MISSING = "linear_mmse"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PATIENCE = 120_000  # milliseconds: a busy machine is slow to read five megabytes of scripts
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from lorun import plugins
 from lorun.data.checksums import read_manifest
 from lorun.data.registry import read_registry
 from lorun.errors import LorunError
-from lorun.results.licences import ledger
+from lorun.profiles import load_profile
+from lorun.results.licences import ledger, licences_of
 
 DATA = PROJECT / "data"
 
@@ -40,3 +41,11 @@ def test_a_dataset_without_a_licence_is_refused(tmp_path):
     (tmp_path / "registry.yaml").write_text(text.replace(licence, "", 1))
     with pytest.raises(LorunError, match=r"registry.yaml: `kernels12.licence` is missing"):
         ledger(tmp_path)
+
+
+def test_a_variant_of_a_strategy_is_no_baseline():
+    rows = licences_of(load_profile(PROJECT / "config/desk.yaml"), ["lorun_mixed_gate", "bicubic", "elsewhere"], DATA)
+    named = {row["name"]: row["licence"] for row in rows}
+    assert "lorun_mixed_gate" not in named
+    assert named["bicubic"] == "MIT"
+    assert named["elsewhere"] == "not registered"

@@ -1,0 +1,139 @@
+"""Write a result set with its origin into one ZIP file."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lorun.archive.appendix import appendix, commands, licences_of_set, licences_page
+from lorun.archive.crate import CRATE, Origin, crate
+from lorun.archive.manifest import MANIFEST, check_path, manifest
+from lorun.config.reading import load_yaml
+from lorun.errors import LorunError
+from lorun.files import write_atomically
+from lorun.profiles import load_profile
+from lorun.profiles.reading import files_of
+from lorun.profiles.trials import trials_path
+from lorun.results.store import COLUMNS, result_set_of
+from lorun.revisions import UnknownRevision, commits_of
+
+TABLES = (*(f"{name}.csv" for name in COLUMNS), "code.json", "summary.json", "version.json")
+"""The tables of a result set and its version."""
+
+PAGES = (".md", ".png", ".pdf")
+"""Types of its pages and figures."""
+
+_TIME = (1980, 1, 1, 0, 0, 0)  # of every entry; the earliest that a ZIP file can hold
+
+
+def write_archive(
+    folder: Path,
+    config: Path,
+    out: Path,
+    *,
+    data: Path,
+    root: Path = Path(),
+    pages: bool = True,
+    date: str | None = None,
+) -> int:
+    """Write the archive of a result set; return the number of its files. The same set gives the same bytes.
+
+    It holds the tables, version and pages, the profile with those that it extends and the tuned learning rates,
+    licences, the citation, the appendix, an RO-Crate, and SHA256SUMS. Entries are stored without compression, sorted,
+    with one time, so that no byte depends on the machine.
+
+    Args:
+        folder: the result set.
+        config: the file of its profile.
+        data: the folder of all datasets, for licences.
+        root: the project's root, with CITATION.cff and LICENSE.
+        pages: include pages and figures.
+        date: of publication, YYYY-MM-DD; by default that of the last commit of the set.
+
+    Raises:
+        LorunError: there is no result set or it is damaged or without a version; the profile, the citation or the
+            licence is missing; there is no date; rocrate is not installed; the file cannot be written.
+    """
+    name = folder.resolve().name
+    held = {path.name: path.read_bytes() for path in _files(folder, pages)}
+    results = result_set_of(str(folder), held)
+    if results.version is None:
+        raise LorunError(f"{folder}/version.json: missing; `lorun table` writes it")
+    profile = load_profile(config)
+    citation = read_citation(root)
+    licences = licences_of_set(profile, results, data)
+    place = Path("config", config.name)
+    files = {
+        **{f"results/{name}/{path}": content for path, content in held.items()},
+        **dict(_profile(config, profile.profile)),
+        "APPENDIX.md": appendix(profile, place, results, citation, licences).encode(),
+        "LICENCES.md": licences_page(name, licences).encode(),
+        **{path: _read(root / path) for path in ("CITATION.cff", "LICENSE")},
+    }
+    origin = Origin(
+        results=results,
+        files=files,
+        config=place.as_posix(),
+        citation=citation,
+        licences=licences,
+        commands=commands(profile, place, results),
+        date=date or _date(folder),
+    )
+    files[CRATE] = crate(origin).encode()
+    files[MANIFEST] = manifest(files).encode()
+    write_atomically(out, lambda part: _write(part, files))
+    return len(files)
+
+
+def read_citation(root: Path) -> dict[str, Any]:
+    """The content of CITATION.cff. Raises LorunError where it is missing or no mapping."""
+    content = load_yaml(_read(root / "CITATION.cff").decode())
+    if not isinstance(content, dict):
+        raise LorunError(f"{root / 'CITATION.cff'}: not a mapping of keys")
+    return content
+
+
+def _files(folder: Path, pages: bool) -> Iterator[Path]:
+    """The files of a result set by name; others that lie in its folder are not exported."""
+    if not (folder / "rows.csv").is_file():
+        raise LorunError(f"{folder}: no result set here (rows.csv is missing); `lorun table` writes one")
+    for path in sorted(folder.iterdir()):
+        page = pages and path.suffix in PAGES and not path.name.startswith(".")
+        if path.is_file() and (page or path.name in TABLES):
+            yield path
+
+
+def _profile(config: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    """The files of a profile, and of what tuning chose."""
+    for path in files_of(config):
+        yield f"config/{path.relative_to(config.parent).as_posix()}", _read(path)
+    trials = trials_path(config, name)
+    if trials.is_file():
+        yield f"config/{trials.relative_to(config.parent).as_posix()}", _read(trials)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LorunError(f"{path}: cannot be read: {error.strerror}; start from the project's root") from error
+
+
+def _date(folder: Path) -> str:
+    """The day of the last commit that changed a folder."""
+    place = folder.resolve()
+    try:
+        commits = commits_of(place.parent, place.name)
+    except UnknownRevision:
+        commits = []
+    if not commits:
+        raise LorunError(f"{folder}: no commit of git has it, so its date is not known: give --date")
+    return commits[-1][1][:10]
+
+
+def _write(path: Path, files: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(check_path(name), _TIME)
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # an ordinary file of Unix, for all to read
+            archive.writestr(entry, files[name])

@@ -1,0 +1,86 @@
+"""Archives of result sets: `lorun export`, `verify` and `appendix`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorun.cli.options import Data
+from lorun.cli.results import ResultSet, profile_of
+
+Profile = Annotated[Path | None, typer.Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")]
+
+
+def export(
+    folder: ResultSet,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="ZIP file to write.")],
+    config: Profile = None,
+    data: Data = Path("data"),
+    figures: Annotated[bool, typer.Option(help="Include pages and figures.")] = True,
+    date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="Of publication; default: the last commit of the set.")
+    ] = None,
+) -> None:
+    """Write a result set with its origin into one ZIP file that others can check and read without this suite.
+
+    It has the tables, the profile and tuned learning rates, licences, citation, an artifact appendix, the hash of every
+    file (SHA256SUMS), and metadata that machines read (an RO-Crate, profile Process Run Crate). The same set gives the
+    same bytes. Start from the project's root.
+    """
+    from datetime import date as day
+
+    from lorun.archive.write import write_archive
+    from lorun.errors import LorunError
+    from lorun.files import sha256_of
+
+    try:
+        published = None if date is None else day.fromisoformat(date).isoformat()
+    except ValueError as error:
+        raise LorunError(f"--date {date!r}: not a day as in 2026-11-30 ({error})") from None
+    config = config or profile_of(folder)
+    count = write_archive(folder, config, out, data=data, pages=figures, date=published)
+    typer.echo(f"wrote {out}: {count} files, {out.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(out)}")
+
+
+def verify(
+    archive: Annotated[Path, typer.Argument(help="ZIP file of `lorun export`, or the folder it was unpacked into.")],
+) -> None:
+    """Check an archive of a result set: that every file is there as exported, no other is, and the scores are those of
+    the version.
+
+    Nothing is extracted. It needs neither a checkout nor git.
+    """
+    from lorun.archive.verify import verify as verify_archive
+
+    count, versions = verify_archive(archive)
+    sets = "; ".join(f"{version.result_set} {version.cited}" for version in versions)
+    typer.echo(f"{archive}: intact, {count} files; {sets}")
+
+
+def appendix(
+    folder: ResultSet,
+    config: Profile = None,
+    data: Data = Path("data"),
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="File to write instead of printing.")] = None,
+) -> None:
+    """Print the artifact appendix of a result set, in Markdown.
+
+    Hardware, software, time, memory, seeds, what the intervals capture, data with licences, and the commands that
+    reproduce it: what ACM's artifact badges and the NeurIPS checklist ask for. All comes from the tables; what they do
+    not know is called not recorded.
+    """
+    from lorun.archive.appendix import appendix as render
+    from lorun.archive.appendix import licences_of_set
+    from lorun.archive.write import read_citation
+    from lorun.files import write_text
+    from lorun.profiles import load_profile
+    from lorun.results.store import read_result_set
+
+    config = config or profile_of(folder)
+    profile, results = load_profile(config), read_result_set(folder)
+    text = render(profile, config, results, read_citation(Path()), licences_of_set(profile, results, data))
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    write_text(out, text)
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,104 @@
+"""The artifact appendix says what the tables know, and of the rest that it is not recorded."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from archived import Made
+from tiny import PROJECT
+
+from lorun.archive.appendix import appendix, licences_of_set
+from lorun.archive.write import read_citation
+from lorun.profiles import load_profile
+from lorun.results.store import ResultSet, make_table, read_result_set
+
+
+@pytest.fixture(scope="module")
+def render(made: Made) -> Callable[[ResultSet], str]:
+    profile = load_profile(made.config)
+
+    def render(results: ResultSet) -> str:
+        licences = licences_of_set(profile, results, made.data)
+        return appendix(profile, Path("config/tiny.yaml"), results, read_citation(made.root), licences)
+
+    return render
+
+
+def section(page: str, title: str) -> str:
+    """A section of a page, with one space where there are several."""
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return re.sub(r" +", " ", found[1])
+
+
+def test_the_page_of_the_archive(made: Made, unpacked: Path, render: Callable[[ResultSet], str]) -> None:
+    results = read_result_set(made.folder)
+    page = render(results)
+    assert (unpacked / "APPENDIX.md").read_text() == page
+    assert results.version is not None
+    assert results.version.cited in page
+    assert "16 runs (16 completed), 128 scores." in page
+    assert re.findall(r"^## (.*)", page, re.MULTILINE) == [
+        *("Hardware", "Software", "Time", "Peak memory", "Seeds", "Intervals", "Data and licences", "Reproduce"),
+    ]
+
+
+def test_it_says_what_the_rows_know(made: Made, render: Callable[[ResultSet], str]) -> None:
+    page = render(read_result_set(made.folder))
+    assert "| training | cpu | 1 | 16 |" in section(page, "Hardware")
+    assert "| latency | some CPU | 1 | 8 |" in section(page, "Hardware")
+    assert "| 3.11.7 | torch=2.15.0 peft=0.21.2 | 16 |" in section(page, "Software")
+    assert f"| {'e' * 40} | False | {'f' * 40} | False | 16 |" in section(page, "Software")
+    assert re.search(r"\| cs \| r25 \| lorun \| 2 \| 1\.5 \| 0\.006 \| 1\.2 \(24\) \|", section(page, "Time"))
+    assert "2 x 16, float32" in section(page, "Peak memory")
+    assert "| cs | r25 | 0, 1 | block1, block_k" in section(page, "Seeds")
+    assert "| cs | tiny | r25 | 2 | 2 |" in section(page, "Intervals")
+    assert "| images and seeds |" in section(page, "Intervals")
+    assert f"| tiny | {'0' * 32}.dir |" in section(page, "Data and licences")
+    assert "lorun evaluate --config config/tiny.yaml --task cs --setting r25" in section(page, "Reproduce")
+
+
+def test_it_says_what_the_rows_do_not_know(made: Made, render: Callable[[ResultSet], str]) -> None:
+    results = read_result_set(made.folder)
+    runs = results.runs.assign(versions=None, trained_device=None, trained_commit=None, training_flops=None)
+    page = render(replace(results, runs=runs, timing=make_table("timing", []), version=None))
+    assert "Result set: not recorded" in page
+    assert "| training | – | 1 | 16 |" in section(page, "Hardware")
+    assert "| 3.11.7 | – | 16 |" in section(page, "Software")
+    assert "| cs | r25 | lorun | 2 | – | – | – |" in section(page, "Time")
+    assert "Time of scoring: not recorded" in section(page, "Time")
+    assert "Address of the repository: not recorded" in section(page, "Reproduce")
+
+
+@pytest.mark.parametrize(("seeds", "images", "captured"), [(1, 2, "images"), (2, 1, "seeds"), (1, 1, "nothing")])
+def test_an_interval_captures_only_what_there_are_several_of(
+    made: Made, render: Callable[[ResultSet], str], seeds: int, images: int, captured: str
+) -> None:
+    results = read_result_set(made.folder)
+    differences = results.differences.assign(seeds=seeds, images=images)
+    lines = section(render(replace(results, differences=differences)), "Intervals").splitlines()
+    assert f"| {captured}" in next(line for line in lines if line.startswith("| cs | tiny"))
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (PROJECT / "results").glob("*/rows.csv")))
+def test_every_committed_set_has_one(name: str) -> None:
+    """And no machine's path or name stands in it."""
+    config = PROJECT / f"config/{name}.yaml"
+    profile, results = load_profile(config), read_result_set(PROJECT / "results" / name)
+    licences = licences_of_set(profile, results, PROJECT / "data")
+    page = appendix(profile, Path(f"config/{name}.yaml"), results, read_citation(PROJECT), licences)
+    assert str(PROJECT) not in page
+    assert "nan" not in re.findall(r"[\w<>]+", page)
+    assert "not registered" not in page
+    assert {one["name"] for one in licences} >= {*profile.datasets()}
+
+
+def test_the_authors_address_is_taken_from_the_citation(made: Made, tmp_path: Path) -> None:
+    citation = yaml.safe_load((made.root / "CITATION.cff").read_text())
+    (tmp_path / "CITATION.cff").write_text(yaml.safe_dump({**citation, "repository-code": "https://example.org/x"}))
+    profile, results = load_profile(made.config), read_result_set(made.folder)
+    page = appendix(profile, made.config, results, read_citation(tmp_path), [])
+    assert "Address of the repository: https://example.org/x" in page
