@@ -14,6 +14,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
+
+def shipped(name: str) -> Path:
+    """A folder of the repository that an installed package has too, in lorun/shipped: `baselines` or `models`."""
+    own = ROOT / name
+    return own if own.is_dir() else ROOT / "lorun" / "shipped" / name
+
+
 _FOLDERS = ("lorun/", "baselines/")
 
 # The command line and the profiles only hand over an experiment, whose configuration is compared by itself; the others

@@ -21,7 +21,12 @@ PYTHON = ((3, 11), (3, 13))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Programs that the tests of the report page open it in."""
 
-_EXTRAS = {"snakemake": "make reproduce", "dvc": "DVC remotes", "rocrate": "lorun export"}  # package -> what needs it
+_EXTRAS = {  # package -> what needs it
+    "snakemake": "make reproduce",
+    "dvc": "DVC remotes",
+    "plotly": "report pages",
+    "rocrate": "lorun export",
+}
 _LITTLE_MEMORY, _LITTLE_SPACE = 2e9, 5e9  # bytes
 
 

@@ -1,6 +1,7 @@
 """Errors a user can act on: one line that names the thing, its value and the choices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -21,6 +22,16 @@ def short(value: Any, length: int = 100) -> str:
     except (ValueError, RecursionError):  # a number of thousands of digits, or lists in lists
         text = f"a {type(value).__name__}"
     return text if len(text) <= length else f"{text[:length]}…"
+
+
+@contextmanager
+def extra(name: str, use: str) -> Iterator[None]:
+    """Around imports that `use` needs and that the installation lacks without the extra `name`: one line says so."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise LorunError(f"{use} needs the package {package}: `pip install 'lorun[{name}]'` installs it") from None
 
 
 class UnknownName(LorunError):

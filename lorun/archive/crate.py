@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lorun.archive.appendix import datasets
-from lorun.errors import LorunError
+from lorun.errors import extra
 from lorun.provenance import PACKAGES
 from lorun.results.store import METHOD, NO_RESULT, ResultSet, records
 
@@ -63,7 +63,7 @@ class Origin:
 
 
 def crate(origin: Origin) -> str:
-    """The text of ro-crate-metadata.json. Raises LorunError where the package rocrate is not installed."""
+    """The text of ro-crate-metadata.json. Raises LorunError where the package rocrate is missing."""
     return json.dumps(_Crate(origin).crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -231,10 +231,8 @@ class _Crate:
 
 
 def _empty_crate() -> "ROCrate":
-    try:
+    with extra("archive", "an archive"):
         from rocrate.rocrate import ROCrate
-    except ImportError:
-        raise LorunError("an archive needs the package rocrate: `pip install 'lorun[archive]'` installs it") from None
     made = ROCrate(version="1.1")
     made.metadata.extra_contexts.append(_CONTEXT)
     return made

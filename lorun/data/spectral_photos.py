@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lorun.data.cubes import WAVELENGTHS
 from lorun.data.photos import SOURCES, Source, locate
+from lorun.errors import extra
 from lorun.files import replace_files
 
 SIDE = 256
@@ -83,7 +84,8 @@ def exact_light() -> NDArray[np.float64]:
 
 def exact_primaries() -> NDArray[np.float64]:
     """`spectral_primaries` before rounding, interpolated linearly from the 5 nm table."""
-    from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as TABLE  # takes a second or two
+    with extra("workflow", "photos_spectral"):
+        from colour.recovery import MSDS_BASIS_FUNCTIONS_sRGB_MALLETT2019 as TABLE  # takes a second or two
 
     return 2**_BITS * np.stack([np.interp(WAVELENGTHS, TABLE.wavelengths, column) for column in TABLE.values.T], axis=1)
 

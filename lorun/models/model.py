@@ -11,7 +11,7 @@ from huggingface_hub import ModelHubMixin, hf_hub_download
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from lorun.code import ROOT
+from lorun.code import shipped
 from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName, one_line
 from lorun.files import replace_folder, sha256_of, write_text
@@ -23,7 +23,7 @@ from lorun.physics import Operator
 from lorun.system import System, build_system
 from lorun.training.weights import load_state, load_weights, save_weights
 
-PLACES = (Path("models"), ROOT / "models")
+PLACES = (Path("models"), shipped("models"))
 """Folders of models that are found by name: that of the working directory, and the committed ones."""
 
 ADAPTERS = "adapters"

@@ -2,7 +2,7 @@
 
 A *reference* is one of:
 
-* `ista_net`: a folder of `baselines/` in a checkout of this repository (a wheel has none);
+* `ista_net`: a folder of `baselines/` of this repository;
 * `my_net`: an entry point of the group `lorun.baselines` that an installed package declares;
 * `../nets/my_net`: the path of a folder, which has a slash and is relative to the working directory.
 """
@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
-from lorun.code import ROOT, digest, digest_of_file
+from lorun.code import digest, digest_of_file, shipped
 from lorun.errors import LorunError, UnknownName
 
-SUITE_FOLDER = ROOT / "baselines"
+SUITE_FOLDER = shipped("baselines")
 """The suite's own baselines."""
 
 GROUP = "lorun.baselines"
@@ -114,11 +114,6 @@ def find(reference: str) -> Place:
         return Place(reference, reference, SUITE_FOLDER / reference)
     if Path(reference, FILES[0]).is_file():
         raise LorunError(f"no baseline is called {reference!r}; for the folder of that name write './{reference}'")
-    if not names():
-        raise LorunError(
-            f"no installed package has a baseline {reference!r} (found: {', '.join(installed_names()) or 'none'}). The "
-            "suite's own baselines need a checkout of its repository; any folder is found by its path"
-        )
     raise UnknownName("baseline", reference, [*names(), *installed_names()])
 
 

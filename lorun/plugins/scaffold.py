@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from lorun.code import ROOT
 from lorun.errors import LorunError
 from lorun.files import replace_files
 from lorun.plugins import places
@@ -21,8 +22,8 @@ def write_baseline(name: str, into: Path | None = None, reserved: Collection[str
     check_name(name, reserved)
     if name in (*names(), *installed_names()):
         raise LorunError(f"there is a baseline {name!r} already")
-    if into is None and not places.SUITE_FOLDER.is_dir():
-        raise LorunError(f"{places.SUITE_FOLDER} does not exist; choose a folder with --into")
+    if into is None and places.SUITE_FOLDER != ROOT / "baselines":
+        raise LorunError("this is not a checkout of the suite: choose a folder with --into")
     folder = (into or places.SUITE_FOLDER) / name
     if folder.exists():
         raise LorunError(f"{folder} exists: choose another name, or another folder with --into")

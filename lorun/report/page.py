@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from lorun import __version__
+from lorun.errors import extra
 from lorun.evaluation.metrics import METRICS
 from lorun.report.crops import LIMIT, SIDE
 from lorun.report.tables import Section
@@ -29,7 +30,8 @@ def render(
     **context: Any,
 ) -> str:
     """The HTML of the report; `context` goes to the template only. The page loads nothing, and forbids it."""
-    from plotly.offline import get_plotlyjs
+    with extra("report", "the report page"):
+        from plotly.offline import get_plotlyjs
 
     numbers = {
         "metrics": {
