@@ -4,6 +4,8 @@ Finds the cores and GPUs, removes what a killed run left behind and what is dama
 yet, prints the summary, and says whether it reproduces the committed result set, results/PROFILE at HEAD. It can be
 interrupted at any time and started again.
 
+With --on slurm, Snakemake submits the trainings, scores and costs to the nodes of a cluster (docs/cluster.md).
+
 Where a set is committed, the tables go into runs/results/PROFILE, and --accept also writes them into results/PROFILE.
 Otherwise they go into results/PROFILE.
 
@@ -13,6 +15,7 @@ something failed; 4 if the results differ; 130 if interrupted. (make itself alwa
 
 import argparse
 import fcntl  # not filelock: Snakemake inherits the open file, which filelock keeps private
+import importlib.util
 import os
 import shutil
 import signal
@@ -42,12 +45,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick", help="file of config/ without its suffix (default: quick)")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores to use (default: all)")
+    parser.add_argument("--on", choices=["slurm"], help="submit jobs to a cluster, with --cores for what stays here")
+    parser.add_argument("--gpus", type=int, help="with --on: GPUs to use at once, one for each job (default: 0)")
     parser.add_argument(
         "--results", help="folder of the result set (default: runs/results/PROFILE where results/PROFILE is committed)"
     )
     parser.add_argument("--accept", action="store_true", help="replace results/PROFILE by the results of this run")
     parser.add_argument("snakemake", nargs="*", help="further arguments for Snakemake, after --")
     arguments = parser.parse_args()
+    if arguments.gpus is not None and arguments.on is None:
+        parser.error("--gpus goes with --on; the GPUs of this machine are counted")
     os.chdir(ROOT)
     # Prefer the programs of this Python environment, whatever shell this was called from.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
@@ -75,11 +82,18 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
         _check_writable(place)
     for line in remove_damaged(profile, Path("runs"), folder):
         print(line, file=sys.stderr, flush=True)
-    gpus = count_gpus()
     started = time.time()
-    print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
-    settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
-    settings += ["--workflow-profile", "workflow/profiles/default"]
+    if arguments.on is None:
+        gpus = count_gpus()
+        print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
+        settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
+        settings += ["--workflow-profile", "workflow/profiles/default"]
+    else:
+        _check_cluster()
+        gpus = arguments.gpus or 0
+        print(f"profile {profile.profile}: on {arguments.on}, {gpus} GPUs", flush=True)
+        settings = ["--local-cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}", "account=1"]
+        settings += ["--workflow-profile", f"workflow/profiles/{arguments.on}"]
     # Paths with a slash: Snakemake would turn a name such as 2024_01 or 1e3 into a number.
     settings += ["--config", f"profile_file={config}", f"gpus={gpus}", f"results={os.path.join('.', folder)}"]
     if any(Path(".snakemake/locks").glob("*")):  # left by a killed Snakemake: this launcher holds the lock
@@ -203,6 +217,16 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}; nothing was run") from error
+
+
+def _check_cluster() -> None:
+    """Raise LorunError where jobs cannot be submitted to Slurm."""
+    if shutil.which("sbatch") is None:
+        raise LorunError("--on slurm needs the programs of Slurm, and `sbatch` is not on PATH: start on a login node")
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        raise LorunError(
+            "--on slurm needs Snakemake's plugin: .venv/bin/uv pip install snakemake-executor-plugin-slurm"
+        )
 
 
 def count_gpus() -> int:
