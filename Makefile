@@ -15,10 +15,10 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test fuzz soak gate bench lint format lock schema licences docs clean
+.PHONY: help setup reproduce data test test-cluster fuzz soak gate bench lint format lock schema licences docs clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
 
@@ -31,6 +31,9 @@ data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore 
 
 test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-cluster: $(VENV)/.installed ## run the workflow on a Slurm cluster that is started here: as root, with slurm-wlm and munge installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster
 
 fuzz: $(VENV)/.installed ## try 1,000 random profiles and 1,000 damaged files; every run tries others
 	FUZZ=1000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fuzz -n $(CORES) --hypothesis-show-statistics --hypothesis-seed=random
@@ -57,7 +60,7 @@ format: $(VENV)/.installed ## format the code
 	$(BIN)/ruff format
 
 lock: $(VENV)/.installed ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra workflow --extra docs --extra dev --universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file $(LOCK)
 
 schema: $(VENV)/.installed ## write the JSON schema of profiles from the typed configuration

@@ -33,10 +33,13 @@ from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
 from lorun.profiles.references import check_references
 from lorun.results.damage import remove_damaged
+from lorun.results.failures import describe, failures
 from lorun.revisions import UnknownRevision, git
 
 ROOT = Path(__file__).resolve().parent.parent
 DIFFERENT = 4  # exit status; Snakemake and a training have used those below
+SHOWN = 5  # jobs that failed
+SUBMITTED = Path(".snakemake/slurm_logs")
 INTERRUPTED = 130  # the exit status that a shell gives after Ctrl-C
 
 
@@ -113,6 +116,8 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     written = _is_newer(folder / "summary.md", started)
     if written or (not status and (folder / "summary.md").exists()):
         subprocess.run(["lorun", "show", str(folder)], check=False)
+    if status:
+        _show_failures(profile, started)
     if status and written:
         print(f"error: some jobs failed (see above and the logs in runs/); {folder} lists them", file=sys.stderr)
     elif status:
@@ -133,6 +138,15 @@ def _run(arguments: argparse.Namespace, lock: IO[str]) -> int:
     elif status:
         print(f"To replace the committed set: make reproduce PROFILE={arguments.profile} ACCEPT=1", flush=True)
     return status
+
+
+def _show_failures(profile: Profile, started: float) -> None:
+    """Say which jobs failed, with the ends of their logs, on one screen."""
+    found = failures(profile, Path("runs"), started, SUBMITTED)
+    for failure in found[:SHOWN]:
+        print(*describe(failure, SUBMITTED), sep="\n", file=sys.stderr)
+    if len(found) > SHOWN:
+        print(f"and {len(found) - SHOWN} further jobs", file=sys.stderr)
 
 
 def _tabulate(config: Path, folder: Path, *options: str) -> int:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Self
@@ -96,7 +97,7 @@ class Slurm:
         for name in (".", "state", "spool", "bin"):
             (folder / name).mkdir(mode=0o755)
         srun = folder / "bin/srun"  # Snakemake's plugin clears SLURM_CONF before it calls this
-        srun.write_text(f"#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which('srun')} \"$@\"\n")
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
         srun.chmod(0o755)
         limited = limits_memory()
         settings = {"tracking": "cgroup", "task": "cgroup"} if limited else {"tracking": "linuxproc", "task": "none"}
@@ -123,9 +124,12 @@ class Slurm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        subprocess.run(["scancel", "--user=root", "--signal=KILL"], env=os.environ | self.environment, check=False)
-        subprocess.run(["scancel", "--user=root"], env=os.environ | self.environment, check=False)
-        self._stack.close()
+        with self._stack:
+            self.run("scancel", "--user=root")
+            self._wait(lambda: not self.run("squeue", "--noheader"))
+        for controller in ("memory", "freezer"):
+            for group in sorted(MEMORY.parent.glob(f"{controller}/slurm_{socket.gethostname()}/**/"), reverse=True):
+                group.rmdir()
 
     def _start(self, stack: ExitStack, *words: str) -> None:
         log = stack.enter_context((self.folder / f"{words[0]}.out").open("w"))
@@ -138,7 +142,7 @@ class Slurm:
 
         stack.callback(stop)
 
-    def _wait(self, condition) -> None:  # type: ignore[no-untyped-def]
+    def _wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE
         while True:
             try:
@@ -147,8 +151,8 @@ class Slurm:
             except subprocess.CalledProcessError:
                 pass
             if time.monotonic() > end:
-                logs = (path.read_text()[-2000:] for path in sorted(self.folder.glob("*.[lo][ou][gt]")))
-                raise TimeoutError("the cluster did not start:\n" + "\n".join(logs))
+                logs = (path.read_text()[-2000:] for path in sorted(self.folder.glob("*.log")))
+                raise TimeoutError("the cluster hangs:\n" + "\n".join(logs))
             time.sleep(0.2)
 
 
