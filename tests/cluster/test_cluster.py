@@ -179,7 +179,7 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
 
 
 def test_a_job_that_fails_is_named_with_the_end_of_its_log(project):
-    project.settings('set-resources:\n  - "train:runtime=1"\nretries: 0\n')
+
     (project.folders()["pretrain"] / ".lock").mkdir(parents=True)  # no training can start
     result = project.submit()
     place = project.folders()["pretrain"].relative_to(project.root)
