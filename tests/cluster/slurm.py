@@ -39,6 +39,7 @@ SlurmdParameters=config_overrides
 PlugStackConfig={folder}/plugstack.conf
 AccountingStorageType=accounting_storage/none
 MinJobAge=3600
+KillWait=2
 MpiDefault=none
 ProctrackType=proctrack/{tracking}
 JobAcctGatherType=jobacct_gather/linux
@@ -92,6 +93,11 @@ class Slurm:
         environment = os.environ | self.environment
         return subprocess.run(words, env=environment, check=True, capture_output=True, text=True).stdout
 
+    def cancel(self) -> None:
+        """End all jobs, and wait until they have ended."""
+        self.run("scancel", "--user=root")
+        self._wait(lambda: not self.run("squeue", "--noheader"))
+
     def __enter__(self) -> Self:
         folder, host = self.folder, socket.gethostname()
         for name in (".", "state", "spool", "bin"):
@@ -125,8 +131,7 @@ class Slurm:
 
     def __exit__(self, *_: object) -> None:
         with self._stack:
-            self.run("scancel", "--user=root")
-            self._wait(lambda: not self.run("squeue", "--noheader"))
+            self.cancel()
         for controller in ("memory", "freezer"):
             for group in sorted(MEMORY.parent.glob(f"{controller}/slurm_{socket.gethostname()}/**/"), reverse=True):
                 group.rmdir()

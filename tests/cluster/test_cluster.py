@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from cluster.slurm import Slurm, limits_memory, why_not
 from launched import Launched, launcher
 from sessions import kill_session, run_session
 
+from lorun.profiles import load_profile
+from lorun.results.paths import account_path
+
 pytest.importorskip("snakemake_executor_plugin_slurm")
 reason = why_not()
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(reason is not None, reason=reason or "")]
 
 # Long enough to be killed in the middle.
-STEPS = {"steps": 160, "phase1_steps": 80, "checkpoint_every": 5, "validate_every": 40}
+STEPS = {"steps": 1600, "phase1_steps": 800, "checkpoint_every": 20, "validate_every": 400}
 TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": [], "training": STEPS}}}
 FILES = ("rows.csv", "summary.csv", "summary.md", "claims.csv", "curves.csv", "strip_cs_tiny_r25.png")
 PATIENCE = 1200  # seconds
@@ -49,12 +53,13 @@ class Submitted(Launched):
         (self.root / "own").mkdir(exist_ok=True)
         (self.root / "own/config.yaml").write_text(SETTINGS + text)
 
-    def words(self, *more):
-        return [sys.executable, *launcher(), "--on", "slurm", *more]
+    def words(self, *more, profile="tiny"):
+        return [sys.executable, *launcher(profile), "--on", "slurm", *more]
 
-    def submit(self, *more):
+    def submit(self, *more, profile="tiny"):
         """Run a launcher to its end."""
-        return run_session(self.words(*more), cwd=self.root, env=self.environment, patience=PATIENCE)
+        words = self.words(*more, profile=profile)
+        return run_session(words, cwd=self.root, env=self.environment, patience=PATIENCE)
 
     def jobs(self):
         """The jobs of the cluster: for each, its fields as Slurm shows them. The last one comes last."""
@@ -100,7 +105,7 @@ def project(made, local, cluster):
     made.settings()
     made.before = len(made.jobs())
     yield made
-    cluster.run("scancel", "--user=root")
+    cluster.cancel()
 
 
 def wait_until(condition, process):
@@ -163,6 +168,19 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_with_more(project):
     assert (second["JobState"], second["MinMemoryNode"]) == ("COMPLETED", "4000M")
 
 
+def test_accounts_are_one_job_and_run_one_after_the_other(project):
+    strategies = {"strategies": ["block1", "shared"]}
+    project.write_profile("two", {"extends": "tiny.yaml", "profile": "two", "tasks": {"cs": strategies}})
+    profile = load_profile(project.root / "config/two.yaml")
+    accounts = [str(account_path(Path("runs"), experiment)) for experiment in profile.experiments()]
+    result = project.submit("--", *accounts, profile="two")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(accounts) == 2
+    assert all((project.root / path).exists() for path in accounts)
+    (job,) = project.jobs()[project.before :]
+    assert (job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) == ("1", "6000M", "01:00:00")
+
+
 def test_killed_jobs_and_launchers_change_no_table(project, local, start):
     runs = project.folders()
     first = start()
@@ -170,7 +188,7 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
     killed = project.jobs()[-1]["JobId"]
     project.cluster.run("scancel", killed)  # Snakemake submits it again, and it resumes
     wait_until((runs["lorun"] / "checkpoint.pt").exists, first)
-    assert re.search(r"step [1-9]\d*/80: resumes", (runs["pretrain"] / "train.log").read_text())
+    assert re.search(r"step [1-9]\d*/800: resumes", (runs["pretrain"] / "train.log").read_text())
     kill_session(first)  # its job goes on
     second = start()
     assert second.wait(PATIENCE) == 0, second.log.read_text()
@@ -179,7 +197,6 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
 
 
 def test_a_job_that_fails_is_named_with_the_end_of_its_log(project):
-
     (project.folders()["pretrain"] / ".lock").mkdir(parents=True)  # no training can start
     result = project.submit()
     place = project.folders()["pretrain"].relative_to(project.root)
