@@ -13,8 +13,8 @@ from lorun.training.outcome import FILE
 LINES = 3
 """Of the end of a log."""
 
-SCHEDULER = ("slurmstepd: error:", "slurmstepd-", "srun: error:")
-"""How lines begin that Slurm writes into the log of a job: it was out of memory, out of time, cancelled."""
+SCHEDULER = "slurmstepd"
+"""How lines begin by which Slurm says why it ended a job: out of memory, out of time, cancelled."""
 
 
 class Failure(NamedTuple):

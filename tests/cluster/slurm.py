@@ -4,6 +4,7 @@ Nothing outside the folder is written, /etc/slurm included: programs find the cl
 GPUs that do not exist.
 """
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -61,7 +62,9 @@ ConstrainRAMSpace=yes
 
 
 def why_not() -> str | None:
-    """Why no cluster can be started here; None if one can."""
+    """Why the workflow cannot run on a cluster that is started here; None if it can."""
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        return "snakemake-executor-plugin-slurm not installed (pip)"
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     if missing:
         return f"{', '.join(missing)} not installed (Debian: slurm-wlm, munge)"

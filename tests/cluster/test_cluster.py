@@ -17,7 +17,6 @@ from sessions import kill_session, run_session
 from lorun.profiles import load_profile
 from lorun.results.paths import account_path
 
-pytest.importorskip("snakemake_executor_plugin_slurm")
 reason = why_not()
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(reason is not None, reason=reason or "")]
 
@@ -185,7 +184,7 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
     runs = project.folders()
     first = start()
     wait_until((runs["pretrain"] / "checkpoint.pt").exists, first)
-    killed = project.jobs()[-1]["JobId"]
+    (killed,) = (job["JobId"] for job in project.jobs()[project.before :] if "_pretrain_" in job["Comment"])
     project.cluster.run("scancel", killed)  # Snakemake submits it again, and it resumes
     wait_until((runs["lorun"] / "checkpoint.pt").exists, first)
     assert re.search(r"step [1-9]\d*/800: resumes", (runs["pretrain"] / "train.log").read_text())
