@@ -99,6 +99,10 @@ class Slurm:
     def cancel(self) -> None:
         """End all jobs, and wait until they have ended."""
         self.run("scancel", "--user=root")
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        """Wait until no job runs or waits."""
         self._wait(lambda: not self.run("squeue", "--noheader"))
 
     def __enter__(self) -> Self:

@@ -195,6 +195,15 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
     assert next(job["JobState"] for job in project.jobs() if job["JobId"] == killed) == "CANCELLED"
 
 
+def test_ctrl_c_cancels_the_jobs(project, start):
+    launched = start()
+    wait_until((project.folders()["pretrain"] / "checkpoint.pt").exists, launched)
+    os.killpg(launched.pid, signal.SIGINT)
+    assert launched.wait(PATIENCE) == 130
+    assert "Interrupted. Finished work is kept" in launched.log.read_text()
+    project.cluster.wait_until_idle()
+
+
 def test_a_job_that_fails_is_named_with_the_end_of_its_log(project):
     (project.folders()["pretrain"] / ".lock").mkdir(parents=True)  # no training can start
     result = project.submit()
