@@ -16,21 +16,25 @@ LOCK := requirements.lock
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
-.PHONY: help setup reproduce data test fuzz soak gate bench lint format lock schema licences docs clean
+.PHONY: help setup reproduce data test test-cluster fuzz soak gate bench lint format lock schema licences docs clean
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
 
-reproduce: $(VENV)/.installed ## from data to tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke): as committed? ACCEPT=1 replaces them
-	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) $(if $(ACCEPT),--accept)
+reproduce: $(VENV)/.installed ## from data to tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke): as committed? ACCEPT=1 replaces them; ON=slurm GPUS=4 submits to a cluster
+	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) $(if $(ACCEPT),--accept) \
+		$(if $(ON),--on $(ON)) $(if $(GPUS),--gpus $(GPUS))
 
 data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) -- data
 
 test: $(VENV)/.installed ## run the tests on CORES cores, a file of tests on one of them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
+
+test-cluster: $(VENV)/.installed ## run the workflow on a Slurm cluster that is started here: as root, with slurm-wlm and munge installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster
 
 fuzz: $(VENV)/.installed ## try 1,000 random profiles and 1,000 damaged files of each kind; writes results/bench/fuzz.csv
 	$(BIN)/python workflow/fuzz.py --cores $(CORES)
@@ -57,7 +61,8 @@ format: $(VENV)/.installed ## format the code
 	$(BIN)/ruff format
 
 lock: $(VENV)/.installed ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra archive --extra report --extra workflow --extra docs --extra dev \
+		--universal --python-version 3.11 --upgrade \
 		--generate-hashes --no-emit-index-url --no-header --quiet --output-file $(LOCK)
 
 schema: $(VENV)/.installed ## write the JSON schema of profiles from the typed configuration

@@ -4,6 +4,8 @@ Finds the cores and GPUs, removes what a killed run left behind and what is dama
 yet, prints the summary, and says whether it reproduces the committed result set, results/PROFILE at HEAD. It can be
 interrupted at any time and started again.
 
+With --on slurm, Snakemake submits the trainings, scores and costs to the nodes of a cluster (docs/cluster.md).
+
 Where a set is committed, the tables go into runs/results/PROFILE, and --accept also writes them into results/PROFILE.
 Otherwise they go into results/PROFILE.
 
@@ -13,6 +15,7 @@ something failed; 4 if the results differ; 130 if interrupted. (make itself alwa
 
 import argparse
 import fcntl  # not filelock: Snakemake inherits the open file, which filelock keeps private
+import importlib.util
 import os
 import shutil
 import signal
@@ -33,10 +36,13 @@ from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
 from lorun.profiles.references import check_references
 from lorun.results.damage import remove_damaged
+from lorun.results.failures import describe, failures
 from lorun.revisions import UnknownRevision, git
 
 ROOT = Path(__file__).resolve().parent.parent
 DIFFERENT = 4  # exit status; Snakemake and a training have used those below
+SHOWN = 5  # jobs that failed
+SUBMITTED = Path(".snakemake/slurm_logs")
 INTERRUPTED = 130  # the exit status that a shell gives after Ctrl-C
 
 
@@ -45,18 +51,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="quick", help="file of config/ without its suffix (default: quick)")
     parser.add_argument("--cores", type=int, default=available_cores(), help="CPU cores to use (default: all)")
+    parser.add_argument("--on", choices=["slurm"], help="submit jobs to a cluster, with --cores for what stays here")
+    parser.add_argument("--gpus", type=int, help="with --on: GPUs to use at once, one for each job (default: 0)")
     parser.add_argument(
         "--results", help="folder of the result set (default: runs/results/PROFILE where results/PROFILE is committed)"
     )
     parser.add_argument("--accept", action="store_true", help="replace results/PROFILE by the results of this run")
     parser.add_argument("snakemake", nargs="*", help="further arguments for Snakemake, after --")
     arguments = parser.parse_args()
+    if arguments.gpus is not None and arguments.on is None:
+        parser.error("--gpus goes with --on; the GPUs of this machine are counted")
     os.chdir(ROOT)
     # Prefer the programs of this Python environment, whatever shell this was called from.
     _prefer(Path(sys.executable).parent)
-    gpus = count_gpus()
+    gpus = count_gpus() if arguments.on is None else arguments.gpus or 0
     try:
-        with _only_one() as lock, _commands(gpus) as folder:
+        with _only_one() as lock, _commands(arguments.on is None and not gpus) as folder:
             _prefer(folder)
             status = _run(arguments, gpus, lock)
     except LorunError as error:
@@ -75,18 +85,18 @@ def _prefer(folder: Path) -> None:
 
 
 @contextmanager
-def _commands(gpus: int) -> Iterator[Path]:
-    """The folder of the program `lorun`: one that starts at once, where the system has what that takes.
+def _commands(forked: bool) -> Iterator[Path]:
+    """The folder of the program `lorun`: if `forked`, and on Linux, one that starts at once.
 
-    Each process initialises a GPU by itself, so that with GPUs all processes are ordinary ones. Tests name a folder in
+    A process that uses a GPU initialises it by itself, and one on a cluster belongs to its job. Tests name a folder in
     LORUN_PRELOADED that several launchers share.
     """
     shared = os.environ.get("LORUN_PRELOADED")
-    if shared or gpus or sys.platform != "linux":
-        yield Path(shared or Path(sys.executable).parent)
-    else:
+    if forked and not shared and sys.platform == "linux":
         with preloaded() as folder:
             yield folder
+    else:
+        yield Path((forked and shared) or Path(sys.executable).parent)
 
 
 def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
@@ -101,9 +111,15 @@ def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
     for line in remove_damaged(profile, Path("runs"), folder):
         print(line, file=sys.stderr, flush=True)
     started = time.time()
-    print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
-    settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
-    settings += ["--workflow-profile", "workflow/profiles/default"]
+    if arguments.on is None:
+        print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
+        settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
+        settings += ["--workflow-profile", "workflow/profiles/default"]
+    else:
+        _check_cluster()
+        print(f"profile {profile.profile}: on {arguments.on}, {gpus} GPUs", flush=True)
+        settings = ["--local-cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}", "account=1"]
+        settings += ["--workflow-profile", f"workflow/profiles/{arguments.on}"]
     # Paths with a slash: Snakemake would turn a name such as 2024_01 or 1e3 into a number.
     settings += ["--config", f"profile_file={config}", f"gpus={gpus}", f"results={os.path.join('.', folder)}"]
     if any(Path(".snakemake/locks").glob("*")):  # left by a killed Snakemake: this launcher holds the lock
@@ -123,6 +139,8 @@ def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
     written = _is_newer(folder / "summary.md", started)
     if written or (not status and (folder / "summary.md").exists()):
         subprocess.run(["lorun", "show", str(folder)], check=False)
+    if status:
+        _show_failures(profile, started)
     if status and written:
         print(f"error: some jobs failed (see above and the logs in runs/); {folder} lists them", file=sys.stderr)
     elif status:
@@ -143,6 +161,15 @@ def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
     elif status:
         print(f"To replace the committed set: make reproduce PROFILE={arguments.profile} ACCEPT=1", flush=True)
     return status
+
+
+def _show_failures(profile: Profile, started: float) -> None:
+    """Say which jobs failed, with the ends of their logs, on one screen."""
+    found = failures(profile, Path("runs"), started, SUBMITTED)
+    for failure in found[:SHOWN]:
+        print(*describe(failure, SUBMITTED), sep="\n", file=sys.stderr)
+    if len(found) > SHOWN:
+        print(f"and {len(found) - SHOWN} further jobs", file=sys.stderr)
 
 
 def _tabulate(config: Path, folder: Path, *options: str) -> int:
@@ -227,6 +254,16 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise LorunError(f"cannot write to {folder}: {error.strerror}; nothing was run") from error
+
+
+def _check_cluster() -> None:
+    """Raise LorunError where jobs cannot be submitted to Slurm."""
+    if shutil.which("sbatch") is None:
+        raise LorunError("--on slurm needs the programs of Slurm, and `sbatch` is not on PATH: start on a login node")
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        raise LorunError(
+            "--on slurm needs Snakemake's plugin: .venv/bin/uv pip install snakemake-executor-plugin-slurm"
+        )
 
 
 def count_gpus() -> int:

@@ -82,6 +82,10 @@ def test_a_table_lists_the_runs_that_failed_and_why(made, failed_run):
     last = result.stderr.splitlines()[-1]
     assert last == "error: some jobs failed (see above and the logs in runs/); results/tiny lists them"
     reason = f"error: cannot write to {place}: Is a directory"
+    assert result.stderr.splitlines()[-3:-1] == [
+        f"failed: train of cs/r25/ista_net seed 0: {place}/train.log",
+        f"    {reason}",
+    ]
     assert dict(runs.status) == {"block1": "diverged", "lorun": "completed", "ista_net": "failed"}
     assert runs.message["ista_net"] == reason
     assert reason in result.stdout
@@ -229,3 +233,16 @@ def test_a_dataset_that_its_user_must_obtain_is_named_before_anything_runs(made,
         (made.root / "data/registry.yaml").unlink()
     assert message.startswith("dataset 'general100' must be obtained by you")
     assert "`lorun data add general100 --from FOLDER`" in message
+
+
+def test_a_cluster_that_is_not_there_is_an_error_before_anything_runs(made, refused, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    message = refused(made.root, "--profile", "tiny", "--on", "slurm")
+    assert message.startswith("--on slurm needs the programs of Slurm, and `sbatch` is not on PATH")
+
+
+def test_every_rule_that_makes_something_states_its_memory_and_time():
+    for path in (PROJECT / "workflow/rules").glob("*.smk"):
+        for rule in re.split(r"^rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+            stated = {name for name in ("mem_mb", "runtime") if f"        {name}=" in rule}
+            assert stated == {"mem_mb", "runtime"} or "    shell:" not in rule, rule.split(":")[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version, validate
 
+from lorun.accounting.resources import scoring_memory, training_memory, training_minutes
 from lorun.data.checksums import dataset_identity
 from lorun.methods import PRETRAININGS
 from lorun.profiles import load_profile
@@ -72,6 +73,11 @@ identity = cache(partial(dataset_identity, DATA))
 def identities(datasets):
     """The md5s of datasets, as one parameter of a rule."""
     return " ".join(map(identity, datasets))
+
+
+def growing(first):
+    """A resource that is `first(wildcards)` at the first attempt, twice that at the second, and so on."""
+    return lambda wildcards, attempt: attempt * first(wildcards)
 
 
 def training_data(wildcards):

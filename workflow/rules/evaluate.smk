@@ -16,6 +16,8 @@ rule evaluate:
         data_md5=lambda wildcards: identities(test_data(wildcards)),
     resources:
         gpu=min(1, GPUS),
+        mem_mb=growing(lambda _: scoring_memory(gpu=GPUS > 0)),
+        runtime=growing(lambda _: 60),
     shell:
         "lorun evaluate --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
         " --method {wildcards.method:q} --seed {wildcards.seed:q} --out {output:q} 2>&1 | tee {log:q}"
@@ -29,7 +31,10 @@ rule account:
     benchmark:
         RUNS / "{task}/{setting}/{method}/accounting-{key}.benchmark.tsv"
     resources:
+        account=1,  # those of a group of jobs run one after the other
         gpu=min(1, GPUS),
+        mem_mb=growing(lambda _: scoring_memory(gpu=GPUS > 0)),
+        runtime=growing(lambda _: 30),
     shell:
         "lorun account --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
         " --method {wildcards.method:q} --out {output:q} 2>&1 | tee {log:q}"

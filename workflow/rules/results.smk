@@ -11,6 +11,9 @@ rule table:
         f"logs/table-{PROFILE.profile}.log",
     benchmark:
         f"logs/table-{PROFILE.profile}.benchmark.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=30,
     localrule: True
     shell:
         "lorun table --config {PROFILE_FILE:q} --out {RESULTS:q} 2>&1 | tee {log:q}"
@@ -26,6 +29,9 @@ rule report:
         f"logs/report-{PROFILE.profile}.log",
     benchmark:
         f"logs/report-{PROFILE.profile}.benchmark.tsv"
+    resources:
+        mem_mb=4000,
+        runtime=30,
     localrule: True
     shell:
         "lorun report {RESULTS:q} --config {PROFILE_FILE:q} --out {output:q} 2>&1 | tee {log:q}"

@@ -28,6 +28,8 @@ rule train:
     threads: training_threads
     resources:
         gpu=min(1, GPUS),
+        mem_mb=growing(lambda wildcards: training_memory(experiment(wildcards), gpu=GPUS > 0)),
+        runtime=growing(lambda wildcards: training_minutes([experiment(wildcards)], gpu=GPUS > 0)),
     priority: 10
     # Status 3: diverged or out of memory. The tables show it, and the workflow goes on.
     shell:

@@ -15,6 +15,16 @@ def tuned_base(wildcards):
     return TUNING / base.task / f"{base.method}.done" if untuned else []
 
 
+def trials(wildcards):
+    """As many trainings as a method may need: each value of its grid, and whole ones of the finalists."""
+    place = wildcards.task, wildcards.method
+    grid = PROFILE.grid(*place)
+    return [
+        *(PROFILE.trial(*place, value) for value in grid),
+        *(PROFILE.trial(*place, value, whole=True) for value in PROFILE.finalists(*place, grid[-1])),
+    ]
+
+
 rule tune:
     input:
         [TUNING / task / f"{method}.done" for task, method in UNTUNED],
@@ -32,5 +42,7 @@ rule tune_one:
         TUNING / "{task}" / "{method}.benchmark.tsv"
     resources:
         gpu=min(1, GPUS),
+        mem_mb=growing(lambda wildcards: training_memory(trials(wildcards)[0], gpu=GPUS > 0)),
+        runtime=growing(lambda wildcards: training_minutes(trials(wildcards), gpu=GPUS > 0)),
     shell:
         "lorun tune --config {PROFILE_FILE:q} --task {wildcards.task:q} --method {wildcards.method:q} 2>&1 | tee {log:q}"
