@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from lorun.revisions import git
+
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "bench" / "fuzz.csv"
 
@@ -27,6 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the examples (default: a new one)")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -37,7 +40,7 @@ def main() -> int:
         if status:
             return status
         tests = ET.parse(report).iter("testcase")
-        rows = [{"test": test.get("name"), **_counts(test), "seed": seed} for test in tests]
+        rows = [{"test": test.get("name"), **_counts(test), "seed": seed, "commit": commit} for test in tests]
     pd.DataFrame(rows).sort_values("test").to_csv(OUT, index=False)
     print(f"wrote {OUT.relative_to(ROOT)}")
     return 0

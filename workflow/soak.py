@@ -1,8 +1,8 @@
 """Disturb the profile smoke in every way that a machine may, and require the tables of an undisturbed run.
 
-`make soak` calls this. It works in copies of this checkout below a temporary folder, and writes into
+`make soak` calls this. It works in copies of the commit that is checked out, below a temporary folder, and writes into
 results/bench/soak.csv how often each disturbance was tried and whether the scores came out the same. A disturbance that
-needs root is left out for others, and the table says so.
+needs root is left out for others, and the table says so. Exit status 1 if one changed something.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import pandas as pd
 import psutil
 
 from lorun.cores import available_cores
+from lorun.revisions import git
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "results" / "bench" / "soak.csv"
@@ -168,7 +169,7 @@ def jumping_clock(copy: Copy, count: int, longest: float) -> int:
 
 
 def main() -> int:
-    """Try all disturbances; exit status 1 if one changed something."""
+    """Try all disturbances; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="of everything at random moments (default: 50)")
     parser.add_argument("--others", type=int, default=2, help="times of every other disturbance (default: 2)")
@@ -176,6 +177,7 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     random.seed(seed)
+    commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
     is_root = os.geteuid() == 0
     trials: list[tuple[Callable[[Copy, int, float], int], int, bool]] = [
         (killed, arguments.kills, False),
@@ -201,15 +203,16 @@ def main() -> int:
                 found = copy.finish()
                 outcome = "same scores" if found == expected else f"other scores: {found[:10]}"
             except Failed as error:
-                outcome = f"failed: {error}"
+                outcome = f"failed: {error}".replace(str(folder), "")
         print(f"{trial.__name__}: {done} times, {outcome}", flush=True)
-        rows.append({"disturbance": trial.__name__, "times": done, "outcome": outcome, "seed": seed})
-    good = all(str(row["outcome"]).startswith(("same", "not tried")) for row in rows)
-    if good:
-        pd.DataFrame(rows).to_csv(OUT, index=False)
-        shutil.rmtree(folder)
-        print(f"wrote {OUT.relative_to(ROOT)}")
-    return 0 if good else 1
+        rows.append({"disturbance": trial.__name__, "times": done, "outcome": outcome, "seed": seed, "commit": commit})
+    pd.DataFrame(rows).to_csv(OUT, index=False)
+    print(f"wrote {OUT.relative_to(ROOT)}")
+    if not all(str(row["outcome"]).startswith(("same", "not tried")) for row in rows):
+        print(f"logs: {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 if __name__ == "__main__":
