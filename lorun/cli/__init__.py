@@ -24,7 +24,6 @@ from lorun.errors import LorunError
 app = typer.Typer(
     help="LoRA-adapted deep unfolding networks for image restoration: train, evaluate, account, tabulate.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
