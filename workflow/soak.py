@@ -35,6 +35,10 @@ class Failed(Exception):
     """A disturbance that changed the scores, or that the launcher did not survive."""
 
 
+class NotTried(Exception):
+    """A disturbance that this machine does not admit."""
+
+
 class Copy:
     """A copy of the checkout at HEAD, in which the launcher runs smoke."""
 
@@ -130,6 +134,10 @@ def two_launchers(copy: Copy, count: int, longest: float) -> int:
 
 def two_users(copy: Copy, count: int, longest: float) -> int:
     """Another user starts, is killed, and this one goes on with the same folders. Needs root."""
+    try:
+        subprocess.run([sys.executable, "-c", ""], user=OTHER_USER, check=True)
+    except PermissionError as error:
+        raise NotTried(f"another user may not run {sys.executable}") from error
     subprocess.run(["chmod", "-R", "a+rwX", str(copy.folder)], check=True)
     for _ in range(count):
         copy.clear()
@@ -202,6 +210,8 @@ def main() -> int:
                 done = trial(copy, count, longest)
                 found = copy.finish()
                 outcome = "same scores" if found == expected else f"other scores: {found[:10]}"
+            except NotTried as error:
+                outcome = f"not tried: {error}"
             except Failed as error:
                 outcome = f"failed: {error}".replace(str(folder), "")
         print(f"{trial.__name__}: {done} times, {outcome}", flush=True)
