@@ -1,4 +1,4 @@
-"""Commands of `lorun` in forks of one process that has done the slow imports: each starts in 0.1 s, not 5 s, of a core.
+"""Commands of `lorun` in forks of one process that has done the slow imports: each saves 6 seconds of a core.
 
 The launcher puts a program `lorun` first on the PATH, which sends its working directory, arguments, environment and
 standard streams to the server. Where no server answers, it runs the ordinary `lorun`. The server does the imports when
