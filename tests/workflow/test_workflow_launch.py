@@ -132,6 +132,17 @@ def test_a_further_run_changes_nothing_and_says_so(made, project):
     assert snapshot(project / "runs", project / "results", project / "data") == before
 
 
+def test_files_from_the_future_of_a_wrong_clock_are_no_obstacle(made, project):
+    run = made.folders()["lorun"]
+    scores = (run / "evaluation.csv").read_bytes()
+    (run / "evaluation.csv").unlink()
+    tomorrow = time.time() + 86400
+    os.utime(run / "training.json", (tomorrow, tomorrow))
+    result = made.launch()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (run / "evaluation.csv").read_bytes() == scores
+
+
 def test_comments_newer_files_and_another_test_set_train_nothing_again(made, project):
     for path in ("lorun/training/loop.py", "lorun/profiles/task.py", "workflow/rules/train.smk", "config/tiny.yaml"):
         with (project / path).open("a") as stream:
@@ -193,17 +204,6 @@ def test_methods_are_tuned_before_all_else_and_once(made, project):
     choices.unlink()  # a lost table is made anew from the trials
     assert made.launch("tuned").returncode == 0
     assert choices.read_text() == text
-
-
-def test_files_from_the_future_of_a_wrong_clock_are_no_obstacle(made, project):
-    run = made.folders()["lorun"]
-    scores = (run / "evaluation.csv").read_bytes()
-    (run / "evaluation.csv").unlink()
-    tomorrow = time.time() + 86400
-    os.utime(run / "training.json", (tomorrow, tomorrow))
-    result = made.launch()
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert (run / "evaluation.csv").read_bytes() == scores
 
 
 def test_data_that_cannot_be_restored_are_an_error_before_anything_runs(made, project):
