@@ -3,8 +3,11 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,31 @@ class Launched:
         base = loaded.experiment("cs", "r25", "lorun", 0).base
         assert base is not None
         return {**found, "pretrain": self.root / "runs" / base.folder}
+
+
+def start_launcher(words: list[str], project: Launched, log: Path) -> "subprocess.Popen[bytes]":
+    """A launcher in a session of its own, its output in `log`, which is an attribute of it too."""
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            words,
+            cwd=project.root,
+            env=project.environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored below some runners
+        )
+    process.log = log
+    return process
+
+
+def wait_until(condition: Callable[[], object], process: Any, patience: float = PATIENCE, pause: float = 0.01) -> None:
+    """Wait for `condition()`; fail when the launcher ends before, or patience (seconds) does."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert process.poll() is None, process.log.read_text()
+        assert time.monotonic() < end, process.log.read_text()
+        time.sleep(pause)
 
 
 def launcher(profile: str = "tiny") -> list[str]:

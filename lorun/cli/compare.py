@@ -1,7 +1,7 @@
 """`lorun compare`: methods of one's own beside the committed rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,9 +193,10 @@ def _tune(
 ) -> None:
     """Choose the learning rates that the experiments and their bases lack; they are written beside the profile."""
     from lorun.profiles.trials import trials_path
+    from lorun.results.paths import with_bases
     from lorun.tuning import record, tune
 
-    needed = {(one.task, one.method) for experiment in experiments for one in _with_bases(experiment)}
+    needed = {(one.task, one.method) for experiment in experiments for one in with_bases(experiment)}
     untuned = profile.untuned()
     for task, method in profile.to_tune():
         if (task, method) in needed and (task, method) in untuned:
@@ -212,10 +213,10 @@ def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device:
     from lorun.devices import scoring_device
     from lorun.evaluation.reconstruct import evaluate
     from lorun.files import write_text
-    from lorun.results.paths import account_path
+    from lorun.results.paths import account_path, with_bases
     from lorun.training import train
 
-    for one in _with_bases(experiment):
+    for one in with_bases(experiment):
         outcome = train(one, runs=runs, data=data, device=device)
     if outcome.status != "completed":
         typer.echo(f"{experiment.name}: {outcome.status}: {outcome.message}", err=True)
@@ -224,10 +225,3 @@ def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device:
     counts = account_path(runs, experiment)
     if not counts.exists():
         write_text(counts, json.dumps(account(experiment, device), indent=1) + "\n")
-
-
-def _with_bases(experiment: "Experiment") -> Iterator["Experiment"]:
-    """An experiment after those whose weights it starts from."""
-    if experiment.base is not None:
-        yield from _with_bases(experiment.base)
-    yield experiment

@@ -9,6 +9,7 @@ import pandas as pd
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Released
 from lorun.profiles import Profile
+from lorun.results.paths import with_bases
 from lorun.results.store import LINE, METHOD, ResultSet, grouped, plain, records
 
 _COUNTED = ("config_hash", "run", "commit", "dirty", "device", "threads", "python", "versions")
@@ -92,7 +93,7 @@ class Provenance:
             return
         if experiment is not None:
             yield f".venv/bin/lorun data fetch {' '.join(experiment.datasets)}"
-            for base in reversed(list(_bases(experiment))):
+            for base in [*with_bases(experiment)][:-1]:
                 yield self._command("train", base.task, base.setting, base.method, run["seed"])
         yield self._command("train", *which)
         if run["commit"] != trained:
@@ -120,11 +121,3 @@ def _checkout(commit: str | None) -> list[str]:
 
 def _key(row: Any) -> tuple[str, ...]:
     return tuple(str(row[name]) for name in LINE)
-
-
-def _bases(experiment: Experiment) -> Iterator[Experiment]:
-    """The run that it starts from, that run's own, and so on."""
-    base = experiment.base
-    while base is not None:
-        yield base
-        base = base.base

@@ -5,9 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from lorun.errors import LorunError
-from lorun.methods import Experiment
 from lorun.profiles import Profile
-from lorun.results.paths import EVALUATION, account_path
+from lorun.results.paths import EVALUATION, account_path, with_bases
 from lorun.results.result_set import checked_evaluation
 from lorun.results.store import read_account, read_result_set
 from lorun.training.outcome import FILE, check_files, read_outcome
@@ -29,7 +28,7 @@ def remove_damaged(profile: Profile, runs: Path, results: Path) -> Iterator[str]
 
     checks: dict[Path, Callable[[Path], object]] = {}
     for experiment in profile.experiments():
-        checks |= {runs / one.folder / FILE: check_training for one in _with_bases(experiment)}
+        checks |= {runs / one.folder / FILE: check_training for one in with_bases(experiment)}
         checks[runs / experiment.folder / EVALUATION] = partial(checked_evaluation, experiment)
         checks[account_path(runs, experiment)] = read_account
     checks[results / "summary.csv"] = lambda path: read_result_set(path.parent)
@@ -43,9 +42,3 @@ def remove_damaged(profile: Profile, runs: Path, results: Path) -> Iterator[str]
             if f"{VERSION}: damaged" in str(error):
                 path.with_name(VERSION).unlink()  # its number counts anew
             yield f"made again: {error}"
-
-
-def _with_bases(experiment: Experiment) -> Iterator[Experiment]:
-    if experiment.base is not None:
-        yield from _with_bases(experiment.base)
-    yield experiment

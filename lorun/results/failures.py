@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lorun.methods import Experiment
 from lorun.profiles import Profile
-from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
+from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path, with_bases
 from lorun.training.outcome import FILE
 
 LINES = 3
@@ -48,13 +48,12 @@ def describe(failure: Failure, submitted: Path | None = None) -> Iterator[str]:
 
 def _jobs(experiment: Experiment, runs: Path) -> Iterator[tuple[Failure, Path]]:
     """The jobs of an experiment and of the bases that it starts from, each with its output."""
-    if experiment.base is not None:
-        yield from _jobs(experiment.base, runs)
-    folder, name, key = runs / experiment.folder, experiment.name, experiment.key
-    yield Failure("train", name, key, folder / TRAINING_LOG), folder / FILE
-    yield Failure("evaluate", name, key, folder / EVALUATION_LOG), folder / EVALUATION
-    account = account_path(runs, experiment)
-    yield Failure("account", name, experiment.account_key, account.with_suffix(".log")), account
+    for one in with_bases(experiment):
+        folder, name, key = runs / one.folder, one.name, one.key
+        yield Failure("train", name, key, folder / TRAINING_LOG), folder / FILE
+        yield Failure("evaluate", name, key, folder / EVALUATION_LOG), folder / EVALUATION
+        account = account_path(runs, one)
+        yield Failure("account", name, one.account_key, account.with_suffix(".log")), account
 
 
 def _logs(failure: Failure, submitted: Path | None) -> list[Path]:

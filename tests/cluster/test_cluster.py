@@ -4,14 +4,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from cluster.slurm import Slurm, limits_memory, why_not
-from launched import Launched, launcher
+from launched import Launched, launcher, start_launcher, wait_until
 from sessions import kill_session, run_session
 
 from lorun.profiles import load_profile
@@ -107,35 +105,14 @@ def project(made, local, cluster):
     cluster.cancel()
 
 
-def wait_until(condition, process):
-    """Wait for `condition()`; fail when `process` ends before, or patience does."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.log.read_text()
-        assert time.monotonic() < end, process.log.read_text()
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def start(project, tmp_path):
     """Start a launcher in a session of its own, its output in `.log`; what still lives of it at the end is killed."""
     started = []
 
     def start_one():
-        log = tmp_path / f"{len(started)}.log"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                project.words(),
-                cwd=project.root,
-                env=project.environment,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-        process.log = log
-        started.append(process)
-        return process
+        started.append(start_launcher(project.words(), project, tmp_path / f"{len(started)}.log"))
+        return started[-1]
 
     yield start_one
     for process in started:
@@ -183,10 +160,10 @@ def test_accounts_are_one_job_and_run_one_after_the_other(project):
 def test_killed_jobs_and_launchers_change_no_table(project, local, start):
     runs = project.folders()
     first = start()
-    wait_until((runs["pretrain"] / "checkpoint.pt").exists, first)
+    wait_until((runs["pretrain"] / "checkpoint.pt").exists, first, PATIENCE, pause=0.2)
     (killed,) = (job["JobId"] for job in project.jobs()[project.before :] if "_pretrain_" in job["Comment"])
     project.cluster.run("scancel", killed)  # Snakemake submits it again, and it resumes
-    wait_until((runs["lorun"] / "checkpoint.pt").exists, first)
+    wait_until((runs["lorun"] / "checkpoint.pt").exists, first, PATIENCE, pause=0.2)
     assert re.search(r"step [1-9]\d*/800: resumes", (runs["pretrain"] / "train.log").read_text())
     kill_session(first)  # its job goes on
     second = start()
@@ -197,7 +174,7 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
 
 def test_ctrl_c_cancels_the_jobs(project, start):
     launched = start()
-    wait_until((project.folders()["pretrain"] / "checkpoint.pt").exists, launched)
+    wait_until((project.folders()["pretrain"] / "checkpoint.pt").exists, launched, PATIENCE, pause=0.2)
     os.killpg(launched.pid, signal.SIGINT)
     assert launched.wait(PATIENCE) == 130
     assert "Interrupted. Finished work is kept" in launched.log.read_text()

@@ -4,13 +4,11 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from launched import PATIENCE, Launched, launcher
+from launched import PATIENCE, Launched, launcher, start_launcher, wait_until
 from sessions import kill_session
 
 pytest.importorskip("snakemake")
@@ -41,35 +39,14 @@ def uninterrupted(made):
     return tables
 
 
-def wait_until(condition, process):
-    """Wait for `condition()`; fail when `process` ends before, or patience does."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, process.log.read_text()
-        assert time.monotonic() < end, process.log.read_text()
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def start(tmp_path):
     """Start a launcher in a session of its own, its output in `.log`; what still lives of it at the end is killed."""
     started = []
 
     def start_one(project):
-        log = tmp_path / f"{len(started)}.log"
-        with log.open("w") as stream:
-            process = subprocess.Popen(
-                [sys.executable, *launcher()],
-                cwd=project.root,
-                env=project.environment,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored below some runners
-            )
-        process.log = log
-        started.append(process)
-        return process
+        started.append(start_launcher([sys.executable, *launcher()], project, tmp_path / f"{len(started)}.log"))
+        return started[-1]
 
     yield start_one
     for process in started:
