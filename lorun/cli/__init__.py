@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lorun import __version__
+from lorun import __version__, renamed
 from lorun.cli.adapters import adapters_app
 from lorun.cli.archive import appendix, export, verify
 from lorun.cli.baselines import contract, new_app
@@ -57,7 +57,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_print_ver
 def main() -> None:
     """Run the command line. An error that the user can fix is one line on stderr and exit status 1."""
     try:
-        app()
+        app(args=renamed.command(sys.argv[1:]))
     except LorunError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
+from lorun import renamed
 from lorun.code import digest, digest_of_file, shipped
 from lorun.errors import LorunError, UnknownName
 
@@ -80,7 +81,7 @@ def installed_names() -> list[str]:
 
 def name_of(reference: str) -> str:
     """The name of the baseline that a reference stands for, whether or not it exists."""
-    return Path(reference).resolve().name if _is_path(reference) else reference
+    return Path(reference).resolve().name if _is_path(reference) else renamed.BASELINES.get(reference, reference)
 
 
 def check_name(name: str, reserved: Collection[str] = ()) -> None:
@@ -104,6 +105,7 @@ def find(reference: str) -> Place:
     """
     if _is_path(reference):
         return _find_folder(reference)
+    reference = name_of(reference)
     found = {entry: f"{entry.value} of {_package(entry)}" for entry in _entries() if entry.name == reference}
     owners = [*([f"baselines/{reference}"] if reference in names() else []), *found.values()]
     if len(owners) > 1:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from lorun import plugins
+from lorun import plugins, renamed
 from lorun.config import AccountingConfig, AdapterConfig, EvaluationConfig, Section, UnfoldingConfig
 from lorun.config.section import Name, NoTwo, explain
 from lorun.denoisers import DENOISERS, DenoiserConfig
@@ -141,6 +141,17 @@ class TaskConfig(Section):
     training: TaskTraining | None = Field(None, description="may be left out where nothing is trained")
     evaluation: EvaluationConfig
     accounting: AccountingConfig = AccountingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        strategies, variants = given.get("strategies"), given.get("variants") or {}
+        if not isinstance(strategies, list) or not isinstance(variants, dict):
+            return given
+        old = {one: {"strategy": renamed.STRATEGIES[one]} for one in strategies if one in renamed.STRATEGIES}
+        return {**given, "variants": {**old, **variants}} if old else given
 
     @cached_property
     def methods(self) -> list[str]:
