@@ -110,8 +110,11 @@ class UShape(nn.Module):
     tail: nn.Module
 
     def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
-        height, width = z.shape[2:]
-        h = with_noise_map(z, sigma, self.noise_map)
+        return z + self.residual(with_noise_map(z, sigma, self.noise_map))
+
+    def residual(self, h: Tensor) -> Tensor:
+        """u: (B, channels of the head, H, W) -> (B, channels of the tail, H, W)."""
+        height, width = h.shape[2:]
         h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         h = self.head(h)
         skips = []
@@ -122,4 +125,4 @@ class UShape(nn.Module):
         h = self.body(h)
         for up, decode in zip(self.up, self.decoder, strict=True):
             h = decode(up(h) + skips.pop())
-        return z + self.tail(h)[..., :height, :width]
+        return self.tail(h)[..., :height, :width]

@@ -28,10 +28,17 @@ class UNet(UShape):
     """Residual U-Net: `levels` resolutions, width doubled at each, `blocks` residual blocks per level and way.
 
     z (B, C, H, W) -> same shape, any size: edges are replicated to a multiple of 2**(levels - 1), then cropped.
+    `out_channels` are those of the residual, by default `channels`.
     """
 
     def __init__(
-        self, channels: int, width: int = 32, levels: int = 3, blocks: int = 2, noise_map: bool = False
+        self,
+        channels: int,
+        width: int = 32,
+        levels: int = 3,
+        blocks: int = 2,
+        noise_map: bool = False,
+        out_channels: int | None = None,
     ) -> None:
         super().__init__()
         self.noise_map = noise_map
@@ -45,7 +52,7 @@ class UNet(UShape):
             nn.Sequential(nn.Conv2d(2 * w, 4 * w, 1, bias=False), nn.PixelShuffle(2)) for w in reversed(widths[:-1])
         )
         self.decoder = nn.ModuleList(_blocks(w, blocks) for w in reversed(widths[:-1]))
-        self.tail = nn.Conv2d(width, channels, 3, padding=1, bias=False)
+        self.tail = nn.Conv2d(width, out_channels or channels, 3, padding=1, bias=False)
         start_small(self.tail)
 
 
