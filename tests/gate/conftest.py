@@ -1,9 +1,9 @@
-"""The committed result set of `quick`, and the gate on two result sets."""
+"""A result set with trainings, and the gate on two result sets."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from tiny import PROJECT
 
 from lorun.gate import Finding, Limits, compare
 from lorun.results.store import ResultSet, read_result_set
@@ -12,9 +12,9 @@ Failures = Callable[..., list[Finding]]
 
 
 @pytest.fixture(scope="session")
-def quick() -> ResultSet:
-    """The committed result set; not to be changed. Three tasks, six trained methods each, two seeds."""
-    return read_result_set(PROJECT / "results/quick")
+def real() -> ResultSet:
+    """Real results of small networks; not to be changed. Three tasks, six trained methods each, two seeds."""
+    return read_result_set(Path(__file__).with_name("real"))
 
 
 @pytest.fixture(scope="session")

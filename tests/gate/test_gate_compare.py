@@ -103,116 +103,116 @@ def verdicts(reference: ResultSet, candidate: ResultSet, check: str, limits: Lim
 LORUN = "task == 'cs' and method == 'lorun'"
 
 
-def test_fewer_bytes_and_flops_are_improvements(quick: ResultSet) -> None:
-    better = with_table(quick, "accounting", LORUN, inference_total=17_000_000, flops=8_000_000_000)
+def test_fewer_bytes_and_flops_are_improvements(real: ResultSet) -> None:
+    better = with_table(real, "accounting", LORUN, inference_total=17_000_000, flops=8_000_000_000)
     for check in ("bytes", "flops"):
-        found = verdicts(quick, better, check)
+        found = verdicts(real, better, check)
         assert "improved" in found
         assert "failed" not in found
-        assert "failed" in verdicts(better, quick, check)
-    assert "failed" not in verdicts(better, quick, "bytes", Limits(bytes=5.0))
+        assert "failed" in verdicts(better, real, check)
+    assert "failed" not in verdicts(better, real, "bytes", Limits(bytes=5.0))
 
 
 @pytest.mark.parametrize("count", [50379, 50381])
-def test_parameters_fail_if_they_rise_or_fall(quick: ResultSet, count: int) -> None:
-    other = with_table(quick, "accounting", LORUN, parameters_network=count)
-    assert "failed" in verdicts(quick, other, "parameters")
-    assert "failed" not in verdicts(quick, other, "parameters", Limits(parameters=0.01))
+def test_parameters_fail_if_they_rise_or_fall(real: ResultSet, count: int) -> None:
+    other = with_table(real, "accounting", LORUN, parameters_network=count)
+    assert "failed" in verdicts(real, other, "parameters")
+    assert "failed" not in verdicts(real, other, "parameters", Limits(parameters=0.01))
 
 
-def test_counts_of_other_sizes_are_not_compared(quick: ResultSet) -> None:
-    found = compare([quick], [with_table(quick, "accounting", LORUN, step_batch=8, step_total=1)])
+def test_counts_of_other_sizes_are_not_compared(real: ResultSet) -> None:
+    found = compare([real], [with_table(real, "accounting", LORUN, step_batch=8, step_total=1)])
     [failed] = [one for one in found if one.verdict == "failed"]
     assert "counted for another `step_batch`: 16 -> 8" in failed.message
 
 
 @pytest.mark.parametrize(("column", "check"), [("step_total", "bytes"), ("parameters_base", "parameters")])
-def test_a_count_that_one_side_lacks(quick: ResultSet, column: str, check: str) -> None:
-    without = with_table(quick, "accounting", LORUN, **{column: pd.NA})
-    assert "failed" in verdicts(quick, without, check)
-    assert "unknown" in verdicts(without, quick, check)
+def test_a_count_that_one_side_lacks(real: ResultSet, column: str, check: str) -> None:
+    without = with_table(real, "accounting", LORUN, **{column: pd.NA})
+    assert "failed" in verdicts(real, without, check)
+    assert "unknown" in verdicts(without, real, check)
 
 
-def test_a_method_that_is_missing_fails(quick: ResultSet) -> None:
-    accounts = quick.accounting[quick.accounting.method != "shared"]
-    for without, check in ((replace(quick, accounting=accounts), "bytes"), (only(quick, "method != 'shared'"), "rows")):
-        assert "failed" in verdicts(quick, without, check)
-        assert "failed" not in {one.verdict for one in compare([without], [quick])}
+def test_a_method_that_is_missing_fails(real: ResultSet) -> None:
+    accounts = real.accounting[real.accounting.method != "shared"]
+    for without, check in ((replace(real, accounting=accounts), "bytes"), (only(real, "method != 'shared'"), "rows")):
+        assert "failed" in verdicts(real, without, check)
+        assert "failed" not in {one.verdict for one in compare([without], [real])}
 
 
-def test_tables_that_are_missing(quick: ResultSet) -> None:
-    bare = replace(quick, accounting=pd.DataFrame(), timing=quick.timing.iloc[:0])
-    assert verdicts(quick, bare, "bytes") == {"failed"}
-    assert verdicts(bare, quick, "bytes") == {"unknown"}
-    assert verdicts(quick, bare, "time") == {"noted"}
-    assert verdicts(quick, bare, "time", Limits(time=5.0)) == {"unknown"}
+def test_tables_that_are_missing(real: ResultSet) -> None:
+    bare = replace(real, accounting=pd.DataFrame(), timing=real.timing.iloc[:0])
+    assert verdicts(real, bare, "bytes") == {"failed"}
+    assert verdicts(bare, real, "bytes") == {"unknown"}
+    assert verdicts(real, bare, "time") == {"noted"}
+    assert verdicts(real, bare, "time", Limits(time=5.0)) == {"unknown"}
 
 
-def test_a_training_that_diverges_fails_and_one_that_completes_improves(quick: ResultSet) -> None:
-    diverged = with_status(quick, f"{LORUN} and seed == 1", "diverged")
-    [failed] = [found for found in compare([quick], [diverged]) if found.verdict == "failed"]
+def test_a_training_that_diverges_fails_and_one_that_completes_improves(real: ResultSet) -> None:
+    diverged = with_status(real, f"{LORUN} and seed == 1", "diverged")
+    [failed] = [found for found in compare([real], [diverged]) if found.verdict == "failed"]
     assert (failed.check, failed.subject) == ("status", "cs/r25/lorun seed 1")
     assert failed.message == "diverged; completed in the reference"
-    assert verdicts(diverged, quick, "status") == {"improved"}
+    assert verdicts(diverged, real, "status") == {"improved"}
 
 
-def test_with_one_seed_a_score_may_fall_by_the_tolerance(quick: ResultSet) -> None:
-    single = only(quick, "seed == 0")
+def test_with_one_seed_a_score_may_fall_by_the_tolerance(real: ResultSet) -> None:
+    single = only(real, "seed == 0")
     strict = Limits(tolerance={**Limits().tolerance, "psnr": 0.2})
     for loss, expected in ((0.25, False), (0.35, True)):
-        worse = only(trained_anew(quick, np.random.default_rng(0), 0.0, loss=loss), "seed == 0")
+        worse = only(trained_anew(real, np.random.default_rng(0), 0.0, loss=loss), "seed == 0")
         assert ("failed" in verdicts(single, worse, "scores")) is expected
         assert "failed" in verdicts(single, worse, "scores", strict)
     assert "unknown" in verdicts(single, worse, "scores", Limits(tolerance={}))
 
 
-def test_only_metrics_with_a_default_tolerance_are_tested(quick: ResultSet) -> None:
+def test_only_metrics_with_a_default_tolerance_are_tested(real: ResultSet) -> None:
     """Others count with --tolerance alone, and leave the tests of PSNR as strict as they are."""
-    extra = quick.rows[quick.rows.metric == "ssim"].assign(metric="vif")
-    reference = replace(quick, rows=pd.concat([quick.rows, extra], ignore_index=True))
+    extra = real.rows[real.rows.metric == "ssim"].assign(metric="vif")
+    reference = replace(real, rows=pd.concat([real.rows, extra], ignore_index=True))
     worse = trained_anew(reference, np.random.default_rng(0), 0.3, loss=0.1)
     found = [one for one in compare([reference], [worse]) if one.check == "scores"]
     assert {one.verdict for one in found if "VIF" in one.message and "no test" in one.message} == {"unknown"}
     without = replace(worse, rows=worse.rows[worse.rows.metric != "vif"])
     assert [one for one in found if "VIF" not in one.message] == [
-        one for one in compare([quick], [without]) if one.check == "scores"
+        one for one in compare([real], [without]) if one.check == "scores"
     ]
     assert "failed" in verdicts(reference, worse, "scores", Limits(tolerance={**Limits().tolerance, "vif": 0.0}))
     assert {protocol.metrics[0] for protocol in PROTOCOLS.values()} <= set(Limits().tolerance)
 
 
-def test_without_unchanged_weights_there_is_no_protocol_check(quick: ResultSet) -> None:
-    trained = only(quick, "steps > 0")
+def test_without_unchanged_weights_there_is_no_protocol_check(real: ResultSet) -> None:
+    trained = only(real, "steps > 0")
     assert verdicts(trained, trained_anew(trained, np.random.default_rng(0), 0.0), "protocol") == set()
 
 
-def test_fresh_seeds_are_matched_in_order(quick: ResultSet) -> None:
+def test_fresh_seeds_are_matched_in_order(real: ResultSet) -> None:
     """Also in trainings.csv; a third seed is new."""
 
     def renamed(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(seed=frame.seed + 7)
 
-    tables = {name: renamed(getattr(quick, name)) for name in ("runs", "rows", "trainings")}
-    fresh = replace(quick, **tables)
+    tables = {name: renamed(getattr(real, name)) for name in ("runs", "rows", "trainings")}
+    fresh = replace(real, **tables)
     limits = Limits(fresh_seeds=True)
-    assert not {one.verdict for one in compare([quick], [fresh], limits)} & {"failed", "unknown", "new"}
-    assert "failed" in verdicts(quick, fresh, "rows")
+    assert not {one.verdict for one in compare([real], [fresh], limits)} & {"failed", "unknown", "new"}
+    assert "failed" in verdicts(real, fresh, "rows")
     third = {name: pd.concat([tables[name], tables[name].query("seed == 8").assign(seed=9)]) for name in tables}
-    assert verdicts(quick, replace(quick, **third), "rows", limits) == {"new", "passed"}
+    assert verdicts(real, replace(real, **third), "rows", limits) == {"new", "passed"}
 
 
-def test_times_fail_only_if_a_limit_is_set(quick: ResultSet) -> None:
-    slower = with_table(quick, "timing", LORUN, median_ms=2000.0)
-    assert verdicts(quick, slower, "time") == {"noted"}
-    assert "failed" in verdicts(quick, slower, "time", Limits(time=50.0))
-    twice = replace(quick, timing=quick.timing.assign(median_ms=2 * quick.timing.median_ms))  # a slower machine
-    assert verdicts(quick, twice, "time", Limits(time=1.0)) == {"passed"}
-    assert verdicts(quick, quick, "time", Limits(time=1.0, time_base="nothing")) == {"unknown"}
+def test_times_fail_only_if_a_limit_is_set(real: ResultSet) -> None:
+    slower = with_table(real, "timing", LORUN, median_ms=2000.0)
+    assert verdicts(real, slower, "time") == {"noted"}
+    assert "failed" in verdicts(real, slower, "time", Limits(time=50.0))
+    twice = replace(real, timing=real.timing.assign(median_ms=2 * real.timing.median_ms))  # a slower machine
+    assert verdicts(real, twice, "time", Limits(time=1.0)) == {"passed"}
+    assert verdicts(real, real, "time", Limits(time=1.0, time_base="nothing")) == {"unknown"}
 
 
-def test_result_sets_are_matched_by_name(quick: ResultSet) -> None:
-    one, other = replace(quick, name="one"), replace(quick, name="other")
-    found = compare([one, other], [one, replace(quick, name="third")])
+def test_result_sets_are_matched_by_name(real: ResultSet) -> None:
+    one, other = replace(real, name="one"), replace(real, name="other")
+    found = compare([one, other], [one, replace(real, name="third")])
     assert {(found.subject, found.verdict) for found in found if found.verdict in ("failed", "new")} == {
         ("other", "failed"),
         ("third", "new"),

@@ -39,30 +39,30 @@ def random(request: pytest.FixtureRequest) -> np.random.Generator:
 
 @pytest.mark.parametrize("task", ["cs", "cassi"])
 def test_a_tenth_of_a_db_lost_by_equal_code(
-    quick: ResultSet, failures: Failures, random: np.random.Generator, task: str
+    real: ResultSet, failures: Failures, random: np.random.Generator, task: str
 ) -> None:
     """On a CPU equal code gives equal bytes, so whatever moved was moved by the change."""
-    found = failures(quick, trained_anew(quick, random, 0.0, loss=0.1, task=task))
+    found = failures(real, trained_anew(real, random, 0.0, loss=0.1, task=task))
     assert {one.check for one in found} == {"scores"}
     assert any(one.subject.startswith(f"{task}, all 6 methods") and "PSNR" in one.message for one in found)
     assert all(one.subject.startswith(task) for one in found)
 
 
-def test_noise_alone_from_the_same_seeds(quick: ResultSet, failures: Failures) -> None:
+def test_noise_alone_from_the_same_seeds(real: ResultSet, failures: Failures) -> None:
     """The gate raises a false alarm in 5 % of cases at most: of eight, one may be."""
-    anew = (trained_anew(quick, np.random.default_rng(seed), SAME_SEEDS) for seed in range(8))
-    assert sum(bool(failures(quick, candidate)) for candidate in anew) <= 1
+    anew = (trained_anew(real, np.random.default_rng(seed), SAME_SEEDS) for seed in range(8))
+    assert sum(bool(failures(real, candidate)) for candidate in anew) <= 1
 
 
-def test_noise_alone_from_other_seeds(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
-    reference, candidate = (trained_anew(quick, random, 1.0) for _ in range(2))
+def test_noise_alone_from_other_seeds(real: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    reference, candidate = (trained_anew(real, random, 1.0) for _ in range(2))
     assert failures(reference, candidate, Limits(fresh_seeds=True)) == []
 
 
-def test_a_row_dropped(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
-    index = random.integers(len(quick.rows))
-    [found] = failures(quick, replace(quick, rows=quick.rows.drop(index=index)))
-    row = quick.rows.loc[index]
+def test_a_row_dropped(real: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+    index = random.integers(len(real.rows))
+    [found] = failures(real, replace(real, rows=real.rows.drop(index=index)))
+    row = real.rows.loc[index]
     assert found.check == "rows"
     assert found.subject == f"{row.task}/{row.setting}/{row.method}"
     words = [row.dataset, f"seed {row.seed}", row.image, row.protocol, row.metric]
@@ -80,33 +80,33 @@ PROTOCOLS = [
 ]
 
 
-def test_a_protocol_changed_under_its_name(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+def test_a_protocol_changed_under_its_name(real: ResultSet, failures: Failures, random: np.random.Generator) -> None:
     """The committed rows score the same reconstructions under several protocols, so the values of one under the name of
     another are what a changed rounding gives. All networks are trained anew too: only an untrained method shows it.
     """
     task, name, other = PROTOCOLS[random.integers(len(PROTOCOLS))]
-    anew = trained_anew(quick, random, SAME_SEEDS)
+    anew = trained_anew(real, random, SAME_SEEDS)
     rows = anew.rows
     key = ["task", "dataset", "setting", "method", "seed", "image", "metric"]
     values = rows[rows.protocol == other].set_index(key)["value"]
     own = pd.MultiIndex.from_frame(rows[key])
     swapped = (rows.protocol == name) & own.isin(values.index)
     value = rows.value.where(~swapped, values.reindex(own).to_numpy())
-    found = [one for one in failures(quick, replace(anew, rows=rows.assign(value=value))) if one.check == "protocol"]
+    found = [one for one in failures(real, replace(anew, rows=rows.assign(value=value))) if one.check == "protocol"]
     assert found
     assert {one.subject for one in found} == {f"{task}/{name}"}
     assert all(re.search("weights of .* are the same: .* changed under the same name", one.message) for one in found)
 
 
-def test_an_extra_activation_kept(quick: ResultSet, failures: Failures, random: np.random.Generator) -> None:
+def test_an_extra_activation_kept(real: ResultSet, failures: Failures, random: np.random.Generator) -> None:
     """One map of one channel in one stage: 16 patches of 64 x 64, or one of them, in float32."""
-    accounts = quick.accounting.copy()
+    accounts = real.accounting.copy()
     trained = accounts[accounts.step_total.notna()]
     index = trained.index[random.integers(len(trained))]
     extra = int(trained.step_batch[index]) * int(trained.step_patch[index]) ** 2 * 4
     for column in ("step_total", "step_activations", "kept_total", "kept_activations"):
         accounts.loc[index, column] += extra
-    found = failures(quick, replace(quick, accounting=accounts))
+    found = failures(real, replace(real, accounting=accounts))
     assert {one.check for one in found} == {"bytes"}
     assert {one.subject for one in found} == {"/".join(trained.loc[index, ["task", "setting", "method"]])}
     assert f"activations +{extra:,}" in found[0].message
@@ -174,7 +174,7 @@ def test_the_adapter_of_one_stage_truly_dead(
 
 @pytest.mark.parametrize("stage", range(3))
 def test_a_dead_adapter_of_any_stage(
-    quick: ResultSet,
+    real: ResultSet,
     failures: Failures,
     stage: int,
     tiny_profile: Profile,
@@ -188,8 +188,8 @@ def test_a_dead_adapter_of_any_stage(
     dead = train(experiment, runs=tmp_path, data=tiny_data, device=CPU).unmoved
     assert dead is not None
     run = "task == 'cs' and method == 'lorun' and seed == 1"
-    candidate = with_table(quick, "trainings", run, unmoved=len(dead), names=" ".join(dead))
-    [found] = failures(quick, candidate)
+    candidate = with_table(real, "trainings", run, unmoved=len(dead), names=" ".join(dead))
+    [found] = failures(real, candidate)
     assert found.check == "stages"
     assert found.message.endswith(f": adapter of stage_{stage + 1}")
 
