@@ -1,4 +1,4 @@
-"""One small U-Net for all bands of a spectral image, which denoises a band from its neighbours and the mean of all bands.
+"""One small U-Net for all bands of a spectral image. It denoises a band from its neighbours and the mean of all bands.
 
 Its weights do not depend on the band, so a scene of 28 bands is 28 examples: it learns from few scenes. The mean of all
 bands shows edges that are blurred in single bands.
@@ -15,8 +15,9 @@ from lorun.denoisers.unet import UNet
 
 
 class Bandwise(UNet):
-    """z (B, C, H, W) -> same shape, any size. Band c gets a residual from the bands c - n to c + n, n being `neighbours`,
-    and the mean of all bands. At the ends of the spectrum, the first and the last band are repeated.
+    """z (B, C, H, W) -> same shape, any size.
+
+    Band c gets a residual from the bands c - n to c + n, n being `neighbours`, and the mean of all bands. At the ends of the spectrum, the first and the last band are repeated.
     """
 
     def __init__(self, neighbours: int, width: int, levels: int, blocks: int, noise_map: bool = False) -> None:
