@@ -17,8 +17,8 @@ from lorun.denoisers.unet import UNet
 class Bandwise(UNet):
     """z (B, C, H, W) -> same shape, any size.
 
-    Band c gets a residual from the bands c - n to c + n, n being `neighbours`, and the mean of all bands. At the ends of
-    the spectrum, the first and the last band are repeated.
+    Band c gets a residual from the bands c - n to c + n, n being `neighbours`, and the mean of all bands. At the ends
+    of the spectrum, the first and the last band are repeated.
     """
 
     def __init__(self, neighbours: int, width: int, levels: int, blocks: int, noise_map: bool = False) -> None:
