@@ -121,7 +121,7 @@ def _score(experiment: Experiment, outcome: Outcome) -> float:
 
 
 def main(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Profile.")] = Path("config/quick.yaml"),
+    config: Annotated[Path, typer.Option("--config", "-c", help="Profile.")] = Path("config/base.yaml"),
     methods: Annotated[list[str] | None, typer.Option("--method", "-m", help="Default: block_k and lorun.")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 3,
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Length, as a share of a whole training.")] = 0.15,

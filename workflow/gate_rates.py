@@ -79,7 +79,7 @@ def rate(
 
 
 def main(
-    results: Annotated[str, typer.Option(help="Result set with the scores.")] = "results/quick",
+    results: Annotated[str, typer.Option(help="Result set with the scores.")] = "tests/gate/real",
     repeats: Annotated[int, typer.Option(min=1, help="Comparisons for each rate.")] = 200,
     seeds: Annotated[list[int] | None, typer.Option(help="Number of seeds; may be repeated. Default: 2, 3, 5.")] = None,
     common: Annotated[float, typer.Option(min=0, max=1, help="Part of the variance that all methods share.")] = 0.0,

@@ -9,6 +9,7 @@ from lorun.data.measurements import holds_measurements
 from lorun.errors import LorunError, one_of
 from lorun.evaluation.protocols import get_protocol
 from lorun.methods.experiment import dataset_of
+from lorun.methods.shipped import CONFIG
 from lorun.profiles.profile import Profile
 
 
@@ -39,7 +40,7 @@ def check_references(profile: Profile, data: Path, only: str | None = None) -> N
             files += [path for paths in task.weights.values() for path in paths.values()]
             files += task.denoiser.files
             for path in files:
-                if dataset_of(path) not in known and not path.is_file():
+                if dataset_of(path) not in known and not (path.is_file() or (path / CONFIG).is_file()):
                     raise LorunError(f"no file {path}")
         except LorunError as error:
             raise LorunError(f"task `{name}`: {error}") from error

@@ -22,6 +22,7 @@ from lorun.models.listing import listing
 from lorun.models.making import compare_scores, make_model
 from lorun.models.model import check_name, locate, models_in, save
 from lorun.profiles import Profile, load_profile
+from lorun.profiles.references import check_references
 from lorun.results.paths import EVALUATION
 from lorun.results.store import read_evaluation, write_evaluation
 from lorun.training import train
@@ -113,6 +114,7 @@ def test_a_profile_scores_a_saved_model_as_a_method_without_training(
     task["weights"] = {"shipped": {"r25": str(folder)}, "block_k": {"r25": str(folder)}}
     tiny_profile_file.write_text(yaml.safe_dump(content))
     profile = load_profile(tiny_profile_file)
+    check_references(profile, tiny_data)
     experiment = profile.experiment("cs", "r25", "shipped", 0)
     outcome = train(experiment, runs=runs, data=tiny_data, device=CPU)
     assert (outcome.steps, outcome.checkpoint_policy) == (0, "released")

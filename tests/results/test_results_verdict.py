@@ -23,8 +23,8 @@ def write_set(folder: Path, differences: dict[str, list[float]], simulated: bool
     """A result set in which LoRun has 30 dB plus these differences, a seed each; a task without any is not trained.
 
     Args:
-        changes: `methods` other than those, the number of `steps` and the `flops` of each, `datasets`, and the methods
-            that are `tuned`.
+        changes: `methods` other than those, the number of `steps` and the `flops` of each, `datasets`, the methods
+            that are `tuned`, and the `policy` of their checkpoints.
     """
     rows, summary, claims, tuning = [], [], [], []
     methods = changes.get("methods", METHODS)
@@ -33,7 +33,9 @@ def write_set(folder: Path, differences: dict[str, list[float]], simulated: bool
         for dataset in changes.get("datasets", ["set11"]):
             place = {**PLACE, "task": task, "dataset": dataset, "simulated": simulated}
             for method in methods:
-                summary.append({**place, "method": method, "stages": 9})
+                summary.append(
+                    {**place, "method": method, "stages": 9, "checkpoint_policy": changes.get("policy", "last")}
+                )
                 rows += [
                     {**place, "method": method, "seed": seed, "image": image, "degradation": None, "metric": "psnr"}
                     | {"value": 30 + offset + (difference if method == "lorun" else 0), "status": "completed"}
@@ -90,6 +92,13 @@ def test_several_test_sets_are_one_row(tmp_path: Path) -> None:
     (row,) = table(tmp_path)[3:]
     assert row[2].startswith("no difference shown on 2 of 2: -0.75 dB [-3.93, +2.43], least 4.08 dB")
     assert row[3].endswith("set11 r25, bsd68 r25")
+
+
+def test_models_that_are_scored_and_not_trained_are_left_out(tmp_path: Path) -> None:
+    write_set(tmp_path / "desk", {"cs": [-1.0, -0.5]})
+    write_set(tmp_path / "quick", {"cs": [-1.0, -0.5]}, policy="released")
+    (row,) = table(tmp_path)[3:]
+    assert row[3].startswith("[desk]")
 
 
 @pytest.mark.parametrize(
