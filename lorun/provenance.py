@@ -28,8 +28,8 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
     """What every run records: one flat mapping of strings, numbers and truth values.
 
     `data` maps a dataset to the md5 of its folder. `commit` is null outside a git checkout; `dirty` says that files of
-    the code differ from it (profiles, data, results and texts do not count). `versions` ends with the digest and the
-    place of a baseline from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". `code_used` has the code, when the work
+    the code differ from it (profiles, data, results and texts do not count). `versions` ends with the digests and the
+    places of code from elsewhere, as in "my_net=3f9a1c0b7d2e@../my_net". `code_used` has the code, when the work
     is done.
     """
     commit, dirty = revision()
@@ -39,7 +39,7 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "commit": commit,
         "dirty": dirty,
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
-        "versions": " ".join(filter(None, [versions(), experiment.spec.installed_code])),
+        "versions": " ".join(filter(None, [versions(), *experiment.installed_code])),
         "python": platform.python_version(),
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,

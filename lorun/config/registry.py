@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from functools import cache, reduce
 from importlib import import_module
 from operator import or_
+from types import ModuleType
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
+from lorun import extensions
 from lorun.config.section import Section
 from lorun.errors import LorunError, UnknownName, one_of
 
@@ -19,6 +21,7 @@ Base = TypeVar("Base", bound=Section)
 
 class Registry(Generic[Base]):
     """The sections that the modules of a package define, by name: `name: block_cs` is `lorun/physics/block_cs.py`.
+    Installed packages add others, see `lorun.extensions`.
 
     A module is imported when its section is asked for, so a run loads only what it uses. It defines one section, a
     subclass of `base` with `name: Literal["block_cs"]`. The module `base` and those that begin with an underscore hold
@@ -39,8 +42,11 @@ class Registry(Generic[Base]):
 
     def names(self) -> list[str]:
         """The choices, sorted; imports none of them."""
+        return sorted({*self._own_names(), *(entry.name for entry in extensions.declared(self.kind))})
+
+    def _own_names(self) -> list[str]:
         modules = pkgutil.iter_modules(import_module(self.package).__path__)
-        return sorted(one.name for one in modules if one.name != "base" and not one.name.startswith("_"))
+        return [one.name for one in modules if one.name != "base" and not one.name.startswith("_")]
 
     @cache  # noqa: B019 - registries live as long as the process
     def get(self, name: str) -> type[Base]:
@@ -48,9 +54,10 @@ class Registry(Generic[Base]):
 
         Raises:
             UnknownName: there is no such module.
-            LorunError: the module does not define exactly one section, called like it.
+            LorunError: the module does not define exactly one section, called like it; a package cannot be imported, or
+                declares a name that is taken.
         """
-        module = import_module(f"{self.package}.{one_of(self.kind, name, self.names())}")
+        module = self._module(one_of(self.kind, name, self.names()))
         members = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, self.base)]
         sections = [one for one in members if one.__module__ == module.__name__]
         names = [one.model_fields["name"].default if "name" in one.model_fields else None for one in sections]
@@ -60,6 +67,18 @@ class Registry(Generic[Base]):
                 f"found: {', '.join(one.__name__ for one in sections) or 'none'}"
             )
         return sections[0]
+
+    def _module(self, name: str) -> ModuleType:
+        entry = extensions.find(self.kind, name)
+        if entry is None:
+            return import_module(f"{self.package}.{name}")
+        where = f"{self.kind} {name!r}: the entry point {entry.value!r} of {extensions.owner(entry)}"
+        if name in self._own_names():
+            raise LorunError(f"{where} has the name of one of the suite")
+        try:
+            return import_module(entry.value)
+        except ImportError as error:
+            raise LorunError(f"{where} cannot be imported: {error}") from error
 
     def __iter__(self) -> Iterator[type[Base]]:
         """All sections; imports every module."""

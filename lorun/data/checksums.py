@@ -14,7 +14,7 @@ from typing import Literal
 
 from lorun.data.content import read_bytes
 from lorun.data.listing import files_below, is_left_behind, why_no_path
-from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, read_registry, split_of
+from lorun.data.registry import DATA_ROOT, OWN_LAYOUT, entry_of, package_folders, read_registry, split_of
 from lorun.errors import LorunError, one_of
 from lorun.files import write_text
 
@@ -42,8 +42,13 @@ def known_datasets(root: Path = DATA_ROOT) -> list[str]:
 
 
 def manifest_path(root: Path, name: str) -> Path:
-    """The path of the manifest of a known dataset, which may not exist yet. Raises UnknownName for any other name."""
-    return root / f"{one_of('dataset', name, known_datasets(root))}.md5"
+    """The path of the manifest of a known dataset, in `root` or in the package that has it; it may not exist yet.
+
+    Raises UnknownName for any other name.
+    """
+    file = f"{one_of('dataset', name, known_datasets(root))}.md5"
+    places = [root / file, *(folder / file for folder in package_folders())]
+    return next((path for path in places if path.is_file()), places[0])
 
 
 def read_manifest(root: Path, name: str) -> dict[str, str]:

@@ -9,12 +9,14 @@ from typing import Literal, Self
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from lorun import extensions
 from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
 from lorun.config.section import Name, Section, explain
 from lorun.errors import LorunError, one_line
 
 DATA_ROOT = Path("data")
+REGISTRY = "registry.yaml"
 
 _GITHUB = "https://github.com/"
 _RAW = "https://raw.githubusercontent.com/"
@@ -170,12 +172,27 @@ def split_of(splits: Mapping[str, list[str]], file: str, kind: str) -> str | Non
 
 
 def read_registry(root: Path = DATA_ROOT) -> Mapping[str, Dataset]:
-    """The registry in `root` in the order of the file; empty if there is no file.
+    """The registry in `root` in the order of the file, empty if there is no file, then those of installed packages.
 
     Raises:
-        LorunError: the file cannot be read, or an entry is wrong; the keys are named.
+        LorunError: a file cannot be read, or an entry is wrong; the keys are named. A package has a dataset with a name
+            that is taken.
     """
-    path = root / "registry.yaml"
+    found = dict(_read(root / REGISTRY))
+    for folder in package_folders():
+        for name, entry in _read(folder / REGISTRY).items():
+            if name in found:
+                raise LorunError(f"{folder / REGISTRY}: there is another dataset called {name!r}")
+            found[name] = entry
+    return found
+
+
+def package_folders() -> list[Path]:
+    """The folders of installed packages that have datasets."""
+    return list(dict.fromkeys(map(extensions.package_folder, extensions.declared("dataset"))))
+
+
+def _read(path: Path) -> Mapping[str, Dataset]:
     try:
         return _parsed(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:

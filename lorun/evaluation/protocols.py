@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor
 
+from lorun import extensions
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation import metrics
 from lorun.evaluation.metrics import METRICS, SSIM_WINDOW, IqaMetric, SsimKind
@@ -204,11 +205,25 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; raises UnknownName with the choices."""
-    try:
+    """The protocol of that name, of the suite or of an installed package.
+
+    Raises:
+        UnknownName: there is none.
+        LorunError: a package declares it, but has no such `Protocol`.
+    """
+    if name in PROTOCOLS:
         return PROTOCOLS[name]
-    except KeyError:
-        raise UnknownName("protocol", name, PROTOCOLS) from None
+    entry = extensions.find("protocol", name)
+    if entry is None:
+        raise UnknownName("protocol", name, [*PROTOCOLS, *(one.name for one in extensions.declared("protocol"))])
+    where = f"protocol {name!r}: the entry point {entry.value!r} of {extensions.owner(entry)}"
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise LorunError(f"{where} cannot be loaded: {error}") from error
+    if not isinstance(found, Protocol) or found.name != name:
+        raise LorunError(f"{where} is no `Protocol` with this name")
+    return found
 
 
 def score(

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
 
+from lorun import extensions
 from lorun.config.evaluation import AccountingConfig, EvaluationConfig
 from lorun.config.section import Section, settings
 from lorun.config.training import TrainingConfig
@@ -76,11 +78,29 @@ class Experiment(Section):
     @property
     def account_key(self) -> str:
         """Hash of all that can change an account: sizes and the way of a step, whatever the data, seed and budget."""
-        sizes = {"channels": self.channels, "physics": settings(self.physics)}
+        sizes: dict[str, Any] = {"channels": self.channels, "physics": settings(self.physics)}
+        if code := [*self._installed_sections()]:
+            sizes["code"] = code
         return _digest({**sizes, "method": self.spec.step_identity(), "accounting": settings(self.accounting)})
 
+    @property
+    def installed_code(self) -> list[str]:
+        """What identifies code that is not part of this repository, see `lorun.extensions.code_of`."""
+        protocols = (extensions.code_of("protocol", name) for name in self.evaluation.protocols)
+        return [*filter(None, [self.spec.installed_code, *self._installed_sections(), *protocols])]
+
+    def _installed_sections(self) -> Iterator[str]:
+        """The code of the operator and the denoiser, where it is not part of this repository."""
+        denoiser = getattr(self.spec, "denoiser", None)
+        for kind, section in (("operator", self.physics), ("denoiser", denoiser)):
+            code = None if section is None else extensions.code_of(kind, section.name)
+            if code is not None:
+                yield code
+
     def _identity(self) -> dict[str, Any]:
-        found = {} if self.trained_as is None else {"trained_as": self.trained_as.key}
+        found: dict[str, Any] = {} if self.trained_as is None else {"trained_as": self.trained_as.key}
+        if code := [one.partition("@")[0] for one in self._installed_sections()]:
+            found["code"] = code
         return found | {
             "seed": self.seed,
             "channels": self.channels,

@@ -11,20 +11,17 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from keyword import iskeyword
 from pathlib import Path
 
-from lorun import renamed
-from lorun.code import digest, digest_of_file, shipped
+from lorun import extensions, renamed
+from lorun.code import shipped
 from lorun.errors import LorunError, UnknownName
 
 SUITE_FOLDER = shipped("baselines")
 """The suite's own baselines."""
-
-GROUP = "lorun.baselines"
-"""Entry points: name of the baseline -> the module that is its folder, such as `my_package.nets.my_net`."""
 
 FILES = ("baseline.py", "card.yaml")
 
@@ -56,17 +53,8 @@ class Place:
 
     @property
     def digest(self) -> str:
-        """Hash of the files in the package or folder, except cards, Markdown and hidden files; in Python files,
-        comments, docstrings and layout do not count."""
-        root = self.root or self.folder
-        lines = []
-        for path in sorted(root.rglob("*")):
-            name = path.relative_to(root)
-            hidden = any(part.startswith(".") or part == "__pycache__" for part in name.parts)
-            if not hidden and path.is_file() and path.name != "card.yaml" and path.suffix not in (".md", ".pyc"):
-                content = digest_of_file(path) if path.suffix == ".py" else digest(path.read_bytes())
-                lines.append(f"{name.as_posix()} {content}\n")
-        return digest("".join(lines).encode())
+        """Hash of the code in the package or folder."""
+        return extensions.digest_of_folder(self.root or self.folder)
 
 
 def names() -> list[str]:
@@ -76,7 +64,7 @@ def names() -> list[str]:
 
 def installed_names() -> list[str]:
     """The baselines that installed packages declare."""
-    return sorted({entry.name for entry in _entries()})
+    return sorted({entry.name for entry in extensions.declared("baseline")})
 
 
 def name_of(reference: str) -> str:
@@ -106,7 +94,8 @@ def find(reference: str) -> Place:
     if _is_path(reference):
         return _find_folder(reference)
     reference = name_of(reference)
-    found = {entry: f"{entry.value} of {_package(entry)}" for entry in _entries() if entry.name == reference}
+    entries = [entry for entry in extensions.declared("baseline") if entry.name == reference]
+    found = {entry: f"{entry.value} of {extensions.owner(entry)}" for entry in entries}
     owners = [*([f"baselines/{reference}"] if reference in names() else []), *found.values()]
     if len(owners) > 1:
         raise LorunError(f"{len(owners)} baselines are called {reference!r}: {', '.join(owners)}; rename or remove one")
@@ -134,7 +123,7 @@ def _find_folder(reference: str) -> Place:
 
 
 def _find_in_package(entry: EntryPoint) -> Place:
-    where = f"baseline {entry.name}: the entry point {entry.value!r} of {_package(entry)}"
+    where = f"baseline {entry.name}: the entry point {entry.value!r} of {extensions.owner(entry)}"
     check_name(entry.name)
     spec = None
     with suppress(ModuleNotFoundError):
@@ -147,7 +136,7 @@ def _find_in_package(entry: EntryPoint) -> Place:
     folder = Path(next(iter(spec.submodule_search_locations)))
     _check_files(where, folder)
     root = [folder, *folder.parents][entry.module.count(".")]
-    return Place(entry.name, entry.name, folder, entry.module, _package(entry), root)
+    return Place(entry.name, entry.name, folder, entry.module, extensions.owner(entry), root)
 
 
 def _check_files(where: str, folder: Path) -> None:
@@ -161,12 +150,3 @@ def _check_files(where: str, folder: Path) -> None:
 
 def _is_path(reference: str) -> bool:
     return "/" in reference or reference in (".", "..")
-
-
-def _entries() -> Collection[EntryPoint]:
-    # A package can be listed twice: as installed, and as the folder in which it is developed.
-    return {(entry.name, entry.value, _package(entry)): entry for entry in entry_points(group=GROUP)}.values()
-
-
-def _package(entry: EntryPoint) -> str:
-    return "a package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorun import plugins
+from lorun import extensions, plugins
 from lorun.errors import LorunError, UnknownName
 from lorun.physics.block_cs import BlockCSConfig
 from lorun.plugins import places
@@ -44,6 +44,7 @@ def make_package(root: Path, name: str, version: str, entry: str) -> Path:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (info / "entry_points.txt").write_text(f"[lorun.baselines]\n{entry}\n")
+    extensions._declared.cache_clear()
     return package
 
 
