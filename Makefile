@@ -23,9 +23,9 @@ help: ## list the commands
 
 setup: $(VENV)/.installed ## make the environment in .venv; the other targets do it when needed
 
-reproduce: $(VENV)/.installed ## from data to tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke): as committed? ACCEPT=1 replaces them; ON=slurm GPUS=4 submits to a cluster
+reproduce: $(VENV)/.installed ## from data to tables of PROFILE (quick, transfer, tasks, published, desk, paper, smoke): as committed? ACCEPT=1 replaces them; ON=slurm GPUS=4 submits to a cluster; STORE=s3://BUCKET without a shared file system
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) $(if $(ACCEPT),--accept) \
-		$(if $(ON),--on $(ON)) $(if $(GPUS),--gpus $(GPUS))
+		$(if $(ON),--on $(ON)) $(if $(GPUS),--gpus $(GPUS)) $(if $(STORE),--store $(STORE))
 
 data: $(VENV)/.installed ## fetch or build the datasets of PROFILE, and restore damaged ones
 	@$(BIN)/python workflow/launch.py --profile $(PROFILE) --cores $(CORES) -- data

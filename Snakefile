@@ -15,8 +15,8 @@ rule all:
     default_target: True
     input:
         rules.table.input,
-        rules.table.output,
-        rules.report.output,
+        here(RESULTS / "summary.csv"),
+        here(RESULTS / "report.html"),
 
 
 rule data:

@@ -4,7 +4,8 @@ Finds the cores and GPUs, removes what a killed run left behind and what is dama
 yet, prints the summary, and says whether it reproduces the committed result set, results/PROFILE at HEAD. It can be
 interrupted at any time and started again.
 
-With --on slurm, Snakemake submits the trainings, scores and costs to the nodes of a cluster (docs/cluster.md).
+With --on slurm, Snakemake submits the trainings, scores and costs to the nodes of a cluster (docs/cluster.md). With
+--store s3://BUCKET/FOLDER, jobs exchange runs through a store, for executors without a shared file system.
 
 Where a set is committed, the tables go into runs/results/PROFILE, and --accept also writes them into results/PROFILE.
 Otherwise they go into results/PROFILE.
@@ -53,6 +54,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=available_cores(), help="CPU cores to use (default: all)")
     parser.add_argument("--on", choices=["slurm"], help="submit jobs to a cluster, with --cores for what stays here")
     parser.add_argument("--gpus", type=int, help="with --on: GPUs to use at once, one for each job (default: 0)")
+    parser.add_argument("--store", help="store of jobs that share no file system: s3://BUCKET/FOLDER, or a folder")
     parser.add_argument(
         "--results", help="folder of the result set (default: runs/results/PROFILE where results/PROFILE is committed)"
     )
@@ -66,7 +68,7 @@ def main() -> int:
     _prefer(Path(sys.executable).parent)
     gpus = count_gpus() if arguments.on is None else arguments.gpus or 0
     try:
-        with _only_one() as lock, _commands(arguments.on is None and not gpus) as folder:
+        with _only_one() as lock, _commands(arguments.on is None and not gpus and not arguments.store) as folder:
             _prefer(folder)
             status = _run(arguments, gpus, lock)
     except LorunError as error:
@@ -114,15 +116,21 @@ def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
     started = time.time()
     if arguments.on is None:
         print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
-        settings = ["--cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}"]
+        # A profile of Snakemake with an executor says how many jobs it may submit.
+        elsewhere = arguments.store is not None and "SNAKEMAKE_PROFILE" in os.environ
+        settings = ["--local-cores" if elsewhere else "--cores", str(arguments.cores)]
+        settings += ["--resources", "dvc=1", f"gpu={gpus}"]
         settings += ["--workflow-profile", "workflow/profiles/default"]
     else:
         _check_cluster()
         print(f"profile {profile.profile}: on {arguments.on}, {gpus} GPUs", flush=True)
         settings = ["--local-cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}", "account=1"]
         settings += ["--workflow-profile", f"workflow/profiles/{arguments.on}"]
+    if arguments.store is not None:
+        settings += _storage(arguments.store, profile)
     # Paths with a slash: Snakemake would turn a name such as 2024_01 or 1e3 into a number.
     settings += ["--config", f"profile_file={config}", f"gpus={gpus}", f"results={os.path.join('.', folder)}"]
+    settings += [] if arguments.store is None else ["stored=True"]
     if any(Path(".snakemake/locks").glob("*")):  # left by a killed Snakemake: this launcher holds the lock
         subprocess.run(["snakemake", "--unlock", *settings], check=False, capture_output=True)
     status = 0
@@ -265,6 +273,19 @@ def _check_cluster() -> None:
         raise LorunError(
             "--on slurm needs Snakemake's plugin: .venv/bin/uv pip install snakemake-executor-plugin-slurm"
         )
+
+
+def _storage(store: str, profile: Profile) -> list[str]:
+    """The options of Snakemake for a store. Raises LorunError where it cannot be used."""
+    provider = store.partition("://")[0] if "://" in store else "fs"
+    if importlib.util.find_spec(f"snakemake_storage_plugin_{provider}") is None:
+        raise LorunError(
+            f"--store {store} needs Snakemake's plugin: .venv/bin/uv pip install snakemake-storage-plugin-{provider}"
+        )
+    if untuned := profile.untuned():
+        names = ", ".join(dict.fromkeys(f"{task}/{method}" for task, method in untuned))
+        raise LorunError(f"--store: choose learning rates with `lorun tune` before, on one machine, for {names}")
+    return ["--shared-fs-usage", "none", "--default-storage-provider", provider, "--default-storage-prefix", store]
 
 
 def _date_back(*folders: Path) -> None:

@@ -28,6 +28,9 @@ def train(
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     device: Device = "auto",
+    track: Annotated[
+        str | None, typer.Option(envvar="LORUN_TRACK", help="Follow it in tensorboard, mlflow or wandb.")
+    ] = None,
 ) -> None:
     """Train one run, or resume it. A finished run is left alone.
 
@@ -48,7 +51,7 @@ def train(
     check_references(profile, data, task)
     profile.check_tuned(task, method)
     with process_group(pick_device(device)) as (group, own_device):
-        outcome = train_one(experiment, runs=runs, data=data, device=own_device, group=group)
+        outcome = train_one(experiment, runs=runs, data=data, device=own_device, group=group, tracker=track)
         if group.main:
             typer.echo(f"{experiment.name}: {outcome.status} after {outcome.steps} steps: {runs / experiment.folder}")
             if outcome.status != "completed":

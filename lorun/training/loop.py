@@ -44,6 +44,7 @@ from lorun.training.progress import Progress
 from lorun.training.recompute import choose_recompute
 from lorun.training.schedule import learning_rate
 from lorun.training.start import base_outcome, finish_untrained, fitted_system, starting_system
+from lorun.training.tracking import Report, tracked
 from lorun.training.weights import save_weights
 
 _VALIDATION_SIDE = 256  # pixels; larger validation images are cropped at the centre
@@ -59,14 +60,20 @@ class _NoResult(Exception):
 
 
 def train(
-    experiment: Experiment, *, runs: Path, data: Path, device: torch.device, group: Group | None = None
+    experiment: Experiment,
+    *,
+    runs: Path,
+    data: Path,
+    device: torch.device,
+    group: Group | None = None,
+    tracker: str | None = None,
 ) -> Outcome:
     """Train one experiment in `runs / experiment.folder`, resuming from a checkpoint if there is one.
 
     Writes weights.safetensors (and adapters/ for LoRun), then training.json. A finished run is not changed, but made
     again where one of these files is gone or damaged. A lock lets one process, or group of processes, train a run at a
     time; others wait and then find it finished. Running out of memory and a loss that is not finite are outcomes, not
-    exceptions.
+    exceptions. `tracker` is one of `lorun.training.tracking`.
 
     Raises:
         LorunError: data are missing or damaged; the pretrained base is missing; the checkpoint does not fit; the disk
@@ -76,7 +83,7 @@ def train(
     loaded_code()  # take the digests now: files may be edited during the training
     group = group or Group()
     try:
-        return _train(experiment, runs, data, device, group)
+        return _train(experiment, runs, data, device, group, tracker)
     except RuntimeError as error:
         if group.size == 1 or not is_loss_of_another(error):
             raise
@@ -91,7 +98,9 @@ def train(
         return outcome
 
 
-def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group) -> Outcome:
+def _train(
+    experiment: Experiment, runs: Path, data: Path, device: torch.device, group: Group, tracker: str | None
+) -> Outcome:
     folder = runs / experiment.folder
     finished = group.from_main(lambda: read_whole(folder))
     if finished is not None:
@@ -112,7 +121,8 @@ def _train(experiment: Experiment, runs: Path, data: Path, device: torch.device,
                 raise
             group.leave()
             return _too_large(experiment, folder, data, device, error)
-        return training.run()
+        with tracked(tracker if group.main else None, experiment, folder) as report:
+            return training.run(report)
 
 
 def _too_large(
@@ -212,13 +222,13 @@ class _Training:
                 "all need the same folder of runs"
             )
 
-    def run(self) -> Outcome:
+    def run(self, report: Report) -> Outcome:
         status: Status = "completed"
         message = None
         try:
             if self.base is not None and self.base.status != "completed":
                 raise _NoResult(self.base.status, f"in the training that it starts from: {self.base.message}")
-            self._loop()
+            self._loop(report)
             self.group.from_main(self._write_weights)
         except _NoResult as error:
             status, message = error.status, str(error)
@@ -255,7 +265,7 @@ class _Training:
         write_outcome(self.folder, outcome)
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
-    def _loop(self) -> None:
+    def _loop(self, report: Report) -> None:
         state, config = self.state, self.config
         first, steps = self.first, self.steps
         on_gpu = self.device.type == "cuda"
@@ -282,6 +292,7 @@ class _Training:
                         message = f"validation PSNR is nan at step {state.done} with learning rate {rate:.3g}"
                         raise _NoResult("diverged", message)
                     self._record(torch.stack(losses).mean().item(), psnr, rate)
+                    report(state.done, {name: value for name, value in state.curve[-1].items() if name != "step"})
                     losses.clear()
                 if save:
                     state.seconds += time.monotonic() - since

@@ -10,7 +10,7 @@ from lorun.accounting.resources import scoring_memory, training_memory, training
 from lorun.data.checksums import dataset_identity
 from lorun.methods import PRETRAININGS
 from lorun.profiles import load_profile
-from lorun.results.paths import account_path
+from lorun.results.paths import account_path, with_bases
 
 min_version("9.0")
 
@@ -24,6 +24,20 @@ RESULTS = Path(config.get("results", f"results/{PROFILE.profile}"))
 GPUS = int(config.get("gpus", 0))  # one training per GPU; the launcher counts them
 
 EXPERIMENTS = list(PROFILE.experiments())
+
+# Without a shared file system, what jobs make goes through a store, where a run is one tar file. A job unpacks its inputs,
+# fetches its data, and packs the run.
+STORED = config.get("stored", False)
+TRAINED, EVALUATED = ("trained.tar", "evaluated.tar") if STORED else ("training.json", "evaluation.csv")
+_RUN = "{PROFILE_FILE:q} {wildcards.task:q} {wildcards.setting:q} {wildcards.method:q}"
+UNPACK = "python workflow/packed.py unpack {input:q} && " if STORED else ""
+FETCH = f"python workflow/packed.py fetch {_RUN} && " if STORED else ""
+PACK = f" && python workflow/packed.py pack {_RUN} {{wildcards.seed:q}} {{output:q}}" if STORED else ""
+
+
+def here(path):
+    """A file that stays on this machine, whatever store there is."""
+    return local(path) if STORED else path
 
 
 def names(choices):
@@ -60,7 +74,7 @@ def config_hash(wildcards):
 
 def marker(dataset):
     """The file that marks a dataset as present and intact; it holds the md5 of its folder."""
-    return str(DATA / f".{dataset}.ok")
+    return here(str(DATA / f".{dataset}.ok"))
 
 
 def markers(datasets):

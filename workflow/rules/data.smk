@@ -3,7 +3,7 @@
 
 rule dataset:
     output:
-        DATA / ".{dataset}.ok",
+        here(DATA / ".{dataset}.ok"),
     log:
         "logs/data/{dataset}.log",
     benchmark:

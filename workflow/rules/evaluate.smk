@@ -3,10 +3,11 @@
 
 rule evaluate:
     input:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/training.json",
-        data=lambda wildcards: ancient(markers(test_data(wildcards))),
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / TRAINED,
+        base=lambda wildcards: pretrained_base(wildcards) if STORED else [],
+        data=lambda wildcards: [] if STORED else ancient(markers(test_data(wildcards))),
     output:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluation.csv",
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / EVALUATED,
     log:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.log",
     benchmark:
@@ -19,8 +20,11 @@ rule evaluate:
         mem_mb=growing(lambda _: scoring_memory(gpu=GPUS > 0)),
         runtime=growing(lambda _: 60),
     shell:
-        "lorun evaluate --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
-        " --method {wildcards.method:q} --seed {wildcards.seed:q} --out {output:q} 2>&1 | tee {log:q}"
+        UNPACK
+        + FETCH
+        + "lorun evaluate --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
+        " --method {wildcards.method:q} --seed {wildcards.seed:q} 2>&1 | tee {log:q}"
+        + PACK
 
 
 rule account:
@@ -36,5 +40,6 @@ rule account:
         mem_mb=growing(lambda _: scoring_memory(gpu=GPUS > 0)),
         runtime=growing(lambda _: 30),
     shell:
-        "lorun account --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
+        FETCH
+        + "lorun account --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
         " --method {wildcards.method:q} --out {output:q} 2>&1 | tee {log:q}"

@@ -3,10 +3,11 @@
 
 rule table:
     input:
-        rows=[RUNS / e.folder / "evaluation.csv" for e in EXPERIMENTS],
+        rows=[RUNS / e.folder / EVALUATED for e in EXPERIMENTS],
+        bases=[RUNS / base.folder / TRAINED for e in EXPERIMENTS for base in with_bases(e) if base != e] if STORED else [],
         accounts=[account_path(RUNS, e) for e in PROFILE.accounted()],
     output:
-        update(RESULTS / "summary.csv"),  # stays where the tables cannot be made
+        update(here(RESULTS / "summary.csv")),  # stays where the tables cannot be made
     log:
         f"logs/table-{PROFILE.profile}.log",
     benchmark:
@@ -16,15 +17,16 @@ rule table:
         runtime=30,
     localrule: True
     shell:
-        "lorun table --config {PROFILE_FILE:q} --out {RESULTS:q} 2>&1 | tee {log:q}"
+        UNPACK
+        + "lorun table --config {PROFILE_FILE:q} --out {RESULTS:q} 2>&1 | tee {log:q}"
 
 
 # The report page. The other things that it shows, reconstructions and licences, exist once the tables do.
 rule report:
     input:
-        RESULTS / "summary.csv",
+        here(RESULTS / "summary.csv"),
     output:
-        update(RESULTS / "report.html"),
+        update(here(RESULTS / "report.html")),
     log:
         f"logs/report-{PROFILE.profile}.log",
     benchmark:

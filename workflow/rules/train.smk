@@ -5,7 +5,7 @@
 def pretrained_base(wildcards):
     """The run that a method starts from, with the same seed."""
     base = experiment(wildcards).base
-    return [] if base is None else RUNS / base.folder / "training.json"
+    return [] if base is None else RUNS / base.folder / TRAINED
 
 
 def training_threads(wildcards):
@@ -15,10 +15,10 @@ def training_threads(wildcards):
 
 rule train:
     input:
-        data=lambda wildcards: ancient(markers(training_data(wildcards))),
+        data=lambda wildcards: [] if STORED else ancient(markers(training_data(wildcards))),
         base=pretrained_base,
     output:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/training.json",
+        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / TRAINED,
     log:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/train.log",
     benchmark:
@@ -33,5 +33,8 @@ rule train:
     priority: 10
     # Status 3: diverged or out of memory. The tables show it, and the workflow goes on.
     shell:
-        "(lorun train --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
+        UNPACK
+        + FETCH
+        + "(lorun train --config {PROFILE_FILE:q} --task {wildcards.task:q} --setting {wildcards.setting:q}"
         " --method {wildcards.method:q} --seed {wildcards.seed:q} || [ $? -eq 3 ]) 2>&1 | tee {log:q}"
+        + PACK

@@ -1,0 +1,133 @@
+"""`make reproduce STORE=...`: jobs that share no file system, each in a folder of its own; the same tables."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from launched import Launched, launcher
+from sessions import run_session
+
+PLUGINS = ("executor_plugin_cluster_generic", "storage_plugin_fs", "storage_plugin_s3")
+MISSING = [name.replace("_", "-") for name in PLUGINS if find_spec(f"snakemake_{name}") is None]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs the plugins of Snakemake {', '.join(MISSING)}"),
+]
+
+TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": ["linear_mmse"]}}}
+FILES = ("rows.csv", "summary.csv", "summary.md", "claims.csv", "curves.csv", "strip_cs_tiny_r25.png")
+PORT = 5599
+
+# A machine with the checkout and nothing else: what a container has.
+SUBMIT = """\
+#!/bin/sh
+place=$(mktemp -d {jobs}/XXXXXX)
+cp -r {checkout}/. "$place"
+cd "$place"
+export PYTHONPATH="$place"
+setsid sh -c "sh '$1' > job.log 2>&1; echo \\$? > status" > /dev/null 2>&1 < /dev/null &
+basename "$place"
+"""
+STATUS = """\
+#!/bin/sh
+case $(cat {jobs}/$1/status 2> /dev/null) in "") echo running;; 0) echo success;; *) echo failed;; esac
+"""
+PROFILE = """\
+executor: cluster-generic
+jobs: 2
+latency-wait: 2
+cluster-generic-submit-cmd: {jobs}/submit.sh
+cluster-generic-status-cmd: {jobs}/status.sh
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path):
+    made = Launched(tmp_path_factory.mktemp("storage") / "project", tiny_data, TINY)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def local(project: Launched) -> dict[str, bytes]:
+    """The tables of a run on this machine, whose files are then deleted."""
+    result = project.launch()
+    assert result.returncode == 0, result.stdout + result.stderr
+    tables = {name: (project.root / "results/tiny" / name).read_bytes() for name in FILES}
+    _clear(project)
+    return tables
+
+
+@pytest.fixture
+def jobs(project: Launched, local: dict[str, bytes], tmp_path: Path) -> Path:
+    """The folder of the machines, and of the programs that submit to them."""
+    checkout, jobs = tmp_path / "checkout", tmp_path / "jobs"
+    shutil.copytree(project.root, checkout)
+    jobs.mkdir()
+    for name, text in {"submit.sh": SUBMIT, "status.sh": STATUS, "config.yaml": PROFILE}.items():
+        (jobs / name).write_text(text.format(jobs=jobs, checkout=checkout))
+        (jobs / name).chmod(0o755)
+    yield jobs
+    _clear(project)
+
+
+@pytest.fixture
+def bucket():
+    """A bucket on an S3 server of this machine, and the variables of the plugin for it."""
+    program = shutil.which("moto_server")
+    if program is None:
+        pytest.skip("needs moto_server, of the package moto[server], on PATH")
+    address = f"http://127.0.0.1:{PORT}"
+    with subprocess.Popen([program, "-p", str(PORT)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(urllib.request.Request(f"{address}/runs", method="PUT"))
+                break
+            except OSError:
+                time.sleep(0.2)
+        prefix = "SNAKEMAKE_STORAGE_S3"
+        yield {f"{prefix}_ENDPOINT_URL": address, f"{prefix}_ACCESS_KEY": "a", f"{prefix}_SECRET_KEY": "b"}
+        server.terminate()
+
+
+def _clear(project: Launched) -> None:
+    for name in ("runs", "results", ".snakemake", "logs"):
+        shutil.rmtree(project.root / name, ignore_errors=True)
+
+
+def _reproduce(project: Launched, jobs: Path, store: str, **variables: str) -> dict[str, bytes]:
+    environment = {**project.environment, "SNAKEMAKE_PROFILE": str(jobs), **variables}
+    words = [sys.executable, *launcher(), "--store", store]
+    result = run_session(words, cwd=project.root, env=environment, patience=1200)
+    logs = "".join(path.read_text() for path in jobs.glob("*/job.log"))
+    assert result.returncode == 0, result.stdout + result.stderr + logs
+    return {name: (project.root / "results/tiny" / name).read_bytes() for name in FILES}
+
+
+def test_runs_go_through_a_folder(project: Launched, local: dict[str, bytes], jobs: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    assert _reproduce(project, jobs, str(store)) == local
+    assert len([*store.rglob("trained.tar")]) == 3  # pretrain, lorun, linear_mmse
+    assert len([*store.rglob("evaluated.tar")]) == len([*store.rglob("accounting-*.json")]) == 2
+    machines = [path for path in jobs.iterdir() if path.is_dir()]
+    assert len(machines) == 3 + 2 + 2
+    trained = [{path.parent.name for path in machine.glob("runs/*/*/*/*/weights.safetensors")} for machine in machines]
+    assert {len(runs) for runs in trained} <= {0, 1, 2}  # its own run and its base, never all
+
+
+def test_runs_go_through_s3(project: Launched, local: dict[str, bytes], jobs: Path, bucket: dict[str, str]) -> None:
+    assert _reproduce(project, jobs, "s3://runs/lorun", **bucket) == local
+    assert os.listdir(project.root / "results/tiny")
+
+
+def test_what_is_missing_is_told_before_anything_runs(project: Launched, local: dict[str, bytes]) -> None:
+    result = project.launch("tiny", "--store", "gcs://runs")
+    assert result.returncode == 1
+    assert "needs Snakemake's plugin: .venv/bin/uv pip install snakemake-storage-plugin-gcs" in result.stderr
