@@ -1,4 +1,4 @@
-"""Data-parallel training of one run by the processes that `torchrun` starts; without it there is one process.
+"""Data-parallel training of one run by the processes that `torchrun` or `srun` starts; without it there is one process.
 
 Each process has the whole network and computes on its share of every batch. Gradients and losses are averaged, so all
 processes have the same weights, equal to those of a single process up to rounding. Only the main process writes files.
@@ -103,14 +103,15 @@ class Group:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[tuple[Group, torch.device]]:
-    """Join the processes that torchrun started, if any; yield their group and the device of this process.
+    """Join the processes that torchrun or srun started, if any; yield their group and the device of this process.
 
     `device` gives the type; on a GPU machine each process gets its own GPU.
 
     Raises:
-        LorunError: more processes than GPUs.
+        LorunError: more processes than GPUs, or processes of srun on several nodes.
     """
-    if not dist.is_available() or not dist.is_torchelastic_launched() or os.environ["WORLD_SIZE"] == "1":
+    launched = dist.is_available() and (dist.is_torchelastic_launched() or _named_by_srun())
+    if not launched or os.environ["WORLD_SIZE"] == "1":
         yield Group(), device
         return
     on_gpu = device.type == "cuda"
@@ -130,8 +131,24 @@ def is_loss_of_another(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo raises plain RuntimeErrors
 
 
+def _named_by_srun() -> bool:
+    """Whether srun started this process; then it gets the variables that torchrun would set."""
+    slurm = {name.removeprefix("SLURM_"): value for name, value in os.environ.items() if name.startswith("SLURM_")}
+    if "STEP_NUM_TASKS" not in slurm:  # a batch script has the other variables too
+        return False
+    if slurm["STEP_NUM_NODES"] != "1" and slurm["STEP_NUM_TASKS"] != "1":
+        raise LorunError(f"srun: one training runs on one node, not on {slurm['STEP_NUM_NODES']}: use --nodes 1")
+    os.environ |= {"RANK": slurm["PROCID"], "LOCAL_RANK": slurm["LOCALID"]}
+    os.environ |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), slurm["STEP_NUM_TASKS"])
+    port = 20_000 + (7 * int(slurm["JOB_ID"]) + int(slurm["STEP_ID"])) % 10_000  # another for each step
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return True
+
+
 def _own_gpu(rank: int) -> torch.device:
     count = torch.cuda.device_count()
+    if count == 1 and "SLURM_STEP_NUM_TASKS" in os.environ:  # `srun --gpus-per-task 1` shows each process its own
+        rank = 0
     if rank >= count:
         here = os.environ["LOCAL_WORLD_SIZE"]
         raise LorunError(f"{here} processes on a machine with {count} GPUs; start {count} at most, or use --device cpu")

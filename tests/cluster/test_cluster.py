@@ -14,6 +14,7 @@ from sessions import kill_session, run_session
 
 from lorun.profiles import load_profile
 from lorun.results.paths import account_path
+from lorun.training import read_outcome
 
 reason = why_not()
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(reason is not None, reason=reason or "")]
@@ -190,3 +191,13 @@ def test_a_job_that_fails_is_named_with_the_end_of_its_log(project):
     assert failed == f"failed: train of cs/r25/pretrain seed 0: {place}/train.log"
     assert why == f"    error: cannot write to {place}: Is a directory"
     assert last.startswith("error: some jobs failed")
+
+
+def test_srun_trains_one_run_in_several_processes(project):
+    words = [sys.executable, "-m", "lorun", "train", "-c", "config/tiny.yaml", "--task", "cs", "--setting", "r25"]
+    words = ["srun", "--ntasks", "2", "--mem", "4000", *words, "--method", "pretrain"]
+    result = run_session(words, cwd=project.root, env=project.environment, patience=PATIENCE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("completed after 800 steps") == 1  # said by one of them
+    outcome = read_outcome(project.folders()["pretrain"])
+    assert (outcome.status, outcome.steps) == ("completed", 800)

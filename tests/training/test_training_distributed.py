@@ -24,7 +24,7 @@ from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.profiles import Profile, load_profile
 from lorun.system import build_system
-from lorun.training import Outcome, read_outcome, train
+from lorun.training import Outcome, distributed, read_outcome, train
 from lorun.training.distributed import Group, process_group
 from lorun.training.weights import load_checkpoint, save_weights
 
@@ -417,3 +417,44 @@ def test_one_process_is_alone_whoever_started_it(monkeypatch: pytest.MonkeyPatch
     launched(monkeypatch, RANK=0, WORLD_SIZE=1, LOCAL_RANK=0)
     with process_group(CPU) as (group, device):
         assert (group, device) == (Group(), CPU)
+
+
+SRUN = {"STEP_NUM_TASKS": 2, "STEP_NUM_NODES": 1, "PROCID": 1, "LOCALID": 1, "JOB_ID": 17, "STEP_ID": 0}
+
+
+def started_by_srun(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """Let this process look like one of srun's; what it sets itself is undone after the test."""
+    for name, value in {**SRUN, **changes}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")
+
+
+def test_processes_of_srun_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/cluster starts them in truth."""
+    joined = {}
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **_: joined.update(os.environ))
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    started_by_srun(monkeypatch)
+    with process_group(CPU) as (group, device):
+        group.leave()
+        assert (group.rank, group.size, device) == (1, 2, CPU)
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert [joined[name] for name in names] == ["1", "1", "2", "2", "127.0.0.1", "20119"]
+
+
+def test_one_process_of_srun_is_alone_and_several_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    started_by_srun(monkeypatch, STEP_NUM_TASKS=1)
+    with process_group(CPU) as (group, device):
+        assert (group, device) == (Group(), CPU)
+    started_by_srun(monkeypatch, STEP_NUM_NODES=2)
+    with pytest.raises(LorunError, match="one training runs on one node, not on 2: use --nodes 1"), process_group(CPU):
+        pass
+
+
+def test_a_process_of_srun_that_sees_one_gpu_has_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    started_by_srun(monkeypatch)
+    assert distributed._own_gpu(1) == torch.device("cuda", 0)
