@@ -364,8 +364,10 @@ def test_the_width_of_a_network_renames_only_runs_that_have_it(path):
 
 
 def uses_denoiser(experiment):
-    base = experiment.base
-    return isinstance(experiment.spec, Strategy) or (base is not None and uses_denoiser(base))
+    base, spec = experiment.base, experiment.spec
+    if isinstance(spec, Strategy):
+        return spec.weights is None  # a model has its own
+    return base is not None and uses_denoiser(base)
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)

@@ -94,8 +94,9 @@ def conditions(results: ResultSet) -> dict[str, str]:
 
     Cost is equal if their counted FLOPs agree to `EQUAL` in every setting.
     """
-    trained = (results.runs.status == "completed") & (results.runs.steps.fillna(0) > 0)
-    runs = results.runs[trained & results.runs.method.isin(["lorun", *REFERENCES])]
+    runs = results.runs
+    trained = (runs.status == "completed") & (runs.steps.fillna(0) > 0) & (runs.checkpoint_policy != RELEASED)
+    runs = runs[trained & results.runs.method.isin(["lorun", *REFERENCES])]
     return {
         str(task): f"{_cost(lines)}, {_tuned(set(lines.method), results.tuning[results.tuning.task == task])}"
         for task, lines in runs.groupby("task", sort=False)

@@ -11,7 +11,7 @@ from lorun.profiles import load_profile
 
 @pytest.mark.parametrize("place", [("cs", "r25", "block1"), ("sr", "x2", "shared_sigma"), ("cassi", "sim", "block_k")])
 def test_memory_is_an_upper_bound_of_the_counted_bytes(place):
-    experiment = load_profile(PROJECT / "config/quick.yaml").experiment(*place, 0)
+    experiment = load_profile(PROJECT / "config/base.yaml").experiment(*place, 0)
     training = experiment.training
     counted = predict_steps(experiment, training.batch, training.patch_size)["none"].total / 1e6
     assert counted <= training_memory(experiment) - START_MB <= 5 * counted

@@ -66,7 +66,7 @@ def test_the_tuned_choices_of_a_committed_set_are_in_it(tmp_path: Path) -> None:
     )
     project.write(project.archive, pages=False)
     with zipfile.ZipFile(project.archive) as archive:
-        assert {"config/desk.yaml", "config/quick.yaml", "config/tuned/desk.csv"} <= {*archive.namelist()}
+        assert {"config/desk.yaml", "config/base.yaml", "config/tuned/desk.csv"} <= {*archive.namelist()}
         assert archive.read("config/tuned/desk.csv") == (PROJECT / "config/tuned/desk.csv").read_bytes()
 
 

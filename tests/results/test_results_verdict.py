@@ -40,6 +40,7 @@ def write_set(folder: Path, differences: dict[str, list[float]], simulated: bool
                     {**place, "method": method, "seed": seed, "image": image, "degradation": None, "metric": "psnr"}
                     | {"value": 30 + offset + (difference if method == "lorun" else 0), "status": "completed"}
                     | {"steps": steps[method] or 800, "training_flops": flops[method]}
+                    | {"checkpoint_policy": changes.get("policy", "last")}
                     for seed, difference in enumerate(values)
                     for image, offset in (("a", 0.0), ("b", 3.0))
                 ]
@@ -99,6 +100,7 @@ def test_models_that_are_scored_and_not_trained_are_left_out(tmp_path: Path) -> 
     write_set(tmp_path / "quick", {"cs": [-1.0, -0.5]}, policy="released")
     (row,) = table(tmp_path)[3:]
     assert row[3].startswith("[desk]")
+    assert "`quick`" not in verdict_table(tmp_path)
 
 
 @pytest.mark.parametrize(
