@@ -30,9 +30,10 @@ def unpack(file: Path) -> None:
         return
     with tarfile.open(file) as archive:
         for member in archive:
-            packed = archive.extractfile(member)
+            safe = tarfile.data_filter(member, str(place.parent))  # refuses paths that leave the folder
+            packed = archive.extractfile(safe)
             if packed is not None:
-                write_atomically(place.parent / member.name, partial(_write, content=packed.read()))
+                write_atomically(place.parent / safe.name, partial(_write, content=packed.read()))
 
 
 def _write(part: Path, content: bytes) -> None:
