@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from lorun import config, physics, plugins, renamed
+from lorun.errors import LorunError
 from lorun.methods import PRESETS
 from lorun.profiles import load_profile
 
@@ -25,6 +26,15 @@ def test_a_variant_may_have_an_old_name(tiny_profile_file: Path) -> None:
     content["tasks"]["cs"] |= {"strategies": ["separate"], "variants": {"separate": {"strategy": "shared"}}}
     tiny_profile_file.write_text(yaml.safe_dump(content))
     assert load_profile(tiny_profile_file).tasks["cs"].variants["separate"].strategy == "shared"
+
+
+@pytest.mark.parametrize("wrong", [{"a": 1}, ["separate"], None, 3])
+def test_a_strategy_that_is_no_text_is_refused_in_a_line(tiny_profile_file: Path, wrong: object) -> None:
+    content = yaml.safe_load(tiny_profile_file.read_text())
+    content["tasks"]["cs"]["strategies"] = ["separate", wrong]
+    tiny_profile_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(LorunError, match="strategies"):
+        load_profile(tiny_profile_file)
 
 
 def test_every_old_name_stands_for_something() -> None:

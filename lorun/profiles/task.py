@@ -150,7 +150,8 @@ class TaskConfig(Section):
         strategies, variants = given.get("strategies"), given.get("variants") or {}
         if not isinstance(strategies, list) or not isinstance(variants, dict):
             return given
-        old = {one: {"strategy": renamed.STRATEGIES[one]} for one in strategies if one in renamed.STRATEGIES}
+        names = [one for one in strategies if isinstance(one, str) and one in renamed.STRATEGIES]
+        old = {one: {"strategy": renamed.STRATEGIES[one]} for one in names}
         return {**given, "variants": {**old, **variants}} if old else given
 
     @cached_property
