@@ -20,6 +20,7 @@ from tiny import PROFILE, PROJECT
 from lorun.profiles import load_profile
 
 PATIENCE = 600  # seconds
+TABLES = ("rows.csv", "summary.csv", "summary.md", "claims.csv", "curves.csv", "strip_cs_tiny_r25.png")
 
 
 class Launched:
@@ -60,6 +61,15 @@ class Launched:
         words = [sys.executable, *launcher(profile), *more]
         environment = {**self.environment, "LORUN_PRELOADED": str(self._lorun)}
         return run_session(words, cwd=self.root, env=environment, patience=PATIENCE)
+
+    def tables(self) -> dict[str, bytes]:
+        """The tables of the profile `tiny`, by name, without those that hold times."""
+        return {name: (self.root / "results/tiny" / name).read_bytes() for name in TABLES}
+
+    def clear(self) -> None:
+        """Delete what launchers made."""
+        for name in ("runs", "results", ".snakemake", "logs"):
+            shutil.rmtree(self.root / name, ignore_errors=True)
 
     def dry_run(self, profile: str = "tiny") -> dict[str, int]:
         """How many jobs of each rule would run."""

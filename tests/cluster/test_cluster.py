@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -22,7 +21,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.skipif(reason is not None, reason
 # Long enough to be killed in the middle.
 STEPS = {"steps": 1600, "phase1_steps": 800, "checkpoint_every": 20, "validate_every": 400}
 TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": [], "training": STEPS}}}
-FILES = ("rows.csv", "summary.csv", "summary.md", "claims.csv", "curves.csv", "strip_cs_tiny_r25.png")
 PATIENCE = 1200  # seconds
 
 # What users have in a profile of their own: there is no accounting database here, and jobs are short.
@@ -63,13 +61,6 @@ class Submitted(Launched):
         """The jobs of the cluster: for each, its fields as Slurm shows them. The last one comes last."""
         shown = self.cluster.run("scontrol", "show", "job", "--oneliner").splitlines()
         return [dict(re.findall(r"(\w+)=(\S+)", line)) for line in shown if line.startswith("JobId=")]
-
-    def tables(self):
-        return {name: (self.root / "results/tiny" / name).read_bytes() for name in FILES}
-
-    def clear(self):
-        for name in ("runs", "results", ".snakemake"):
-            shutil.rmtree(self.root / name, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ pytestmark = [
 ]
 
 TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": ["linear_mmse"]}}}
-FILES = ("rows.csv", "summary.csv", "summary.md", "claims.csv", "curves.csv", "strip_cs_tiny_r25.png")
 PORT = 5599
 
 # A machine with the checkout and nothing else: what a container has.
@@ -59,8 +58,8 @@ def local(project: Launched) -> dict[str, bytes]:
     """The tables of a run on this machine, whose files are then deleted."""
     result = project.launch()
     assert result.returncode == 0, result.stdout + result.stderr
-    tables = {name: (project.root / "results/tiny" / name).read_bytes() for name in FILES}
-    _clear(project)
+    tables = project.tables()
+    project.clear()
     return tables
 
 
@@ -74,7 +73,7 @@ def jobs(project: Launched, local: dict[str, bytes], tmp_path: Path) -> Path:
         (jobs / name).write_text(text.format(jobs=jobs, checkout=checkout))
         (jobs / name).chmod(0o755)
     yield jobs
-    _clear(project)
+    project.clear()
 
 
 @pytest.fixture
@@ -96,18 +95,13 @@ def bucket():
         server.terminate()
 
 
-def _clear(project: Launched) -> None:
-    for name in ("runs", "results", ".snakemake", "logs"):
-        shutil.rmtree(project.root / name, ignore_errors=True)
-
-
 def _reproduce(project: Launched, jobs: Path, store: str, **variables: str) -> dict[str, bytes]:
     environment = {**project.environment, "SNAKEMAKE_PROFILE": str(jobs), **variables}
     words = [sys.executable, *launcher(), "--store", store]
     result = run_session(words, cwd=project.root, env=environment, patience=1200)
     logs = "".join(path.read_text() for path in jobs.glob("*/job.log"))
     assert result.returncode == 0, result.stdout + result.stderr + logs
-    return {name: (project.root / "results/tiny" / name).read_bytes() for name in FILES}
+    return project.tables()
 
 
 def test_runs_go_through_a_folder(project: Launched, local: dict[str, bytes], jobs: Path, tmp_path: Path) -> None:

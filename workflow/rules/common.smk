@@ -29,10 +29,13 @@ EXPERIMENTS = list(PROFILE.experiments())
 # fetches its data, and packs the run.
 STORED = config.get("stored", False)
 TRAINED, EVALUATED = ("trained.tar", "evaluated.tar") if STORED else ("training.json", "evaluation.csv")
-_RUN = "{PROFILE_FILE:q} {wildcards.task:q} {wildcards.setting:q} {wildcards.method:q}"
 UNPACK = "python workflow/packed.py unpack {input:q} && " if STORED else ""
-FETCH = f"python workflow/packed.py fetch {_RUN} && " if STORED else ""
-PACK = f" && python workflow/packed.py pack {_RUN} {{wildcards.seed:q}} {{output:q}}" if STORED else ""
+FETCH = (
+    "python workflow/packed.py fetch {PROFILE_FILE:q} {wildcards.task:q} {wildcards.setting:q} {wildcards.method:q} && "
+    if STORED
+    else ""
+)
+PACK = " && python workflow/packed.py pack {output:q}" if STORED else ""
 
 
 def here(path):
@@ -79,6 +82,11 @@ def marker(dataset):
 
 def markers(datasets):
     return [marker(name) for name in datasets]
+
+
+def intact(datasets):
+    """Datasets as an input of a job, which newer ones do not start again. Without a shared file system it fetches them."""
+    return [] if STORED else ancient(markers(datasets))
 
 
 identity = cache(partial(dataset_identity, DATA))

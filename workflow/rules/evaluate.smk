@@ -5,7 +5,7 @@ rule evaluate:
     input:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / TRAINED,
         base=lambda wildcards: pretrained_base(wildcards) if STORED else [],
-        data=lambda wildcards: [] if STORED else ancient(markers(test_data(wildcards))),
+        data=lambda wildcards: intact(test_data(wildcards)),
     output:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / EVALUATED,
     log:

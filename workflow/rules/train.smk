@@ -15,7 +15,7 @@ def training_threads(wildcards):
 
 rule train:
     input:
-        data=lambda wildcards: [] if STORED else ancient(markers(training_data(wildcards))),
+        data=lambda wildcards: intact(training_data(wildcards)),
         base=pretrained_base,
     output:
         RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / TRAINED,

@@ -32,7 +32,7 @@ rule tune:
 
 rule tune_one:
     input:
-        data=lambda wildcards: ancient(markers(PROFILE.trial(wildcards.task, wildcards.method, 1.0).trained_on)),
+        data=lambda wildcards: intact(PROFILE.trial(wildcards.task, wildcards.method, 1.0).trained_on),
         base=tuned_base,
     output:
         touch(TUNING / "{task}" / "{method}.done"),
