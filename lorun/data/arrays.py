@@ -110,6 +110,7 @@ def _variable(path: Path, content: bytes, accepted: Sequence[str], or_single_cub
         wanted += ", nor a single one of three dimensions" * or_single_cube
         held = ", ".join(f"`{name}`" if name.isprintable() else ascii(name) for name in shapes)[:200] or "nothing"
         raise LorunError(f"{path}: holds no variable {wanted}, but {held}")
-    if math.prod(shapes[names[0]]) > _DEFLATE * len(content):  # scipy would read such cells on for minutes
+    matlab.check(content, names[0])
+    if math.prod(shapes[names[0]]) > _DEFLATE * len(content):  # version 4, whose reader trusts sizes too
         raise LorunError(f"{path} is damaged: it cannot hold {shapes[names[0]]} values in `{names[0]}`")
     return names[0], loadmat(BytesIO(content), variable_names=names[:1])[names[0]]
