@@ -1,7 +1,6 @@
 """A denoiser with one adapter per stage: the adapted layers and their ranks; choosing a stage, saving, loading."""
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from lorun.adapters.layers import (
     StageLinear,
 )
 from lorun.config.network import AdapterLayout, Scaling
+from lorun.config.reading import load_json
 from lorun.errors import LorunError
 from lorun.files import replace_folder
 
@@ -337,7 +337,7 @@ _IN_PEFT = "base_model.model."
 def _check_scales(path: Path, alphas: Mapping[str, float]) -> None:
     """Raise a LorunError unless a file of peft's configuration has these alphas."""
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))["alpha_pattern"]
+        written = dict(load_json(path.read_bytes())["alpha_pattern"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LorunError(f"{path}: missing, or not a configuration of peft ({error})") from error
     for pattern, alpha in alphas.items():

@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from lorun.archive.manifest import MANIFEST, check_path, read_manifest
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.results.store import Version, result_set_of
 
 Files = Mapping[str, Callable[[], IO[bytes]]]
 """How each file of an archive is opened, by its path."""
 
 _LONGEST = 10_000_000  # bytes of SHA256SUMS
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def verify(source: Path) -> tuple[int, list[Version]]:
@@ -87,7 +87,7 @@ def _opened(source: Path) -> Iterator[Files]:
     try:
         archive = zipfile.ZipFile(source)
     except _UNREADABLE as error:
-        raise LorunError(f"{source}: not a ZIP file, or cut ({error})") from error
+        raise LorunError(f"{source}: not a ZIP file, or damaged ({one_line(error)})") from error
     with archive:
         yield {name: partial(archive.open, entry) for name, entry in _entries(source, archive).items()}
 
@@ -135,4 +135,4 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        raise LorunError(f"{name} is damaged ({error})") from error
+        raise LorunError(f"{name} is damaged ({one_line(error)[:200]})") from error

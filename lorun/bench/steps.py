@@ -18,11 +18,11 @@ from lorun.accounting.live_bytes import inference_bytes, training_step_bytes
 from lorun.accounting.prediction import resized
 from lorun.bench.rounds import Work, spread, take_turns
 from lorun.bench.variants import (
-    MATRIX,
+    LARGE_FLOPS,
     VARIANTS,
     benchmarked,
     for_variant,
-    matrix_product,
+    large_convolution,
     one_step,
     reconstruction,
     training_of,
@@ -41,8 +41,8 @@ COMPARED: dict[What, tuple[str, ...]] = {
     "reconstruction": ("lorun", "lorun_by_peft", "block_k"),
 }
 
-MATRIX_PRODUCT = "matrix_product"
-"""Products of matrices with as many FLOPs, in float32, as a training step of `lorun`: timed only."""
+LARGE_CONVOLUTION = "large_convolution"
+"""Large convolutions with as many FLOPs, in float32, as a training step of `lorun`: timed only."""
 
 _COLUMNS = {"peak bytes": "peak_bytes", "parameters held": "network_bytes_held"}
 
@@ -51,7 +51,7 @@ _COLUMNS = {"peak bytes": "peak_bytes", "parameters held": "network_bytes_held"}
 class Measured:
     """The variants of one kind of work, at the sizes of one profile.
 
-    seconds  a column per variant, and for training steps one of `MATRIX_PRODUCT`; a row per round
+    seconds  a column per variant, and for training steps one of `LARGE_CONVOLUTION`; a row per round
     counts   a row per variant: peak_bytes, peak_activations, network_bytes_held, parameters
     """
 
@@ -75,8 +75,8 @@ def prepare(config: Path, variant: str, what: What, threads: int) -> Work:
     torch.set_num_threads(threads)
     experiment = benchmarked(load_profile(config))
     device = pick_device("auto")
-    if variant == MATRIX_PRODUCT:
-        return matrix_product(device)
+    if variant == LARGE_CONVOLUTION:
+        return large_convolution(device)
     make = one_step if what == "training step" else reconstruction
     return make(VARIANTS[variant](experiment), for_variant(experiment, variant, device), device)
 
@@ -88,13 +88,13 @@ def measure(config: Path, what: What, *, repeats: int, threads: int) -> Measured
         LorunError: the profile has no setting with LoRun; a variant failed.
     """
     experiment = benchmarked(load_profile(config))
-    extra = [MATRIX_PRODUCT] if what == "training step" else []
+    extra = [LARGE_CONVOLUTION] if what == "training step" else []
     jobs = {name: partial(prepare, config, name, what, threads) for name in [*COMPARED[what], *extra]}
     seconds = take_turns(jobs, repeats, f"{config.stem}: {what}")
     if extra:
         size = experiment.accounting
         flops = step_flops(resized(experiment, training={"batch": size.batch, "patch": size.patch}))
-        seconds[MATRIX_PRODUCT] *= flops / (2 * MATRIX**3)
+        seconds[LARGE_CONVOLUTION] *= flops / LARGE_FLOPS
     counts = pd.DataFrame({name: count(experiment, name, what) for name in COMPARED[what]}).T
     return Measured(config.stem, what, experiment, seconds, counts)
 
@@ -160,7 +160,7 @@ def table(measured: Iterable[Measured], threads: int) -> pd.DataFrame:
                 }
             )
     counted = ["peak_bytes", "peak_activations", "network_bytes_held"]
-    return pd.DataFrame(rows).astype(dict.fromkeys(counted, "Int64"))  # empty for the matrix product
+    return pd.DataFrame(rows).astype(dict.fromkeys(counted, "Int64"))  # empty for the large convolution
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ TARGETS = (
     Target("training step", "time", "lorun", "lorun_by_peft", 0.50, on_gpu=True),
     Target("training step", "time", "lorun", "lorun_by_peft", 0.80),
     Target("training step", "time", "lorun_bfloat16", "lorun", 0.55),
-    Target("training step", "time", "lorun", MATRIX_PRODUCT, 1 / 0.45),
+    Target("training step", "time", "lorun", LARGE_CONVOLUTION, 1 / 0.45),
     Target("training step", "peak bytes", "lorun_by_halves", "block_k", 0.12),
     Target("training step", "time", "lorun_by_halves", "block_k", 1.25),
     Target("training step", "time", "lorun", "deepinv_unfolded", 1.0),

@@ -1,5 +1,6 @@
-"""YAML as this project reads it: data only, and a key twice is an error."""
+"""YAML and JSON as this project reads them: data only, and a key twice in YAML is an error."""
 
+import json
 from typing import Any
 
 import yaml
@@ -13,6 +14,14 @@ def load_yaml(text: str) -> Any:
         raise yaml.YAMLError("nested too deeply") from error
     except ValueError as error:  # a date or a number that cannot be
         raise yaml.YAMLError(str(error)) from error
+
+
+def load_json(content: str | bytes) -> Any:
+    """The content of a JSON text. Raises ValueError for all that is wrong with it."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -33,9 +33,11 @@ def check(content: bytes, variable: str | None = None) -> None:
     for kind, held in _elements(memoryview(content)[_HEADER:], order, aligned=False):
         if kind == _COMPRESSED:
             kind, held = next(_elements(memoryview(zlib.decompress(held)), order, aligned=False))
-        name, *header = _header(kind, held, order)
+        if kind != _MATRIX:
+            raise ValueError(f"an element of type {kind} where a variable is expected")
+        name, bits, count, inner = _header(held, order)
         if name == variable:
-            _check(*header, order)
+            _check(bits, count, inner, order)
 
 
 def _elements(content: memoryview, order: str, *, aligned: bool = True) -> Iterator[_Element]:
@@ -60,10 +62,8 @@ def _take(elements: Iterator[_Element], kinds: set[int]) -> _Element:
     return kind, held
 
 
-def _header(kind: int, matrix: memoryview, order: str) -> tuple[str, int, int, Iterator[_Element]]:
+def _header(matrix: memoryview, order: str) -> tuple[str, int, int, Iterator[_Element]]:
     """Name, flags and class, number of values, and the elements that follow."""
-    if kind != _MATRIX:
-        raise ValueError(f"an element of type {kind} where a matrix is expected")
     elements = _elements(matrix, order)
     _, flags = _take(elements, {6})
     (bits,) = struct.unpack_from(f"{order}I", flags)
@@ -95,12 +95,10 @@ def _check(bits: int, count: int, elements: Iterator[_Element], order: str) -> N
             _take(elements, _NAME)  # of its class
         fields = 1 if class_ == _CELL else _fields(elements, order)
         for _ in range(count * fields):
-            kind, held = next(elements, (0, memoryview(b"")))
-            if kind != _MATRIX:
-                raise ValueError(f"a cell of type {kind}")
+            _, held = _take(elements, {_MATRIX})
             if held:  # an empty cell may have no header
-                _, *inner = _header(kind, held, order)
-                _check(*inner, order)
+                _, inner_bits, inner_count, inner = _header(held, order)
+                _check(inner_bits, inner_count, inner, order)
     else:
         raise ValueError(f"a matrix of class {class_}")
 

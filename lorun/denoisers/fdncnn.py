@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lorun.denoisers.base import DenoiserSection, with_noise_map
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
+from lorun.memory import refuse_too_large
 
 
 class FDnCNN(nn.Module):
@@ -83,18 +84,25 @@ def read_released(path: Path) -> dict[str, Tensor]:
         with h5py.File(path, "r") as file:
             layers = [file[reference] for reference in file["net"]["layers"][:, 0]]
             convs = [layer for layer in layers if _text(layer["type"]) == "conv"]
-            pairs = [[np.asarray(file[reference]) for reference in conv["weights"][:, 0]] for conv in convs]
+            state: dict[str, Tensor] = {}
+            for number, conv in enumerate(convs):
+                weight, bias = (torch.from_numpy(_numbers(file[part])) for part in conv["weights"][:, 0])
+                kernels = weight.view(bias.numel(), -1, *weight.shape[-2:]).mT
+                state |= {f"convs.{number}.weight": kernels, f"convs.{number}.bias": bias.flatten()}
     except Exception as error:  # h5py raises almost anything on damaged files
-        raise LorunError(f"{path}: cannot be read as weights of FDnCNN ({error})") from error
-    state: dict[str, Tensor] = {}
-    for number, (weight, bias) in enumerate(pairs):
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise LorunError(f"{path}: convolution {number + 1} has values that are not finite")
-        kernels = torch.from_numpy(weight).view(bias.size, -1, *weight.shape[-2:]).mT
-        state |= {f"convs.{number}.weight": kernels, f"convs.{number}.bias": torch.from_numpy(bias).flatten()}
+        raise LorunError(f"{path}: cannot be read as weights of FDnCNN ({one_line(error)[:200]})") from error
+    for name, values in state.items():
+        if not values.isfinite().all():
+            raise LorunError(f"{path}: {name} has values that are not finite")
     if not state:
         raise LorunError(f"{path}: holds no convolutions")
     return state
+
+
+def _numbers(dataset: Any) -> np.ndarray:
+    """The values of a dataset of HDF5, in single precision."""
+    refuse_too_large(dataset.name, dataset.nbytes)
+    return np.asarray(dataset).astype(np.float32)
 
 
 def _text(characters: Any) -> str:

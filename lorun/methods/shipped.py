@@ -1,11 +1,11 @@
 """What profiles and runs need of a saved model, see `lorun.models`: its experiment, training and checksum."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from lorun.config.reading import load_json
 from lorun.config.section import explain
 from lorun.errors import LorunError
 from lorun.files import sha256_of
@@ -28,7 +28,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a model. Raises LorunError where it is missing, damaged, foreign, or of another format."""
     path = folder / CONFIG
     try:
-        content = json.loads(path.read_bytes())
+        content = load_json(path.read_bytes())
     except FileNotFoundError:
         raise LorunError(f"{folder}: no model here: {CONFIG} is missing") from None
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from lorun.config.reading import load_json
 from lorun.errors import LorunError, one_line
 from lorun.files import write_text
 from lorun.revisions import UnknownRevision, files_at, git
@@ -472,7 +473,7 @@ def _parsed(source: Path | io.BytesIO, types: Any) -> pd.DataFrame:
 
 def _read_json(where: str, content: bytes | None) -> dict[str, Any]:
     try:
-        held = json.loads(content or b"")
+        held = load_json(content or b"")
     except ValueError as error:
         raise LorunError(f"{where}: damaged; restore it ({error})") from error
     if not isinstance(held, dict):

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from lorun.config.reading import load_json
 from lorun.errors import LorunError
 from lorun.files import write_atomically
 
@@ -45,10 +46,10 @@ def read_about(path: Path) -> dict[str, str]:
     """The strings that `save_weights` wrote. Raises LorunError when the file is missing, damaged, or has none."""
     try:
         with safe_open(path, framework="pt") as weights:
-            return dict(json.loads((weights.metadata() or {})["about"]))
+            return dict(load_json((weights.metadata() or {})["about"]))
     except FileNotFoundError:
         raise LorunError(f"{path}: no such weights file") from None
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise LorunError(f"{path}: not a weights file that a training of this suite wrote ({error!r})") from error
 
 

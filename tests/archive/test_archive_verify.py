@@ -8,12 +8,14 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from archived import Made
+from damaged import damaged, one_line, tried
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import PROJECT
@@ -97,7 +99,7 @@ def test_a_cut_archive_is_refused(made: Made, tmp_path: Path, share: float) -> N
     content = made.archive.read_bytes()
     cut = tmp_path / "cut.zip"
     cut.write_bytes(content[: int(share * len(content))])
-    refused(cut, "not a ZIP file, or cut")
+    refused(cut, "not a ZIP file, or damaged")
 
 
 def test_a_damaged_byte_anywhere_is_found(made: Made, tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_damaged_byte_anywhere_is_found(made: Made, tmp_path: Path) -> None:
 
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("text")
-    refused(tmp_path / "text.zip", "not a ZIP file, or cut")
+    refused(tmp_path / "text.zip", "not a ZIP file, or damaged")
     (tmp_path / "folder").mkdir()
     refused(tmp_path / "folder", "no SHA256SUMS: not an archive that `lorun export` wrote")
     refused(PROJECT / "results/smoke", "no SHA256SUMS")
@@ -248,3 +250,16 @@ def test_what_cannot_be_read_is_named(made: Made, unpacked: Path) -> None:
     (unpacked / "LICENSE").chmod(0)
     with pytest.raises(PermissionError):
         verify(unpacked)
+
+
+@pytest.mark.fuzz
+@tried
+@given(draw=st.data())
+def test_a_damaged_archive_is_refused_in_a_line_or_has_all_its_files(
+    made: Made, tmp_path: Path, tally: Counter[str], draw: st.DataObject
+) -> None:
+    path = tmp_path / "a.zip"
+    path.write_bytes(draw.draw(damaged(made.archive.read_bytes())))
+    message = one_line(verify, path)
+    tally["refused" if message else "accepted"] += 1
+    assert message or verify(path) == verify(made.archive)

@@ -11,7 +11,7 @@ from tiny import PROFILE, PROJECT
 from lorun.accounting.flops import step_flops
 from lorun.bench import dry_run, steps
 from lorun.bench.steps import Measured, bytes_held, count, judge, judge_startup
-from lorun.bench.variants import MATRIX, VARIANTS, benchmarked, for_variant, one_step, reconstruction
+from lorun.bench.variants import LARGE_FLOPS, VARIANTS, benchmarked, for_variant, one_step, reconstruction
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
 
@@ -83,7 +83,7 @@ def test_a_profile_without_lorun_is_refused():
 def measured(experiment, what, **seconds):
     """Results of all variants: 1 second, unless given, and 8 bytes."""
     variants = steps.COMPARED[what]
-    timed = [*variants, steps.MATRIX_PRODUCT] if what == "training step" else variants
+    timed = [*variants, steps.LARGE_CONVOLUTION] if what == "training step" else variants
     counts = dict.fromkeys(["peak_bytes", "peak_activations", "network_bytes_held"], 8) | {"parameters": 2}
     times = pd.DataFrame({name: [seconds.get(name, 1.0)] * 3 for name in timed})
     return Measured("tiny", what, experiment, times, pd.DataFrame(dict.fromkeys(variants, counts)).T)
@@ -129,20 +129,20 @@ def test_steps_are_timed_and_tabulated(tiny_profile_file, monkeypatch):
 
 
 def test_the_share_of_the_peak_is_judged(experiment):
-    """Half of the speed of a matrix product passes, two fifths do not."""
-    name = f"training step, time: lorun / {steps.MATRIX_PRODUCT}"
+    """Half of the speed of a large convolution passes, two fifths do not."""
+    name = f"training step, time: lorun / {steps.LARGE_CONVOLUTION}"
     for seconds, verdict in ((0.5, "pass"), (0.4, "miss")):
-        one = measured(experiment, "training step", **{steps.MATRIX_PRODUCT: seconds})
+        one = measured(experiment, "training step", **{steps.LARGE_CONVOLUTION: seconds})
         assert judge([one], on_gpu=False).set_index("target").verdict[name] == verdict
 
 
-def test_the_matrix_product_has_as_many_flops_as_a_step(tiny_profile_file, experiment, monkeypatch):
+def test_the_large_convolutions_have_as_many_flops_as_a_step(tiny_profile_file, experiment, monkeypatch):
     monkeypatch.setattr(steps, "take_turns", lambda jobs, *_: pd.DataFrame({name: [1.0, 1.0] for name in jobs}))
     found = steps.measure(tiny_profile_file, "training step", repeats=2, threads=1)
     flops = step_flops(experiment)  # the batch and patch of the account are those of the training
-    assert found.seconds[steps.MATRIX_PRODUCT].tolist() == pytest.approx([flops / (2 * MATRIX**3)] * 2)
+    assert found.seconds[steps.LARGE_CONVOLUTION].tolist() == pytest.approx([flops / LARGE_FLOPS] * 2)
     table = steps.table([found], 1).set_index("variant")
-    assert pd.isna(table.peak_bytes[steps.MATRIX_PRODUCT])
+    assert pd.isna(table.peak_bytes[steps.LARGE_CONVOLUTION])
     assert table.peak_bytes["lorun_bfloat16"] < table.peak_bytes["lorun"]
 
 

@@ -1,9 +1,6 @@
-"""Files that are empty, cut, damaged or something else: every reader ends in one line, or gives values.
+"""Files that are empty, cut, damaged or something else: every reader ends in one line, or gives values."""
 
-`FUZZ` is the number of damaged files for each reader, see `make fuzz`.
-"""
-
-import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
@@ -16,11 +13,14 @@ import psutil
 import pytest
 import scipy.io.matlab
 import torch
-from hypothesis import HealthCheck, given, settings
+from damaged import damaged, one_line, tried
+from fdncnn_file import write_fdncnn
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import loadmat, savemat, whosmat
 from scipy.sparse import eye
+from tiny import PROJECT
 
 from lorun.data import matlab
 from lorun.data.arrays import read_variable
@@ -28,8 +28,10 @@ from lorun.data.checksums import read_manifest
 from lorun.data.cubes import read_band, read_cube
 from lorun.data.images import read_image
 from lorun.data.registry import read_registry
+from lorun.denoisers.fdncnn import read_released as read_fdncnn
 from lorun.errors import LorunError
 from lorun.evaluation.reconstruct import reconstruct
+from lorun.methods.shipped import read_shipped
 from lorun.physics import read_matrix
 from lorun.physics._kernels import read_kernels
 from lorun.physics.block_cs import BlockCSConfig
@@ -39,7 +41,6 @@ from lorun.restore.photos import read_photo
 from lorun.training.released import read_released
 from lorun.training.weights import load_checkpoint, load_weights, read_about, save_checkpoint, save_weights
 
-EXAMPLES = int(os.environ.get("FUZZ", "40"))
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (9, 12, 3), np.uint8)
 VALUES = RANDOM.random((4, 4))
@@ -90,6 +91,15 @@ TEXTS_AND_WEIGHTS: dict[str, tuple[Reader, Callable[[Path], Any]]] = {
     "checkpoint.pt": (load_checkpoint, lambda path: save_checkpoint(path, {"step": 3, "weights": STATE})),
     "released.pth": (read_released, lambda path: torch.save({"state_dict": STATE}, path)),
     "trials.csv": (read_trials, lambda path: write_trials(path, [TRIAL])),
+    "fdncnn.mat": (read_fdncnn, write_fdncnn),
+    "config.json": (
+        lambda path: read_shipped(path.parent),
+        lambda path: shutil.copy(PROJECT / "models" / "cs25-desk-lorun" / "config.json", path),
+    ),
+    "registry.yaml": (
+        lambda path: read_registry(path.parent),
+        lambda path: shutil.copy(PROJECT / "data" / "registry.yaml", path),
+    ),
     "dataset.md5": (lambda path: read_manifest(path.parent, path.stem), lambda path: path.write_text(MANIFEST)),
 }
 FUZZED = READERS | TEXTS_AND_WEIGHTS
@@ -104,19 +114,6 @@ OTHERS = {
     "text": b"1 2 3\n4 5 6\n",
     "zeros": bytes(500),
 }
-
-
-def one_line(reader: Reader, path: Path) -> str:
-    """What a reader says, in one line that names the file; "" where it gives values."""
-    message = ""
-    try:
-        reader(path)
-    except LorunError as error:
-        message = str(error)
-    assert not message or str(path) in message
-    assert "\n" not in message
-    assert len(message) < 1000
-    return message
 
 
 class Files(dict[str, bytes]):
@@ -138,27 +135,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.mark.fuzz
 @pytest.mark.parametrize("name", FUZZED)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@tried
 @given(draw=st.data())
 def test_damaged_files_end_in_one_line_or_in_values(
     name: str, whole: Files, tmp_path: Path, tally: Counter[str], draw: st.DataObject
 ) -> None:
-    content = bytearray(whole[name])
-    place = st.integers(0, len(content) - 1)
-    how = draw.draw(st.sampled_from(["flip", "cut", "swap", "insert", "other"]))
-    if how == "flip":
-        for at in draw.draw(st.lists(place, min_size=1, max_size=8)):
-            content[at] ^= draw.draw(st.integers(1, 255))
-    elif how == "cut":
-        del content[draw.draw(place) :]
-    elif how == "swap":
-        first, second, length = draw.draw(place), draw.draw(place), draw.draw(st.integers(1, 64))
-        content[first : first + length] = content[second : second + length]
-    elif how == "insert":
-        at = draw.draw(place)
-        content[at:at] = draw.draw(st.binary(max_size=64))
-    else:
-        content = bytearray(draw.draw(st.sampled_from([*whole.values(), *OTHERS.values()])))
+    content = draw.draw(damaged(whole[name], [*whole.values(), *OTHERS.values()]))
     (tmp_path / name).write_bytes(content)
     tally["refused" if one_line(FUZZED[name][0], tmp_path / name) else "accepted"] += 1
 
@@ -186,6 +168,12 @@ def test_other_files_are_refused_by_what_they_are(name: str, other: str, tmp_pat
 def test_capital_suffixes(name: str, whole: Files, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(whole[name.lower()])
     assert one_line(READERS[name.lower()][0], tmp_path / name) == ""
+
+
+@pytest.mark.parametrize("name", ["config.json", "registry.yaml"])
+def test_brackets_in_brackets_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"[" * 100_000)
+    assert "nested too deeply" in one_line(FUZZED[name][0], tmp_path / name)
 
 
 def test_arrays_of_other_kinds_are_named(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """FDnCNN with the weights that its authors released: read as data, and as good as published."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from fdncnn_file import write_fdncnn
 from PIL import Image
 from tiny import PROJECT
 
@@ -42,36 +42,6 @@ def psnr(denoiser: torch.nn.Module, path: Path) -> float:
     return float(-10 * (estimate - image).square().mean().log10())
 
 
-def write(path: Path, *, channels: int = 1, width: int = 4, depth: int = 4) -> list[np.ndarray]:
-    """A file like those released, with random kernels, which it returns as (out, in, height, width)."""
-    random = np.random.default_rng(0)
-    widths = [channels + 1, *[width] * (depth - 1), channels]
-    kernels = []
-    with h5py.File(path, "w") as file:
-        references = file.create_group("#refs#")
-
-        def layer(**content: object) -> h5py.Reference:
-            group = references.create_group(str(len(references)))
-            for name, value in content.items():
-                group[name] = value
-            return group.ref
-
-        def text(name: str) -> np.ndarray:
-            return np.array([[ord(letter)] for letter in name], np.uint16)
-
-        layers = [layer(type=text("concat"))]
-        for number, (inputs, outputs) in enumerate(pairwise(widths)):
-            kernel = random.normal(scale=0.2, size=(outputs, inputs, 3, 3)).astype(np.float32)
-            kernels.append(kernel)
-            stored = kernel.transpose(0, 1, 3, 2)
-            file[f"kernel{number}"] = stored[0] if outputs == 1 else stored
-            file[f"bias{number}"] = random.normal(size=(1, outputs)).astype(np.float32)
-            weights = np.array([[file[f"kernel{number}"].ref], [file[f"bias{number}"].ref]], h5py.ref_dtype)
-            layers += [layer(type=text("conv"), weights=weights), layer(type=text("relu"))]
-        file["net/layers"] = np.array([[one] for one in layers], h5py.ref_dtype)
-    return kernels
-
-
 @pytest.mark.parametrize(("image", "expected"), BSD68.items())
 def test_the_gray_weights_reach_the_known_scores(image: str, expected: float) -> None:
     denoiser = released("gray", 1)
@@ -92,7 +62,7 @@ def test_the_colour_weights_see_more_than_the_gray_ones() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_kernels_are_read_the_right_way_round(tmp_path: Path, channels: int) -> None:
-    kernels = write(tmp_path / "w.mat", channels=channels)
+    kernels = write_fdncnn(tmp_path / "w.mat", channels=channels)
     section = FDnCNNConfig(width=4, depth=4, weights=tmp_path / "w.mat")
     denoiser = section.build(channels, noise_map=True)
     load_released(section, dict(denoiser.named_parameters()))
@@ -102,7 +72,7 @@ def test_kernels_are_read_the_right_way_round(tmp_path: Path, channels: int) -> 
 
 
 def test_weights_fit_an_adapted_denoiser(tmp_path: Path) -> None:
-    write(tmp_path / "w.mat")
+    write_fdncnn(tmp_path / "w.mat")
     section = FDnCNNConfig(width=4, depth=4, weights=tmp_path / "w.mat")
     plain = section.build(1, noise_map=True)
     load_released(section, dict(plain.named_parameters()))
@@ -114,7 +84,7 @@ def test_weights_fit_an_adapted_denoiser(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
-    write(tmp_path / "w.mat", channels=3)
+    write_fdncnn(tmp_path / "w.mat", channels=3)
     section = FDnCNNConfig(width=4, depth=4, weights=tmp_path / "w.mat")
     denoiser = section.build(1, noise_map=True)
     before = [parameter.clone() for parameter in denoiser.parameters()]
@@ -142,7 +112,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.mat"
     with pytest.raises(LorunError, match="w.mat: cannot be read as weights of FDnCNN"):
         read_released(path)
-    write(path)
+    write_fdncnn(path)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(LorunError, match="w.mat: cannot be read as weights of FDnCNN"):
@@ -150,7 +120,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with h5py.File(path, "r+") as file:
         file["bias2"][0, 1] = np.nan
-    with pytest.raises(LorunError, match="convolution 3 has values that are not finite"):
+    with pytest.raises(LorunError, match="convs.2.bias has values that are not finite"):
         read_released(path)
     with h5py.File(path, "w") as file:
         file["net/layers"] = np.zeros((0, 1), h5py.ref_dtype)
