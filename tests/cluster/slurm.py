@@ -11,9 +11,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Self
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
 GPUS = 2
@@ -83,6 +85,7 @@ class Slurm:
         """`folder` is made; `memory` in MB is what the node offers to jobs."""
         self.folder = folder
         self._memory = memory
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
 
     @property
@@ -100,6 +103,17 @@ class Slurm:
         """End all jobs, and wait until they have ended."""
         self.run("scancel", "--user=root")
         self.wait_until_idle()
+
+    def kill_node(self) -> None:
+        """End slurmd and its jobs as a power cut does, and start slurmd again."""
+        steps = [one for one in psutil.process_iter(["name"]) if one.info["name"] == "slurmstepd"]
+        jobs = [process for step in steps for process in step.children(recursive=True)]
+        self._daemons["slurmd"].kill()
+        self._daemons["slurmd"].wait(PATIENCE)
+        for process in (*steps, *jobs):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._start("slurmd", "-D")
 
     def wait_until_idle(self) -> None:
         """Wait until no job runs or waits."""
@@ -127,11 +141,12 @@ class Slurm:
         (folder / "munge.key").write_bytes(os.urandom(128))
         (folder / "munge.key").chmod(0o600)
         with ExitStack() as stack:
+            self._stack = stack
             files = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
-            self._start(stack, "munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files)
+            self._start("munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files)
             self._wait(lambda: (folder / "munge.socket").exists())
-            self._start(stack, "slurmctld", "-D", "-i")
-            self._start(stack, "slurmd", "-D")
+            self._start("slurmctld", "-D", "-i")
+            self._start("slurmd", "-D")
             self._wait(lambda: "State=IDLE" in self.run("scontrol", "show", "node", host))
             self._stack = stack.pop_all()
         return self
@@ -143,8 +158,8 @@ class Slurm:
             for group in sorted(MEMORY.parent.glob(f"{controller}/slurm_{socket.gethostname()}/**/"), reverse=True):
                 group.rmdir()
 
-    def _start(self, stack: ExitStack, *words: str) -> None:
-        log = stack.enter_context((self.folder / f"{words[0]}.out").open("w"))
+    def _start(self, *words: str) -> None:
+        log = self._stack.enter_context((self.folder / f"{words[0]}.out").open("a"))
         environment = os.environ | self.environment
         process = subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
@@ -152,7 +167,8 @@ class Slurm:
             process.terminate()
             process.wait(PATIENCE)
 
-        stack.callback(stop)
+        self._daemons[words[0]] = process
+        self._stack.callback(stop)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE

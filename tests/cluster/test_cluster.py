@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster.slurm import Slurm, limits_memory, why_not
-from launched import Launched, launcher, start_launcher, wait_until
+from launched import Launched, clone, launcher, start_launcher, wait_until
 from sessions import kill_session, run_session
 
 from lorun.profiles import load_profile
@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.skipif(reason is not None, reason
 STEPS = {"steps": 1600, "phase1_steps": 800, "checkpoint_every": 20, "validate_every": 400}
 TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": [], "training": STEPS}}}
 PATIENCE = 1200  # seconds
+SMOKE = 5400  # seconds: its 72 jobs start one process of Snakemake after the other
 
 # What users have in a profile of their own: there is no accounting database here, and jobs are short.
 SETTINGS = """\
@@ -136,6 +137,14 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_with_more(project):
     assert (second["JobState"], second["MinMemoryNode"]) == ("COMPLETED", "4000M")
 
 
+def test_smoke_is_the_committed_set(project, tmp_path):
+    root = clone(tmp_path / "clone")
+    environment = project.environment | {"PYTHONPATH": str(root)}
+    result = run_session(project.words(profile="smoke"), cwd=root, env=environment, patience=SMOKE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Identical to results/smoke" in result.stdout
+
+
 def test_accounts_are_one_job_and_run_one_after_the_other(project):
     strategies = {"strategies": ["block1", "shared"]}
     project.write_profile("two", {"extends": "tiny.yaml", "profile": "two", "tasks": {"cs": strategies}})
@@ -162,6 +171,16 @@ def test_killed_jobs_and_launchers_change_no_table(project, local, start):
     assert second.wait(PATIENCE) == 0, second.log.read_text()
     assert project.tables() == local
     assert next(job["JobState"] for job in project.jobs() if job["JobId"] == killed) == "CANCELLED"
+
+
+def test_a_node_that_dies_in_the_middle_of_a_training_changes_no_table(project, local, start):
+    folder = project.folders()["pretrain"]
+    launched = start()
+    wait_until((folder / "checkpoint.pt").exists, launched, PATIENCE, pause=0.2)
+    project.cluster.kill_node()
+    assert launched.wait(PATIENCE) == 0, launched.log.read_text()
+    assert re.search(r"step [1-9]\d*/800: resumes", (folder / "train.log").read_text())
+    assert project.tables() == local
 
 
 def test_ctrl_c_cancels_the_jobs(project, start):

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from launched import Launched, launcher
+from launched import Launched, clone, launcher
 from sessions import run_session
 
 PLUGINS = ("executor_plugin_cluster_generic", "storage_plugin_fs", "storage_plugin_s3")
@@ -66,14 +66,19 @@ def local(project: Launched) -> dict[str, bytes]:
 @pytest.fixture
 def jobs(project: Launched, local: dict[str, bytes], tmp_path: Path) -> Path:
     """The folder of the machines, and of the programs that submit to them."""
-    checkout, jobs = tmp_path / "checkout", tmp_path / "jobs"
-    shutil.copytree(project.root, checkout)
+    yield _machines(project.root, tmp_path)
+    project.clear()
+
+
+def _machines(root: Path, place: Path) -> Path:
+    """A folder of machines that have a copy of `root` as it is now."""
+    checkout, jobs = place / "checkout", place / "jobs"
+    shutil.copytree(root, checkout)
     jobs.mkdir()
     for name, text in {"submit.sh": SUBMIT, "status.sh": STATUS, "config.yaml": PROFILE}.items():
         (jobs / name).write_text(text.format(jobs=jobs, checkout=checkout))
         (jobs / name).chmod(0o755)
-    yield jobs
-    project.clear()
+    return jobs
 
 
 @pytest.fixture
@@ -119,6 +124,18 @@ def test_runs_go_through_a_folder(project: Launched, local: dict[str, bytes], jo
 def test_runs_go_through_s3(project: Launched, local: dict[str, bytes], jobs: Path, bucket: dict[str, str]) -> None:
     assert _reproduce(project, jobs, "s3://runs/lorun", **bucket) == local
     assert os.listdir(project.root / "results/tiny")
+
+
+def test_smoke_is_the_committed_set(project: Launched, tmp_path: Path) -> None:
+    root, store = clone(tmp_path / "clone"), tmp_path / "store"
+    store.mkdir()
+    jobs = _machines(root, tmp_path)
+    environment = project.environment | {"PYTHONPATH": str(root), "SNAKEMAKE_PROFILE": str(jobs)}
+    words = [sys.executable, *launcher("smoke"), "--store", str(store)]
+    result = run_session(words, cwd=root, env=environment, patience=5400)
+    logs = "".join(path.read_text() for path in jobs.glob("*/job.log"))
+    assert result.returncode == 0, result.stdout + result.stderr + logs
+    assert "Identical to results/smoke" in result.stdout
 
 
 def test_what_is_missing_is_told_before_anything_runs(project: Launched, local: dict[str, bytes]) -> None:
