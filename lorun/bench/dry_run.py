@@ -36,14 +36,20 @@ def measure(config: Path, project: Path, *, jobs: int, repeats: int) -> pd.DataF
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        shutil.copytree(config.parent, place / "config")
-        shutil.copytree(project / "data", place / "data", ignore=_all_but_manifests)
+        _prepare(config, project, place)
         few, many = (_run(config, project, place, seeds)[1] for seeds in (1, 2))
         seeds = 1 + max(1, math.ceil((jobs - few) / (many - few)))
         runs = [_run(config, project, place, seeds) for _ in range(repeats)]
     seconds = pd.Series([seconds for seconds, _ in runs])
     sizes = {"profile": config.stem, "seeds": seeds, "jobs": runs[0][1]}
     return pd.DataFrame([{**sizes, **spread("seconds", seconds, 2), "repeats": repeats, **where(1)}])
+
+
+def _prepare(config: Path, project: Path, place: Path) -> None:
+    """Put what the workflow reads into the folder `place`: profiles, models, manifests."""
+    shutil.copytree(config.parent, place / "config")
+    shutil.copytree(project / "data", place / "data", ignore=_all_but_manifests)
+    (place / "models").symlink_to((project / "models").resolve())
 
 
 def _all_but_manifests(folder: str, names: list[str]) -> set[str]:
@@ -62,6 +68,6 @@ def _run(config: Path, project: Path, place: Path, seeds: int) -> tuple[float, i
     seconds = perf_counter() - begin
     total = re.search(r"^total +(\d+)$", found.stdout + found.stderr, re.MULTILINE)
     if found.returncode or total is None:
-        line = (found.stderr.strip() or "no output").splitlines()[-1]
+        line = (found.stderr.strip() or found.stdout.strip() or "no output").splitlines()[-1]
         raise LorunError(f"dry run of {config}: exit status {found.returncode}: {line}")
     return seconds, int(total[1])

@@ -1,12 +1,15 @@
 """`lorun bench`, `lorun latency` and `lorun scaling`: time and bytes, and the targets for them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorun.cli.options import Config
 from lorun.errors import one_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = ("steps", "startup", "dry_run")
 
@@ -27,8 +30,6 @@ def bench(
     Sizes are those of the profiles (--config may be repeated). Times are medians over rounds, with quartiles. Run
     nothing else on the machine meanwhile.
     """
-    import pandas as pd
-
     from lorun.bench import dry_run, startup, steps
     from lorun.cores import available_cores
     from lorun.devices import pick_device
@@ -37,25 +38,35 @@ def bench(
     chosen = {one_of("benchmark", kind, KINDS) for kind in kinds or KINDS}
     threads = available_cores()
     profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
-    targets = []
     if "steps" in chosen:
         pairs = [(profile, what) for profile in profiles for what in steps.COMPARED]
         measured = [steps.measure(*pair, repeats=repeats, threads=threads) for pair in pairs]
         write_table(out / "steps.csv", steps.table(measured, threads))
-        targets.append(steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
+        _judged(out, "steps", steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
     if "startup" in chosen:
         times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
         write_table(out / "startup.csv", times)
-        targets.append(steps.judge_startup(times))
+        _judged(out, "startup", steps.judge_startup(times))
     if "dry_run" in chosen:
         planned = dry_run.measure(Path("config/quick.yaml"), Path(), jobs=dry_run.JOBS, repeats=min(repeats, 3))
         write_table(out / "dry_run.csv", planned)
-        targets.append(steps.judge_dry_run(planned))
-    table = pd.concat(targets, ignore_index=True)
-    if chosen == set(KINDS):
-        write_table(out / "targets.csv", table)
-    typer.echo(table.to_string(index=False, na_rep=""))
+        _judged(out, "dry_run", steps.judge_dry_run(planned))
     typer.echo(f"wrote {out}")
+
+
+def _judged(out: Path, kind: str, table: "pd.DataFrame") -> None:
+    """Print which targets are met, and write them beside those of the other kinds."""
+    import pandas as pd
+
+    from lorun.results.store import read_table, write_table
+
+    typer.echo(table.to_string(index=False, na_rep=""))
+    table.insert(0, "benchmark", kind)
+    path = out / "targets.csv"
+    if path.exists():
+        before = read_table(path)
+        table = pd.concat([before[before.benchmark != kind], table])
+    write_table(path, table.sort_values("benchmark", key=lambda names: names.map(KINDS.index), kind="stable"))
 
 
 def latency(

@@ -1,6 +1,5 @@
 """The variants compute the same function, and targets are judged from their ratios."""
 
-import shutil
 import timeit
 
 import pandas as pd
@@ -164,13 +163,13 @@ def test_a_dry_run_has_as_many_jobs_as_asked_for(monkeypatch):
 
 
 def test_the_workflow_is_planned(tmp_path):
-    shutil.copytree(PROJECT / "config", tmp_path / "config")
-    shutil.copytree(PROJECT / "data", tmp_path / "data", ignore=dry_run._all_but_manifests)
-    seconds, jobs = dry_run._run(PROJECT / "config" / "smoke.yaml", PROJECT, tmp_path, 1)
+    quick = PROJECT / "config" / "quick.yaml"
+    dry_run._prepare(quick, PROJECT, tmp_path)
+    seconds, jobs = dry_run._run(quick, PROJECT, tmp_path, 1)
     assert seconds > 0
-    assert jobs > len(list(load_profile(PROJECT / "config" / "smoke.yaml").experiments()))
-    with pytest.raises(LorunError, match=r"dry run of .*smoke.yaml: exit status 1"):
-        dry_run._run(PROJECT / "config" / "smoke.yaml", PROJECT, tmp_path, 0)
+    assert jobs > len(list(load_profile(quick).experiments())) / 2  # of two seeds
+    with pytest.raises(LorunError, match=r"dry run of .*quick.yaml: exit status 1"):
+        dry_run._run(quick, PROJECT, tmp_path, 0)
 
 
 def test_backward_passes_are_timed_both_ways(monkeypatch):
