@@ -282,6 +282,8 @@ def _storage(store: str, profile: Profile) -> list[str]:
         raise LorunError(
             f"--store {store} needs Snakemake's plugin: .venv/bin/uv pip install snakemake-storage-plugin-{provider}"
         )
+    if provider == "fs" and shutil.which("rsync") is None:
+        raise LorunError(f"--store {store} needs the program rsync, with which Snakemake's plugin copies")
     if untuned := profile.untuned():
         names = ", ".join(dict.fromkeys(f"{task}/{method}" for task, method in untuned))
         raise LorunError(f"--store: choose learning rates with `lorun tune` before, on one machine, for {names}")

@@ -72,7 +72,16 @@ def restore(
         force=force,
     )
     loaded = from_pretrained(model).to(chosen)
-    physics = operator_of(loaded, chosen, scale=scale, noise=noise, degradation=degradation, kernel=kernel, mask=mask)
+    physics = operator_of(
+        loaded,
+        chosen,
+        scale=scale,
+        noise=noise,
+        degradation=degradation,
+        kernel=kernel,
+        mask=mask,
+        measured=measured,
+    )
     files = inputs_of(inputs, loaded.experiment.channels)
     lines, failed = restore_files(files, Restorer(loaded, physics, chosen, tile, overlap), options)
     if lines:

@@ -12,6 +12,7 @@ from lorun.code import ROOT
 from lorun.data.registry import entry_of
 from lorun.evaluation.metrics import METRICS
 from lorun.methods import PRESETS, Experiment, Plugin, Strategy
+from lorun.models.description import withheld_files
 from lorun.results.cells import integer
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     training, spec, config = description.training, experiment.spec, experiment.training
     counts = count_parameters(model.system)
     yield "operator", experiment.physics.heading
+    files = withheld_files(experiment.physics)
+    if files:
+        yield "operator here", f"a computed one: `{'`, `'.join(map(str, files))}` may not be passed on"
     if config is not None and experiment.physics.training_heading is not None:
         yield "operators of training", experiment.physics.training_heading
     yield "images", {1: "gray", 3: "RGB", 28: "spectral, 28 bands from 453.3 to 648.1 nm"}[experiment.channels]

@@ -1,24 +1,34 @@
 """`config.json` of a model: the experiment, how it was trained, how its weights are stored, and its scores."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from lorun.code import ROOT
 from lorun.config.section import Section, explain
+from lorun.data.registry import read_registry
 from lorun.errors import LorunError
 from lorun.methods import Experiment, Plugin, Released
+from lorun.methods.experiment import dataset_of
 from lorun.methods.shipped import CONFIG, read_config
 from lorun.physics import OperatorConfig
 from lorun.training.outcome import Outcome
 
-_WITHOUT_FILE = {
-    "mask_file": {"mask": "random"},
-    "matrix_file": {"matrix": "gaussian"},
-    "kernels_file": {"kernels": "drawn"},
+
+class _Computed(NamedTuple):
+    """What builds an operator without a file, and what names of the tensors that the file would fill begin with."""
+
+    options: dict[str, str]
+    tensors: str
+
+
+_COMPUTED = {
+    "mask_file": _Computed({"mask": "random"}, "mask"),
+    "matrix_file": _Computed({"matrix": "gaussian"}, "phi"),
+    "kernels_file": _Computed({"kernels": "drawn"}, "kernel_"),
 }
-"""Option of an operator that names a file -> what builds an operator with the same tensors without that file."""
+"""By the option of an operator that names the file."""
 
 
 class Score(Section):
@@ -84,12 +94,15 @@ def described(experiment: Experiment, outcome: Outcome) -> Description:
 
     Raises:
         LorunError: the weights are others' (`weights` in the profile), the code of the network is no installed package,
-            or the operator reads a file that a model cannot hold.
+            or the operator reads a file that a model cannot or may not hold.
     """
     if isinstance(experiment.spec, Released):
         raise LorunError(f"{experiment.name}: these weights were released by its authors; get them there")
     check_code(experiment, experiment.name)
     without_files(experiment)  # raises
+    if "phi" in withheld_tensors(experiment.physics):  # a computed one would not fit the rest
+        files = ", ".join(map(str, withheld_files(experiment.physics)))
+        raise LorunError(f"{experiment.name}: a model would hold {files}, whose licence does not allow to pass it on")
     return Description(
         run=experiment.key,
         experiment=Experiment.model_validate(_relative(experiment.model_dump(mode="json"))),
@@ -129,10 +142,23 @@ def _without_files(physics: OperatorConfig) -> OperatorConfig:
     changes: dict[str, Any] = {}
     for name in type(physics).model_fields:
         if isinstance(getattr(physics, name), Path):
-            if name not in _WITHOUT_FILE:
+            if name not in _COMPUTED:
                 raise LorunError(f"a model cannot hold the operator's `{name}` (={getattr(physics, name)})")
-            changes |= {name: None, **_WITHOUT_FILE[name]}
+            changes |= {name: None, **_COMPUTED[name].options}
     return physics.model_copy(update=changes)
+
+
+def withheld_files(physics: OperatorConfig) -> list[Path]:
+    """The files of an operator that a model does not hold: those of registered datasets that may not be passed on, or
+    whose licence does not say so."""
+    allowed = {name: entry.redistribution == "yes" for name, entry in read_registry(ROOT / "data").items()}
+    return [path for path in physics.files if not allowed.get(str(dataset_of(path)), True)]
+
+
+def withheld_tensors(physics: OperatorConfig) -> tuple[str, ...]:
+    """What the names of the operator's tensors begin with that such files fill. A model has computed ones instead."""
+    files = withheld_files(physics)
+    return tuple(one.tensors for name, one in _COMPUTED.items() if getattr(physics, name, None) in files)
 
 
 def _relative(value: Any) -> Any:

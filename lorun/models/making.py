@@ -17,6 +17,7 @@ from lorun.models.description import Check, Score, described
 from lorun.models.model import Model
 from lorun.results.paths import EVALUATION
 from lorun.results.store import RUN, read_evaluation, read_result_set
+from lorun.system import System
 from lorun.training.outcome import read_outcome
 
 _PLACE = ["dataset", "protocol", "metric"]
@@ -121,9 +122,9 @@ def score_model(model: Model, dataset: str, data: Path, device: torch.device) ->
     protocol and metric, as `lorun evaluate` gives.
 
     Raises:
-        LorunError: data are missing or damaged.
+        LorunError: data, or files of the operator, are missing or damaged.
     """
-    system, channels = model.system.to(device), model.experiment.channels
+    system, channels = System(model.network, model.trained_operator()).to(device), model.experiment.channels
     if holds_measurements(data, dataset):
         measured = load_measurements(data, dataset, "test")
         results = reconstruct_measurements(system, measured, channels, device)

@@ -16,9 +16,10 @@ from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName, one_line
 from lorun.files import replace_folder, sha256_of, write_text
 from lorun.methods import Experiment, Strategy
+from lorun.methods.experiment import dataset_of
 from lorun.methods.shipped import CONFIG, WEIGHTS, check_weights
 from lorun.models.card import card
-from lorun.models.description import Description, read_description, without_files
+from lorun.models.description import Description, read_description, withheld_files, withheld_tensors, without_files
 from lorun.physics import Operator
 from lorun.system import System, build_system
 from lorun.training.weights import load_state, load_weights, save_weights
@@ -38,7 +39,8 @@ class Model(nn.Module, ModelHubMixin):
 
     Attributes:
         network: the network.
-        physics: the operator that it was trained for, fitted; `physics.at(height, width)` binds it to a size.
+        physics: the operator that it was trained for, fitted; `physics.at(height, width)` binds it to a size. Where
+            its files may not be passed on, a loaded model has computed kernels, or a computed mask, instead.
         description: the experiment, training and scores.
     """
 
@@ -76,11 +78,29 @@ class Model(nn.Module, ModelHubMixin):
         except ValidationError as error:
             raise LorunError(f"operator {fields['name']!r}: {explain(error, section.model_fields)}") from error
         experiment = self.experiment.model_copy(update={"physics": physics})
-        state, rebuilt = self._stored_state()
-        other = _built(experiment, state).physics
-        fresh = {name: tensor for name, tensor in other.state_dict().items() if f"physics.{name}" in rebuilt}
+        _, rebuilt = self._stored_state()
+        other = _built(experiment, self.state_dict()).physics
+        mine = withheld_tensors(self.experiment.physics)
+        fresh = {
+            name: tensor
+            for name, tensor in other.state_dict().items()
+            if f"physics.{name}" in rebuilt and not name.startswith(mine)
+        }
         load_state(other, {**self.physics.state_dict(), **fresh}, Path(self.description.run))
         return other
+
+    def trained_operator(self) -> Operator:
+        """The operator that it was trained for. Raises LorunError where one of its files is needed and not here."""
+        withheld = withheld_tensors(self.experiment.physics)
+        if not withheld:
+            return self.physics
+        for path in withheld_files(self.experiment.physics):
+            if not path.exists():
+                raise LorunError(f"{path} is not here: `lorun data fetch {dataset_of(path)}` gets it")
+        operator = self.experiment.physics.build()
+        held = {name: one for name, one in self.physics.state_dict().items() if not name.startswith(withheld)}
+        load_state(operator, {**operator.state_dict(), **held}, Path(self.description.run))
+        return operator.eval()
 
     def base_denoiser(self) -> nn.Module:
         """The denoiser of an adapted method without its adapters, which plain peft loads from `adapters/stage_k`.
@@ -139,15 +159,19 @@ class Model(nn.Module, ModelHubMixin):
         write_text(folder / CONFIG, self.description.model_copy(update=changes).model_dump_json(indent=1) + "\n")
 
     def _stored_state(self) -> tuple[dict[str, Tensor], list[str]]:
-        """The tensors that are stored, and the names of those of the operator that its section gives again."""
+        """The tensors that are stored, and the names of those of the operator that its section gives again, or that a
+        computed one replaces."""
         own = self.state_dict()
+        withheld = tuple(f"physics.{start}" for start in withheld_tensors(self.experiment.physics))
         fresh = _built(self.experiment, own).state_dict()
         rebuilt = [
             name
             for name, tensor in own.items()
             if name.startswith("physics.")
-            and not self.experiment.physics.files
-            and torch.equal(tensor.cpu(), fresh[name])
+            and (
+                name.startswith(withheld)
+                or (not self.experiment.physics.files and torch.equal(tensor.cpu(), fresh[name]))
+            )
         ]
         kept = {name: tensor for name, tensor in own.items() if name not in rebuilt}
         return _stored(kept, self.description.precision), rebuilt

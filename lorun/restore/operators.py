@@ -10,6 +10,7 @@ from lorun.data.arrays import read_array
 from lorun.data.cubes import SUFFIXES as ARRAYS
 from lorun.errors import LorunError, one_of
 from lorun.models import Model
+from lorun.models.description import withheld_files
 from lorun.physics import Operator, read_matrix
 from lorun.physics._kernels import read_kernels
 from lorun.physics.blur_downsample import BlurDownsample
@@ -32,6 +33,7 @@ def operator_of(
     degradation: str | None = None,
     kernel: Path | None = None,
     mask: Path | None = None,
+    measured: bool = False,
 ) -> Operator:
     """The operator of a model with these changes, for one kernel, on a device.
 
@@ -41,10 +43,19 @@ def operator_of(
             of the model, or the only one of the file.
         kernel: blur kernel: .npy (h, w), .mat with the variable `kernels`, or a gray picture.
         mask: .npy, .mat with the variable `mask`, or a gray picture.
+        measured: inputs are measurements, for which a computed kernel or mask will not do.
 
     Raises:
-        LorunError: the operator has no such option, kernel or mask; a file cannot be read.
+        LorunError: the operator has no such option, kernel or mask; a file cannot be read; measurements need a kernel
+            or mask that the model may not hold.
     """
+    files = withheld_files(model.experiment.physics)
+    if measured and files and kernel is None and mask is None:
+        option = "--mask" if isinstance(model.physics, CASSI) else "--kernel"
+        raise LorunError(
+            f"give {option} FILE: instead of {files[0]}, whose licence does not let it be passed on, this model has a "
+            "computed one, and that did not make these measurements"
+        )
     changed = {name: value for name, value in (("scale", scale), ("noise", noise)) if value is not None}
     physics = (model.operator(**changed) if changed else model.physics).to(device)
     if kernel is not None:

@@ -105,7 +105,10 @@ class Slurm:
         self.wait_until_idle()
 
     def kill_node(self) -> None:
-        """End slurmd and its jobs as a power cut does, and start slurmd again."""
+        """End slurmd and its jobs as a power cut does, and start slurmd again.
+
+        slurmctld finds a node down by itself after SlurmdTimeout, five minutes; here it is told.
+        """
         steps = [one for one in psutil.process_iter(["name"]) if one.info["name"] == "slurmstepd"]
         jobs = [process for step in steps for process in step.children(recursive=True)]
         self._daemons["slurmd"].kill()
@@ -113,7 +116,10 @@ class Slurm:
         for process in (*steps, *jobs):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        node = f"nodename={socket.gethostname()}"
+        self.run("scontrol", "update", node, "state=down", "reason=killed")
         self._start("slurmd", "-D")
+        self.run("scontrol", "update", node, "state=resume")
 
     def wait_until_idle(self) -> None:
         """Wait until no job runs or waits."""

@@ -20,6 +20,7 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"needs the plugins of Snakemake {', '.join(MISSING)}"),
 ]
 
+needs_rsync = pytest.mark.skipif(shutil.which("rsync") is None, reason="needs rsync, which the plugin for folders runs")
 TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": ["linear_mmse"]}}}
 PORT = 5599
 
@@ -109,6 +110,7 @@ def _reproduce(project: Launched, jobs: Path, store: str, **variables: str) -> d
     return project.tables()
 
 
+@needs_rsync
 def test_runs_go_through_a_folder(project: Launched, local: dict[str, bytes], jobs: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
@@ -126,6 +128,7 @@ def test_runs_go_through_s3(project: Launched, local: dict[str, bytes], jobs: Pa
     assert os.listdir(project.root / "results/tiny")
 
 
+@needs_rsync
 def test_smoke_is_the_committed_set(project: Launched, tmp_path: Path) -> None:
     root, store = clone(tmp_path / "clone"), tmp_path / "store"
     store.mkdir()

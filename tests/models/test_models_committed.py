@@ -12,7 +12,9 @@ from tiny import PROJECT
 
 from lorun.models import from_pretrained
 from lorun.models.card import card
+from lorun.models.description import withheld_tensors
 from lorun.models.model import ADAPTERS, models_in
+from lorun.training.weights import load_weights
 
 COMMITTED = models_in(PROJECT / "models")
 LIMIT = 40e6
@@ -34,6 +36,14 @@ def test_a_committed_model_loads_anywhere_and_has_its_card(
     x = torch.full((1, model.experiment.channels, side, side), 0.5)
     with torch.inference_mode():
         assert model(physics(x), physics).shape == x.shape
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_a_committed_model_holds_no_file_that_may_not_be_passed_on(name: str) -> None:
+    stored = load_weights(COMMITTED[name] / "model.safetensors")
+    withheld = withheld_tensors(from_pretrained(name).experiment.physics)
+    assert not [tensor for tensor in stored if tensor.startswith(tuple(f"physics.{start}" for start in withheld))]
+    assert withheld or not name.startswith(("sr-", "cassi-"))
 
 
 def test_the_committed_models_are_small() -> None:

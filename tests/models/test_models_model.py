@@ -10,8 +10,9 @@ import torch
 import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
-from tiny import SPECTRAL_PROFILE, with_spec
+from tiny import PROJECT, SPECTRAL_PROFILE, with_spec
 
+from lorun.data.registry import read_registry
 from lorun.errors import LorunError, UnknownName
 from lorun.evaluation.reconstruct import evaluate, load_system
 from lorun.methods import Experiment, Released
@@ -23,10 +24,12 @@ from lorun.models.making import compare_scores, make_model
 from lorun.models.model import check_name, locate, models_in, save
 from lorun.profiles import Profile, load_profile
 from lorun.profiles.references import check_references
+from lorun.restore.operators import operator_of
 from lorun.results.paths import EVALUATION
 from lorun.results.store import read_evaluation, write_evaluation
 from lorun.training import train
 from lorun.training.outcome import read_outcome
+from lorun.training.weights import load_weights
 
 CPU = torch.device("cpu")
 
@@ -241,6 +244,39 @@ def test_an_operator_from_files_needs_no_files(
         with torch.no_grad():
             assert torch.equal(mine(x), theirs(x))
             assert torch.equal(model(mine(x), mine), system.network(theirs(x), theirs))
+
+
+def test_files_that_may_not_be_passed_on_are_not_stored(
+    sr_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = read_registry(PROJECT / "data")["kernels12"]
+    assert entry.redistribution == "not stated"
+    monkeypatch.setattr("lorun.models.description.read_registry", lambda root: {"blurs": entry})
+    monkeypatch.chdir(sr_project)
+    experiment = load_profile("sr.yaml").experiment("sr", "x2", "block1", 0)
+    train(experiment, runs=tmp_path / "runs", data=Path("data"), device=CPU)
+    made = make_model(experiment, runs=tmp_path / "runs", device=CPU).model
+    assert torch.equal(made.operator(noise=5).kernel, made.physics.kernel)
+    save(made, tmp_path / "sr")
+    assert not [name for name in load_weights(tmp_path / "sr/model.safetensors") if name.startswith("physics.")]
+    assert "| operator here | a computed one: `data/blurs/blurs.npy`" in (tmp_path / "sr/README.md").read_text()
+
+    model = from_pretrained(tmp_path / "sr")
+    true = model.trained_operator()
+    assert true.degradations == made.physics.degradations
+    for name in true.degradations:
+        assert torch.equal(true.under(name).kernel, made.physics.under(name).kernel)
+        assert not torch.equal(model.physics.under(name).kernel[:9, :9], true.under(name).kernel)
+    x = torch.rand(1, 3, 16, 24)
+    physics = true.at(16, 24)
+    with torch.no_grad():
+        assert torch.equal(model(physics(x), physics), made(physics(x), physics))
+    with pytest.raises(LorunError, match="give --kernel FILE: instead of data/blurs/blurs.npy"):
+        operator_of(model, CPU, measured=True)
+    assert operator_of(model, CPU, measured=True, kernel=Path("data/blurs/blurs.npy"), degradation="2") is not None
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LorunError, match=r"blurs\.npy is not here: `lorun data fetch blurs` gets it"):
+        model.trained_operator()
 
 
 def test_an_operator_with_other_options(sr_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
