@@ -5,11 +5,13 @@ the card anew, and everything else as it was.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny import PROJECT
 
+from lorun.adapter_store import AdapterStore
 from lorun.models import from_pretrained
 from lorun.models.card import card
 from lorun.models.description import withheld_tensors
@@ -46,6 +48,22 @@ def test_a_committed_model_holds_no_file_that_may_not_be_passed_on(name: str) ->
     assert withheld or not name.startswith(("sr-", "cassi-"))
 
 
+def test_the_committed_adapters_are_swapped_on_one_base() -> None:
+    store = AdapterStore(PROJECT / "models" / "adapters")
+    names = store.names()
+    assert len({store.manifest(name).experiment.task for name in names}) == len(names) >= 2
+    assert len({store.manifest(name).base for name in names}) == 1
+    network: Any = store.system(names[0]).network
+    x = torch.linspace(0, 1, 64 * 64).view(1, 1, 64, 64)
+    for name in (*names[1:], names[0]):
+        store.swap(network, name)
+        loaded = store.system(name)
+        physics = loaded.physics.at(64, 64)
+        y = physics(x)
+        with torch.inference_mode():
+            assert torch.equal(network(y, physics), loaded.network(y, physics))
+
+
 def test_the_committed_models_are_small() -> None:
-    sizes = {path: path.stat().st_size for folder in COMMITTED.values() for path in folder.rglob("*") if path.is_file()}
+    sizes = {path: path.stat().st_size for path in (PROJECT / "models").rglob("*") if path.is_file()}
     assert sum(sizes.values()) <= LIMIT, sizes
