@@ -1,5 +1,6 @@
 """Check an archive, packed or unpacked. Nothing is extracted, and neither git nor a checkout is needed."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -136,3 +137,7 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except _UNREADABLE as error:
         raise LorunError(f"{name} is damaged ({one_line(error)[:200]})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the start of a ZIP file
+            raise
+        raise LorunError(f"{name} is damaged: its place is none in the file") from error

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import zipfile
@@ -250,6 +251,14 @@ def test_what_cannot_be_read_is_named(made: Made, unpacked: Path) -> None:
     (unpacked / "LICENSE").chmod(0)
     with pytest.raises(PermissionError):
         verify(unpacked)
+
+
+def test_files_before_the_start_of_an_archive_are_damage(made: Made, tmp_path: Path) -> None:
+    content = bytearray(made.archive.read_bytes())
+    at = content.rindex(b"PK\x05\x06") + 16  # where the directory starts
+    struct.pack_into("<I", content, at, struct.unpack_from("<I", content, at)[0] + 1000)
+    (tmp_path / "a.zip").write_bytes(content)
+    refused(tmp_path / "a.zip", "is damaged")
 
 
 @pytest.mark.fuzz
