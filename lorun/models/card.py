@@ -144,7 +144,7 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     training, spec, config = description.training, experiment.spec, experiment.training
     counts = count_parameters(model.system)
     yield "operator", experiment.physics.heading
-    files = withheld_files(experiment.physics)
+    files = withheld_files(experiment.physics) or (experiment.physics.files if model.replaced else ())
     if files:
         yield "operator here", f"a computed one: `{'`, `'.join(map(str, files))}` may not be passed on"
     if config is not None and experiment.physics.training_heading is not None:

@@ -19,7 +19,7 @@ from lorun.methods import Experiment, Strategy
 from lorun.methods.experiment import dataset_of
 from lorun.methods.shipped import CONFIG, WEIGHTS, check_weights
 from lorun.models.card import card
-from lorun.models.description import Description, read_description, withheld_files, withheld_tensors, without_files
+from lorun.models.description import Description, read_description, withheld_tensors, without_files
 from lorun.physics import Operator
 from lorun.system import System, build_system
 from lorun.training.weights import load_state, load_weights, save_weights
@@ -60,6 +60,11 @@ class Model(nn.Module, ModelHubMixin):
         return self.description.experiment
 
     @property
+    def replaced(self) -> list[str]:
+        """The tensors of a loaded model's operator that are computed in place of those from files, see `physics`."""
+        return self.description.rebuilt if self.experiment.physics.files else []
+
+    @property
     def system(self) -> System:
         """Network and operator as what trains and scores them takes them; they are shared."""
         return System(self.network, self.physics)
@@ -78,27 +83,22 @@ class Model(nn.Module, ModelHubMixin):
         except ValidationError as error:
             raise LorunError(f"operator {fields['name']!r}: {explain(error, section.model_fields)}") from error
         experiment = self.experiment.model_copy(update={"physics": physics})
-        _, rebuilt = self._stored_state()
-        other = _built(experiment, self.state_dict()).physics
-        mine = withheld_tensors(self.experiment.physics)
-        fresh = {
-            name: tensor
-            for name, tensor in other.state_dict().items()
-            if f"physics.{name}" in rebuilt and not name.startswith(mine)
-        }
+        other, fresh = _built(experiment, self.state_dict()).physics, {}
+        if not self.experiment.physics.files:
+            _, rebuilt = self._stored_state()
+            fresh = {name: tensor for name, tensor in other.state_dict().items() if f"physics.{name}" in rebuilt}
         load_state(other, {**self.physics.state_dict(), **fresh}, Path(self.description.run))
         return other
 
     def trained_operator(self) -> Operator:
         """The operator that it was trained for. Raises LorunError where one of its files is needed and not here."""
-        withheld = withheld_tensors(self.experiment.physics)
-        if not withheld:
+        if not self.replaced:
             return self.physics
-        for path in withheld_files(self.experiment.physics):
+        for path in self.experiment.physics.files:
             if not path.exists():
                 raise LorunError(f"{path} is not here: `lorun data fetch {dataset_of(path)}` gets it")
         operator = self.experiment.physics.build()
-        held = {name: one for name, one in self.physics.state_dict().items() if not name.startswith(withheld)}
+        held = {name: one for name, one in self.physics.state_dict().items() if f"physics.{name}" not in self.replaced}
         load_state(operator, {**operator.state_dict(), **held}, Path(self.description.run))
         return operator.eval()
 
@@ -167,10 +167,12 @@ class Model(nn.Module, ModelHubMixin):
         rebuilt = [
             name
             for name, tensor in own.items()
-            if name.startswith("physics.")
-            and (
-                name.startswith(withheld)
-                or (not self.experiment.physics.files and torch.equal(tensor.cpu(), fresh[name]))
+            if name.startswith(withheld)
+            or name in self.replaced
+            or (
+                name.startswith("physics.")
+                and not self.experiment.physics.files
+                and torch.equal(tensor.cpu(), fresh[name])
             )
         ]
         kept = {name: tensor for name, tensor in own.items() if name not in rebuilt}

@@ -10,7 +10,6 @@ from lorun.data.arrays import read_array
 from lorun.data.cubes import SUFFIXES as ARRAYS
 from lorun.errors import LorunError, one_of
 from lorun.models import Model
-from lorun.models.description import withheld_files
 from lorun.physics import Operator, read_matrix
 from lorun.physics._kernels import read_kernels
 from lorun.physics.blur_downsample import BlurDownsample
@@ -49,11 +48,10 @@ def operator_of(
         LorunError: the operator has no such option, kernel or mask; a file cannot be read; measurements need a kernel
             or mask that the model may not hold.
     """
-    files = withheld_files(model.experiment.physics)
-    if measured and files and kernel is None and mask is None:
-        option = "--mask" if isinstance(model.physics, CASSI) else "--kernel"
+    if measured and model.replaced and kernel is None and mask is None:
+        option, file = "--mask" if isinstance(model.physics, CASSI) else "--kernel", model.experiment.physics.files[0]
         raise LorunError(
-            f"give {option} FILE: instead of {files[0]}, whose licence does not let it be passed on, this model has a "
+            f"give {option} FILE: instead of {file}, whose licence does not let it be passed on, this model has a "
             "computed one, and that did not make these measurements"
         )
     changed = {name: value for name, value in (("scale", scale), ("noise", noise)) if value is not None}

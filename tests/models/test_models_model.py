@@ -271,6 +271,12 @@ def test_files_that_may_not_be_passed_on_are_not_stored(
     physics = true.at(16, 24)
     with torch.no_grad():
         assert torch.equal(model(physics(x), physics), made(physics(x), physics))
+    monkeypatch.setattr("lorun.models.description.read_registry", lambda root: {})  # as where no registry is installed
+    assert torch.equal(model.trained_operator().kernel, true.kernel)
+    assert torch.equal(model.operator(noise=5).kernel, model.physics.kernel)
+    model.save_pretrained(tmp_path / "again" / "sr")
+    for file in ("config.json", "model.safetensors", "README.md"):
+        assert (tmp_path / "again" / "sr" / file).read_bytes() == (tmp_path / "sr" / file).read_bytes()
     with pytest.raises(LorunError, match="give --kernel FILE: instead of data/blurs/blurs.npy"):
         operator_of(model, CPU, measured=True)
     assert operator_of(model, CPU, measured=True, kernel=Path("data/blurs/blurs.npy"), degradation="2") is not None
