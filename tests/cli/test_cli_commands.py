@@ -314,7 +314,8 @@ def test_pages_and_figures_are_made_again_without_the_runs(lorun: Callable[..., 
     assert {path.name: path.read_bytes() for path in Path("results/transfer").iterdir()} == before
     assert lorun("table", "--from", "results/transfer", "--out", "paper", "--format", "pdf").status == 0
     made = {path.name for path in Path("paper").iterdir()}
-    figures = {f"psnr_parameters_cs_photos_{ratio}.{form}" for ratio in ("r10", "r25") for form in ("png", "pdf")}
+    names = ("psnr_parameters_cs_photos_r10", "psnr_parameters_cs_photos_r25", "tuning_cs")
+    figures = {f"{name}.{form}" for name in names for form in ("png", "pdf")}
     assert made == {"summary.md", "details.md", *figures}  # no strips, which need the runs
     assert Path("paper/psnr_parameters_cs_photos_r10.pdf").read_bytes().startswith(b"%PDF-")
 
