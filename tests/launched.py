@@ -86,15 +86,6 @@ class Launched:
         return {**found, "pretrain": self.root / "runs" / base.folder}
 
 
-def clone(root: Path) -> Path:
-    """A checkout of the commit, with the datasets of the profile `smoke` if they are here."""
-    subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(root)], check=True)
-    for name in ("photos", "photos_spectral"):
-        if (PROJECT / "data" / name).is_dir():
-            shutil.copytree(PROJECT / "data" / name, root / "data" / name)
-    return root
-
-
 def start_launcher(words: list[str], project: Launched, log: Path) -> "subprocess.Popen[bytes]":
     """A launcher in a session of its own, its output in `log`, which is an attribute of it too."""
     with log.open("w") as stream:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from cluster.slurm import Slurm, limits_memory, why_not
-from launched import Launched, clone, launcher, start_launcher, wait_until
+from launched import Launched, launcher, start_launcher, wait_until
 from sessions import kill_session, run_session
+from soak import Copy
 
 from lorun.profiles import load_profile
 from lorun.results.paths import account_path
@@ -138,7 +139,7 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_with_more(project):
 
 
 def test_smoke_is_the_committed_set(project, tmp_path):
-    root = clone(tmp_path / "clone")
+    root = Copy(tmp_path / "clone").folder
     environment = project.environment | {"PYTHONPATH": str(root)}
     result = run_session(project.words(profile="smoke"), cwd=root, env=environment, patience=SMOKE)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from launched import Launched, clone, launcher
+from launched import Launched, launcher
 from sessions import run_session
+from soak import Copy
 
 PLUGINS = ("executor_plugin_cluster_generic", "storage_plugin_fs", "storage_plugin_s3")
 MISSING = [name.replace("_", "-") for name in PLUGINS if find_spec(f"snakemake_{name}") is None]
@@ -102,12 +103,20 @@ def bucket():
 
 
 def _reproduce(project: Launched, jobs: Path, store: str, **variables: str) -> dict[str, bytes]:
-    environment = {**project.environment, "SNAKEMAKE_PROFILE": str(jobs), **variables}
-    words = [sys.executable, *launcher(), "--store", store]
-    result = run_session(words, cwd=project.root, env=environment, patience=1200)
+    _launch(project.root, {**project.environment, **variables}, jobs, store)
+    return project.tables()
+
+
+def _launch(
+    root: Path, environment: dict[str, str], jobs: Path, store: str, profile: str = "tiny", patience: float = 1200
+) -> str:
+    """What a launcher prints that ends well; its jobs run on the machines of the folder `jobs`."""
+    words = [sys.executable, *launcher(profile), "--store", store]
+    environment = {**environment, "SNAKEMAKE_PROFILE": str(jobs)}
+    result = run_session(words, cwd=root, env=environment, patience=patience)
     logs = "".join(path.read_text() for path in jobs.glob("*/job.log"))
     assert result.returncode == 0, result.stdout + result.stderr + logs
-    return project.tables()
+    return result.stdout
 
 
 @needs_rsync
@@ -130,15 +139,11 @@ def test_runs_go_through_s3(project: Launched, local: dict[str, bytes], jobs: Pa
 
 @needs_rsync
 def test_smoke_is_the_committed_set(project: Launched, tmp_path: Path) -> None:
-    root, store = clone(tmp_path / "clone"), tmp_path / "store"
+    root, store = Copy(tmp_path / "clone").folder, tmp_path / "store"
     store.mkdir()
-    jobs = _machines(root, tmp_path)
-    environment = project.environment | {"PYTHONPATH": str(root), "SNAKEMAKE_PROFILE": str(jobs)}
-    words = [sys.executable, *launcher("smoke"), "--store", str(store)]
-    result = run_session(words, cwd=root, env=environment, patience=5400)
-    logs = "".join(path.read_text() for path in jobs.glob("*/job.log"))
-    assert result.returncode == 0, result.stdout + result.stderr + logs
-    assert "Identical to results/smoke" in result.stdout
+    environment = project.environment | {"PYTHONPATH": str(root)}
+    printed = _launch(root, environment, _machines(root, tmp_path), str(store), profile="smoke", patience=5400)
+    assert "Identical to results/smoke" in printed
 
 
 def test_what_is_missing_is_told_before_anything_runs(project: Launched, local: dict[str, bytes]) -> None:

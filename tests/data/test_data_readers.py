@@ -216,6 +216,19 @@ def test_arrays_of_matlab_files_are_as_scipy_reads_them(tmp_path: Path, compress
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["matrix7.mat", "kernels.mat"])
+def test_no_type_of_an_element_ends_the_process(name: str, whole: Files, tmp_path: Path) -> None:
+    """scipy takes some for an address, and Python is gone."""
+    at = whole[name].rindex(b"\x09\x00\x00\x00\x80\x00\x00\x00")  # 128 bytes of double precision
+    for kind in range(256):
+        content = bytearray(whole[name])
+        content[at] = kind
+        (tmp_path / name).write_bytes(content)
+        message = one_line(READERS[name][0], tmp_path / name)
+        assert message == "" or "cannot be read as a MATLAB file" in message or "is not" in message
+        assert message or kind in (9, 12, 13)
+
+
 HELD = {
     "numbers": VALUES,
     "complex": VALUES * 1j,
