@@ -4,6 +4,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from lorun import __version__, renamed
 from lorun.cli.adapters import adapters_app
@@ -50,7 +51,7 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False) -> None:
+def _root(version: Annotated[bool, Option("--version", callback=_print_version, is_eager=True)] = False) -> None:
     pass
 
 

@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Device, Images, Table
 
 adapters_app = typer.Typer(help="Store of trained adapters and their frozen bases.", no_args_is_help=True)
 
-Store = Annotated[Path, typer.Option(help="Folder of the adapter store.")]
-Name = Annotated[str, typer.Argument(help="Set of adapters.")]
+Store = Annotated[Path, Option(help="Folder of the adapter store.")]
+Name = Annotated[str, Argument(help="Set of adapters.")]
 
 
 @adapters_app.command("add")
 def add_adapters(
     name: Name,
-    run: Annotated[Path, typer.Option("--from", help="Folder of a completed run of a LoRun strategy.")],
+    run: Annotated[Path, Option("--from", help="Folder of a completed run of a LoRun strategy.")],
     store: Store = Path("adapters"),
 ) -> None:
     """Copy the adapters, step sizes and operator of a trained run into the store; its base is stored once for all."""
@@ -39,7 +40,7 @@ def list_adapters(store: Store = Path("adapters")) -> None:
 def activate_adapters(
     name: Name,
     store: Store = Path("adapters"),
-    time: Annotated[bool, typer.Option("--time", help="Time a swap and a reload of the whole network.")] = False,
+    time: Annotated[bool, Option("--time", help="Time a swap and a reload of the whole network.")] = False,
 ) -> None:
     """Make a set the active one, which `lorun adapters evaluate active` uses."""
     from lorun.adapter_store import AdapterStore, short
@@ -59,7 +60,7 @@ def activate_adapters(
 
 @adapters_app.command("evaluate")
 def evaluate_adapters(
-    name: Annotated[str, typer.Argument(help="Set of adapters, or `active`.")],
+    name: Annotated[str, Argument(help="Set of adapters, or `active`.")],
     images: Images,
     store: Store = Path("adapters"),
     out: Table = None,

@@ -4,21 +4,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Data
 from lorun.cli.results import ResultSet, profile_of
 
-Profile = Annotated[Path | None, typer.Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")]
+Profile = Annotated[Path | None, Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")]
 
 
 def export(
     folder: ResultSet,
-    out: Annotated[Path, typer.Option(dir_okay=False, help="ZIP file to write.")],
+    out: Annotated[Path, Option(dir_okay=False, help="ZIP file to write.")],
     config: Profile = None,
     data: Data = Path("data"),
-    figures: Annotated[bool, typer.Option(help="Include pages and figures.")] = True,
+    figures: Annotated[bool, Option(help="Include pages and figures.")] = True,
     date: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM-DD", help="Of publication; default: the last commit of the set.")
+        str | None, Option(metavar="YYYY-MM-DD", help="Of publication; default: the last commit of the set.")
     ] = None,
 ) -> None:
     """Write a result set with its origin into one ZIP file that others can check and read without this suite.
@@ -43,7 +44,7 @@ def export(
 
 
 def verify(
-    archive: Annotated[Path, typer.Argument(help="ZIP file of `lorun export`, or the folder it was unpacked into.")],
+    archive: Annotated[Path, Argument(help="ZIP file of `lorun export`, or the folder it was unpacked into.")],
 ) -> None:
     """Check an archive of a result set: that every file is there as exported, no other is, and the scores are those of
     the version.
@@ -61,7 +62,7 @@ def appendix(
     folder: ResultSet,
     config: Profile = None,
     data: Data = Path("data"),
-    out: Annotated[Path | None, typer.Option(dir_okay=False, help="File to write instead of printing.")] = None,
+    out: Annotated[Path | None, Option(dir_okay=False, help="File to write instead of printing.")] = None,
 ) -> None:
     """Print the artifact appendix of a result set, in Markdown.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.errors import LorunError
 
@@ -16,8 +17,8 @@ new_app = typer.Typer(help="Write a folder to start from.", no_args_is_help=True
 
 @new_app.command("baseline")
 def new_baseline(
-    name: Annotated[str, typer.Argument(help="Name in profiles and tables: letters, digits, underscores.")],
-    into: Annotated[Path | None, typer.Option(help="Folder to write NAME/ into; default: the suite's.")] = None,
+    name: Annotated[str, Argument(help="Name in profiles and tables: letters, digits, underscores.")],
+    into: Annotated[Path | None, Option(help="Folder to write NAME/ into; default: the suite's.")] = None,
 ) -> None:
     """Write a small network that passes all checks, with the places to change marked.
 
@@ -37,7 +38,7 @@ def new_baseline(
 
 
 def contract(
-    references: Annotated[list[str] | None, typer.Argument(metavar="[BASELINES]...", help="Default: all.")] = None,
+    references: Annotated[list[str] | None, Argument(metavar="[BASELINES]...", help="Default: all.")] = None,
 ) -> None:
     """Check whether baselines do what the suite needs of them; say what to implement where one does not.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Config
 from lorun.errors import one_of
@@ -15,10 +16,10 @@ KINDS = ("steps", "startup", "dry_run")
 
 
 def bench(
-    kinds: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
-    config: Annotated[list[Path] | None, typer.Option("--config", "-c", help="Default: desk and paper.")] = None,
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
-    out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("results/bench"),
+    kinds: Annotated[list[str] | None, Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
+    config: Annotated[list[Path] | None, Option("--config", "-c", help="Default: desk and paper.")] = None,
+    repeats: Annotated[int, Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
+    out: Annotated[Path, Option(help="Folder of the tables.")] = Path("results/bench"),
 ) -> None:
     """Measure, write tables, and print which targets are met. A missed target is not an error.
 
@@ -71,8 +72,8 @@ def _judged(out: Path, kind: str, table: "pd.DataFrame") -> None:
 
 def latency(
     config: Config,
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds.")] = 15,
-    out: Annotated[Path, typer.Option(help="Table; rows of other profiles stay.")] = Path("results/bench/latency.csv"),
+    repeats: Annotated[int, Option(min=2, help="Rounds.")] = 15,
+    out: Annotated[Path, Option(help="Table; rows of other profiles stay.")] = Path("results/bench/latency.csv"),
 ) -> None:
     """Time a reconstruction by every method of a profile, in turns, with untrained weights.
 
@@ -98,8 +99,8 @@ def latency(
 
 def scaling(
     config: Config,
-    stages: Annotated[str, typer.Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, typer.Option(help="Table; the figure goes next to it.")] = Path("results/bench/scaling.csv"),
+    stages: Annotated[str, Option(help="K: a number or a range.")] = "1-20",
+    out: Annotated[Path, Option(help="Table; the figure goes next to it.")] = Path("results/bench/scaling.csv"),
 ) -> None:
     """Count parameters and bytes of every sharing strategy against the number of stages.
 

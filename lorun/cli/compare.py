@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Data, Device, Runs
 from lorun.errors import LorunError, one_of
@@ -19,24 +20,22 @@ if TYPE_CHECKING:
 
 
 def compare(
-    methods: Annotated[list[str], typer.Argument(help="Folder of a baseline (../nets/my_net), or name of a method.")],
-    profile: Annotated[str, typer.Option(help="Profile of config/ that gives data, sizes and budget.")] = "quick",
-    task: Annotated[str | None, typer.Option(help="Task; default: all that the method's card allows.")] = None,
-    setting: Annotated[str | None, typer.Option(help="Setting of the task; default: all.")] = None,
-    against: Annotated[str, typer.Option(help="Method that the verdict is against.")] = "block_k",
-    dataset: Annotated[
-        list[str] | None, typer.Option(help="Test set instead of the profile's; may be repeated.")
-    ] = None,
+    methods: Annotated[list[str], Argument(help="Folder of a baseline (../nets/my_net), or name of a method.")],
+    profile: Annotated[str, Option(help="Profile of config/ that gives data, sizes and budget.")] = "quick",
+    task: Annotated[str | None, Option(help="Task; default: all that the method's card allows.")] = None,
+    setting: Annotated[str | None, Option(help="Setting of the task; default: all.")] = None,
+    against: Annotated[str, Option(help="Method that the verdict is against.")] = "block_k",
+    dataset: Annotated[list[str] | None, Option(help="Test set instead of the profile's; may be repeated.")] = None,
     ratio: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Sampling ratio of compressed sensing, %, as a further setting."),
+        Option(min=0, max=100, help="Sampling ratio of compressed sensing, %, as a further setting."),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of the tasks, e.g. training.steps=100; may be repeated."),
+        Option("--set", help="KEY=VALUE of the tasks, e.g. training.steps=100; may be repeated."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of tables and choices; default: runs/compare/PROFILE-METHOD.")
+        Path | None, Option(help="Folder of tables and choices; default: runs/compare/PROFILE-METHOD.")
     ] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
@@ -55,9 +54,12 @@ def compare(
 
     lorun compare ../nets/my_net lorun --task cs --dataset set11 --ratio 10
     """
+    from lorun.data.checksums import verify_dataset
+    from lorun.data.fetch import fetch
     from lorun.devices import pick_device
     from lorun.profiles import load_profile
     from lorun.profiles.derived import derive_profile, name_of, parse_changes
+    from lorun.profiles.reading import merge
     from lorun.results.markdown import render
     from lorun.results.rivals import beside, committed_runs, tables
     from lorun.results.store import save_result_set
@@ -66,101 +68,73 @@ def compare(
     config = Path("config") / f"{profile}.yaml"
     original = load_profile(config, task)
     names = [name_of(method, {name for one in original.tasks.values() for name in one.variants}) for method in methods]
+    changed = parse_changes(changes or [])
+    if dataset:
+        changed = merge(changed, {"data": {"test": dataset}})
+    if ratio is not None:
+        setting = f"r{ratio:g}"
+        changed = merge(changed, {"settings": {setting: {"ratio": ratio}}})
     tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
     folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]
-    path, derived = derive_profile(
-        config,
-        folder,
-        methods,
-        tasks=tasks,
-        only=task,
-        datasets=dataset or (),
-        settings={} if ratio is None else _further(original, tasks, ratio),
-        changes=parse_changes(changes or []),
-    )
+    path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changed)
     for name in tasks:
         one_of(f"method of the task {name} to compare with", against, derived.tasks[name].methods)
-    chosen = _chosen(derived, tasks, setting, ratio)
+    if setting is not None:
+        one_of("setting", setting, dict.fromkeys(one for name in tasks for one in derived.tasks[name].settings))
+    chosen = [one for one in derived.experiments() if one.task in tasks and setting in (None, one.setting)]
     committed = _committed(original.profile)
-    known = {(one.task, one.setting) for one in committed_runs(committed, chosen) if one.method == against}
-    places = {(one.task, one.setting) for one in chosen if one.method in names}
-    if missing := sorted(places - known) if against not in names else []:
-        where = ", ".join("/".join(place) for place in missing)
+    missing = set()
+    if against not in names:
+        missing = {(one.task, one.setting) for one in chosen if one.method in names}
+        missing -= {(one.task, one.setting) for one in committed_runs(committed, chosen) if one.method == against}
+    if missing:
+        where = ", ".join("/".join(place) for place in sorted(missing))
         typer.echo(f"{where}: no committed row of {against} is of this configuration; it is run as well.", err=True)
-    wanted = [
-        one.labels
-        for one in chosen
-        if one.method in names or (one.method == against and (one.task, one.setting) in missing)
-    ]
+    run_too = {(*place, against) for place in missing}
+    wanted = [one for one in chosen if one.method in names or (one.task, one.setting, one.method) in run_too]
+    for name in sorted({name for one in wanted for name in one.datasets}):
+        fetch(name) if data == Path("data") else verify_dataset(data, name)
+    _tune(derived, path, wanted, runs, data, used)
+    wanted = [derived.experiment(**one.labels) for one in wanted]  # with the learning rates that were chosen by now
 
     def scores(experiment: "Experiment") -> Path | None:
         """Not in the folder of the run, which has the scores for the profile's own test sets."""
         place = folder / "scores" / experiment.folder.parent / f"seed{experiment.seed}-{experiment.config_hash}.csv"
-        return place if experiment.labels in wanted else None
+        return place if experiment in wanted else None
 
-    _obtain(data, {name for labels in wanted for name in derived.experiment(**labels).datasets})
-    _tune(derived, path, [derived.experiment(**labels) for labels in wanted], runs, data, used)
-    for labels in wanted:
-        experiment = derived.experiment(**labels)  # with the learning rates that were chosen by now
-        _run(experiment, scores(experiment) or folder, runs, data, used)
+    for one in wanted:
+        _run(one, scores(one) or folder, runs, data, used)
     results = beside(derived, committed, runs, data, scores)
     save_result_set(folder, results, {"summary.md": render(derived, results)})
-    made = {(labels["task"], labels["setting"], labels["method"]) for labels in wanted}
+    made = {(one.task, one.setting, one.method) for one in wanted}
     for title, table, verdicts in tables(derived, results, names, made, against):
         typer.echo("\n".join(["", title, "", table.markdown(), *verdicts]))
     typer.echo(f"\nTables and profile: {folder}")
 
 
 def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], ratio: float | None) -> list[str]:
-    """The tasks that the cards of all methods allow; strategies run in every task that trains."""
+    """The tasks that the cards of all methods allow, and that have a ratio if one is given; strategies run in every
+    task that trains."""
     from lorun import plugins
     from lorun.methods import STRATEGIES
 
     def allowed(task: str, method: str, name: str) -> bool:
         config = profile.tasks[task]
+        operators = [config.physics_of(setting) for setting in config.settings]
+        if ratio is not None and not all(hasattr(physics, "ratio") for physics in operators):
+            return False
         if name in STRATEGIES or name in config.variants:
             return config.training is not None
-        kinds = {config.physics_of(setting).task for setting in config.settings}
-        return kinds <= {*plugins.card(method).tasks}
+        return {physics.task for physics in operators} <= {*plugins.card(method).tasks}
 
     pairs = list(zip(methods, names, strict=True))
     found = [task for task in profile.tasks if all(allowed(task, *pair) for pair in pairs)]
-    if ratio is not None:
-        found = [task for task in found if _ratios(profile, task)]
     if not found:
         raise LorunError(
             f"no task of the profile {profile.profile} ({', '.join(profile.tasks)}) is one that the cards of all of "
             f"{', '.join(names)} name{' and that has a sampling ratio' * (ratio is not None)}; --task chooses one"
         )
     return found
-
-
-def _ratios(profile: "Profile", task: str) -> dict[str, float]:
-    """The sampling ratio of each setting of a task; none where its operator has no such thing."""
-    config = profile.tasks[task]
-    found = {setting: getattr(config.physics_of(setting), "ratio", None) for setting in config.settings}
-    return {setting: ratio for setting, ratio in found.items() if ratio is not None}
-
-
-def _further(profile: "Profile", tasks: Sequence[str], ratio: float) -> dict[str, dict[str, Any]]:
-    """A setting with this sampling ratio, unless all tasks have one."""
-    ratios = {task: _ratios(profile, task) for task in tasks}
-    for task, known in ratios.items():
-        if not known:
-            raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
-    if all(ratio in known.values() for known in ratios.values()):
-        return {}
-    return {f"r{ratio:g}": {**profile.tasks[tasks[0]].settings[next(iter(ratios[tasks[0]]))], "ratio": ratio}}
-
-
-def _chosen(profile: "Profile", tasks: Sequence[str], setting: str | None, ratio: float | None) -> list["Experiment"]:
-    """The experiments in these tasks, in this setting and at this ratio."""
-    found = [one for one in profile.experiments() if one.task in tasks]
-    if setting is not None:
-        one_of("setting", setting, dict.fromkeys(one.setting for one in found))
-    return [
-        one for one in found if setting in (None, one.setting) and ratio in (None, getattr(one.physics, "ratio", None))
-    ]
 
 
 def _committed(name: str) -> "ResultSet | None":
@@ -176,18 +150,6 @@ def _committed(name: str) -> "ResultSet | None":
     return None
 
 
-def _obtain(data: Path, names: set[str]) -> None:
-    """Fetch the datasets that are not intact; those in another folder than `data` have to be."""
-    from lorun.data.checksums import find_damage, verify_dataset
-    from lorun.data.fetch import fetch
-
-    for name in sorted(names):
-        if data != Path("data"):
-            verify_dataset(data, name)
-        elif find_damage(data, name):
-            fetch(name)
-
-
 def _tune(
     profile: "Profile", path: Path, experiments: Sequence["Experiment"], runs: Path, data: Path, device: "torch.device"
 ) -> None:
@@ -197,9 +159,8 @@ def _tune(
     from lorun.tuning import record, tune
 
     needed = {(one.task, one.method) for experiment in experiments for one in with_bases(experiment)}
-    untuned = profile.untuned()
-    for task, method in profile.to_tune():
-        if (task, method) in needed and (task, method) in untuned:
+    for task, method in profile.untuned():
+        if (task, method) in needed:
             trials = tune(profile, task, method, runs=runs, data=data, device=device)
             profile.use_trials(record(trials_path(path, profile.profile), trials))
             [best] = [trial for trial in trials if trial.chosen]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Data
 from lorun.errors import LorunError
@@ -32,9 +33,9 @@ def list_data(data: Data = Path("data")) -> None:
 
 @data_app.command("fetch")
 def fetch_data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that can be fetched.")] = False,
-    marker: Annotated[Path | None, typer.Option(help="File to write the dataset's md5 to (for one dataset).")] = None,
+    names: Annotated[list[str] | None, Argument(help="Datasets.")] = None,
+    everything: Annotated[bool, Option("--all", help="All that can be fetched.")] = False,
+    marker: Annotated[Path | None, Option(help="File to write the dataset's md5 to (for one dataset).")] = None,
 ) -> None:
     """Get datasets into data/ and verify them: from the DVC remotes, else from their origin.
 
@@ -55,7 +56,7 @@ def fetch_data(
 
 
 @data_app.command("make")
-def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data = Path("data")) -> None:
+def make_data(name: Annotated[str, Argument(help="Dataset.")], data: Data = Path("data")) -> None:
     """Build or download a dataset from its origin, without DVC. The stages of dvc.yaml run this."""
     from lorun.data.fetch import make
 
@@ -65,9 +66,9 @@ def make_data(name: Annotated[str, typer.Argument(help="Dataset.")], data: Data 
 
 @data_app.command("add")
 def add_data(
-    name: Annotated[str, typer.Argument(help="Dataset that you obtained, e.g. general100.")],
-    source: Annotated[Path, typer.Option("--from", help="Folder with its files.")],
-    replace: Annotated[bool, typer.Option("--replace", help="Accept files that differ from the manifest.")] = False,
+    name: Annotated[str, Argument(help="Dataset that you obtained, e.g. general100.")],
+    source: Annotated[Path, Option("--from", help="Folder with its files.")],
+    replace: Annotated[bool, Option("--replace", help="Accept files that differ from the manifest.")] = False,
     data: Data = Path("data"),
 ) -> None:
     """Check the files of a dataset that you obtained, copy them to data/ and record their checksums."""
@@ -78,7 +79,7 @@ def add_data(
 
 @data_app.command("verify")
 def verify_data(
-    names: Annotated[list[str] | None, typer.Argument(help="Datasets; default: all that are present.")] = None,
+    names: Annotated[list[str] | None, Argument(help="Datasets; default: all that are present.")] = None,
     data: Data = Path("data"),
 ) -> None:
     """Check every file of all or some datasets against its checksum."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from lorun.errors import LorunError, one_of
 
@@ -18,36 +19,36 @@ SHOWN = 30
 
 def gate(
     reference: Annotated[
-        str, typer.Option(help="Results known to be good: a folder, or a git revision (REV, or REV:results/quick).")
+        str, Option(help="Results known to be good: a folder, or a git revision (REV, or REV:results/quick).")
     ],
-    candidate: Annotated[str, typer.Option(help="Results to be judged, named likewise.")],
+    candidate: Annotated[str, Option(help="Results to be judged, named likewise.")],
     alpha: Annotated[
-        float, typer.Option(min=1e-9, max=0.5, help="Probability that noise alone fails the scores of a comparison.")
+        float, Option(min=1e-9, max=0.5, help="Probability that noise alone fails the scores of a comparison.")
     ] = 0.005,
     tolerance: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             help="METRIC=VALUE; may be repeated: how far a score without a test may fall. "
             "Default: psnr=0.3 ssim=0.02 sam=2 residual=0.005."
         ),
     ] = None,
-    parameters: Annotated[float, typer.Option(min=0, help="Percent that parameter counts may differ.")] = 0.0,
-    bytes_: Annotated[float, typer.Option("--bytes", min=0, help="Percent that counted bytes may rise.")] = 0.0,
-    flops: Annotated[float, typer.Option(min=0, help="Percent that FLOPs may rise.")] = 0.0,
+    parameters: Annotated[float, Option(min=0, help="Percent that parameter counts may differ.")] = 0.0,
+    bytes_: Annotated[float, Option("--bytes", min=0, help="Percent that counted bytes may rise.")] = 0.0,
+    flops: Annotated[float, Option(min=0, help="Percent that FLOPs may rise.")] = 0.0,
     time: Annotated[
         float | None,
-        typer.Option(min=0, help="Percent that a relative time may rise; without it, times are only reported."),
+        Option(min=0, help="Percent that a relative time may rise; without it, times are only reported."),
     ] = None,
-    time_base: Annotated[str, typer.Option(help="Method that times are relative to, on each side.")] = "block_k",
+    time_base: Annotated[str, Option(help="Method that times are relative to, on each side.")] = "block_k",
     fresh_seeds: Annotated[
         bool,
-        typer.Option("--fresh-seeds", help="The candidate used other seeds: match them in order, pair none of them."),
+        Option("--fresh-seeds", help="The candidate used other seeds: match them in order, pair none of them."),
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Also fail by what could not be compared.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Print every finding, also what passed.")] = False,
-    junit: Annotated[Path | None, typer.Option(help="JUnit file to write, a test case per finding.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Markdown file to write, for a comment.")] = None,
-    json: Annotated[Path | None, typer.Option(help="JSON file to write, with every number.")] = None,
+    strict: Annotated[bool, Option("--strict", help="Also fail by what could not be compared.")] = False,
+    everything: Annotated[bool, Option("--all", help="Print every finding, also what passed.")] = False,
+    junit: Annotated[Path | None, Option(help="JUnit file to write, a test case per finding.")] = None,
+    markdown: Annotated[Path | None, Option(help="Markdown file to write, for a comment.")] = None,
+    json: Annotated[Path | None, Option(help="JSON file to write, with every number.")] = None,
 ) -> None:
     """Compare two result sets and fail where the candidate is worse. Needs no GPU, no data and no training.
 

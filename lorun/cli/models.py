@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Config, Data, Device, Method, Runs, Seed, Setting, Task
 from lorun.errors import LorunError
 
 models_app = typer.Typer(help="Trained networks with their operators, as folders that travel.", no_args_is_help=True)
 
-AModel = Annotated[str, typer.Argument(help="Name of a model, a folder, or OWNER/NAME on the Hugging Face Hub.")]
+AModel = Annotated[str, Argument(help="Name of a model, a folder, or OWNER/NAME on the Hugging Face Hub.")]
 
 
 @models_app.command("save")
@@ -23,17 +24,17 @@ def save_model(
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     results: Annotated[
-        Path | None, typer.Option(help="Result set with the scores of the run; default: results/PROFILE.")
+        Path | None, Option(help="Result set with the scores of the run; default: results/PROFILE.")
     ] = None,
-    models: Annotated[Path, typer.Option(help="Folder of all models.")] = Path("models"),
+    models: Annotated[Path, Option(help="Folder of all models.")] = Path("models"),
     name: Annotated[
-        str | None, typer.Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN for other seeds than 0.")
+        str | None, Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN for other seeds than 0.")
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Half precision, if the first score stays within the tolerance.")
+        bool, Option("--half", help="Half precision, if the first score stays within the tolerance.")
     ] = False,
-    tolerance: Annotated[float, typer.Option(min=0, help="Of half precision, dB.")] = 0.01,
-    force: Annotated[bool, typer.Option("--force", help="Replace a model of this name.")] = False,
+    tolerance: Annotated[float, Option(min=0, help="Of half precision, dB.")] = 0.01,
+    force: Annotated[bool, Option("--force", help="Replace a model of this name.")] = False,
     device: Device = "auto",
 ) -> None:
     """Make a model of a finished run: weights, configuration, adapters in peft's format, and a card.
@@ -71,7 +72,7 @@ def save_model(
 @models_app.command("list")
 def list_models(
     models: Annotated[
-        Path | None, typer.Option(help="Folder of all models; default: models/ here, and that of this repository.")
+        Path | None, Option(help="Folder of all models; default: models/ here, and that of this repository.")
     ] = None,
 ) -> None:
     """List the models, which `lorun restore` and `from_pretrained` take by name."""
@@ -84,7 +85,7 @@ def list_models(
 @models_app.command("score")
 def score_model(
     model: AModel,
-    dataset: Annotated[str | None, typer.Option(help="Test set; default: the one with the fewest images.")] = None,
+    dataset: Annotated[str | None, Option(help="Test set; default: the one with the fewest images.")] = None,
     data: Data = Path("data"),
     device: Device = "auto",
 ) -> None:

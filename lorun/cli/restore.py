@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.models import AModel
 from lorun.cli.options import Device
@@ -12,37 +13,33 @@ from lorun.errors import LorunError, one_of
 
 def restore(
     model: AModel,
-    inputs: Annotated[list[Path], typer.Argument(help="Pictures (or cubes, .mat or .npy), or folders of them.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the restored pictures; default: restored/MODEL.")] = None,
+    inputs: Annotated[list[Path], Argument(help="Pictures (or cubes, .mat or .npy), or folders of them.")],
+    out: Annotated[Path | None, Option(help="Folder of the restored pictures; default: restored/MODEL.")] = None,
     measured: Annotated[
-        bool, typer.Option("--measured", help="The inputs are measurements: degraded pictures, or captures of CASSI.")
+        bool, Option("--measured", help="The inputs are measurements: degraded pictures, or captures of CASSI.")
     ] = False,
     kernel: Annotated[
-        Path | None, typer.Option(help="Blur kernel: .npy (h, w), .mat with `kernels`, or a gray picture.")
+        Path | None, Option(help="Blur kernel: .npy (h, w), .mat with `kernels`, or a gray picture.")
     ] = None,
-    mask: Annotated[Path | None, typer.Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
+    mask: Annotated[Path | None, Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
     degradation: Annotated[
-        str | None, typer.Option(help="Kernel, by its name in the model or its number in the file; default: the first.")
+        str | None, Option(help="Kernel, by its name in the model or its number in the file; default: the first.")
     ] = None,
-    scale: Annotated[
-        int | None, typer.Option(min=1, max=8, help="Of super-resolution, instead of the model's.")
-    ] = None,
+    scale: Annotated[int | None, Option(min=1, max=8, help="Of super-resolution, instead of the model's.")] = None,
     noise: Annotated[
         float | None,
-        typer.Option(min=0, max=255, help="Standard deviation, grey levels of 255, instead of the model's."),
+        Option(min=0, max=255, help="Standard deviation, grey levels of 255, instead of the model's."),
     ] = None,
     peak: Annotated[
-        float, typer.Option(min=0, help="Largest value of a capture of CASSI, in the scale of MST; 0: as it is.")
+        float, Option(min=0, help="Largest value of a capture of CASSI, in the scale of MST; 0: as it is.")
     ] = 0.8,
     tile: Annotated[
-        int, typer.Option(min=0, help="Side of the tiles of larger pictures, pixels; less needs less memory; 0: none.")
+        int, Option(min=0, help="Side of the tiles of larger pictures, pixels; less needs less memory; 0: none.")
     ] = 1024,
-    overlap: Annotated[int, typer.Option(min=0, help="Of tiles, pixels.")] = 64,
-    cubes: Annotated[str, typer.Option(help="Format of restored cubes: npy or mat.")] = "npy",
-    sheet: Annotated[bool, typer.Option("--sheet", help="Write NAME.sheet.png: before and after.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace outputs that exist; without it they are kept.")
-    ] = False,
+    overlap: Annotated[int, Option(min=0, help="Of tiles, pixels.")] = 64,
+    cubes: Annotated[str, Option(help="Format of restored cubes: npy or mat.")] = "npy",
+    sheet: Annotated[bool, Option("--sheet", help="Write NAME.sheet.png: before and after.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace outputs that exist; without it they are kept.")] = False,
     device: Device = "auto",
 ) -> None:
     """Restore pictures with a model, into PNG files; cubes into .npy or .mat files as well.

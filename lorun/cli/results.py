@@ -5,25 +5,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Data, Runs
 from lorun.errors import LorunError, one_of
 
-ResultSet = Annotated[Path, typer.Argument(help="Folder of a result set, e.g. results/quick.")]
+ResultSet = Annotated[Path, Argument(help="Folder of a result set, e.g. results/quick.")]
 
 
 def table(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Profile; needed without --from.")] = None,
+    config: Annotated[Path | None, Option("--config", "-c", help="Profile; needed without --from.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Folder of the result set; default: results/PROFILE.")] = None,
+    out: Annotated[Path | None, Option(help="Folder of the result set; default: results/PROFILE.")] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Make pages and figures again from the tables of this result set.")
+        Path | None, Option("--from", help="Make pages and figures again from the tables of this result set.")
     ] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="List missing runs with their status.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
-    figures: Annotated[bool, typer.Option(help="Draw the figures as well.")] = True,
-    form: Annotated[str, typer.Option("--format", help="Of figures: png, or pdf for PDF files beside them.")] = "png",
+    partial: Annotated[bool, Option("--partial", help="List missing runs with their status.")] = False,
+    keep: Annotated[bool, Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
+    figures: Annotated[bool, Option(help="Draw the figures as well.")] = True,
+    form: Annotated[str, Option("--format", help="Of figures: png, or pdf for PDF files beside them.")] = "png",
 ) -> None:
     """Write the tables and figures of a profile from its runs, all at once or not at all. Other files stay.
 
@@ -61,7 +62,7 @@ def profile_of(folder: Path) -> Path:
 
 def show(
     folder: ResultSet,
-    form: Annotated[str, typer.Option("--format", help="markdown or latex.")] = "markdown",
+    form: Annotated[str, Option("--format", help="markdown or latex.")] = "markdown",
 ) -> None:
     """Print the summary of a result set and list its files; or print its tables for LaTeX.
 
@@ -83,11 +84,11 @@ def show(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A result set, or a folder of result sets, e.g. results.")],
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")] = None,
+    folder: Annotated[Path, Argument(help="A result set, or a folder of result sets, e.g. results.")],
+    config: Annotated[Path | None, Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
-    out: Annotated[Path | None, typer.Option(help="Page to write; default: report.html in FOLDER. See below.")] = None,
+    out: Annotated[Path | None, Option(help="Page to write; default: report.html in FOLDER. See below.")] = None,
 ) -> None:
     """Write a result set as one HTML page that needs no network, no server and no other file.
 
@@ -115,17 +116,15 @@ def report(
 
 
 def history(
-    results: Annotated[list[Path], typer.Argument(help="Folders of result sets, e.g. results/quick.")],
-    task: Annotated[str | None, typer.Option(help="Only this task, e.g. cs.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only this test set.")] = None,
-    setting: Annotated[str | None, typer.Option(help="Only this setting, e.g. r25.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only this method, e.g. lorun.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Protocol; default: the first of each table.")] = None,
-    metric: Annotated[
-        str, typer.Option(help="Column of summary.csv: psnr, parameters_network, step_total, ...")
-    ] = "psnr",
-    plot: Annotated[Path | None, typer.Option(help="PNG file to draw it into.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    results: Annotated[list[Path], Argument(help="Folders of result sets, e.g. results/quick.")],
+    task: Annotated[str | None, Option(help="Only this task, e.g. cs.")] = None,
+    dataset: Annotated[str | None, Option(help="Only this test set.")] = None,
+    setting: Annotated[str | None, Option(help="Only this setting, e.g. r25.")] = None,
+    method: Annotated[str | None, Option(help="Only this method, e.g. lorun.")] = None,
+    protocol: Annotated[str | None, Option(help="Protocol; default: the first of each table.")] = None,
+    metric: Annotated[str, Option(help="Column of summary.csv: psnr, parameters_network, step_total, ...")] = "psnr",
+    plot: Annotated[Path | None, Option(help="PNG file to draw it into.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show how a score, or a count of parameters or bytes, changed over the commits of a result set.
 
@@ -144,11 +143,11 @@ def history(
 
 
 def status(
-    results: Annotated[list[Path] | None, typer.Argument(help="Folders of result sets; default: all.")] = None,
+    results: Annotated[list[Path] | None, Argument(help="Folders of result sets; default: all.")] = None,
     runs: Runs = Path("runs"),
-    accept: Annotated[str | None, typer.Option(metavar="RUN", help="A run that was repeated, see below.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything that is known, as JSON.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a result is stale or unknown.")] = False,
+    accept: Annotated[str | None, Option(metavar="RUN", help="A run that was repeated, see below.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print everything that is known, as JSON.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 1 if a result is stale or unknown.")] = False,
 ) -> None:
     """Show which results no longer match code, configuration, data or packages, why, and what has to run again.
 
@@ -183,8 +182,8 @@ def status(
 
 
 def verdict(
-    page: Annotated[Path, typer.Argument(help="Markdown file with the markers of the table, e.g. README.md.")],
-    results: Annotated[Path, typer.Option(help="Folder of the result sets.")] = Path("results"),
+    page: Annotated[Path, Argument(help="Markdown file with the markers of the table, e.g. README.md.")],
+    results: Annotated[Path, Option(help="Folder of the result sets.")] = Path("results"),
 ) -> None:
     """Write the table of the paper's claims and our measurements into a page."""
     from lorun.results.verdict import update_verdict

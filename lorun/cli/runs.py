@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+from typer import Argument, Option
 
 from lorun.cli.options import Config, Data, Device, Images, Method, Runs, Seed, Setting, Table, Task
 from lorun.config import Recompute
@@ -29,7 +30,7 @@ def train(
     data: Data = Path("data"),
     device: Device = "auto",
     track: Annotated[
-        str | None, typer.Option(envvar="LORUN_TRACK", help="Follow it in tensorboard, mlflow or wandb.")
+        str | None, Option(envvar="LORUN_TRACK", help="Follow it in tensorboard, mlflow or wandb.")
     ] = None,
 ) -> None:
     """Train one run, or resume it. A finished run is left alone.
@@ -69,9 +70,9 @@ def evaluate(
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     device: Device = "auto",
-    images: Annotated[Path | None, typer.Option(help="Score this folder of images instead of the test sets.")] = None,
+    images: Annotated[Path | None, Option(help="Score this folder of images instead of the test sets.")] = None,
     out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Table to write; default: in the run, or FOLDER.csv.")
+        Path | None, Option(dir_okay=False, help="Table to write; default: in the run, or FOLDER.csv.")
     ] = None,
 ) -> None:
     """Score a trained run: one row per image, degradation, protocol and metric.
@@ -94,13 +95,13 @@ def evaluate(
 
 
 def score(
-    method: Annotated[str, typer.Option(help="Baseline: its name, or the path of its folder.")],
+    method: Annotated[str, Option(help="Baseline: its name, or the path of its folder.")],
     images: Images,
-    weights: Annotated[Path | None, typer.Option(help="Released weights (.pkl, .pth, .safetensors).")] = None,
-    matrix: Annotated[Path | None, typer.Option(help="Sampling matrix, .npy or .mat (`phi`), m x block^2.")] = None,
-    initial: Annotated[str | None, typer.Option(help="File of `Qinit`, or adjoint, or pseudo_inverse.")] = None,
-    padding: Annotated[str, typer.Option(help="To whole blocks: always (the ISTA-Net family) or needed.")] = "always",
-    protocol: Annotated[list[str] | None, typer.Option(help="Protocol; may be repeated. Default: cs_float_y.")] = None,
+    weights: Annotated[Path | None, Option(help="Released weights (.pkl, .pth, .safetensors).")] = None,
+    matrix: Annotated[Path | None, Option(help="Sampling matrix, .npy or .mat (`phi`), m x block^2.")] = None,
+    initial: Annotated[str | None, Option(help="File of `Qinit`, or adjoint, or pseudo_inverse.")] = None,
+    padding: Annotated[str, Option(help="To whole blocks: always (the ISTA-Net family) or needed.")] = "always",
+    protocol: Annotated[list[str] | None, Option(help="Protocol; may be repeated. Default: cs_float_y.")] = None,
     out: Table = None,
     device: Device = "auto",
 ) -> None:
@@ -133,15 +134,15 @@ def account(
     seed: Seed = 0,
     runs: Runs = Path("runs"),
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="JSON file to write; default: in the folder of the method.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Patches of a step, instead of the profile's.")] = None,
-    patch: Annotated[int | None, typer.Option(min=1, help="Side of a patch, pixels.")] = None,
-    image: Annotated[int | None, typer.Option(min=1, help="Side of the reconstructed image, pixels.")] = None,
-    stages: Annotated[int | None, typer.Option(min=1, max=100, help="K.")] = None,
-    recompute: Annotated[str | None, typer.Option(help="none, stage, half_stage, or auto (with --budget).")] = None,
-    precision: Annotated[str | None, typer.Option(help="float32, or bfloat16; auto counts as float32.")] = None,
-    budget: Annotated[float | None, typer.Option(min=0, help="MB (10^6 bytes): largest batch that fits.")] = None,
-    latency: Annotated[bool, typer.Option(help="Measure the latency, which needs the memory of the network.")] = True,
+    out: Annotated[Path | None, Option(help="JSON file to write; default: in the folder of the method.")] = None,
+    batch: Annotated[int | None, Option(min=1, help="Patches of a step, instead of the profile's.")] = None,
+    patch: Annotated[int | None, Option(min=1, help="Side of a patch, pixels.")] = None,
+    image: Annotated[int | None, Option(min=1, help="Side of the reconstructed image, pixels.")] = None,
+    stages: Annotated[int | None, Option(min=1, max=100, help="K.")] = None,
+    recompute: Annotated[str | None, Option(help="none, stage, half_stage, or auto (with --budget).")] = None,
+    precision: Annotated[str | None, Option(help="float32, or bfloat16; auto counts as float32.")] = None,
+    budget: Annotated[float | None, Option(min=0, help="MB (10^6 bytes): largest batch that fits.")] = None,
+    latency: Annotated[bool, Option(help="Measure the latency, which needs the memory of the network.")] = True,
 ) -> None:
     """Count parameters, live bytes and FLOPs of a method and measure its latency. Needs no training and no data.
 
@@ -177,7 +178,7 @@ def account(
 
 
 @config_app.command("check")
-def check_config(config: Annotated[Path, typer.Argument(help="Profile to check.")], data: Data = Path("data")) -> None:
+def check_config(config: Annotated[Path, Argument(help="Profile to check.")], data: Data = Path("data")) -> None:
     """Check a profile, and that the protocols, datasets and files that it names exist; print its size."""
     from lorun.profiles import load_profile
     from lorun.profiles.references import check_references

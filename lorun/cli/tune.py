@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from lorun.cli.options import Config, Data, Device, Runs
 
 
 def tune(
     config: Config,
-    task: Annotated[str | None, typer.Option(help="Only this task, e.g. cs.")] = None,
-    method: Annotated[str | None, typer.Option(help="Only this method, also if it is tuned already.")] = None,
+    task: Annotated[str | None, Option(help="Only this task, e.g. cs.")] = None,
+    method: Annotated[str | None, Option(help="Only this method, also if it is tuned already.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     device: Device = "auto",
@@ -41,11 +42,10 @@ def tune(
     profile = load_profile(config)
     if task is not None:
         one_of("task", task, profile.tasks)
-    tuned = [place for place in profile.to_tune() if task in (None, place[0])]
     if method is not None:
-        one_of("tuned method", method, sorted({name for _, name in tuned}))
-    wanted = profile.untuned() if method is None else [place for place in tuned if place[1] == method]
-    chosen = [place for place in tuned if place in wanted]
+        one_of("tuned method", method, sorted({name for one, name in profile.to_tune() if task in (None, one)}))
+    places = profile.untuned() if method is None else profile.to_tune()
+    chosen = [place for place in places if task in (None, place[0]) and method in (None, place[1])]
     if not chosen:
         typer.echo(f"Nothing to do: {trials_path(config, profile.profile)} has every choice.")
     for one_task in dict(chosen):
@@ -53,17 +53,13 @@ def tune(
     for one_task, name in chosen:
         trials = tune_one(profile, one_task, name, runs=runs, data=data, device=pick_device(device))
         profile.use_trials(record(trials_path(config, profile.profile), trials))
-        lines = [
-            [f"{trial.value:g}", trial.steps, _score(trial.validation_psnr) or trial.status, "chosen" * trial.chosen]
-            for trial in trials
-        ]
+        lines = []
+        for trial in trials:
+            score = trial.status if trial.validation_psnr is None else f"{trial.validation_psnr:.2f}"
+            lines.append([f"{trial.value:g}", trial.steps, score, "chosen" * trial.chosen])
         typer.echo(f"\n{one_task}/{trials[0].setting}/{name}")
         headers = [trials[0].parameter, "steps", "validation PSNR (dB)", ""]
         typer.echo(tabulate(lines, headers=headers, disable_numparse=True))
         [best] = [trial.value for trial in trials if trial.chosen]
         if edge(best, [trial.value for trial in trials]) != "no":
             typer.echo("The best value is at the edge of the grid: give all methods a wider one (`training.tuning`).")
-
-
-def _score(psnr: float | None) -> str | None:
-    return None if psnr is None else f"{psnr:.2f}"

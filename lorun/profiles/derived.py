@@ -1,4 +1,4 @@
-"""A profile with further methods, or with other data or settings, made from an existing one."""
+"""A profile with further methods and other keys, made from an existing one."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +23,6 @@ def derive_profile(
     *,
     tasks: Collection[str],
     only: str | None = None,
-    datasets: Sequence[str] = (),
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> tuple[Path, Profile]:
     """Write a profile that has the methods in some tasks of another one, and read it.
@@ -36,10 +34,8 @@ def derive_profile(
         config: the other profile, which stays as it is.
         folder: where to write `profile.yaml` and `tuned/`.
         methods: strategies, variants, and baselines by name or path.
-        tasks: the tasks that get the methods, and what follows; the others stay as they are.
+        tasks: the tasks that get the methods and the changes; the others stay as they are.
         only: read this task alone, see `load_profile`.
-        datasets: test sets instead of those of the tasks.
-        settings: further settings, name -> what they change in the operator.
         changes: other keys of the tasks, nested.
 
     Raises:
@@ -48,10 +44,7 @@ def derive_profile(
     content = read_content(config)
     content["tasks"] = choose_tasks(content["tasks"], only)
     for name in tasks:
-        task = content["tasks"][name]
-        if datasets:
-            task = merge(task, {"data": {"test": list(datasets)}})
-        task = merge(task, {"settings": settings or {}, **(changes or {})})
+        task = merge(content["tasks"][name], changes or {})
         content["tasks"][name] = task | _with_methods(task, methods)
     path = folder / "profile.yaml"
     write_text(path, yaml.safe_dump(content, sort_keys=False))

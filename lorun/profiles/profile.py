@@ -6,7 +6,6 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from lorun import plugins
 from lorun.config import Section
 from lorun.config.section import Name, NoTwo
 from lorun.errors import LorunError, one_of
@@ -14,7 +13,6 @@ from lorun.methods import PRETRAININGS, Experiment, Released, Strategy, Trained,
 from lorun.methods.experiment import Spec
 from lorun.methods.shipped import read_shipped
 from lorun.methods.strategies import Preset
-from lorun.profiles.sizes import check_sizes
 from lorun.profiles.task import TaskConfig
 from lorun.profiles.training import Tuning
 from lorun.profiles.trials import Trial
@@ -59,29 +57,32 @@ class Profile(Section):
         chosen = self.tasks[one_of("task", task, self.tasks)]
         one_of("setting", setting, chosen.settings)
         one_of("method", method, [*chosen.methods, *PRETRAININGS])
-        if method not in PRETRAININGS and setting not in (settings := chosen.settings_of(method)):
+        if setting not in (settings := chosen.settings_of(method)):
             raise LorunError(f"{task}: the method {method!r} does not run in {setting!r}, but in {', '.join(settings)}")
         return self.resolve(task, setting, method, seed)
 
     def trial(self, task: str, method: str, value: float, whole: bool = False) -> Experiment:
         """A short, or a whole, training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""
-        chosen = self.tasks[task]
-        tuning = _tuning(chosen)
-        available = [*(chosen.settings if method in PRETRAININGS else chosen.settings_of(method))]
-        available = [setting for setting in available if chosen.trains_in(method, setting) == setting]
-        setting = tuning.setting if tuning.setting is not None and tuning.setting in available else available[0]
+        chosen, tuning = self.tasks[task], self._tuning(task)
+        available = [one for one in chosen.settings_of(method) if chosen.trains_in(method, one) == one]
+        setting = tuning.setting if tuning.setting in available else available[0]
         return self.resolve(task, setting, method, TUNING_SEED, value, 1.0 if whole else tuning.share)
 
     def finalists(self, task: str, method: str, best: float) -> list[float]:
         """The values that are tried in whole trainings: the best of the short ones and the next lower ones."""
-        grid, count = self.grid(task, method), _tuning(self.tasks[task]).finalists
+        grid, count = self.grid(task, method), self._tuning(task).finalists
         place = grid.index(best)
         return grid[max(0, place + 1 - count) : place + 1] if count > 1 else []
 
     def grid(self, task: str, method: str) -> list[float]:
         """The values among which what is tuned of a method is chosen."""
-        values = getattr(_tuning(self.tasks[task]), f"{self.tasks[task].tuned_parameter(method)}s")
-        return list(values)
+        values: list[float] = getattr(self._tuning(task), f"{self.tasks[task].tuned_parameter(method)}s")
+        return values
+
+    def _tuning(self, task: str) -> Tuning:
+        tuning = self.tasks[task].tuning
+        assert tuning is not None
+        return tuning
 
     def to_tune(self) -> list[tuple[str, str]]:
         """The task and name of each method that is tuned, the pretrainings of bases first."""
@@ -90,7 +91,7 @@ class Profile(Section):
         def add(experiment: Experiment) -> None:
             if experiment.base is not None:
                 add(experiment.base)
-            if experiment.training is not None and _tuned(self.tasks[experiment.task]):
+            if experiment.training is not None and self.tasks[experiment.task].tuning is not None:
                 found[experiment.task, experiment.method] = None
 
         for experiment in self.experiments():
@@ -103,7 +104,7 @@ class Profile(Section):
 
     def chosen(self, task: str, method: str) -> float | None:
         """The value chosen for what is tuned of a method; None where nothing is tuned, or not yet."""
-        if not _tuned(self.tasks[task]):
+        if self.tasks[task].tuning is None:
             return None
         if (task, method) not in self._choices:
             tried = [one for one in self._trials if (one.task, one.method) == (task, method)]
@@ -115,7 +116,7 @@ class Profile(Section):
 
     def check_tuned(self, task: str, method: str) -> None:
         """Raise LorunError where a method is to be tuned, and is not."""
-        if _tuned(self.tasks[task]) and self.chosen(task, method) is None and (task, method) in self.untuned():
+        if self.tasks[task].tuning and self.chosen(task, method) is None and (task, method) in self.to_tune():
             raise LorunError(
                 f"{task}: {method!r} is not tuned, or was tuned for another configuration: run `lorun tune` for this "
                 f"profile ({self.profile}), or `make reproduce`, which does"
@@ -157,43 +158,22 @@ class Profile(Section):
 
     def _spec(self, name: str, setting: str, method: str, seed: int, value: float | None, length: float) -> Spec:
         task = self.tasks[name]
-        preset = task.preset(method)
-        base = None if method in task.weights else self._base(name, setting, method, seed, length)
+        preset, reference = task.preset(method), task.base.get(method)
+        plugin = {} if preset else {**task.located[method].fields, "options": task.options.get(method, {})}
+        if method in task.weights:
+            weights = task.weights[method][setting]
+            return _shipped(method, preset, weights) if preset else Released(**plugin, weights=weights)
+        base = None
+        if reference is not None:
+            base = self.resolve(reference.task or name, reference.setting, reference.method, seed)
+        elif preset is not None and preset.own_base is not None:
+            base = self.resolve(name, setting, preset.own_base, seed, length=length)
         training: dict[str, Any] = {"training": None, "data": None}
         if task.is_trained(method):
             training = task.training_of(method, self.chosen(name, method) if value is None else value, length)
-        if preset is not None and method in task.weights:
-            return _shipped(method, preset, task.weights[method][setting])
         if preset is not None:
             return preset.specify(*task.network_of(method), base, **training)
-        place = {**task.located[method].fields, "options": task.options.get(method, {})}
-        if method in task.weights:
-            return Released(**place, weights=task.weights[method][setting])
-        return Trained(**place, base=base, **training) if task.is_trained(method) else Untrained(**place, base=base)
-
-    def _base(self, name: str, setting: str, method: str, seed: int, length: float) -> Experiment | None:
-        """The run that a method starts from."""
-        reference = self.tasks[name].base.get(method)
-        if reference is not None:
-            return self.resolve(reference.task or name, reference.setting, reference.method, seed)
-        preset = self.tasks[name].preset(method)
-        if preset is None or preset.own_base is None:
-            return None
-        return self.resolve(name, setting, preset.own_base, seed, length=length)
-
-    def check_sizes(self) -> None:
-        """Raise LorunError where a part of a task cannot fit into the memory of this machine."""
-        for name, task in self.tasks.items():
-            try:
-                check_sizes(task)
-            except LorunError as error:
-                raise LorunError(f"task `{name}`: {error}") from error
-
-    def check_options(self) -> None:
-        """Raise LorunError where the options of a baseline are invalid; this imports the baseline."""
-        for task in self.tasks.values():
-            for method, options in task.options.items():
-                plugins.check_options(task.located[method].reference, options)
+        return Trained(**plugin, base=base, **training) if training["training"] else Untrained(**plugin, base=base)
 
     @model_validator(mode="after")
     def _check_bases(self) -> Self:
@@ -233,13 +213,3 @@ def _shipped(method: str, preset: Preset, folder: Path) -> Strategy:
         raise LorunError(f"{folder}: a model of the method {model.experiment.method!r}, not of {method!r}")
     untrained = {"base": None, "published": False, "training": None, "data": None}
     return spec.model_copy(update={"name": method, "weights": folder, "weights_sha256": model.sha256, **untrained})
-
-
-def _tuned(task: TaskConfig) -> bool:
-    return task.training is not None and task.training.tuning is not None
-
-
-def _tuning(task: TaskConfig) -> Tuning:
-    assert task.training is not None
-    assert task.training.tuning is not None
-    return task.training.tuning

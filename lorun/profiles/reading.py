@@ -1,17 +1,20 @@
 """Profiles from YAML files, of which one may extend another."""
 
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from lorun import plugins
 from lorun.config.reading import load_yaml
 from lorun.config.registry import field_names
 from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName, one_line, short
 from lorun.profiles.profile import Profile
+from lorun.profiles.sizes import check_sizes
 from lorun.profiles.trials import read_trials, trials_path
 
 
@@ -35,9 +38,10 @@ def load_profile(path: Path | str, task: str | None = None) -> Profile:
         content["tasks"] = choose_tasks(content["tasks"], task)
     try:
         profile = Profile.model_validate(content)
-        profile.check_sizes()
-        if task is None:
-            profile.check_options()
+        check_sizes(profile)
+        for one in profile.tasks.values() if task is None else ():  # this imports the baselines
+            for method, options in one.options.items():
+                plugins.check_options(one.located[method].reference, options)
     except ValidationError as error:
         raise LorunError(f"{path}: {explain(error, field_names(Profile))}") from error
     except LorunError as error:
@@ -53,8 +57,18 @@ def profile_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Profile.model_json_schema()}
 
 
-def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The content of a file over that of the file that it extends. `children` are the files that extend this one."""
+def read_content(path: Path) -> dict[str, Any]:
+    """The content of a file over that of the file that it extends."""
+    return reduce(merge, [content for _, content in reversed(_chain(path))])
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file of a profile and those that it extends, one after another."""
+    return [file for file, _ in _chain(path)]
+
+
+def _chain(path: Path, children: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """A file and those that it extends, with their content. `children` are the files that extend this one."""
     if path in children:
         raise LorunError(f"{path}: extends itself, by way of {', '.join(map(str, children))}")
     try:
@@ -67,16 +81,10 @@ def read_content(path: Path, children: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise LorunError(f"{path}: a profile is a mapping of keys, not {type(content).__name__}")
     parent = content.pop("extends", None)
     if parent is None:
-        return content
+        return [(path, content)]
     if not isinstance(parent, str) or not parent.isprintable() or len(parent) > 255:
         raise LorunError(f"{path}: `extends` (={short(parent)}) must be the name of a file in {path.parent}")
-    return merge(read_content(path.parent / parent, (*children, path)), content)
-
-
-def files_of(path: Path) -> list[Path]:
-    """The file of a profile and those that it extends, one after another. `load_profile` has checked them."""
-    parent = load_yaml(path.read_text(encoding="utf-8")).get("extends")
-    return [path] if parent is None else [path, *files_of(path.parent / parent)]
+    return [(path, content), *_chain(path.parent / parent, (*children, path))]
 
 
 _REPLACES = {"budget": {"steps", "phase1_steps"}, "steps": {"budget"}}
@@ -98,25 +106,18 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def choose_tasks(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
     """The tasks that are not null, without keys that are null; where `task` is one of them, only that one and those
     that train its bases."""
-    present = {name: _given(entry) for name, entry in tasks.items() if entry is not None}
+    present = {
+        name: {key: value for key, value in entry.items() if value is not None} if isinstance(entry, dict) else entry
+        for name, entry in tasks.items()
+        if entry is not None
+    }
     if task not in present:
         return present
-    needed: set[str] = set()
-    waiting = [task]
-    while waiting:
-        name = waiting.pop()
-        if name in present and name not in needed:
-            needed.add(name)
-            waiting += _tasks_of_bases(present[name])
+    needed = [task]
+    for name in needed:  # grows on the way
+        content = present.get(name)
+        bases = content.get("base") if isinstance(content, dict) else None
+        for base in bases.values() if isinstance(bases, dict) else ():
+            if isinstance(base, dict) and (other := str(base.get("task", name))) not in needed:
+                needed.append(other)
     return {name: entry for name, entry in present.items() if name in needed}
-
-
-def _given(entry: Any) -> Any:
-    return {key: value for key, value in entry.items() if value is not None} if isinstance(entry, dict) else entry
-
-
-def _tasks_of_bases(entry: Any) -> list[str]:
-    """The tasks that train the bases of a task, whose entry is not checked yet."""
-    bases = entry.get("base") if isinstance(entry, dict) else None
-    entries = bases.values() if isinstance(bases, dict) else ()
-    return [str(base["task"]) for base in entries if isinstance(base, dict) and "task" in base]

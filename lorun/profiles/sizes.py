@@ -1,29 +1,33 @@
 """Whether operators, networks and batches of a profile can fit into the memory of this machine."""
 
 import math
-import os
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import torch
 
 from lorun.denoisers import DenoiserConfig
 from lorun.errors import LorunError
+from lorun.profiles.profile import Profile
 from lorun.profiles.task import TaskConfig
 
 _FEW = 64
 """Layers up to this count are built, without memory, to count their weights; those of more are extrapolated."""
 
 
-def check_sizes(task: TaskConfig) -> None:
+def check_sizes(profile: Profile) -> None:
     """Raise LorunError, with the predicted bytes, where a part of a task cannot fit into the memory of this machine.
 
     The prediction is a lower bound: one copy of each part alone, without activations.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for what, needed in _parts(task):
-        if needed > memory:
-            raise LorunError(f"{what} needs at least {_shown(needed)}, this machine has {_shown(memory)}")
+    memory = psutil.virtual_memory().total
+    for name, task in profile.tasks.items():
+        for what, needed in _parts(task):
+            if needed > memory:
+                raise LorunError(
+                    f"task `{name}`: {what} needs at least {_shown(needed)}, this machine has {_shown(memory)}"
+                )
 
 
 def _parts(task: TaskConfig) -> Iterator[tuple[str, float]]:

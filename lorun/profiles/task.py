@@ -18,7 +18,7 @@ from lorun.methods.baselines import Located, locate
 from lorun.methods.experiment import Channels
 from lorun.methods.strategies import ELSEWHERE, PUBLISHED
 from lorun.physics import OPERATORS, PhysicsConfig
-from lorun.profiles.training import TaskTraining
+from lorun.profiles.training import TaskTraining, Tuning
 
 StrategyName = Literal[STRATEGIES]  # type: ignore[valid-type]
 BaseName = Literal["none", "published", *PRETRAININGS]  # type: ignore[valid-type]
@@ -188,6 +188,11 @@ class TaskConfig(Section):
         base = self.base.get(method)
         excluded = base.setting if base is not None and base.task is None and self._transfers(method) else None
         return [setting for setting in self.settings if setting in chosen and setting != excluded]
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """How learning rates are chosen; None where they are given."""
+        return None if self.training is None else self.training.tuning
 
     def trains_in(self, method: str, setting: str) -> str:
         """The setting whose training makes the weights of a method in a setting."""

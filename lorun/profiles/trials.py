@@ -73,5 +73,4 @@ def write_trials(path: Path, trials: Iterable[Trial]) -> None:
     writer = csv.DictWriter(out, list(Trial.model_fields), lineterminator="\n")
     writer.writeheader()
     writer.writerows(trial.model_dump() for trial in trials)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, out.getvalue())
