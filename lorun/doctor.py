@@ -3,20 +3,15 @@
 import platform
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lorun.cores import available_cores
 from lorun.errors import LorunError, one_line
 from lorun.revisions import UnknownRevision, git
-
-PYTHON = ((3, 11), (3, 13))
-"""The oldest and the newest Python that the suite runs on."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Programs that the tests of the report page open it in."""
@@ -50,26 +45,26 @@ class Check:
 
 def examine(root: Path = Path()) -> Iterator[Check]:
     """Every check; only the first ones where packages are missing. `root` is the project's root."""
-    yield _python()
+    yield Check("Python", platform.python_version())
     yield (packages := _packages())
     if packages.necessary:
         return
-    yield _extras()
+    lacking = [f"{name} (for {use})" for name, use in _EXTRAS.items() if not _version(name)]
+    if lacking:
+        yield Check("extras", f"without {', '.join(lacking)}", "`make setup` installs all")
+    else:
+        yield Check("extras", ", ".join(f"{name} {_version(name)}" for name in _EXTRAS))
     yield from _torch(root)
     yield Check("cores", f"{available_cores()} for this process, whatever OMP_NUM_THREADS says")
-    yield _memory()
-    yield _space(root)
-    yield _git(root)
-    yield from _remotes()
+    yield from _room(root)
+    try:
+        yield Check("git", f"commit {git(root, 'rev-parse', '--short', 'HEAD').decode().strip()}")
+    except UnknownRevision as error:
+        yield Check("git", one_line(error), "without it results record no commit: install git, start in a clone")
+    if _version("dvc"):
+        yield from _remotes()
     yield _program("make", ("make",), "the commands of the Makefile need it: install it")
     yield _program("browser", BROWSERS, "only the tests of the report page need one: install Chromium to run them")
-
-
-def _python() -> Check:
-    oldest, newest = (".".join(map(str, one)) for one in PYTHON)
-    fits = PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]
-    remedy = "" if fits else f"use {oldest} to {newest}: `make setup PYTHON=python{newest}`"
-    return Check("Python", platform.python_version(), remedy, necessary=True)
 
 
 def _packages() -> Check:
@@ -78,24 +73,18 @@ def _packages() -> Check:
         needed = [one for one in requires("lorun") or () if "extra ==" not in one]
     except PackageNotFoundError:
         return Check("packages", "lorun is not installed, but imported from a folder", "`make setup` installs it")
-    missing = [name for name in re.findall(r"^[\w.-]+", "\n".join(needed), re.MULTILINE) if not _is_installed(name)]
+    missing = [name for name in re.findall(r"^[\w.-]+", "\n".join(needed), re.MULTILINE) if not _version(name)]
     if missing:
         return Check("packages", f"without {', '.join(missing)}", "`make setup` installs them", necessary=True)
     return Check("packages", f"all {len(needed)} installed")
 
 
-def _is_installed(package: str) -> bool:
+def _version(package: str) -> str | None:
+    """None if it is not installed."""
     try:
-        return bool(version(package))
+        return version(package)
     except PackageNotFoundError:
-        return False
-
-
-def _extras() -> Check:
-    missing = [f"{name} (for {use})" for name, use in _EXTRAS.items() if find_spec(name) is None]
-    if missing:
-        return Check("extras", f"without {', '.join(missing)}", "`make setup` installs all")
-    return Check("extras", ", ".join(f"{name} {version(name)}" for name in _EXTRAS))
+        return None
 
 
 def _torch(root: Path) -> Iterator[Check]:
@@ -117,12 +106,10 @@ def _torch(root: Path) -> Iterator[Check]:
     except LorunError:
         yield Check("versions", "not compared: this folder is not the project's root", "start from there")
     yield _gpu(torch)
-    if torch.cuda.is_available():
-        where, supported = "GPU", torch.cuda.is_bf16_supported()
-    else:
-        where, supported = "CPU", cpu_has_bfloat16()
-    choice = "bfloat16" if supported else "float32"
-    yield Check("bfloat16", f"{'yes' if supported else 'no'}, {where}: `precision: auto` trains in {choice}")
+    where = "GPU" if torch.cuda.is_available() else "CPU"
+    supported = torch.cuda.is_bf16_supported() if where == "GPU" else cpu_has_bfloat16()
+    answer, choice = ("yes", "bfloat16") if supported else ("no", "float32")
+    yield Check("bfloat16", f"{answer}, {where}: `precision: auto` trains in {choice}")
 
 
 def _gpu(torch: Any) -> Check:
@@ -130,40 +117,26 @@ def _gpu(torch: Any) -> Check:
         found = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
         return Check("GPU", ", ".join(f"{one.name} ({one.total_memory / 1e9:.0f} GB)" for one in found))
     if shutil.which("nvidia-smi"):
-        return Check(
-            "GPU", f"none that PyTorch for CUDA {torch.version.cuda} can use", "its driver may be too old: update it"
-        )
+        none = f"none that PyTorch for CUDA {torch.version.cuda} can use"
+        return Check("GPU", none, "its driver may be too old: update it")
     return Check("GPU", "none: everything runs on the CPU")
 
 
-def _memory() -> Check:
+def _room(root: Path) -> Iterator[Check]:
     import psutil
 
     memory = psutil.virtual_memory()
     remedy = "little: close other programs" if memory.available < _LITTLE_MEMORY else ""
-    return Check("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free", remedy)
-
-
-def _space(root: Path) -> Check:
+    yield Check("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free", remedy)
     free = shutil.disk_usage(root).free
     remedy = "little: make room for datasets and checkpoints" if free < _LITTLE_SPACE else ""
-    return Check("disk", f"{free / 1e9:.1f} GB free here", remedy)
-
-
-def _git(root: Path) -> Check:
-    try:
-        commit = git(root, "rev-parse", "--short", "HEAD").decode().strip()
-    except UnknownRevision as error:
-        return Check("git", one_line(error), "without it results record no commit: install git, start in a clone")
-    return Check("git", f"commit {commit}")
+    yield Check("disk", f"{free / 1e9:.1f} GB free here", remedy)
 
 
 def _remotes() -> Iterator[Check]:
     """The DVC remotes; whether those that are folders exist."""
     from lorun.data.fetch import remotes
 
-    if find_spec("dvc") is None:
-        return
     try:
         found = remotes()
     except LorunError as error:

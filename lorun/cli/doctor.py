@@ -11,9 +11,9 @@ def doctor() -> None:
     """
     from lorun.doctor import examine
 
-    checks = []
+    states = set()
     for check in examine():
         typer.echo(str(check))
-        checks.append(check)
-    if any(check.state == "missing" for check in checks):
+        states.add(check.state)
+    if "missing" in states:
         raise typer.Exit(1)
