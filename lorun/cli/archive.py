@@ -6,21 +6,17 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from lorun.cli.options import Data
-from lorun.cli.results import ResultSet, profile_of
-
-Profile = Annotated[Path | None, Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")]
+from lorun.cli.options import Data, ItsProfile, ResultSet
+from lorun.cli.results import profile_of
 
 
 def export(
     folder: ResultSet,
     out: Annotated[Path, Option(dir_okay=False, help="ZIP file to write.")],
-    config: Profile = None,
+    config: ItsProfile = None,
     data: Data = Path("data"),
     figures: Annotated[bool, Option(help="Include pages and figures.")] = True,
-    date: Annotated[
-        str | None, Option(metavar="YYYY-MM-DD", help="Of publication; default: the last commit of the set.")
-    ] = None,
+    date: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Default: of the last commit of the set.")] = None,
 ) -> None:
     """Write a result set with its origin into one ZIP file that others can check and read without this suite.
 
@@ -60,7 +56,7 @@ def verify(
 
 def appendix(
     folder: ResultSet,
-    config: Profile = None,
+    config: ItsProfile = None,
     data: Data = Path("data"),
     out: Annotated[Path | None, Option(dir_okay=False, help="File to write instead of printing.")] = None,
 ) -> None:

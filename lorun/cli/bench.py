@@ -57,17 +57,26 @@ def bench(
 
 def _judged(out: Path, kind: str, table: "pd.DataFrame") -> None:
     """Print which targets are met, and write them beside those of the other kinds."""
-    import pandas as pd
-
-    from lorun.results.store import read_table, write_table
+    from lorun.results.store import write_table
 
     typer.echo(table.to_string(index=False, na_rep=""))
     table.insert(0, "benchmark", kind)
     path = out / "targets.csv"
-    if path.exists():
-        before = read_table(path)
-        table = pd.concat([before[before.benchmark != kind], table])
+    table = _with_others(path, table, "benchmark")
     write_table(path, table.sort_values("benchmark", key=lambda names: names.map(KINDS.index), kind="stable"))
+
+
+def _with_others(path: Path, table: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """A table after the rows at `path` that have other values in a column."""
+    import pandas as pd
+
+    from lorun.results.store import read_table
+
+    if not path.exists():
+        return table
+    before = read_table(path)
+    others = before[~before[column].isin(table[column])]
+    return pd.concat([others, table]) if len(others) else table
 
 
 def latency(
@@ -81,16 +90,12 @@ def latency(
     timed twice; this pair and methods with the same network must agree within 5 %, or the report page shows no latency
     of their setting. Run nothing else on the machine meanwhile. Uses the GPU if there is one.
     """
-    import pandas as pd
-
     from lorun.bench.latency import agreed, measure
     from lorun.cores import available_cores
-    from lorun.results.store import read_table, write_table
+    from lorun.results.store import write_table
 
     table = measure(config, repeats=repeats, threads=available_cores())
-    before = read_table(out) if out.exists() else table.iloc[:0]
-    others = before[~before.profile.isin(table.profile)]
-    write_table(out, pd.concat([others, table]) if len(others) else table)
+    write_table(out, _with_others(out, table, "profile"))
     for (task, setting), rows in table.groupby(["task", "setting"], sort=False):
         typer.echo(f"{task}/{setting}: methods with the same network {'agree' if agreed(rows) else 'differ'}")
         typer.echo(rows[["method", "same_network", "median_ms", "q25_ms", "q75_ms"]].to_string(index=False, na_rep=""))

@@ -26,17 +26,9 @@ def compare(
     setting: Annotated[str | None, Option(help="Setting of the task; default: all.")] = None,
     against: Annotated[str, Option(help="Method that the verdict is against.")] = "block_k",
     dataset: Annotated[list[str] | None, Option(help="Test set instead of the profile's; may be repeated.")] = None,
-    ratio: Annotated[
-        float | None,
-        Option(min=0, max=100, help="Sampling ratio of compressed sensing, %, as a further setting."),
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        Option("--set", help="KEY=VALUE of the tasks, e.g. training.steps=100; may be repeated."),
-    ] = None,
-    out: Annotated[
-        Path | None, Option(help="Folder of tables and choices; default: runs/compare/PROFILE-METHOD.")
-    ] = None,
+    ratio: Annotated[float | None, Option(min=0, max=100, help="Sampling ratio of compressed sensing, %.")] = None,
+    changes: Annotated[list[str] | None, Option("--set", help="As training.steps=100; may be repeated.")] = None,
+    out: Annotated[Path | None, Option(help="Folder of tables; default: runs/compare/PROFILE-METHOD.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     device: Device = "auto",

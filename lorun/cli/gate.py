@@ -18,13 +18,9 @@ SHOWN = 30
 
 
 def gate(
-    reference: Annotated[
-        str, Option(help="Results known to be good: a folder, or a git revision (REV, or REV:results/quick).")
-    ],
+    reference: Annotated[str, Option(help="Good results: a folder, or a git revision (REV, or REV:results/quick).")],
     candidate: Annotated[str, Option(help="Results to be judged, named likewise.")],
-    alpha: Annotated[
-        float, Option(min=1e-9, max=0.5, help="Probability that noise alone fails the scores of a comparison.")
-    ] = 0.005,
+    alpha: Annotated[float, Option(min=1e-9, max=0.5, help="Probability that noise alone fails the scores.")] = 0.005,
     tolerance: Annotated[
         list[str] | None,
         Option(
@@ -35,15 +31,9 @@ def gate(
     parameters: Annotated[float, Option(min=0, help="Percent that parameter counts may differ.")] = 0.0,
     bytes_: Annotated[float, Option("--bytes", min=0, help="Percent that counted bytes may rise.")] = 0.0,
     flops: Annotated[float, Option(min=0, help="Percent that FLOPs may rise.")] = 0.0,
-    time: Annotated[
-        float | None,
-        Option(min=0, help="Percent that a relative time may rise; without it, times are only reported."),
-    ] = None,
+    time: Annotated[float | None, Option(min=0, help="Percent that a relative time may rise; default: any.")] = None,
     time_base: Annotated[str, Option(help="Method that times are relative to, on each side.")] = "block_k",
-    fresh_seeds: Annotated[
-        bool,
-        Option("--fresh-seeds", help="The candidate used other seeds: match them in order, pair none of them."),
-    ] = False,
+    fresh_seeds: Annotated[bool, Option("--fresh-seeds", help="The candidate used other seeds: pair none.")] = False,
     strict: Annotated[bool, Option("--strict", help="Also fail by what could not be compared.")] = False,
     everything: Annotated[bool, Option("--all", help="Print every finding, also what passed.")] = False,
     junit: Annotated[Path | None, Option(help="JUnit file to write, a test case per finding.")] = None,

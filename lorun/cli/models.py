@@ -23,17 +23,11 @@ def save_model(
     seed: Seed = 0,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
-    results: Annotated[
-        Path | None, Option(help="Result set with the scores of the run; default: results/PROFILE.")
-    ] = None,
+    results: Annotated[Path | None, Option(help="Result set with its scores; default: results/PROFILE.")] = None,
     models: Annotated[Path, Option(help="Folder of all models.")] = Path("models"),
-    name: Annotated[
-        str | None, Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN for other seeds than 0.")
-    ] = None,
-    half: Annotated[
-        bool, Option("--half", help="Half precision, if the first score stays within the tolerance.")
-    ] = False,
-    tolerance: Annotated[float, Option(min=0, help="Of half precision, dB.")] = 0.01,
+    name: Annotated[str | None, Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN.")] = None,
+    half: Annotated[bool, Option("--half", help="Half precision, if the first score hardly changes.")] = False,
+    tolerance: Annotated[float, Option(min=0, help="Largest change by --half, dB.")] = 0.01,
     force: Annotated[bool, Option("--force", help="Replace a model of this name.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -71,9 +65,7 @@ def save_model(
 
 @models_app.command("list")
 def list_models(
-    models: Annotated[
-        Path | None, Option(help="Folder of all models; default: models/ here, and that of this repository.")
-    ] = None,
+    models: Annotated[Path | None, Option(help="Folder of models; default: models/, here and in the suite.")] = None,
 ) -> None:
     """List the models, which `lorun restore` and `from_pretrained` take by name."""
     from lorun.models.listing import listing

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Option
+from typer import Argument, Option
 
 Config = Annotated[Path, Option("--config", "-c", help="Profile, e.g. config/quick.yaml.")]
 Task = Annotated[str, Option(help="Task of the profile, e.g. cs.")]
@@ -14,4 +14,6 @@ Runs = Annotated[Path, Option(help="Folder of all runs.")]
 Data = Annotated[Path, Option(help="Folder of all datasets.")]
 Device = Annotated[str, Option(help="auto (the GPU if there is one), cpu or cuda.")]
 Images = Annotated[Path, Option(help="Folder of images to score.")]
+ResultSet = Annotated[Path, Argument(help="Folder of a result set, e.g. results/quick.")]
+ItsProfile = Annotated[Path | None, Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")]
 Table = Annotated[Path | None, Option("--out", dir_okay=False, help="Table to write; default: FOLDER.csv.")]

@@ -15,27 +15,14 @@ def restore(
     model: AModel,
     inputs: Annotated[list[Path], Argument(help="Pictures (or cubes, .mat or .npy), or folders of them.")],
     out: Annotated[Path | None, Option(help="Folder of the restored pictures; default: restored/MODEL.")] = None,
-    measured: Annotated[
-        bool, Option("--measured", help="The inputs are measurements: degraded pictures, or captures of CASSI.")
-    ] = False,
-    kernel: Annotated[
-        Path | None, Option(help="Blur kernel: .npy (h, w), .mat with `kernels`, or a gray picture.")
-    ] = None,
+    measured: Annotated[bool, Option("--measured", help="Inputs are degraded pictures, or captures of CASSI.")] = False,
+    kernel: Annotated[Path | None, Option(help="Blur kernel: .npy, .mat with `kernels`, or a gray picture.")] = None,
     mask: Annotated[Path | None, Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
-    degradation: Annotated[
-        str | None, Option(help="Kernel, by its name in the model or its number in the file; default: the first.")
-    ] = None,
+    degradation: Annotated[str | None, Option(help="Kernel: its name in the model or number in the file.")] = None,
     scale: Annotated[int | None, Option(min=1, max=8, help="Of super-resolution, instead of the model's.")] = None,
-    noise: Annotated[
-        float | None,
-        Option(min=0, max=255, help="Standard deviation, grey levels of 255, instead of the model's."),
-    ] = None,
-    peak: Annotated[
-        float, Option(min=0, help="Largest value of a capture of CASSI, in the scale of MST; 0: as it is.")
-    ] = 0.8,
-    tile: Annotated[
-        int, Option(min=0, help="Side of the tiles of larger pictures, pixels; less needs less memory; 0: none.")
-    ] = 1024,
+    noise: Annotated[float | None, Option(min=0, max=255, help="Its level, of 255, instead of the model's.")] = None,
+    peak: Annotated[float, Option(min=0, help="Largest value of a capture, in the scale of MST; 0: as it is.")] = 0.8,
+    tile: Annotated[int, Option(min=0, help="Side of tiles, pixels; less needs less memory; 0: no tiles.")] = 1024,
     overlap: Annotated[int, Option(min=0, help="Of tiles, pixels.")] = 64,
     cubes: Annotated[str, Option(help="Format of restored cubes: npy or mat.")] = "npy",
     sheet: Annotated[bool, Option("--sheet", help="Write NAME.sheet.png: before and after.")] = False,

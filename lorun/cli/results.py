@@ -7,10 +7,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from lorun.cli.options import Data, Runs
+from lorun.cli.options import Data, ItsProfile, ResultSet, Runs
 from lorun.errors import LorunError, one_of
-
-ResultSet = Annotated[Path, Argument(help="Folder of a result set, e.g. results/quick.")]
 
 
 def table(
@@ -18,9 +16,7 @@ def table(
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     out: Annotated[Path | None, Option(help="Folder of the result set; default: results/PROFILE.")] = None,
-    source: Annotated[
-        Path | None, Option("--from", help="Make pages and figures again from the tables of this result set.")
-    ] = None,
+    source: Annotated[Path | None, Option("--from", help="Make pages again from this result set.")] = None,
     partial: Annotated[bool, Option("--partial", help="List missing runs with their status.")] = False,
     keep: Annotated[bool, Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
     figures: Annotated[bool, Option(help="Draw the figures as well.")] = True,
@@ -85,7 +81,7 @@ def show(
 
 def report(
     folder: Annotated[Path, Argument(help="A result set, or a folder of result sets, e.g. results.")],
-    config: Annotated[Path | None, Option("--config", "-c", help="Profile; default: config/FOLDER.yaml.")] = None,
+    config: ItsProfile = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     out: Annotated[Path | None, Option(help="Page to write; default: report.html in FOLDER. See below.")] = None,

@@ -29,9 +29,7 @@ def train(
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     device: Device = "auto",
-    track: Annotated[
-        str | None, Option(envvar="LORUN_TRACK", help="Follow it in tensorboard, mlflow or wandb.")
-    ] = None,
+    track: Annotated[str | None, Option(envvar="LORUN_TRACK", help="Follow it: tensorboard, mlflow, wandb.")] = None,
 ) -> None:
     """Train one run, or resume it. A finished run is left alone.
 
@@ -71,9 +69,7 @@ def evaluate(
     data: Data = Path("data"),
     device: Device = "auto",
     images: Annotated[Path | None, Option(help="Score this folder of images instead of the test sets.")] = None,
-    out: Annotated[
-        Path | None, Option(dir_okay=False, help="Table to write; default: in the run, or FOLDER.csv.")
-    ] = None,
+    out: Annotated[Path | None, Option(dir_okay=False, help="Table; default: in the run, or FOLDER.csv.")] = None,
 ) -> None:
     """Score a trained run: one row per image, degradation, protocol and metric.
 

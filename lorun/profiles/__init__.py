@@ -6,6 +6,6 @@ baselines) and its budget. `Profile.experiments` resolves them into one `Experim
 
 from lorun.profiles.profile import Profile
 from lorun.profiles.reading import load_profile, profile_schema
-from lorun.profiles.task import BaseReference, DataConfig, TaskConfig
+from lorun.profiles.task import DataConfig, TaskConfig
 
-__all__ = ["BaseReference", "DataConfig", "Profile", "TaskConfig", "load_profile", "profile_schema"]
+__all__ = ["DataConfig", "Profile", "TaskConfig", "load_profile", "profile_schema"]

@@ -145,14 +145,13 @@ class TaskConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _accept_old_names(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        strategies, variants = given.get("strategies"), given.get("variants") or {}
-        if not isinstance(strategies, list) or not isinstance(variants, dict):
-            return given
-        names = [one for one in strategies if isinstance(one, str) and one in renamed.STRATEGIES]
-        old = {one: {"strategy": renamed.STRATEGIES[one]} for one in names}
-        return {**given, "variants": {**old, **variants}} if old else given
+        match given:
+            case {"strategies": [*strategies]}:
+                variants = given.get("variants") or {}
+                old = {old: {"strategy": new} for old, new in renamed.STRATEGIES.items() if old in strategies}
+                if old and isinstance(variants, dict):
+                    return {**given, "variants": {**old, **variants}}
+        return given
 
     @cached_property
     def methods(self) -> list[str]:
@@ -219,18 +218,12 @@ class TaskConfig(Section):
         training = self.training
         assert training is not None
         preset = self.preset(method)
-        rates: dict[str, float | None]
-        if value is not None:
-            rates = {self.tuned_parameter(method): value}
-        else:
+        rates = {self.tuned_parameter(method): value}
+        if value is None:
             rated = method if preset is None or preset.rate is None else preset.rate
             rates = {"learning_rate": training.learning_rates.get(rated)}
-        pretrainings = 0 if preset is None else preset.pretrainings
-        pretrains = preset is not None and preset.pretrains
-        resolved = training.resolve(pretrainings=pretrainings, is_pretraining=pretrains, length=length, **rates)
-        mixed = preset is not None and preset.mixed
         return {
-            "training": resolved.model_copy(update={"inputs": "mixtures"}) if mixed else resolved,
+            "training": training.resolve(preset, **rates, length=length),
             "data": TrainingData(**self.data.model_dump(include={*TrainingData.model_fields})),
         }
 
@@ -342,10 +335,10 @@ class TaskConfig(Section):
         for method in self.training.learning_rates if self.training is not None else ():
             if method not in known:
                 raise ValueError(f"`learning_rates`: {UnknownName('method', method, known)}")
-            preset = self.preset(method)
-            other = None if preset is None else preset.rate
-            if other is not None:
-                raise ValueError(f"`learning_rates` of `{method}`: it takes that of `{other}`, whose base it shares")
+            if (preset := self.preset(method)) is not None and preset.rate is not None:
+                raise ValueError(
+                    f"`learning_rates` of `{method}`: it takes that of `{preset.rate}`, whose base it shares"
+                )
         for method in self.methods:
             preset = self.preset(method)
             if preset is not None and preset.pretrainings and method not in self.base and self.is_trained(method):

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from lorun.config.section import Section
 from lorun.config.training import TrainingConfig, TrainingSettings, one_length
+from lorun.methods import Preset
 
 
 class Tuning(Section):
@@ -73,9 +74,8 @@ class TaskTraining(TrainingSettings):
 
     def resolve(
         self,
+        preset: Preset | None,
         *,
-        pretrainings: int = 0,
-        is_pretraining: bool = False,
         learning_rate: float | None = None,
         adapter_rate: float | None = None,
         length: float = 1.0,
@@ -83,23 +83,25 @@ class TaskTraining(TrainingSettings):
         """The training of one run.
 
         Args:
-            pretrainings: how many pretrainings come before it.
-            is_pretraining: whether it is one itself.
+            preset: its strategy; None for a baseline.
             learning_rate: instead of the common one; the final rate keeps its proportion.
             adapter_rate: instead of `adapters.rate`.
             length: of a short training, as a share of the whole one.
         """
         fields = self.model_dump(include={*TrainingSettings.model_fields})
+        if preset is not None and preset.mixed:
+            fields["inputs"] = "mixtures"
+        pretrains, pretrainings = (preset.pretrains, preset.pretrainings) if preset is not None else (False, 0)
         if learning_rate is not None:
             fields["learning_rate"] = learning_rate
             fields["final_learning_rate"] = self.final_learning_rate * learning_rate / self.learning_rate
         if adapter_rate is not None:
             fields["adapters"]["rate"] = adapter_rate
         if self.budget is not None:
-            share = self.phase1_share if is_pretraining else 1 - pretrainings * self.phase1_share
+            share = self.phase1_share if pretrains else 1 - pretrainings * self.phase1_share
             return TrainingConfig(**fields, budget=self.budget * share * length)
         assert self.steps is not None
         phase1 = self.phase1_steps or 0
-        steps = phase1 if is_pretraining else self.steps - pretrainings * phase1
+        steps = phase1 if pretrains else self.steps - pretrainings * phase1
         first = pretrainings * max(1, round(phase1 * length))
         return TrainingConfig(**fields, steps=max(1, round(steps * length)), first_step=first)
