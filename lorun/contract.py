@@ -1,8 +1,8 @@
 """What every baseline must do: one list of checks, run by `lorun contract` and by the tests.
 
 A check is a function whose docstring states the requirement. It runs once for the baseline, once for each operator that
-the baseline supports, or once for each number of channels, and raises `Failure` with what is wrong, or `NotApplicable`
-with the reason.
+the baseline supports, or once for each number of channels, and raises a `LorunError` with what is wrong, or
+`NotApplicable` with the reason.
 """
 
 import inspect
@@ -39,17 +39,13 @@ _TOLERANCE = 0.02  # relative error of published parameter counts, and of an est
 _TRAINING = TrainingConfig(steps=2, precision="float32")
 
 
-class Failure(Exception):
-    """A baseline fails a check."""
-
-
 class NotApplicable(Exception):
     """A check does not apply to a baseline."""
 
 
 def require(condition: bool, problem: str) -> None:
     if not condition:
-        raise Failure(problem)
+        raise LorunError(problem)
 
 
 @dataclass(frozen=True)
@@ -167,7 +163,7 @@ def unsupported(subject: Subject) -> None:
         except LorunError as error:
             require(reason in str(error), f"{case} is refused, but not for that reason: {error}")
         else:
-            raise Failure(f"{case} is refused at first and then built: `unsupported` contradicts itself")
+            raise LorunError(f"{case} is refused at first and then built: `unsupported` contradicts itself")
     require(bool(subject.supported), f"no operator is supported: {'; '.join(map(str, subject.cases.values()))}")
 
 
@@ -377,11 +373,11 @@ def _some(names: list[str]) -> str:
 
 
 class Finding(NamedTuple):
-    """The outcome of a check; `case` is None for a check of the baseline itself."""
+    """The outcome of a check, "-" where it does not apply; `case` is None for a check of the baseline itself."""
 
     check: Check
     case: Case | None
-    verdict: Literal["passed", "failed", "not applicable"]
+    verdict: Literal["passed", "FAILED", "-"]
     reason: str = ""
 
 
@@ -395,7 +391,7 @@ class Report(NamedTuple):
 
     @property
     def failures(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.verdict == "failed"]
+        return [finding for finding in self.findings if finding.verdict == "FAILED"]
 
 
 def examine(reference: str) -> Report:
@@ -403,11 +399,10 @@ def examine(reference: str) -> Report:
     began = time.monotonic()
     folder = plugins.find(reference).folder
     subject = Subject(reference)
-    findings = []
+    findings: list[Finding] = []
     for check in CHECKS:
-        found = [_run(check, case, subject, folder) for case in check.targets(subject)]
-        findings += found
-        if check.name in ("loads", "unsupported") and found[0].verdict == "failed":
+        findings += [_run(check, case, subject, folder) for case in check.targets(subject)]
+        if check.name in ("loads", "unsupported") and findings[-1].verdict == "FAILED":
             return Report(reference, findings, {}, time.monotonic() - began)
     return Report(reference, findings, subject.unsupported, time.monotonic() - began)
 
@@ -416,13 +411,12 @@ def _run(check: Check, case: Case | None, subject: Subject, folder: Path) -> Fin
     try:
         check.run(case or subject)
     except NotApplicable as error:
-        return Finding(check, case, "not applicable", str(error))
-    except (Failure, LorunError) as error:
-        return Finding(check, case, "failed", str(error))
+        return Finding(check, case, "-", str(error))
+    except LorunError as error:
+        return Finding(check, case, "FAILED", str(error))
     except Exception as error:  # the baseline's code may raise anything
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame for frame in frames if Path(frame.filename).is_relative_to(folder)]
         where = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
-        reason = f"{type(error).__name__}: {one_line(error)[:300]}{where}"
-        return Finding(check, case, "failed", reason)
+        return Finding(check, case, "FAILED", f"{type(error).__name__}: {one_line(error)[:300]}{where}")
     return Finding(check, case, "passed")

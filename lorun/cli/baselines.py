@@ -67,14 +67,13 @@ def _render(report: "Report") -> str:
     """A table with a line per check and a column per case; then each failure with the requirement."""
     from tabulate import tabulate
 
-    words = {"passed": "passed", "failed": "FAILED", "not applicable": "-"}
-    verdicts = [words[finding.verdict] for finding in report.findings]
-    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in words.values() if word in verdicts)
+    verdicts = [finding.verdict for finding in report.findings]
+    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("passed", "FAILED", "-") if word in verdicts)
     columns = list(dict.fromkeys(finding.case for finding in report.findings if finding.case))
     rows: dict[str, list[str]] = {}
-    for finding, verdict in zip(report.findings, verdicts, strict=True):
+    for finding in report.findings:
         row = rows.setdefault(finding.check.name, [""] * max(len(columns), 1))
-        row[columns.index(finding.case) if finding.case else 0] = verdict
+        row[columns.index(finding.case) if finding.case else 0] = finding.verdict
     table = tabulate([[name, *row] for name, row in rows.items()], ["", *map(str, columns)], tablefmt="plain")
     lines = [f"{report.reference}: {counts}; {report.seconds:.0f} s", *table.splitlines()]
     lines += [f"unsupported {case}: {reason}" for case, reason in report.unsupported.items()]

@@ -47,15 +47,8 @@ def save_model(
     folder = models / name
     if folder.exists() and not force:
         raise LorunError(f"{folder}: exists; choose another name with --name, or replace it with --force")
-    made = make_model(
-        experiment,
-        runs=runs,
-        results=results or Path("results") / profile.profile,
-        data=data,
-        half=half,
-        tolerance=tolerance,
-        device=pick_device(device),
-    )
+    results, used = results or Path("results") / profile.profile, pick_device(device)
+    made = make_model(experiment, runs=runs, results=results, data=data, half=half, tolerance=tolerance, device=used)
     if made.refused is not None:
         typer.echo(f"single precision instead of half: {made.refused}", err=True)
     save(made.model, folder)

@@ -20,7 +20,7 @@ def restore(
     mask: Annotated[Path | None, Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
     degradation: Annotated[str | None, Option(help="Kernel: its name in the model or number in the file.")] = None,
     scale: Annotated[int | None, Option(min=1, max=8, help="Of super-resolution, instead of the model's.")] = None,
-    noise: Annotated[float | None, Option(min=0, max=255, help="Its level, of 255, instead of the model's.")] = None,
+    noise: Annotated[float | None, Option(min=0, max=255, help="Grey levels of 255, instead of the model's.")] = None,
     peak: Annotated[float, Option(min=0, help="Largest value of a capture, in the scale of MST; 0: as it is.")] = 0.8,
     tile: Annotated[int, Option(min=0, help="Side of tiles, pixels; less needs less memory; 0: no tiles.")] = 1024,
     overlap: Annotated[int, Option(min=0, help="Of tiles, pixels.")] = 64,
@@ -57,14 +57,7 @@ def restore(
     )
     loaded = from_pretrained(model).to(chosen)
     physics = operator_of(
-        loaded,
-        chosen,
-        scale=scale,
-        noise=noise,
-        degradation=degradation,
-        kernel=kernel,
-        mask=mask,
-        measured=measured,
+        loaded, chosen, scale=scale, noise=noise, degradation=degradation, kernel=kernel, mask=mask, measured=measured
     )
     files = inputs_of(inputs, loaded.experiment.channels)
     lines, failed = restore_files(files, Restorer(loaded, physics, chosen, tile, overlap), options)

@@ -12,9 +12,6 @@ from lorun.errors import LorunError
 from lorun.profiles.profile import Profile
 from lorun.profiles.task import TaskConfig
 
-_FEW = 64
-"""Layers up to this count are built, without memory, to count their weights; those of more are extrapolated."""
-
 
 def check_sizes(profile: Profile) -> None:
     """Raise LorunError, with the predicted bytes, where a part of a task cannot fit into the memory of this machine.
@@ -60,7 +57,7 @@ def _denoiser_bytes(denoiser: DenoiserConfig, channels: int) -> float:
     """Of the weights in float32."""
     for name in ("blocks", "depth"):
         count = getattr(denoiser, name, 0)
-        if count > _FEW:
+        if count > 3:  # each further one has the same weights: no need to build them
             few, more = (denoiser.model_copy(update={name: number}) for number in (2, 3))
             first = _denoiser_bytes(few, channels)
             return first + (count - 2) * (_denoiser_bytes(more, channels) - first)

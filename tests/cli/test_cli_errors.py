@@ -41,18 +41,11 @@ def task(profile: dict[str, Any]) -> dict[str, Any]:
             ["`tasks.cs.training.batchh`", "Did you mean `batch`?"],
         ),
         (lambda p: p.update(seed=[0]), ["unknown key `seed`", "Did you mean `seeds`?"]),
-        (lambda p: task(p)["physics"].update(blok=3), ["blok`", "Did you mean `block`?"]),
         (
             lambda p: task(p)["strategies"].append("lorum"),
             ["unknown strategy 'lorum'", "block_k", "Did you mean 'lorun'?"],
         ),
-        (lambda p: task(p)["settings"]["r25"].update(ratio=0), ["ratio` (=0)", "greater than 0"]),
-        (
-            lambda p: task(p)["settings"]["r25"].update(ratio=101),
-            ["ratio` (=101)", "less than or equal to 100"],
-        ),
         (lambda p: task(p)["settings"].update(r25=None), ["`tasks.cs.settings.r25` (=None)"]),
-        (lambda p: task(p)["training"].update(steps=4), ["`phase1_steps` (=4) must be below `steps` (=4)"]),
         (lambda p: task(p)["training"].update(ema=1.5), ["`tasks.cs.training.ema` (=1.5)", "less than 1"]),
         (lambda p: p.pop("seeds"), ["`seeds` is missing"]),
         (lambda p: p.update(tasks={"cs": 5}), ["`tasks.cs` (=5)"]),
