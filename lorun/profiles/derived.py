@@ -22,8 +22,8 @@ def derive_profile(
     methods: Sequence[str],
     *,
     tasks: Collection[str],
-    only: str | None = None,
-    changes: Mapping[str, Any] | None = None,
+    only: str | None,
+    changes: Mapping[str, Any],
 ) -> tuple[Path, Profile]:
     """Write a profile that has the methods in some tasks of another one, and read it.
 
@@ -44,8 +44,12 @@ def derive_profile(
     content = read_content(config)
     content["tasks"] = choose_tasks(content["tasks"], only)
     for name in tasks:
-        task = merge(content["tasks"][name], changes or {})
-        content["tasks"][name] = task | _with_methods(task, methods)
+        task = merge(content["tasks"][name], changes)
+        strategies, baselines = [*(task.get("strategies") or [])], [*(task.get("baselines") or [])]
+        for method in methods:
+            if method not in {*strategies, *baselines}:
+                (strategies if method in {*STRATEGIES, *(task.get("variants") or {})} else baselines).append(method)
+        content["tasks"][name] = {**task, "strategies": strategies, "baselines": baselines}
     path = folder / "profile.yaml"
     write_text(path, yaml.safe_dump(content, sort_keys=False))
     tuned = trials_path(path, content["profile"])
@@ -88,13 +92,3 @@ def parse_changes(options: Sequence[str]) -> dict[str, Any]:
             value = {part: value}
         found = merge(found, value)
     return found
-
-
-def _with_methods(task: Mapping[str, Any], methods: Sequence[str]) -> dict[str, list[str]]:
-    """The lists of strategies and baselines of a task, with those of `methods` that it lacks."""
-    strategies, baselines = list(task.get("strategies") or []), list(task.get("baselines") or [])
-    for method in methods:
-        if method in {*strategies, *baselines}:
-            continue
-        (strategies if method in {*STRATEGIES, *(task.get("variants") or {})} else baselines).append(method)
-    return {"strategies": strategies, "baselines": baselines}
