@@ -16,7 +16,7 @@ def export(
     config: ItsProfile = None,
     data: Data = Path("data"),
     figures: Annotated[bool, Option(help="Include pages and figures.")] = True,
-    date: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Default: of the last commit of the set.")] = None,
+    date: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Default: the day of its last commit.")] = None,
 ) -> None:
     """Write a result set with its origin into one ZIP file that others can check and read without this suite.
 

@@ -27,7 +27,7 @@ def compare(
     against: Annotated[str, Option(help="Method that the verdict is against.")] = "block_k",
     dataset: Annotated[list[str] | None, Option(help="Test set instead of the profile's; may be repeated.")] = None,
     ratio: Annotated[float | None, Option(min=0, max=100, help="Sampling ratio of compressed sensing, %.")] = None,
-    changes: Annotated[list[str] | None, Option("--set", help="As training.steps=100; may be repeated.")] = None,
+    changes: Annotated[list[str] | None, Option("--set", help="A key, as training.steps=100; may be repeated.")] = None,
     out: Annotated[Path | None, Option(help="Folder of tables; default: runs/compare/PROFILE-METHOD.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),

@@ -16,7 +16,7 @@ def table(
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
     out: Annotated[Path | None, Option(help="Folder of the result set; default: results/PROFILE.")] = None,
-    source: Annotated[Path | None, Option("--from", help="Make pages again from this result set.")] = None,
+    source: Annotated[Path | None, Option("--from", help="Make pages and figures again from this set.")] = None,
     partial: Annotated[bool, Option("--partial", help="List missing runs with their status.")] = False,
     keep: Annotated[bool, Option("--keep", help="Keep the lines of runs whose folders are not here.")] = False,
     figures: Annotated[bool, Option(help="Draw the figures as well.")] = True,

@@ -1,6 +1,5 @@
 """Write a folder to start a baseline from; the network in it passes the contract."""
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -31,5 +30,4 @@ def write_baseline(name: str, into: Path | None = None, reserved: Collection[str
     replace_files(folder, ((file, text.replace("NAME", name).encode()) for file, text in sorted(templates.items())))
     if folder.resolve().parent == places.SUITE_FOLDER:
         return name, folder
-    reference = os.fspath(folder)
-    return reference if os.sep in reference else os.path.join(os.curdir, reference), folder
+    return str(folder) if "/" in str(folder) else f"./{folder}", folder
