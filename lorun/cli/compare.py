@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from lorun.methods import Experiment
-    from lorun.profiles import Profile
+    from lorun.profiles import Profile, TaskConfig
     from lorun.results.store import ResultSet
 
 
@@ -64,6 +64,8 @@ def compare(
     if dataset:
         changed = merge(changed, {"data": {"test": dataset}})
     if ratio is not None:
+        if task is not None and not _has_ratio(original.tasks[task]):
+            raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
         setting = f"r{ratio:g}"
         changed = merge(changed, {"settings": {setting: {"ratio": ratio}}})
     tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
@@ -112,12 +114,11 @@ def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], r
 
     def allowed(task: str, method: str, name: str) -> bool:
         config = profile.tasks[task]
-        operators = [config.physics_of(setting) for setting in config.settings]
-        if ratio is not None and not all(hasattr(physics, "ratio") for physics in operators):
+        if ratio is not None and not _has_ratio(config):
             return False
         if name in STRATEGIES or name in config.variants:
             return config.training is not None
-        return {physics.task for physics in operators} <= {*plugins.card(method).tasks}
+        return {config.physics_of(setting).task for setting in config.settings} <= {*plugins.card(method).tasks}
 
     pairs = list(zip(methods, names, strict=True))
     found = [task for task in profile.tasks if all(allowed(task, *pair) for pair in pairs)]
@@ -127,6 +128,10 @@ def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], r
             f"{', '.join(names)} name{' and that has a sampling ratio' * (ratio is not None)}; --task chooses one"
         )
     return found
+
+
+def _has_ratio(task: "TaskConfig") -> bool:
+    return all(hasattr(task.physics_of(setting), "ratio") for setting in task.settings)
 
 
 def _committed(name: str) -> "ResultSet | None":

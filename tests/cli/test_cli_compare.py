@@ -9,6 +9,7 @@ import yaml
 from made_up import write_runs
 from output import Output
 from scratch import git
+from tiny import PROJECT
 
 from lorun.profiles import load_profile
 from lorun.profiles.trials import read_trials
@@ -160,3 +161,10 @@ def test_mistakes_are_one_line_before_anything_is_trained(compare: Compare, word
     assert message in last
     assert "Traceback" not in err
     assert not list(Path("runs").rglob("weights.safetensors"))
+
+
+def test_a_ratio_needs_a_task_that_has_one(lorun: Callable[..., Output], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    result = lorun("compare", "tikhonov", "--profile", "quick", "--task", "sr", "--ratio", 10)
+    assert result.status == 1
+    assert result.err.splitlines()[-1] == "error: --ratio 10: the task sr has no sampling ratio"
