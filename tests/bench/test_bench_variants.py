@@ -179,7 +179,7 @@ def test_backward_passes_are_timed_both_ways(monkeypatch):
     monkeypatch.setattr(backward, "WIDTHS", {16: 8, 32: 8})
     monkeypatch.setattr(backward, "GAMMAS", (5,))
     monkeypatch.setattr(backward, "_CACHE", 10)
-    table = backward.measure(2, 1)
+    table = backward.measure(2)
     assert len(table) == 4
     assert set(table.chosen) == {"low_rank", "full"}
     assert (table.low_rank_seconds > 0).all()
