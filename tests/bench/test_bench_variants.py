@@ -59,7 +59,7 @@ def test_every_variant_steps_reconstructs_and_is_counted(variant, experiment):
     step()
     assert all(p.grad is not None for p in system.parameters() if p.requires_grad)
     assert len(before) > 0
-    reconstruction(system, experiment, CPU)()
+    reconstruction(system.network, system.physics, experiment, CPU)()
     bytes_at_peak = [count(experiment, variant, what)["peak_bytes"] for what in ("training step", "reconstruction")]
     assert bytes_at_peak[0] > bytes_at_peak[1] > 0
 
