@@ -8,11 +8,9 @@ import math
 from itertools import product
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
 
 import pandas as pd
 import torch
-import typer
 from rich.progress import track
 
 from lorun.adapters import composed
@@ -25,13 +23,14 @@ WIDTHS = {16: 64, 24: 64, 32: 32, 64: 16, 96: 16, 128: 16, 256: 8}
 
 KERNELS = (3, 1)
 GAMMAS = (5, 10, 19, 30, 50)
+REPEATS = 15
 _BATCH = 16
 _CACHE = 24_000_000  # floats, more than any cache holds: in training, the inputs have left the cache by then
 
 
-def measure(repeats: int, threads: int) -> pd.DataFrame:
+def measure(repeats: int) -> pd.DataFrame:
     """A row per kernel, width and rank: seconds of the gradients of A and B, computed in low rank and in full."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     rows = []
     for kernel, channels, gamma in track(list(product(KERNELS, WIDTHS, GAMMAS)), description="backward"):
         rank = math.ceil(channels * gamma / 100)
@@ -50,7 +49,7 @@ def measure(repeats: int, threads: int) -> pd.DataFrame:
                 "full_seconds": round(seconds.full.median(), 6),
                 **spread("low_rank_to_full", seconds.low_rank / seconds.full, 3),
                 "chosen": "low_rank" if composed.low_rank_pays(layer.weight, rank, geometry) else "full",
-                **where(threads),
+                **where(1),
             }
         )
     return pd.DataFrame(rows)
@@ -77,26 +76,18 @@ def _layer(
 
 
 def _take_turns(ways: dict[str, Work], repeats: int) -> pd.DataFrame:
+    """Seconds: a column per way, a row per round."""
     cache = torch.zeros(_CACHE)
-    rounds = []
-    for _ in range(repeats + 1):
-        seconds = {}
-        for way, work in ways.items():
-            cache.add_(1)
-            begin = perf_counter()
-            work()
-            seconds[way] = perf_counter() - begin
-        rounds.append(seconds)
+
+    def seconds(work: Work) -> float:
+        cache.add_(1)
+        begin = perf_counter()
+        work()
+        return perf_counter() - begin
+
+    rounds = [{way: seconds(work) for way, work in ways.items()} for _ in range(repeats + 1)]
     return pd.DataFrame(rounds[1:])  # the first round warms up
 
 
-def main(
-    repeats: Annotated[int, typer.Option(min=2, help="Rounds.")] = 15,
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/bench/backward.csv"),
-) -> None:
-    """Measure on one thread and write the table."""
-    write_table(out, measure(repeats, threads=1))
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    write_table(Path("results/bench/backward.csv"), measure(REPEATS))

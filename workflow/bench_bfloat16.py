@@ -9,24 +9,26 @@ import sys
 import tempfile
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
-import typer
 from rich.progress import track
-from scipy.special import stdtrit
+from scipy.stats import ttest_1samp
 
+from lorun.accounting.prediction import resized
 from lorun.bench.variants import where
 from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.profiles import load_profile
+from lorun.results.paths import with_bases
 from lorun.results.store import write_table
-from lorun.training import Outcome, train
+from lorun.training import train
 
-LEVEL = 0.95
-"""Coverage of the intervals."""
-
+OUT = Path("results/bench")
+METHODS = ["block_k", "lorun"]
+SEEDS = 3
+SHARE = 0.15  # of the length of a whole training
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -39,17 +41,16 @@ def measure(config: Path, methods: list[str], *, seeds: int, share: float, data:
         LorunError: a method is not in the profile or not trained; a dataset is missing; a training did not complete.
     """
     profile = load_profile(config)
-    places = [
-        (task, next(iter(profile.tasks[task].settings_of(method))), method)
-        for task in profile.tasks
-        for method in methods
-    ]
+    cases = list(product(profile.tasks.items(), methods, range(seeds), PRECISIONS))
     rows = []
-    for place, seed, precision in track(
-        list(product(places, range(seeds), PRECISIONS)), disable=not sys.stderr.isatty()
-    ):
-        experiment = _at(profile.resolve(*place, seed, length=share), precision)
-        outcomes = _train(experiment, data, runs)
+    for (name, task), method, seed, precision in track(cases, disable=not sys.stderr.isatty()):
+        setting = next(iter(task.settings_of(method)))
+        experiment = _at(profile.resolve(name, setting, method, seed, length=share), precision)
+        outcomes = [train(one, runs=runs, data=data, device=torch.device("cpu")) for one in with_bases(experiment)]
+        last = outcomes[-1]
+        score = last.curve[-1].validation_psnr if last.status == "completed" else None
+        if score is None:
+            raise LorunError(f"{experiment.name}: the training has no score: {last.status} {last.message or ''}")
         rows.append(
             {
                 "profile": config.stem,
@@ -57,7 +58,7 @@ def measure(config: Path, methods: list[str], *, seeds: int, share: float, data:
                 "precision": precision,
                 "share": share,
                 "steps": sum(one.steps for one in outcomes),
-                "validation_psnr": round(_score(experiment, outcomes[-1]), 4),
+                "validation_psnr": round(score, 4),
                 "seconds": round(sum(one.seconds for one in outcomes), 2),
                 **where(1),
             }
@@ -68,8 +69,8 @@ def measure(config: Path, methods: list[str], *, seeds: int, share: float, data:
 def differences(frame: pd.DataFrame) -> pd.DataFrame:
     """bfloat16 minus float32: a row per task and method, and one for all of them.
 
-    `difference` is the mean of the pairs' differences (dB), with a t-interval from `low` to `high`. `seed_sd` is the
-    standard deviation of float32 over seeds: what another seed changes. `time_ratio` is a median.
+    `difference` is the mean of the pairs' differences (dB), with a t-interval (95 %) from `low` to `high`. `seed_sd` is
+    the standard deviation of float32 over seeds: what another seed changes. `time_ratio` is a median.
     """
     place = ["task", "method"]
     table = frame.pivot(index=[*place, "seed"], columns="precision", values=["validation_psnr", "seconds"])
@@ -85,58 +86,26 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(pairs: pd.DataFrame) -> dict[str, Any]:
-    count, mean = len(pairs), pairs.difference.mean()
-    half = stdtrit(count - 1, (1 + LEVEL) / 2) * pairs.difference.std() / count**0.5
+    low, high = ttest_1samp(pairs.difference, 0).confidence_interval(0.95)
     return {
-        "pairs": count,
-        "difference": round(mean, 4),
-        "low": round(mean - half, 4),
-        "high": round(mean + half, 4),
+        "pairs": len(pairs),
+        "difference": round(pairs.difference.mean(), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
         "time_ratio": round(pairs.ratio.median(), 3),
     }
 
 
 def _at(experiment: Experiment, precision: str) -> Experiment:
     """The experiment and its bases in another precision."""
-    spec: Any = experiment.spec
-    if experiment.training is None:
-        raise LorunError(f"{experiment.method!r} is not trained: choose another method")
-    changed: dict[str, Any] = {"training": spec.training.model_copy(update={"precision": precision})}
-    if experiment.base is not None:
-        changed["base"] = _at(experiment.base, precision)
-    return experiment.model_copy(update={"spec": spec.model_copy(update=changed)})
-
-
-def _train(experiment: Experiment, data: Path, runs: Path) -> list[Outcome]:
-    """Train the bases, then the experiment."""
-    before = [] if experiment.base is None else _train(experiment.base, data, runs)
-    return [*before, train(experiment, runs=runs, data=data, device=torch.device("cpu"))]
-
-
-def _score(experiment: Experiment, outcome: Outcome) -> float:
-    score = outcome.curve[-1].validation_psnr if outcome.curve else None
-    if outcome.status != "completed" or score is None:
-        raise LorunError(f"{experiment.name}: the training has no score: {outcome.status} {outcome.message or ''}")
-    return score
-
-
-def main(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Profile.")] = Path("config/base.yaml"),
-    methods: Annotated[list[str] | None, typer.Option("--method", "-m", help="Default: block_k and lorun.")] = None,
-    seeds: Annotated[int, typer.Option(min=2, help="Number of seeds.")] = 3,
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Length, as a share of a whole training.")] = 0.15,
-    data: Annotated[Path, typer.Option(help="Folder of all datasets.")] = Path("data"),
-    out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("results/bench"),
-) -> None:
-    """Train, and write the two tables."""
-    with tempfile.TemporaryDirectory() as runs:
-        chosen = methods or ["block_k", "lorun"]
-        frame = measure(config, chosen, seeds=seeds, share=share, data=data, runs=Path(runs))
-    found = differences(frame)
-    write_table(out / "precision_training.csv", frame)
-    write_table(out / "precision_training_differences.csv", found)
-    typer.echo(found.to_string(index=False))
+    base = None if experiment.base is None else _at(experiment.base, precision)
+    return resized(experiment, training={"precision": precision}).model_copy(update={"base": base})
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    with tempfile.TemporaryDirectory() as folder:
+        config, data = Path("config/base.yaml"), Path("data")
+        measured = measure(config, METHODS, seeds=SEEDS, share=SHARE, data=data, runs=Path(folder))
+    write_table(OUT / "precision_training.csv", measured)
+    write_table(OUT / "precision_training_differences.csv", differences(measured))
+    print(differences(measured).to_string(index=False))

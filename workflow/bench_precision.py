@@ -1,16 +1,15 @@
 """Store the base of a trained LoRun in fewer bits: bytes held, bytes of inference, and PSNR.
 
-`python workflow/bench_precision.py` writes `results/bench/precision.csv`. The profile's LoRun must have been trained.
+`python workflow/bench_precision.py` writes `results/bench/precision.csv`. The LoRun of `quick` must have been trained.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
-import typer
 
 from lorun.accounting.live_bytes import inference_bytes
 from lorun.adapters.precision import PRECISIONS, hold_base
@@ -23,40 +22,36 @@ from lorun.methods import Experiment
 from lorun.profiles import load_profile
 from lorun.results.store import write_table
 
+CONFIG = Path("config/quick.yaml")
+OUT = Path("results/bench/precision.csv")
 
-def measure(config: Path, *, runs: Path, data: Path) -> pd.DataFrame:
+
+def measure() -> pd.DataFrame:
     """A row per precision and test set, from the trained LoRun of the profile (`lorun.bench.variants.benchmarked`).
 
     Raises:
         LorunError: that run has not been trained; a test set is missing.
     """
-    experiment = benchmarked(load_profile(config))
-    rows = [row for precision in PRECISIONS for row in _rows(experiment, precision, runs, data)]
-    frame = pd.DataFrame({"profile": config.stem, **row, **where(torch.get_num_threads())} for row in rows)
+    experiment = benchmarked(load_profile(CONFIG))
+    rows = [row for precision in PRECISIONS for row in _rows(experiment, precision)]
+    frame = pd.DataFrame({"profile": CONFIG.stem, **row, **where(torch.get_num_threads())} for row in rows)
     full = frame.groupby("dataset").psnr.transform("first")  # float32 comes first
     frame["psnr_change"] = (frame.psnr - full).round(4)
     return frame
 
 
-def _rows(experiment: Experiment, precision: Any, runs: Path, data: Path) -> Iterator[dict[str, Any]]:
+def _rows(experiment: Experiment, precision: Any) -> Iterator[dict[str, Any]]:
     protocol = experiment.evaluation.protocols[0]
     side, channels = experiment.accounting.image, experiment.channels
-
-    def load() -> Any:
-        system: Any = load_system(experiment, runs)
-        hold_base(system.network.denoisers[0], precision)
-        return system
-
-    def build() -> tuple[Any, Any]:
-        system = load()
-        return system.network, system.physics.at(side, side)
-
-    peak = inference_bytes(build, (1, channels, side, side), fake=False)
-    system = load()
+    system: Any = load_system(experiment, Path("runs"))
     base = system.network.denoisers[0]
+    hold_base(base, precision)
+    peak = inference_bytes(
+        lambda: (system.network, system.physics.at(side, side)), (1, channels, side, side), fake=False
+    )
     adapters = sum(parameter.nbytes for name, parameter in base.named_parameters() if "lora_" in name)
     for dataset in experiment.test:
-        images = reconstruct(system, load_dataset(data, dataset, "test", channels), torch.device("cpu"))
+        images = reconstruct(system, load_dataset(Path("data"), dataset, "test", channels), torch.device("cpu"))
         yield {
             **experiment.labels,
             "dataset": dataset,
@@ -71,15 +66,5 @@ def _rows(experiment: Experiment, precision: Any, runs: Path, data: Path) -> Ite
         }
 
 
-def main(
-    config: Annotated[Path, typer.Option("--config", "-c", help="Profile.")] = Path("config/quick.yaml"),
-    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    data: Annotated[Path, typer.Option(help="Folder of all datasets.")] = Path("data"),
-    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("results/bench/precision.csv"),
-) -> None:
-    """Measure and write the table."""
-    write_table(out, measure(config, runs=runs, data=data))
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    write_table(OUT, measure())

@@ -4,7 +4,6 @@
 if a test found anything else; its falsifying example is printed.
 """
 
-import argparse
 import os
 import random
 import subprocess
@@ -12,45 +11,43 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
+import typer
 
+from lorun.results.store import write_table
 from lorun.revisions import git
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "results" / "bench" / "fuzz.csv"
+OUT = Path("results/bench/fuzz.csv")
 
 
-def main() -> int:
+def main(
+    count: Annotated[int, typer.Option(min=1, help="Examples of each test.")] = 1000,
+    cores: Annotated[int, typer.Option(min=1, help="Tests at a time.")] = 1,
+) -> None:
     """Run the tests that are marked `fuzz` and write the counts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1000, help="examples of each test (default: 1000)")
-    parser.add_argument("--cores", type=int, default=1, help="tests at a time (default: 1)")
-    parser.add_argument("--seed", type=int, default=None, help="of the examples (default: a new one)")
-    arguments = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+    seed = random.randrange(10**6)
     commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "fuzz", "-n", str(arguments.cores)]
+        command = [sys.executable, "-m", "pytest", "-m", "fuzz", "-n", str(cores)]
         command += [f"--hypothesis-seed={seed}", f"--junitxml={report}"]
-        environment = os.environ | {"FUZZ": str(arguments.count), "OMP_NUM_THREADS": "1"}
-        status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
-        if status:
-            return status
-        tests = ET.parse(report).iter("testcase")
-        rows = [{"test": test.get("name"), **_counts(test), "seed": seed, "commit": commit} for test in tests]
-    pd.DataFrame(rows).sort_values("test").to_csv(OUT, index=False)
-    print(f"wrote {OUT.relative_to(ROOT)}")
-    return 0
+        environment = os.environ | {"FUZZ": str(count), "OMP_NUM_THREADS": "1"}
+        if status := subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+            raise typer.Exit(status)
+        rows = [{"test": test.get("name"), **_counts(test), "seed": seed} for test in ET.parse(report).iter("testcase")]
+    write_table(ROOT / OUT, pd.DataFrame(rows).assign(commit=commit).sort_values("test"))
+    print(f"wrote {OUT}")
 
 
-def _counts(test: ET.Element) -> dict[str, int]:
+def _counts(test: ET.Element) -> dict[str, Any]:
     """What the fixture `tally` recorded."""
-    found = {one.get("name", ""): int(one.get("value", "")) for one in test.iter("property")}
+    found = {one.get("name"): one.get("value") for one in test.iter("property")}
     return {name: found.get(name, 0) for name in ("refused", "accepted")}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

@@ -13,11 +13,15 @@ import numpy as np
 import pandas as pd
 import typer
 
-from lorun.errors import UnknownName
 from lorun.evaluation.metrics import METRICS
 from lorun.gate import Limits
 from lorun.gate.scores import compare_scores, judge_scores
 from lorun.results.store import RUN, ResultSet, read_result_set
+
+RESULTS = "tests/gate/real"
+REPEATS = 200  # comparisons for each rate
+SEEDS = (2, 3, 5)  # numbers of seeds
+LOSSES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)  # dB
 
 NOISE = {
     "none": "none: equal code on a CPU",
@@ -31,8 +35,6 @@ SAME_SEEDS = 0.45
 Measured: `quick` before and after its twelve networks were trained anew by other code (git revisions 30992e0 and
 c539559). PSNR differs by 0.045 dB (root mean square); the standard deviation over seeds of 0.07 dB would give 0.10 dB.
 """
-
-LOSSES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)  # dB
 
 
 def mean_scores(results: ResultSet, seeds: int, alike: bool) -> pd.DataFrame:
@@ -65,42 +67,33 @@ def draw(
     return scores.assign(before=reference, after=candidate - lost, loss=worse.round(9))
 
 
-def rate(
-    scores: pd.DataFrame, noise: str, repeats: int, limits: Limits, common: float, loss: float = 0.0, task: str = ""
-) -> float:
+def rate(scores: pd.DataFrame, noise: str, limits: Limits, common: float, loss: float = 0.0, task: str = "") -> float:
     """The fraction of comparisons that fail; with a task, by a finding about it."""
     random = np.random.default_rng(0)
     failed = 0
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         compared = compare_scores(draw(scores, noise, random, common, loss, task), limits)
         found = judge_scores(compared, limits)
         failed += any(one.verdict == "failed" and one.subject.startswith(task) for one in found)
-    return failed / repeats
+    return failed / REPEATS
 
 
 def main(
-    results: Annotated[str, typer.Option(help="Result set with the scores.")] = "tests/gate/real",
-    repeats: Annotated[int, typer.Option(min=1, help="Comparisons for each rate.")] = 200,
-    seeds: Annotated[list[int] | None, typer.Option(help="Number of seeds; may be repeated. Default: 2, 3, 5.")] = None,
     common: Annotated[float, typer.Option(min=0, max=1, help="Part of the variance that all methods share.")] = 0.0,
     alike: Annotated[bool, typer.Option("--alike", help="All methods of a task are equally noisy.")] = False,
     alpha: Annotated[float, typer.Option(help="As of `lorun gate`.")] = 0.005,
-    noise: Annotated[list[str] | None, typer.Option(help=f"{', '.join(NOISE)}; may be repeated. Default: all.")] = None,
 ) -> None:
     """Print the rate of false alarms and the power against losses of PSNR, by noise, number of seeds and task."""
-    for name in noise or []:
-        if name not in NOISE:
-            raise UnknownName("noise", name, NOISE)
     print(f"| noise | seeds | task | false alarms | {' | '.join(f'{loss} dB' for loss in LOSSES)} |")
     print(f"|{'---|' * (4 + len(LOSSES))}")
-    for kind, count in product(noise or NOISE, seeds or [2, 3, 5]):
-        scores = mean_scores(read_result_set(results), count, alike)
-        limits = Limits(alpha=alpha, fresh_seeds=kind == "fresh")
-        alarms = rate(scores, kind, repeats, limits, common)
+    for noise, count in product(NOISE, SEEDS):
+        scores = mean_scores(read_result_set(RESULTS), count, alike)
+        limits = Limits(alpha=alpha, fresh_seeds=noise == "fresh")
+        alarms = rate(scores, noise, limits, common)
         for task in sorted(scores.task.unique()):
-            power = (rate(scores, kind, repeats, limits, common, loss, task) for loss in LOSSES)
+            power = (rate(scores, noise, limits, common, loss, task) for loss in LOSSES)
             cells = " | ".join(f"{value:.2f}" for value in power)
-            print(f"| {NOISE[kind]} | {count} | {task} | {alarms:.3f} | {cells} |", flush=True)
+            print(f"| {NOISE[noise]} | {count} | {task} | {alarms:.3f} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ Started again with the same OUT, it goes on where it stopped; the budget follows
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,7 +56,7 @@ _TINY: dict[str, Any] = {
 }
 
 
-def cut_profile(config: Path, out: Path, budget: float, *, dry_run: bool) -> tuple[Path, Profile]:
+def cut_profile(out: Path, budget: float, *, dry_run: bool) -> tuple[Path, Profile]:
     """The profile of this run, written to OUT/profile.yaml. `budget`, in FLOPs, is that of LoRun with its base."""
     length: dict[str, Any] = {"budget": budget, "checkpoint_every": 200, "validate_every": 500, "warmup_steps": 200}
     if dry_run:
@@ -64,57 +64,55 @@ def cut_profile(config: Path, out: Path, budget: float, *, dry_run: bool) -> tup
     changes = {**(_TINY if dry_run else {"data": {"train": "bsds500", "validation": "bsds500", "test": ["set11"]}})}
     changes["training"] = {**changes.get("training", {}), **length, "tuning": None}
     changes["lora"] = {"layout": "loralib"}
-    return derive_profile(config, out, ["lorun", "block_k"], tasks=[TASK], only=TASK, changes=changes)
+    return derive_profile(
+        Path("config/paper.yaml"), out, ["lorun", "block_k"], tasks=[TASK], only=TASK, changes=changes
+    )
 
 
 def speed(config: Path, experiment: Experiment, rounds: int) -> pd.DataFrame:
     """A row per variant: images/s with quartiles, share of the ceiling, and bytes at the peak of a step."""
+    device, size = pick_device("auto"), experiment.accounting
+    experiment = resized(experiment, training={"batch": size.batch, "patch": size.patch})
+    shape = (size.batch, experiment.channels, size.patch, size.patch)
     jobs = {name: partial(prepare, config, name, "training step", 1) for name in TIMED}
     seconds = take_turns(jobs, rounds, "training steps")
-    ceiling = matrix_product_flops(pick_device("auto"))
-    return pd.DataFrame(_speed_rows(experiment, seconds, ceiling))
+    ceiling = matrix_product_flops(device)
+    rows = []
+    for name, change in TIMED.items():
+        timed = change(for_variant(experiment, name, device))
+        build, training, flops = step_build(timed, shape[2:]), training_of(timed), step_flops(timed)
+        low, median, high = seconds[name].quantile([0.25, 0.5, 0.75])
+        rows.append(
+            {
+                "variant": name,
+                "images_per_s": round(size.batch / median, 2),
+                "images_per_s_low": round(size.batch / high, 2),
+                "images_per_s_high": round(size.batch / low, 2),
+                "step_flops": flops,
+                "share_of_ceiling": round(flops / median / ceiling, 4),
+                "peak_counted": training_step_bytes(build, shape, training).total,
+                "peak_measured": cuda_training_peak(build, shape, training),
+                **where(1, "auto"),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def matrix_product_flops(device: torch.device, repeats: int = 20) -> float:
+def matrix_product_flops(device: torch.device) -> float:
     """FLOP/s of a product of two bfloat16 matrices of `CEILING` rows (256 on a CPU), the median of some."""
     rows = CEILING if device.type == "cuda" else 256
     a, b = (torch.rand(rows, rows, device=device, dtype=torch.bfloat16) for _ in range(2))
-    product = Timer("a @ b", globals={"a": a, "b": b})
-    return 2.0 * rows**3 / float(product.timeit(repeats).median)
-
-
-def _speed_rows(experiment: Experiment, seconds: pd.DataFrame, ceiling: float) -> Iterator[dict[str, Any]]:
-    size = experiment.accounting
-    shape = (size.batch, experiment.channels, size.patch, size.patch)
-    for name in TIMED:
-        timed = resized(experiment, training={"batch": size.batch, "patch": size.patch})
-        one = TIMED[name](for_variant(timed, name, pick_device("auto")))
-        build, training = step_build(one, shape[2:]), training_of(one)
-        low, median, high = seconds[name].quantile([0.25, 0.5, 0.75])
-        flops = step_flops(one)
-        yield {
-            "variant": name,
-            "images_per_s": round(size.batch / median, 2),
-            "images_per_s_low": round(size.batch / high, 2),
-            "images_per_s_high": round(size.batch / low, 2),
-            "step_flops": flops,
-            "share_of_ceiling": round(flops / median / ceiling, 4),
-            "peak_counted": training_step_bytes(build, shape, training).total,
-            "peak_measured": cuda_training_peak(build, shape, training),
-            **where(1, "auto"),
-        }
+    return 2.0 * rows**3 / float(Timer("a @ b", globals={"a": a, "b": b}).timeit(20).median)
 
 
 def main(
     out: Annotated[Path, typer.Argument(help="Folder of what is written.")],
     minutes: Annotated[float, typer.Option(min=0.1, help="Of training, pretraining included.")] = 5,
     rounds: Annotated[int, typer.Option(min=2, help="Timed steps of each variant.")] = 15,
-    config: Annotated[Path, typer.Option("--config", "-c", help="Profile that is cut.")] = Path("config/paper.yaml"),
-    data: Annotated[Path, typer.Option(help="Folder of all datasets.")] = Path("data"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Three steps of tiny networks.")] = False,
 ) -> None:
     """Time, train, and score; print the speed and the mean PSNR."""
-    path, profile = cut_profile(config, out, 1e15, dry_run=dry_run)
+    path, profile = cut_profile(out, 1e15, dry_run=dry_run)
     table = out / "speed.csv"
     if not table.exists():
         write_table(table, speed(path, profile.experiment(TASK, SETTING, "lorun", 0), rounds))
@@ -122,9 +120,9 @@ def main(
     typer.echo(measured.iloc[:, :-5].T.to_string())
     steps_per_s = float(measured.images_per_s["lorun"]) / profile.tasks[TASK].accounting.batch
     budget = 60 * minutes * steps_per_s * float(measured.step_flops["lorun"])
-    path, profile = cut_profile(config, out, budget, dry_run=dry_run)
+    path, profile = cut_profile(out, budget, dry_run=dry_run)
     runs = out / "runs"
-    place = ["--config", str(path), "--task", TASK, "--setting", SETTING, "--runs", str(runs), "--data", str(data)]
+    place = ["--config", str(path), "--task", TASK, "--setting", SETTING, "--runs", str(runs)]
     for command, method in (("train", PRETRAIN), ("train", "lorun"), ("evaluate", "lorun")):
         subprocess.run([sys.executable, "-m", "lorun", command, *place, "--method", method], check=True)
     _, rows = read_evaluation(runs / profile.experiment(TASK, SETTING, "lorun", 0).folder / EVALUATION)

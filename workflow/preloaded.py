@@ -18,6 +18,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 _LONGEST = 1 << 17  # bytes of a message
@@ -79,15 +80,8 @@ def _serve(listener: socket.socket) -> None:
 
 def _import_slow_packages() -> None:
     logging.disable()  # bitsandbytes, which pyiqa brings, complains of a package that nothing here needs
-    import deepinv  # noqa: F401
-    import pandas  # noqa: F401
-    import peft  # noqa: F401
-    import pyiqa  # noqa: F401
-    import torch  # noqa: F401
-    from skimage import metrics  # noqa: F401
-
-    from lorun import cli  # noqa: F401
-
+    for name in ("deepinv", "pandas", "peft", "pyiqa", "torch", "skimage.metrics", "lorun.cli"):
+        import_module(name)
     logging.disable(logging.NOTSET)
 
 

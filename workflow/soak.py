@@ -5,7 +5,6 @@ results/bench/soak.csv how often each disturbance was tried and whether the scor
 needs root is left out for others, and the table says so. Exit status 1 if one changed something.
 """
 
-import argparse
 import json
 import os
 import random
@@ -14,17 +13,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated, Any
 
 import pandas as pd
 import psutil
+import typer
 
 from lorun.cores import available_cores
+from lorun.results.store import write_table
 from lorun.revisions import git
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "results" / "bench" / "soak.csv"
+OUT = Path("results/bench/soak.csv")
 DATASETS = ("photos", "photos_spectral")
 OTHER_USER = 65534  # nobody
 YEAR = 365 * 24 * 3600  # seconds
@@ -91,10 +93,8 @@ def kill(process: psutil.Popen) -> None:
     """Kill it and all that it started, with no chance to clean up."""
     family = [process, *process.children(recursive=True)] if process.is_running() else []
     for one in family:
-        try:
+        with suppress(psutil.NoSuchProcess):
             one.kill()
-        except psutil.NoSuchProcess:
-            continue
     process.wait()
     psutil.wait_procs(family[1:], timeout=60)
 
@@ -110,7 +110,10 @@ def disturb(copy: Copy, seconds: float, user: int | None = None) -> bool:
     return False
 
 
-def killed(copy: Copy, count: int, longest: float) -> int:
+# The disturbances. Each returns the hash of the scores after it; `longest` are the seconds of an undisturbed run.
+
+
+def killed(copy: Copy, count: int, longest: float) -> str:
     """Kill everything at random moments; begin anew whenever smoke got to its end."""
     done = 0
     while done < count:
@@ -119,21 +122,27 @@ def killed(copy: Copy, count: int, longest: float) -> int:
             print(f"  kill {done} of {count}", flush=True)
         else:
             copy.clear()
-    return done
+    return copy.finish()
 
 
-def two_launchers(copy: Copy, count: int, longest: float) -> int:
+def two_launchers(copy: Copy, count: int, longest: float) -> str:
     """Start two at once in one checkout, and wait for both."""
     for _ in range(count):
         copy.clear()
         both = [copy.start(), copy.start()]
         for process in both:
             process.wait(PATIENCE)
-    return count
+    return copy.finish()
 
 
-def two_users(copy: Copy, count: int, longest: float) -> int:
-    """Another user starts, is killed, and this one goes on with the same folders. Needs root."""
+def need_root() -> None:
+    if os.geteuid() != 0:
+        raise NotTried("needs root")
+
+
+def two_users(copy: Copy, count: int, longest: float) -> str:
+    """Another user starts, is killed, and this one goes on with the same folders."""
+    need_root()
     try:
         subprocess.run([sys.executable, "-c", ""], user=OTHER_USER, check=True)
     except PermissionError as error:
@@ -142,11 +151,12 @@ def two_users(copy: Copy, count: int, longest: float) -> int:
     for _ in range(count):
         copy.clear()
         disturb(copy, random.uniform(longest / 4, longest), user=OTHER_USER)
-    return count
+    return copy.finish()
 
 
-def full_disk(copy: Copy, count: int, longest: float) -> int:
-    """The folder of runs is full at a random number of bytes; then there is space again. Needs root."""
+def full_disk(copy: Copy, count: int, longest: float) -> str:
+    """The folder of runs is full at a random number of bytes; then there is space again."""
+    need_root()
     for _ in range(count):
         size = random.randint(200_000, 4_000_000)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(copy.runs)], check=True)
@@ -154,18 +164,13 @@ def full_disk(copy: Copy, count: int, longest: float) -> int:
             if copy.start().wait(PATIENCE) == 0:
                 raise Failed(f"exit status 0 with {size} bytes for the runs")
             subprocess.run(["mount", "-o", "remount,size=1g", str(copy.runs)], check=True)
-            copy.finish()
-            kept = copy.folder / "kept"
-            shutil.copytree(copy.runs, kept)
+            found = copy.finish()
         finally:
             subprocess.run(["umount", "--lazy", str(copy.runs)], check=True)
-        copy.clear()
-        shutil.copytree(kept, copy.runs, dirs_exist_ok=True)
-        shutil.rmtree(kept)
-    return count
+    return found
 
 
-def jumping_clock(copy: Copy, count: int, longest: float) -> int:
+def jumping_clock(copy: Copy, count: int, longest: float) -> str:
     """What a killed run left was written a year ago, or will be in a year, each file at random."""
     for _ in range(count):
         copy.clear()
@@ -173,28 +178,18 @@ def jumping_clock(copy: Copy, count: int, longest: float) -> int:
         for path in copy.runs.rglob("*"):
             moment = time.time() + random.choice([-YEAR, 0, YEAR])
             os.utime(path, (moment, moment))
-    return count
+    return copy.finish()
 
 
-def main() -> int:
-    """Try all disturbances; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50, help="of everything at random moments (default: 50)")
-    parser.add_argument("--others", type=int, default=2, help="times of every other disturbance (default: 2)")
-    parser.add_argument("--seed", type=int, default=None, help="of the moments (default: a new one, which is printed)")
-    arguments = parser.parse_args()
-    seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
+def main(
+    kills: Annotated[int, typer.Option(min=0, help="Of everything at random moments.")] = 50,
+    others: Annotated[int, typer.Option(min=1, help="Times of every other disturbance.")] = 2,
+    seed: Annotated[int | None, typer.Option(help="Of the moments; by default a new one, which is printed.")] = None,
+) -> None:
+    """Try all disturbances."""
+    seed = random.randrange(10**6) if seed is None else seed
     random.seed(seed)
     commit = git(ROOT, "rev-parse", "HEAD").decode().strip()
-    is_root = os.geteuid() == 0
-    trials: list[tuple[Callable[[Copy, int, float], int], int, bool]] = [
-        (killed, arguments.kills, False),
-        (two_launchers, arguments.others, False),
-        (jumping_clock, arguments.others, False),
-        (full_disk, arguments.others, True),
-        (two_users, arguments.others, True),
-    ]
-    rows: list[dict[str, int | str]] = []
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     folder.chmod(0o755)  # the other user gets in
     print(f"seed {seed}, in {folder}", flush=True)
@@ -202,28 +197,26 @@ def main() -> int:
     expected = Copy(folder / "undisturbed").finish()
     longest = time.monotonic() - started
     print(f"undisturbed: {longest:.0f} s, scores {expected[:10]}", flush=True)
-    for trial, count, needs_root in trials:
-        done, outcome = 0, "not tried: needs root"
-        if is_root or not needs_root:
-            copy = Copy(folder / trial.__name__)
-            try:
-                done = trial(copy, count, longest)
-                found = copy.finish()
-                outcome = "same scores" if found == expected else f"other scores: {found[:10]}"
-            except NotTried as error:
-                outcome = f"not tried: {error}"
-            except Failed as error:
-                outcome = f"failed: {error}".replace(str(folder), "")
-        print(f"{trial.__name__}: {done} times, {outcome}", flush=True)
-        rows.append({"disturbance": trial.__name__, "times": done, "outcome": outcome, "seed": seed, "commit": commit})
-    pd.DataFrame(rows).to_csv(OUT, index=False)
-    print(f"wrote {OUT.relative_to(ROOT)}")
-    if not all(str(row["outcome"]).startswith(("same", "not tried")) for row in rows):
+    rows: list[dict[str, Any]] = []
+    for trial in (killed, two_launchers, jumping_clock, full_disk, two_users):
+        copy = Copy(folder / trial.__name__)
+        times = kills if trial is killed else others
+        try:
+            found = trial(copy, times, longest)
+            outcome = "same scores" if found == expected else f"other scores: {found[:10]}"
+        except NotTried as error:
+            times, outcome = 0, f"not tried: {error}"
+        except Failed as error:
+            outcome = f"failed: {error}".replace(str(folder), "")
+        print(f"{trial.__name__}: {times} times, {outcome}", flush=True)
+        rows.append({"disturbance": trial.__name__, "times": times, "outcome": outcome, "seed": seed, "commit": commit})
+    write_table(ROOT / OUT, pd.DataFrame(rows))
+    print(f"wrote {OUT}")
+    if not all(row["outcome"].startswith(("same", "not tried")) for row in rows):
         print(f"logs: {folder}")
-        return 1
+        raise typer.Exit(1)
     shutil.rmtree(folder)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)

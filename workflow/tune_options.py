@@ -7,29 +7,28 @@ all seeds. Test images are never read.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lorun import plugins
 from lorun.data.images import load_dataset
 from lorun.evaluation.metrics import psnr
-from lorun.evaluation.reconstruct import load_system
+from lorun.evaluation.reconstruct import load_system, reconstruct
 from lorun.methods import Experiment
 from lorun.physics import Operator
 from lorun.profiles import TaskConfig, load_profile
-from lorun.training.patches import in_unit_range
+from lorun.system import System
 from lorun.training.start import fitted_system
-from lorun.unfolding import initial_reconstruction
 
+DATA, RUNS = Path("data"), Path("runs")
 SIDE = 256  # images are cropped to this at most, pixels
-
-Reconstruct = Callable[[Tensor, Operator], Tensor]
 
 
 def main() -> None:
@@ -43,68 +42,57 @@ def main() -> None:
     )
     parser.add_argument("--splits", nargs="+", choices=["train", "validation"], default=["validation"])
     parser.add_argument("--images", type=int, default=6, help="images of each split")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of all datasets")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where bases were trained")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     grid = {name: [number(value) for value in values] for name, *values in arguments.constant}
     profile = load_profile(arguments.config)
     task = profile.tasks[arguments.task]
-    images = list(images_of(task, arguments.splits, arguments.images, arguments.data))
+    images: dict[str, np.ndarray] = {}
+    for split in arguments.splits:
+        images |= images_of(task, split, arguments.images)
     for setting in arguments.settings or task.settings_of(arguments.baseline):
         experiments = [profile.experiment(arguments.task, setting, arguments.baseline, s) for s in profile.seeds]
-        physics = fitted_system(experiments[0], arguments.data).physics
-        print(f"{setting}, initial reconstruction: {mean_psnr(initial_reconstruction, physics, images):.3f} dB")
-        bases = [pretrained(one, arguments.runs) for one in experiments] if experiments[0].base else [None]
+        physics = fitted_system(experiments[0], DATA).physics
+        initial: Any = plugins.build("initial_reconstruction", physics, task.data.channels)
+        print(f"{setting}, initial reconstruction: {mean_psnr(initial, physics, images):.3f} dB")
         for values in product(*grid.values()):
             constants = dict(zip(grid, values, strict=True))
-            scores = [mean_psnr(network(experiments[0], physics, constants, base), physics, images) for base in bases]
+            tried = experiments if experiments[0].base else experiments[:1]
+            score = fmean(mean_psnr(network(one, physics, constants), physics, images) for one in tried)
             words = ", ".join(f"{name} {value:g}" for name, value in constants.items())
-            print(f"{setting}, {words or 'defaults'}: {np.mean(scores):.3f} dB", flush=True)
+            print(f"{setting}, {words or 'defaults'}: {score:.3f} dB", flush=True)
 
 
-def images_of(task: TaskConfig, splits: list[str], count: int, data: Path) -> Iterator[Tensor]:
-    """Images (C, H, W) in [0, 1], cropped to `SIDE`."""
-    for split in splits:
-        name = task.data.train if split == "train" else task.data.validation
-        if name is None:
-            raise SystemExit(f"the task names no dataset for the split {split!r}")
-        for image in list(load_dataset(data, name, split, task.data.channels).values())[:count]:
-            yield in_unit_range(torch.from_numpy(image[:, :SIDE, :SIDE].copy()))
+def images_of(task: TaskConfig, split: str, count: int) -> dict[str, np.ndarray]:
+    """Images (C, H, W) by name, cropped to `SIDE`."""
+    dataset = task.data.train if split == "train" else task.data.validation
+    if dataset is None:
+        raise SystemExit(f"the task names no dataset for the split {split!r}")
+    images = load_dataset(DATA, dataset, split, task.data.channels)
+    return {f"{split}/{name}": images[name][:, :SIDE, :SIDE] for name in list(images)[:count]}
 
 
-def pretrained(experiment: Experiment, runs: Path) -> Mapping[str, Tensor]:
-    """The state of the trained network that a baseline uses."""
-    assert experiment.base is not None
-    return load_system(experiment.base, runs).network.state_dict()
-
-
-def network(
-    experiment: Experiment, physics: Operator, constants: Mapping[str, Any], state: Mapping[str, Tensor] | None
-) -> nn.Module:
-    """The baseline with other constants."""
+def network(experiment: Experiment, physics: Operator, constants: Mapping[str, Any]) -> nn.Module:
+    """The baseline with other constants, on its trained base if it has one."""
     spec: Any = experiment.spec
-    arguments: dict[str, Any] = {"options": spec.options}
     has_options = hasattr(plugins.load(spec.reference), "Options")
-    arguments |= {"options": {**spec.options, **constants}} if has_options else constants
+    options = {**spec.options, **constants} if has_options else spec.options
+    arguments: Mapping[str, Any] = {} if has_options else constants
     base = None if experiment.base is None else experiment.base.build_network(physics)
-    built: Any = plugins.build(spec.reference, physics, experiment.channels, base=base, **arguments)
-    if state is not None:
-        built.load_base(state, step_size=False)
+    built: Any = plugins.build(spec.reference, physics, experiment.channels, options, base, **arguments)
+    if experiment.base is not None:
+        built.load_base(load_system(experiment.base, RUNS).network.state_dict(), step_size=False)
     return built.eval()  # type: ignore[no-any-return]
 
 
-def mean_psnr(reconstruct: Reconstruct, physics: Operator, images: list[Tensor]) -> float:
+def mean_psnr(network: nn.Module, physics: Operator, images: Mapping[str, np.ndarray]) -> float:
     """Mean over channels, then over images and the operator's degradations; dB."""
-    variants = [physics.under(degradation) for degradation in physics.degradations] or [physics]
-    return float(np.mean([np.mean(psnr_of_channels(reconstruct, each, x)) for each in variants for x in images]))
-
-
-def psnr_of_channels(reconstruct: Reconstruct, physics: Operator, x: Tensor) -> list[float]:
-    height, width = physics.scored_size(*x.shape[1:])
-    x, physics = x[:, :height, :width], physics.at(height, width)
-    estimate = reconstruct(physics(x[None]), physics)[0].clamp(0, 1)
-    return [psnr(ours[None], truth[None]) for ours, truth in zip(estimate, x, strict=True)]
+    scores = []
+    for one in reconstruct(System(network, physics), images, torch.device("cpu")):
+        assert one.truth is not None
+        channels = zip(one.estimate.clamp(0, 1), one.truth, strict=True)
+        scores.append(fmean(psnr(ours[None], truth[None]) for ours, truth in channels))
+    return fmean(scores)
 
 
 def number(text: str) -> float:

@@ -21,7 +21,7 @@ START_MB = 4000
 """Of a job before it computes: three processes of 1 GB, the training and two of Snakemake."""
 
 GPU_START_MB = 8000
-"""The same on a GPU, where the host also holds the CUDA context. Activations are in the memory of the GPU then."""
+"""The same on a GPU, which has the activations, while the host also holds the CUDA context."""
 
 START_MINUTES = 30
 """Of a job before and after its steps: imports, reading of the data, validation, saving."""
@@ -32,7 +32,6 @@ ablation reached 4.6e10 to 1e11; on no GPU was a whole training timed."""
 
 BASELINE_VALUES, BASELINE_FLOPS, BASELINE_WEIGHTS = 2e4, 1e8, 2e7
 """Of a baseline, for a pixel: values kept for the backward pass, and FLOPs of a reconstruction; and its weights."""
-
 
 SCORING_MB = 2000
 """Of reconstructions and scores, beside what starts the job."""
@@ -52,7 +51,7 @@ def training_memory(experiment: Experiment, *, gpu: bool = False) -> int:
     values, _, weights = _call(experiment, training)
     kept = 5 * 4 * weights  # float32: weights, gradients, two moments, an average
     if not gpu:
-        alive = 1 if training.recompute in ("stage", "half_stage") else _stages(experiment)
+        alive = 1 if training.recompute in ("stage", "half_stage") else experiment.stages or 1
         kept += training.memory_budget * 1e6 if training.memory_budget else 2 * 4 * training.batch * alive * values
     return start + math.ceil(kept / 1e6)
 
@@ -72,11 +71,8 @@ def _training_seconds(experiment: Experiment, gpu: bool) -> float:
         return training.budget / speed
     _, flops, _ = _call(experiment, training)
     assert training.steps is not None
-    return training.steps * training.batch * 4 * _stages(experiment) * flops / speed  # forward, backward, recomputed
-
-
-def _stages(experiment: Experiment) -> int:
-    return experiment.stages or 1
+    stages = experiment.stages or 1
+    return training.steps * training.batch * 4 * stages * flops / speed  # forward, backward, recomputed
 
 
 def _call(experiment: Experiment, training: TrainingConfig) -> tuple[float, float, float]:

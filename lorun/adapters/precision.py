@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lorun.adapters.denoiser import AdaptedDenoiser
-from lorun.errors import LorunError, UnknownName
+from lorun.errors import LorunError, one_of
 
 Precision = Literal["float32", "bfloat16", "int8", "nf4"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -29,9 +29,7 @@ def hold_base(denoiser: AdaptedDenoiser, precision: Precision) -> None:
         UnknownName: no such precision.
         LorunError: nf4 without bitsandbytes.
     """
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
-    if precision == "float32":
+    if one_of("precision", precision, PRECISIONS) == "float32":
         return
     make = {"bfloat16": _BFloat16, "int8": _Int8, "nf4": _NF4}[precision]
     for name, layer in list(denoiser.base.named_modules()):

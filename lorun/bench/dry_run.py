@@ -25,11 +25,7 @@ _PROFILE = "generated"
 def measure(config: Path, project: Path, *, jobs: int, repeats: int) -> pd.DataFrame:
     """One row: a dry run on the profile, untuned, with as many seeds as give at least `jobs` jobs.
 
-    Args:
-        config: the profile.
-        project: folder of the Snakefile and the manifests of the datasets.
-        jobs: least number of jobs.
-        repeats: how often it is timed.
+    `project` is the folder of the Snakefile and of data/. The dry run is timed `repeats` times.
 
     Raises:
         LorunError: the dry run failed.
@@ -48,12 +44,10 @@ def measure(config: Path, project: Path, *, jobs: int, repeats: int) -> pd.DataF
 def _prepare(config: Path, project: Path, place: Path) -> None:
     """Put what the workflow reads into the folder `place`: profiles, models, manifests."""
     shutil.copytree(config.parent, place / "config")
-    shutil.copytree(project / "data", place / "data", ignore=_all_but_manifests)
+    (place / "data").mkdir()
+    for path in [project / "data" / "registry.yaml", *(project / "data").glob("*.md5")]:
+        shutil.copy(path, place / "data")
     (place / "models").symlink_to((project / "models").resolve())
-
-
-def _all_but_manifests(folder: str, names: list[str]) -> set[str]:
-    return {name for name in names if not name.endswith(".md5") and name != "registry.yaml"}
 
 
 def _run(config: Path, project: Path, place: Path, seeds: int) -> tuple[float, int]:

@@ -7,21 +7,21 @@ show what is left: their medians must agree within `AGREE`, or the numbers say n
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from lorun.accounting.building import image_batch, inference_build
+from lorun.accounting.building import inference_build
 from lorun.accounting.fake import fake_tensors
-from lorun.accounting.latency import wait_for
 from lorun.bench.rounds import Work, spread, take_turns
-from lorun.bench.variants import where
+from lorun.bench.variants import reconstruction, where
 from lorun.devices import pick_device
 from lorun.errors import LorunError
 from lorun.methods import Experiment
-from lorun.profiles import Profile, load_profile
+from lorun.profiles import load_profile
 from lorun.results.store import read_table
 from lorun.system import build_system
 
@@ -46,13 +46,10 @@ def measure(config: Path, *, repeats: int, threads: int) -> pd.DataFrame:
         LorunError: a method failed.
     """
     profile = load_profile(config)
-    settings: dict[tuple[str, str], list[Experiment]] = {}
-    for experiment in profile.accounted():
-        settings.setdefault((experiment.task, experiment.setting), []).append(experiment)
     rows = [
         {"profile": profile.profile, "task": task, "setting": setting, **row, **where(threads, "auto")}
-        for (task, setting), experiments in settings.items()
-        for row in _measured(config, experiments, repeats, threads)
+        for (task, setting), experiments in groupby(profile.accounted(), lambda one: (one.task, one.setting))
+        for row in _measured(config, list(experiments), repeats, threads)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -113,19 +110,6 @@ def _prepare(config: Path, task: str, setting: str, method: str, threads: int) -
     """The reconstruction of one random image by a method, without the measurement, for the process that repeats it."""
     torch.manual_seed(0)
     torch.set_num_threads(threads)
-    profile: Profile = load_profile(config)
+    profile = load_profile(config)
     experiment = profile.experiment(task, setting, method, profile.seeds[0])
-    device = pick_device("auto")
-    network, physics = inference_build(experiment)()
-    network.to(device).eval()
-    physics.to(device).eval()
-    side = experiment.accounting.image
-    with torch.no_grad():
-        y = physics.A(image_batch((1, experiment.channels, side, side), device))
-
-    @torch.no_grad()
-    def reconstruct() -> None:
-        network(y, physics)
-        wait_for(device)
-
-    return reconstruct
+    return reconstruction(*inference_build(experiment)(), experiment, pick_device("auto"))

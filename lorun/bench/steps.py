@@ -77,8 +77,11 @@ def prepare(config: Path, variant: str, what: What, threads: int) -> Work:
     device = pick_device("auto")
     if variant == LARGE_CONVOLUTION:
         return large_convolution(device)
-    make = one_step if what == "training step" else reconstruction
-    return make(VARIANTS[variant](experiment), for_variant(experiment, variant, device), device)
+    experiment = for_variant(experiment, variant, device)
+    system = VARIANTS[variant](experiment)
+    if what == "training step":
+        return one_step(system, experiment, device)
+    return reconstruction(system.network, system.physics, experiment, device)
 
 
 def measure(config: Path, what: What, *, repeats: int, threads: int) -> Measured:
@@ -116,7 +119,8 @@ def count(experiment: Experiment, variant: str, what: What) -> dict[str, int]:
     else:
         peak = inference_bytes(build, (1, channels, side, side), fake=fake)
     system = VARIANTS[variant](experiment)
-    reconstruction(system, experiment, torch.device("cpu"))()  # a network may keep tensors after its first call
+    # A network may keep tensors after its first call.
+    reconstruction(system.network, system.physics, experiment, torch.device("cpu"))()
     return {
         "peak_bytes": peak.total,
         "peak_activations": peak.activations,
@@ -205,31 +209,27 @@ def judge(measured: Iterable[Measured], on_gpu: bool) -> pd.DataFrame:
     rows = []
     for one, target in product(measured, TARGETS):
         if target.what == one.what:
-            ratio = one.ratio(target.quantity, target.variant, target.reference)
-            if target.on_gpu and not on_gpu:
-                ratio = pd.Series([nan])
+            measurable = on_gpu or not target.on_gpu
+            ratio = one.ratio(target.quantity, target.variant, target.reference) if measurable else pd.Series([nan])
             parameters = one.counts.parameters
             limit = target.limit or parameters[target.variant] / parameters[target.reference]
             rows.append(_row(one.profile, target.name, ratio, limit))
     return pd.DataFrame(rows)
 
 
-def judge_startup(startup: pd.DataFrame) -> pd.DataFrame:
-    """The target of start-up: at most 2 seconds to the first step beyond 1.5 imports of torch."""
-    name = "start-up of {}: seconds beyond 1.5 x import of torch"
-    rows = startup.dropna(subset="extra_seconds").to_dict("records")
-    return pd.DataFrame(
-        [_row(row["profile"], name.format(row["what"]), pd.Series([row["extra_seconds"]]), 2.0) for row in rows]
-    )
+def judge_seconds(table: pd.DataFrame, column: str, target: str, limit: float) -> pd.DataFrame:
+    """The verdict on each line of a table with a value in `column`; `target` names it, with the line as {0}."""
+    lines = [line for _, line in table.dropna(subset=column).iterrows()]
+    return pd.DataFrame(_row(line.profile, target.format(line), pd.Series([line[column]]), limit) for line in lines)
 
 
-def judge_dry_run(dry_run: pd.DataFrame) -> pd.DataFrame:
-    """The target of the workflow: at most 30 seconds for a dry run."""
-    rows = [
-        _row(row["profile"], f"dry run of {row['jobs']} jobs: seconds", pd.Series([row["seconds"]]), 30.0)
-        for row in dry_run.to_dict("records")
-    ]
-    return pd.DataFrame(rows)
+judge_startup = partial(
+    judge_seconds,
+    column="extra_seconds",
+    target="start-up of {0.what}: seconds beyond 1.5 x import of torch",
+    limit=2.0,
+)
+judge_dry_run = partial(judge_seconds, column="seconds", target="dry run of {0.jobs} jobs: seconds", limit=30.0)
 
 
 def _row(profile: str, target: str, values: pd.Series, limit: float) -> dict[str, Any]:

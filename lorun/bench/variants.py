@@ -153,17 +153,17 @@ def large_convolution(device: torch.device) -> Work:
     return convolve
 
 
-def reconstruction(system: System, experiment: Experiment, device: torch.device) -> Work:
+def reconstruction(network: nn.Module, physics: Any, experiment: Experiment, device: torch.device) -> Work:
     """The reconstruction of one random image from its measurement."""
     side = experiment.accounting.image
-    system.to(device).eval()
-    physics = system.physics.at(side, side)
+    network.to(device).eval()
+    physics = physics.to(device).eval().at(side, side)
     with torch.no_grad():
         y = physics(torch.rand(1, experiment.channels, side, side).to(device))
 
     @torch.no_grad()
     def reconstruct() -> None:
-        system.network(y, physics)
+        network(y, physics)
         wait_for(device)
 
     return reconstruct

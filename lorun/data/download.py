@@ -106,10 +106,7 @@ def _try(url: str, timeout: float) -> bytes:
         raise _Failed(f"no data for {timeout:g} s") from None
     except (exceptions.ConnectionError, exceptions.ChunkedEncodingError) as error:
         raise _Failed(f"the connection broke ({error})") from None
-    except (
-        exceptions.RequestException,
-        ValueError,
-    ) as error:  # an address that leads nowhere, perhaps by redirection
+    except (exceptions.RequestException, ValueError) as error:  # leads nowhere, perhaps by redirection
         raise _Failed(str(error), again=False) from None
     if response.ok:
         return response.content

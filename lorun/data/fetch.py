@@ -13,14 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from lorun.data.checksums import (
-    dataset_identity,
-    describe_damage,
-    find_damage,
-    folder_hash,
-    has_md5,
-    read_manifest,
-)
+from lorun.data.checksums import dataset_identity, describe_damage, find_damage, folder_hash, has_md5, read_manifest
 from lorun.data.content import read_bytes
 from lorun.data.download import RemoteFile, download, partial_folder
 from lorun.data.registry import DATA_ROOT, Dataset, entry_of

@@ -3,13 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from lorun.data.checksums import (
-    known_datasets,
-    md5_of_bytes,
-    read_manifest,
-    verify_dataset,
-    write_manifest,
-)
+from lorun.data.checksums import known_datasets, md5_of_bytes, read_manifest, verify_dataset, write_manifest
 from lorun.data.content import read_bytes
 from lorun.data.cubes import read_cube
 from lorun.data.images import read_image
@@ -48,9 +42,9 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
     recorded = manifest.exists() and not replace
     if recorded:
         md5s = {path.name: md5_of_bytes(read_bytes(path)) for path in files}
-        different = sorted(file for file, _ in md5s.items() ^ read_manifest(root, name).items())
-        wrong = [f"{file} differs from {manifest}; use --replace to record your files instead" for file in different]
-        _refuse(name, list(dict.fromkeys(wrong)), "files")
+        different = sorted({file for file, _ in md5s.items() ^ read_manifest(root, name).items()})
+        advice = "use --replace to record your files instead"
+        _refuse(name, [f"{file} differs from {manifest}; {advice}" for file in different], "files")
     replace_files(root / name, ((path.name, read_bytes(path)) for path in track(files, f"{name}: copying")))
     if not recorded:
         write_manifest(root, name)

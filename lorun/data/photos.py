@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from lorun.data.images import read_image
+from lorun.data.png import encode_png
 from lorun.errors import LorunError
 from lorun.files import replace_files
 
@@ -56,17 +58,12 @@ def build(out: Path, sources: Iterable[Source] = SOURCES) -> None:
 
     Raises LorunError when a package or its file is missing or cannot be read; `out` is then not changed.
     """
-    from lorun.data.images import read_image
-    from lorun.data.png import encode_png
-
-    replace_files(
-        out,
-        (
-            (f"{source.split}/{kind}/{source.name}.png", encode_png(read_image(locate(source), _CHANNELS[kind])))
-            for source in sources
-            for kind in source.kinds
-        ),
+    files = (
+        (f"{source.split}/{kind}/{source.name}.png", encode_png(read_image(locate(source), _CHANNELS[kind])))
+        for source in sources
+        for kind in source.kinds
     )
+    replace_files(out, files)
 
 
 def locate(source: Source) -> Path:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorun.data.cubes import WAVELENGTHS
+from lorun.data.images import read_image
 from lorun.data.photos import SOURCES, Source, locate
 from lorun.errors import extra
 from lorun.files import replace_files
@@ -36,17 +37,12 @@ def build(out: Path, sources: Iterable[Source] = SPECTRAL_SOURCES) -> None:
 
     Raises LorunError when a package or its file is missing or cannot be read; `out` is then not changed.
     """
-    from lorun.data.images import read_image
-
     primaries = spectral_primaries()
-
-    replace_files(
-        out,
-        (
-            (f"{source.split}/cube/{source.name}.npy", _encode_npy(simulate(read_image(locate(source), 3), primaries)))
-            for source in sources
-        ),
+    files = (
+        (f"{source.split}/cube/{source.name}.npy", _encode_npy(simulate(read_image(locate(source), 3), primaries)))
+        for source in sources
     )
+    replace_files(out, files)
 
 
 def simulate(rgb: NDArray[np.uint8], primaries: NDArray[np.int64]) -> NDArray[np.uint16]:
@@ -63,10 +59,7 @@ def simulate(rgb: NDArray[np.uint8], primaries: NDArray[np.int64]) -> NDArray[np
     else:
         fours = 4 * light
     top, left = (max(0, side - SIDE) // 2 for side in (height, width))
-    red, green, blue = fours[:, top : top + SIDE, left : left + SIDE]
-    spectra = sum(
-        weight[:, None, None] * colour for weight, colour in zip(primaries.T, (red, green, blue), strict=True)
-    )
+    spectra = np.tensordot(primaries, fours[:, top : top + SIDE, left : left + SIDE], 1)  # (28, H', W')
     half = 1 << (_BITS + 1)
     return ((spectra + half) >> (_BITS + 2)).clip(max=_LEVELS).astype(np.uint16)
 

@@ -11,16 +11,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from lorun.denoisers.base import DenoiserSection, start_small, with_noise_map
+from lorun.denoisers.base import DenoiserSection, UShape, start_small
 from lorun.denoisers.unet import ResidualBlock
 
 
-class ResUNet(nn.Module):
+class ResUNet(UShape):
     """z + u(z), u with one resolution for each of `widths` and `blocks` residual blocks per level and way, no bias.
 
     Halved by strided, doubled by transposed convolutions of 2x2. The skips are added before each doubling, and before
-    the last layer. z (B, C, H, W) -> same shape, any size: edges are replicated to a multiple of 2**(levels - 1), then
-    cropped.
+    the last layer.
     """
 
     def __init__(
@@ -43,9 +42,8 @@ class ResUNet(nn.Module):
         self.tail = nn.Conv2d(widths[0], channels, 3, padding=1, bias=False)
         start_small(self.tail)
 
-    def forward(self, z: Tensor, sigma: Tensor | None = None) -> Tensor:
-        height, width = z.shape[2:]
-        h = with_noise_map(z, sigma, self.noise_map)
+    def residual(self, h: Tensor) -> Tensor:
+        height, width = h.shape[2:]
         h = F.pad(h, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
         h = self.head(h)
         skips = [h]
@@ -56,7 +54,7 @@ class ResUNet(nn.Module):
         for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
             h = decode(up(h + skips.pop()))
         out: Tensor = self.tail(h + skips.pop())
-        return z + out[..., :height, :width]
+        return out[..., :height, :width]
 
 
 class ResUNetConfig(DenoiserSection):

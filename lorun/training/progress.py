@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import Self
 
 _LINE_EVERY = 10.0  # seconds
@@ -21,13 +20,8 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
 
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[state]}"),
-                TimeRemainingColumn(),
-            )
+            name_of, state = TextColumn("{task.description}"), TextColumn("{task.fields[state]}")
+            columns = name_of, BarColumn(), MofNCompleteColumn(), state, TimeRemainingColumn()
             self.bar = RichProgress(*columns, console=Console(stderr=True))
             self.task = self.bar.add_task(name, total=total, completed=done, state="")
 
@@ -38,9 +32,7 @@ class Progress:
             self._line(self.first, "starts" if self.first == 0 else "resumes")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.stop()
 

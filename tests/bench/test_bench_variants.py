@@ -59,7 +59,7 @@ def test_every_variant_steps_reconstructs_and_is_counted(variant, experiment):
     step()
     assert all(p.grad is not None for p in system.parameters() if p.requires_grad)
     assert len(before) > 0
-    reconstruction(system, experiment, CPU)()
+    reconstruction(system.network, system.physics, experiment, CPU)()
     bytes_at_peak = [count(experiment, variant, what)["peak_bytes"] for what in ("training step", "reconstruction")]
     assert bytes_at_peak[0] > bytes_at_peak[1] > 0
 
@@ -179,7 +179,7 @@ def test_backward_passes_are_timed_both_ways(monkeypatch):
     monkeypatch.setattr(backward, "WIDTHS", {16: 8, 32: 8})
     monkeypatch.setattr(backward, "GAMMAS", (5,))
     monkeypatch.setattr(backward, "_CACHE", 10)
-    table = backward.measure(2, 1)
+    table = backward.measure(2)
     assert len(table) == 4
     assert set(table.chosen) == {"low_rank", "full"}
     assert (table.low_rank_seconds > 0).all()

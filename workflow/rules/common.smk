@@ -19,6 +19,7 @@ PROFILE = load_profile(PROFILE_FILE)
 validate(PROFILE.model_dump(mode="json"), "../schemas/profile.schema.json", set_default=False)
 
 RUNS = Path("runs")
+RUN = RUNS / "{task}/{setting}/{method}/seed{seed}-{key}"
 DATA = Path("data")
 RESULTS = Path(config.get("results", f"results/{PROFILE.profile}"))
 GPUS = int(config.get("gpus", 0))  # one training per GPU; the launcher counts them
@@ -75,13 +76,9 @@ def config_hash(wildcards):
     return _config_hash(wildcards.task, wildcards.setting, wildcards.method, int(wildcards.seed))
 
 
-def marker(dataset):
-    """The file that marks a dataset as present and intact; it holds the md5 of its folder."""
-    return here(str(DATA / f".{dataset}.ok"))
-
-
 def markers(datasets):
-    return [marker(name) for name in datasets]
+    """The files that mark datasets as present and intact; each holds the md5 of a folder."""
+    return [here(str(DATA / f".{name}.ok")) for name in datasets]
 
 
 def intact(datasets):
@@ -100,12 +97,3 @@ def identities(datasets):
 def growing(first):
     """A resource that is `first(wildcards)` at the first attempt, twice that at the second, and so on."""
     return lambda wildcards, attempt: attempt * first(wildcards)
-
-
-def training_data(wildcards):
-    """The datasets that a training reads, without those that only its evaluation reads."""
-    return experiment(wildcards).trained_on
-
-
-def test_data(wildcards):
-    return experiment(wildcards).test

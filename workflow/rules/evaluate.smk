@@ -3,18 +3,18 @@
 
 rule evaluate:
     input:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / TRAINED,
+        RUN / TRAINED,
         base=lambda wildcards: pretrained_base(wildcards) if STORED else [],
-        data=lambda wildcards: intact(test_data(wildcards)),
+        data=lambda wildcards: intact(experiment(wildcards).test),
     output:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / EVALUATED,
+        RUN / EVALUATED,
     log:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.log",
+        RUN / "evaluate.log",
     benchmark:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/evaluate.benchmark.tsv"
+        RUN / "evaluate.benchmark.tsv"
     params:
         config=config_hash,
-        data_md5=lambda wildcards: identities(test_data(wildcards)),
+        data_md5=lambda wildcards: identities(experiment(wildcards).test),
     resources:
         gpu=min(1, GPUS),
         mem_mb=growing(lambda _: scoring_memory(gpu=GPUS > 0)),

@@ -15,16 +15,16 @@ def training_threads(wildcards):
 
 rule train:
     input:
-        data=lambda wildcards: intact(training_data(wildcards)),
+        data=lambda wildcards: intact(experiment(wildcards).trained_on),
         base=pretrained_base,
     output:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}" / TRAINED,
+        RUN / TRAINED,
     log:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/train.log",
+        RUN / "train.log",
     benchmark:
-        RUNS / "{task}/{setting}/{method}/seed{seed}-{key}/train.benchmark.tsv"
+        RUN / "train.benchmark.tsv"
     params:
-        data_md5=lambda wildcards: identities(training_data(wildcards)),
+        data_md5=lambda wildcards: identities(experiment(wildcards).trained_on),
     threads: training_threads
     resources:
         gpu=min(1, GPUS),
