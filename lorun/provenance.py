@@ -41,7 +41,7 @@ def provenance(experiment: Experiment, data: dict[str, str], device: torch.devic
         "data_md5": " ".join(f"{name}={md5}" for name, md5 in sorted(data.items())),
         "versions": " ".join(filter(None, [versions(), *experiment.installed_code])),
         "python": platform.python_version(),
-        "device": device_name(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
     }
 
@@ -75,11 +75,6 @@ def reading_rules(experiment: Experiment, datasets: Iterable[str], root: Path = 
 def versions(packages: Iterable[str] = PACKAGES) -> str:
     """What is installed, as in "torch=2.15.0 peft=0.21.2"."""
     return " ".join(f"{package}={version(package)}" for package in packages)
-
-
-def device_name(device: torch.device) -> str:
-    """ "cpu" or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 @cache

@@ -2,7 +2,8 @@
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 
 from lorun.errors import LorunError
@@ -47,12 +48,17 @@ def files_at(root: Path, commit: str, wanted: Callable[[str], bool]) -> Mapping[
         UnknownRevision: there is no such commit here.
     """
     blobs = {}
-    for line in git(root, "ls-tree", "-r", "-z", f"{commit}^{{commit}}").split(b"\0"):
-        about, _, path = line.partition(b"\t")
-        if path and about.split()[1] == b"blob" and wanted(path.decode(errors="replace")):
-            blobs[path.decode(errors="replace")] = about.split()[2]
-    contents = _contents(git(root, "cat-file", "--batch", stdin=b"".join(blob + b"\n" for blob in blobs.values())))
-    return dict(zip(blobs, contents, strict=True))
+    for line in git(root, "ls-tree", "-r", "-z", f"{commit}^{{commit}}").decode(errors="replace").split("\0"):
+        about, _, path = line.partition("\t")
+        if path and about.split()[1] == "blob" and wanted(path):
+            blobs[path] = about.split()[2]
+    batch = BytesIO(git(root, "cat-file", "--batch", stdin="".join(f"{blob}\n" for blob in blobs.values()).encode()))
+    files = {}
+    for path in blobs:
+        size = int(batch.readline().split()[2])  # HASH blob SIZE, the content, a line break
+        files[path] = batch.read(size)
+        batch.readline()
+    return files
 
 
 def commits_of(root: Path, *paths: str) -> list[tuple[str, str, str]]:
@@ -63,15 +69,4 @@ def commits_of(root: Path, *paths: str) -> list[tuple[str, str, str]]:
     """
     form = "--format=%H%x09%cI%x09%s"
     lines = git(root, "log", "--reverse", form, "--", *paths).decode(errors="replace").splitlines()
-    found = (line.split("\t", 2) for line in lines)
-    return [(commit, date, subject) for commit, date, subject in found]
-
-
-def _contents(batch: bytes) -> Iterator[bytes]:
-    """What `git cat-file --batch` printed, object by object."""
-    at = 0
-    while at < len(batch):
-        end = batch.index(b"\n", at)
-        size = int(batch[at:end].split()[2])
-        yield batch[end + 1 : end + 1 + size]
-        at = end + size + 2
+    return [(commit, date, subject) for commit, date, subject in (line.split("\t", 2) for line in lines)]

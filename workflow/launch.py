@@ -212,7 +212,7 @@ def _compare(committed: str, folder: Path) -> int:
     except LorunError as error:
         print(f"Not compared with committed results: {error}", flush=True)
         return 0
-    print(*found.lines(), sep="\n", flush=True)
+    print(*found.lines, sep="\n", flush=True)
     if not found.differences:
         return 0
     print(f"All findings: lorun gate --reference {committed} --candidate {folder} --all", flush=True)

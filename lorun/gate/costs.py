@@ -27,7 +27,6 @@ COUNTS = {
 """The columns of each check, with their titles."""
 
 _KINDS = ("parameters", "gradients", "optimiser", "activations", "other")
-_TIMES = {"reconstruction latency": "median_ms", "training": "seconds"}
 
 
 def compare_counts(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
@@ -54,11 +53,8 @@ def compare_counts(reference: ResultSet, candidate: ResultSet, limits: Limits) -
 
 def _compare(subject: str, before: dict[str, Any], after: dict[str, Any], limits: Limits) -> Iterator[Finding]:
     for check, columns in COUNTS.items():
-        found = [
-            _count(check, subject, columns[name], name, before, after, getattr(limits, check))
-            for name in columns
-            if name in before and (before[name], after.get(name)) != (None, None)
-        ]
+        shared = [name for name in columns if name in before and (before[name], after.get(name)) != (None, None)]
+        found = [_count(check, subject, name, before, after, limits) for name in shared]
         if check == "parameters":  # one finding where all is well
             found = [one for one in found if one.verdict in ("failed", "unknown")]
             found = found or [Finding(check, "passed", subject, "as in the reference")]
@@ -66,54 +62,42 @@ def _compare(subject: str, before: dict[str, Any], after: dict[str, Any], limits
 
 
 def _count(
-    check: str, subject: str, title: str, name: str, before: dict[str, Any], after: dict[str, Any], percent: float
+    check: str, subject: str, name: str, before: dict[str, Any], after: dict[str, Any], limits: Limits
 ) -> Finding:
-    was, now = before[name], after.get(name)
+    title, was, now = COUNTS[check][name], before[name], after.get(name)
     if was is None or now is None:
-        verdict: Verdict = "unknown" if was is None else "failed"
-        side = "reference" if was is None else "candidate"
+        verdict: Verdict
+        verdict, side = ("unknown", "reference") if was is None else ("failed", "candidate")
         return Finding(check, verdict, subject, f"{title}: not counted in the {side}", was, now)
     change = (now - was) / was if was else float(now > 0)
-    limit = was * percent / 100
-    parts = _parts(name, before, after) if check == "bytes" else ""
-    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{parts})"
+    limit = was * getattr(limits, check) / 100
+    parts = {kind: name.replace("total", kind) for kind in _KINDS if check == "bytes"}
+    changes = {kind: (after.get(part) or 0) - (before.get(part) or 0) for kind, part in parts.items()}
+    listed = "".join(f"; {kind} {change:+,.0f}" for kind, change in changes.items() if change)
+    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{listed})"
     if now > was + limit or (check == "parameters" and now < was - limit):
         return Finding(check, "failed", subject, message, was, now, abs(change))
     verdict = "improved" if now < was else "passed" if now == was else "noted"
     return Finding(check, verdict, subject, message, was, now, max(-change, 0.0))
 
 
-def _parts(total: str, before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The kinds of bytes that changed."""
-    columns = ((kind, total.replace("total", kind)) for kind in _KINDS)
-    pairs = ((kind, before.get(name), after.get(name)) for kind, name in columns)
-    changes = ((kind, now - was) for kind, was, now in pairs if was is not None and now is not None)
-    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes if change)
-
-
 def compare_times(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
     """Compare times, each relative to `limits.time_base` of the same table: machines differ."""
-    before, after = (_ratios(results.timing, limits.time_base) for results in (reference, candidate))
-    shared = sorted(before.keys() & after.keys())
-    if not shared:
+    sides = [_ratios(results.timing, limits.time_base) for results in (reference, candidate)]
+    shared = pd.concat(sides, axis=1, join="inner")
+    if shared.empty:
         message = f"no times on both sides that are relative to those of {limits.time_base!r} (--time-base)"
         yield Finding("time", "noted" if limits.time is None else "unknown", "timing.csv", message)
-    for subject, what in shared:
-        was, now = before[subject, what], after[subject, what]
+    for (*method, what), was, now in shared.itertuples(name=None):
         percent = 100 * (now / was - 1)
         verdict: Verdict = "noted" if limits.time is None else "failed" if percent > limits.time else "passed"
         message = f"{what} relative to {limits.time_base}: {was:.3f} -> {now:.3f} ({percent:+.0f} %)"
-        yield Finding("time", verdict, subject, message, was, now, percent / 100)
+        yield Finding("time", verdict, "/".join(method), message, was, now, percent / 100)
 
 
-def _ratios(timing: pd.DataFrame, base: str) -> dict[tuple[str, str], float]:
+def _ratios(timing: pd.DataFrame, base: str) -> pd.Series:
     """By method and kind of time: the median over seeds, divided by that of the base method."""
-    found = {}
-    for what, column in _TIMES.items():
-        measured = timing[timing.what == what].reindex(columns=[*METHOD, column])
-        for (task, setting), group in measured[measured[column] > 0].groupby(["task", "setting"]):
-            medians = group.groupby("method")[column].median()
-            if base in medians:
-                ratios = (medians / medians[base]).drop(base)
-                found.update({(f"{task}/{setting}/{method}", what): ratio for method, ratio in ratios.items()})
-    return found
+    times = timing.assign(time=timing.median_ms.fillna(timing.seconds))
+    medians = times[times.time > 0].groupby([*METHOD, "what"]).time.median()
+    of_base = medians.index.get_level_values("method") == base
+    return (medians[~of_base] / medians[of_base].droplevel("method")).dropna()

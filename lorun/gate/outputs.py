@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from tabulate import tabulate  # type: ignore[import-untyped]
 
@@ -34,9 +34,7 @@ def select(report: Report, limit: int) -> tuple[list[Finding], int]:
 
 def table(findings: Sequence[Finding]) -> Table:
     """Findings as a table for a terminal."""
-    made = Table(box=None, pad_edge=False)
-    for heading in _HEADINGS:
-        made.add_column(heading, overflow="fold")
+    made = Table(*(Column(heading, overflow="fold") for heading in _HEADINGS), box=None, pad_edge=False)
     for one in findings:
         made.add_row(Text(one.verdict, _STYLES.get(one.verdict, "")), one.check, Text(one.subject), Text(one.message))
     return made

@@ -42,13 +42,11 @@ def pair(reference: ResultSet, candidate: ResultSet, same_seeds: bool = True) ->
     pairs = pairs.sort_values(list(SCORE), ignore_index=True)
     trained = (pairs[["steps_before", "steps_after"]].fillna(1) > 0).any(axis=1)
     same = same_seeds & (pairs.trained_device_before == "cpu")
-    for side in ("before", "after"):
-        same &= ~pairs[f"trained_dirty_{side}"].fillna(True).astype(bool)
+    same &= ~pairs[["trained_dirty_before", "trained_dirty_after"]].fillna(True).any(axis=1)
     for name in _TRAINING:
         same &= (pairs[f"{name}_before"] == pairs[f"{name}_after"]).fillna(False)
-    return pairs.assign(
-        trained=trained, same=same.astype(bool) | ~trained, moved=pairs.value_after - pairs.value_before
-    )
+    moved = pairs.value_after - pairs.value_before
+    return pairs.assign(trained=trained, same=same.astype(bool) | ~trained, moved=moved)
 
 
 def compare_protocols(pairs: pd.DataFrame) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lorun.gate.findings import Finding, Verdict
-from lorun.results.store import METHOD, RUN, SCORE, ResultSet
+from lorun.results.store import METHOD, RUN, SCORE, ResultSet, records
 
 _ADAPTER = re.compile(r"\blora_[AB]\.(stage_\d+)\b")
 _SHOWN = 6  # parameters that a message names
@@ -64,37 +64,32 @@ def compare_stages(reference: ResultSet, candidate: ResultSet) -> Iterator[Findi
 
     If the reference does not record it, an adapter that did not move still fails: its stage is the bare base.
     """
-    before, after = _unmoved(reference), _unmoved(candidate)
-    unknown = 0
-    for run in sorted(before.keys() & after.keys()):
-        was, now = before[run], after[run]
-        subject = f"{'/'.join(run[:3])} seed {run[3]}"
-        if now is None and was is None:
-            unknown += 1
-        elif now is None:
+    both = _unmoved(reference).merge(_unmoved(candidate), on=list(RUN), suffixes=("_before", "_after"))
+    nowhere = both.unmoved_before.isna() & both.unmoved_after.isna()
+    for run in records(both[~nowhere]):
+        subject = "{task}/{setting}/{method} seed {seed}".format(**run)
+        unrecorded = run["unmoved_before"] is None
+        dead = set(run["names_after"].split()) - set(run["names_before"].split())
+        if run["unmoved_after"] is None:
             yield Finding("stages", "failed", subject, "does not record unmoved parameters; the reference does")
-        elif now <= (was or set()):
+        elif not dead:
             yield Finding("stages", "passed", subject, "every trained parameter moved")
         else:
-            dead = now - (was or set())
             adapters = {f"adapter of {match[1]}" for match in map(_ADAPTER.search, dead) if match}
-            verdict: Verdict = "unknown" if was is None and not adapters else "failed"
-            which = "the reference does not record them" if was is None else "they moved in the reference"
+            verdict: Verdict = "unknown" if unrecorded and not adapters else "failed"
+            which = "the reference does not record them" if unrecorded else "they moved in the reference"
             named = sorted(adapters or dead)
             listed = ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN} more" if named[_SHOWN:] else "")
             message = f"{len(dead)} trained parameters did not move ({which}): {listed}"
             yield Finding("stages", verdict, subject, message, severity=len(dead))
-    if unknown:
+    if unknown := nowhere.sum():
         message = f"neither side records the unmoved parameters of {unknown} trainings: a dead stage would not be seen"
         yield Finding("stages", "unknown", "trainings.csv", message)
 
 
-def _unmoved(results: ResultSet) -> dict[tuple[str, str, str, int], set[str] | None]:
-    """The parameters that each completed training left at their initial values; None if not recorded."""
-    runs, trainings = results.runs, results.trainings
+def _unmoved(results: ResultSet) -> pd.DataFrame:
+    """Number and names of the parameters that each completed training left as they were; null if not recorded."""
+    runs = results.runs
     done = runs[(runs.status == "completed") & ~(runs.steps == 0).fillna(False)][list(RUN)]
-    found = done.merge(trainings[[*RUN, "unmoved", "names"]], how="left", on=list(RUN))
-    return {
-        (task, setting, method, seed): None if pd.isna(unmoved) else set() if pd.isna(names) else set(names.split())
-        for task, setting, method, seed, unmoved, names in found.itertuples(index=False, name=None)
-    }
+    found = done.merge(results.trainings[[*RUN, "unmoved", "names"]], how="left", on=list(RUN))
+    return found.fillna({"names": ""})

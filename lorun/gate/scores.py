@@ -9,7 +9,7 @@ import pandas as pd
 
 from lorun.evaluation.metrics import METRICS, Metric
 from lorun.gate.findings import TOLERANCE, Finding, Limits, Verdict, margin
-from lorun.gate.statistics import Test, Values, holm, method_test, pooled_variance, task_test
+from lorun.gate.statistics import Test, Values, holm, method_test, task_test
 from lorun.results.store import grouped
 
 LEVELS = ("task", "method")
@@ -41,7 +41,8 @@ def run_scores(pairs: pd.DataFrame) -> pd.DataFrame:
     found = found[~found.same.astype(bool)].drop(columns="same")
     sign = found.metric.map({name: 1 if metric.better == "higher" else -1 for name, metric in METRICS.items()})
     # Rounded, since two means of the same numbers may differ in the last bit.
-    return found.assign(loss=((found.before - found.after) * sign.astype(float)).round(9))
+    loss = ((found.before - found.after) * sign.astype(float)).round(9)
+    return found.assign(loss=loss, after=found.after.where(loss != 0, found.before))
 
 
 def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> list[Comparison]:
@@ -57,15 +58,15 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
             subject = f"{prefix}{task}/{setting}/{method} on {dataset}"
             test = partial(method_test, method=method, margin=margin(metric))
             tests = _tests(test, moved, reference, limits) if method in moved and metric in TOLERANCE else {}
-            found.append(_comparison("method", subject, metric, runs, tests))
+            found.append(Comparison("method", subject, METRICS[metric], runs.before.mean(), runs.after.mean(), tests))
     for (task, metric), group in grouped(scores[scores.metric.isin(list(TOLERANCE))], ("task", "metric")).items():
         named = group.assign(method=group.setting + "/" + group.method)
         runs = named.groupby(["method", "seed"], as_index=False)[["before", "after", "loss"]].mean()
         reference, moved = _values(runs, "before"), _moved(runs)
-        if len(moved) > 1 and pooled_variance(reference)[1]:
-            tests = _tests(partial(task_test, margin=margin(metric)), moved, reference, limits)
+        if tests := _tests(partial(task_test, margin=margin(metric)), moved, reference, limits):
             subject = f"{prefix}{task}, all {len(moved)} methods that moved"
-            found.append(_comparison("task", subject, metric, runs[runs.method.isin(list(moved))], tests))
+            runs = runs[runs.method.isin(list(moved))]
+            found.append(Comparison("task", subject, METRICS[metric], runs.before.mean(), runs.after.mean(), tests))
     return found
 
 
@@ -83,12 +84,6 @@ def _tests(test: Callable[..., Test | None], losses: Values, reference: Values, 
     paired = None if limits.fresh_seeds else test(losses)
     tests = {"paired": paired, "unpaired": test(losses, reference=reference)}
     return {name: found for name, found in tests.items() if found is not None}
-
-
-def _comparison(level: str, subject: str, metric: str, runs: pd.DataFrame, tests: Tests) -> Comparison:
-    before = float(runs.before.mean())
-    after = float(runs.after.mean()) if runs.loss.any() else before
-    return Comparison(level, subject, METRICS[metric], before, after, tests)
 
 
 def judge_scores(comparisons: list[Comparison], limits: Limits) -> Iterator[Finding]:

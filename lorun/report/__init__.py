@@ -5,21 +5,24 @@ from pathlib import Path
 
 from rich.progress import track
 
-from lorun.bench.latency import agreed, read_latencies
+from lorun.bench.latency import read_latencies
 from lorun.errors import LorunError
+from lorun.evaluation.metrics import METRICS
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.report.charts import curves, latency_note, looks, of_section, points, scaling
-from lorun.report.crops import Crops, tuning_figures
+from lorun.report.crops import LIMIT, SIDE, Crops, picture
 from lorun.report.freshness import Freshness
 from lorun.report.index import PAGE, Entry, entry, write_index
-from lorun.report.page import render
+from lorun.report.page import render_report
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, verdict_on, whole_tables
 from lorun.results.cells import UNRANKED
 from lorun.results.differences import with_differences
+from lorun.results.figures import tuning_path
 from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
+from lorun.results.verdict import EXPLAINED
 from lorun.status.project import Project
 
 
@@ -42,39 +45,65 @@ def write_report(
     results = with_differences(read_result_set(folder))
     provenance = Provenance(profile, config, results)
     freshness = Freshness(profile, results, runs=runs, root=root)
-    parts = sections(profile, results, provenance)
-    crops = Crops(profile, results, runs=runs, data=data)
     bench = folder.parent / "bench"
-    timed = read_latencies(bench / "latency.csv", profile.profile)
-    latencies = [of_section(timed, section) for section in parts]
-    believed = [latency if agreed(latency) else latency.iloc[:0] for latency in latencies]
+    latencies = read_latencies(bench / "latency.csv", profile.profile)
     costs = scaling(bench / "scaling.csv")
     series = [] if costs is None else costs["series"]
     methods = dict.fromkeys([*results.summary.method, *results.curves.method, *(one["method"] for one in series)])
+    found = sections(profile, results, provenance)
+    crops = Crops(profile, results, runs=runs, data=data).of_sections(found)
+    parts, plotted = [], []
+    for section, shown in zip(found, crops, strict=True):
+        latency = of_section(latencies, section)
+        figure = f"{section.task}_{section.dataset}_{section.setting}.png"
+        parts.append(
+            {
+                "section": section,
+                "fresh": freshness.of(section.task, section.setting),
+                "latency_note": latency_note(latency),
+                "crops": shown,
+                "strip": picture(folder / f"strip_{figure}"),
+                "spectra": picture(folder / f"spectra_{figure}"),
+            }
+        )
+        plotted.append(
+            {
+                "title": section.title,
+                "place": f"{section.task}/{section.setting}",
+                "protocol": section.protocol,
+                "metrics": [metric.name for metric in section.metrics],
+                "points": points(section, results.timing, latency, provenance),
+                "crops": shown,
+            }
+        )
     table, compared = verdict_on(results)
-    page = render(
+    numbers = {
+        "metrics": {
+            name: {key: getattr(metric, key) for key in ("heading", "digits", "better")}
+            for name, metric in METRICS.items()
+        },
+        "sections": plotted,
+        "looks": looks(methods),
+        "curves": curves(results.curves),
+        "scaling": costs,
+        "lines": provenance.lines,
+    }
+    page = render_report(
+        numbers,
         profile=profile.profile,
         commits=sorted({*results.runs.commit.dropna(), *results.runs.trained_commit.dropna()}),
         verdict=table,
+        explained=EXPLAINED,
         compared=compared,
-        overview=overview(parts),
+        overview=overview(found),
         unranked={name: why for name, why in UNRANKED.items() if name in methods},
-        sections=parts,
+        parts=parts,
         whole=whole_tables(results, provenance),
         fresh=freshness.of(),
-        fresh_sections=[freshness.of(section.task, section.setting) for section in parts],
-        points=[
-            points(section, results.timing, latency, provenance)
-            for section, latency in zip(parts, believed, strict=True)
-        ],
-        latency_notes=[latency_note(latency) for latency in latencies],
-        curves=curves(results.curves),
         scaling=costs,
-        looks=looks(methods),
-        crops=crops.of_sections(parts),
-        figures=[crops.figures(section, folder) for section in parts],
-        tuned=tuning_figures(results, folder),
-        lines=provenance.lines,
+        side=SIDE,
+        limit=LIMIT // 1_000_000,
+        tuned={task: picture(tuning_path(folder, task)) for task in results.tuning.task.unique()},
         licences=licences_of(profile, list(results.summary.method.unique()), data),
     )
     write_text(out, page)

@@ -12,13 +12,12 @@ from lorun.errors import LorunError
 from lorun.report.provenance import Provenance
 from lorun.report.tables import Section
 from lorun.results.colours import MARKERS, look
-from lorun.results.store import plain, read_table
+from lorun.results.store import RUN, grouped, plain, read_table
 
 
 def looks(methods: Iterable[str]) -> dict[str, dict[str, str]]:
     """The colour and the marker of each method, as plotly calls them."""
-    found = {method: look(method) for method in methods}
-    return {method: {"color": own.colour, "symbol": MARKERS[own.marker]} for method, own in found.items()}
+    return {method: {"color": (own := look(method)).colour, "symbol": MARKERS[own.marker]} for method in methods}
 
 
 def points(
@@ -26,14 +25,15 @@ def points(
 ) -> list[dict[str, Any]]:
     """A point per method of a section: scores, costs, times (ms, s).
 
-    `latencies` are those of the section (`of_section`) by `lorun latency`, which times all methods in turns. Those of
-    `timing` were measured one after the other, so they are not shown.
+    `latencies` are those of the section (`of_section`) by `lorun latency`, which times all methods in turns; they are
+    shown if twins agree. Those of `timing` were measured one after the other, so they are not shown.
     """
-    timing = of_section(timing, section)
+    trainings = of_section(timing[timing.what == "training"], section).dropna(subset="seconds")
+    latencies = latencies if agreed(latencies) else latencies[:0]
     found = []
     for _, row in section.lines.iterrows():
         latency = latencies[latencies.method == row.method]
-        training = timing[(timing.method == row.method) & (timing.what == "training")].dropna(subset="seconds")
+        training = trainings[trainings.method == row.method]
         seconds = training.seconds
         trained = (plain(row.steps) or 0) > 0
         found.append(
@@ -81,22 +81,17 @@ def _time(times: pd.DataFrame, value: float, least: float, most: float) -> dict[
 def curves(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """The training curves of each task and setting ("cs/r25"): method, seed, and lists of steps and values."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for (task, setting, method, seed), curve in table.groupby(["task", "setting", "method", "seed"], sort=False):
+    for (task, setting, method, seed), curve in grouped(table, RUN).items():
+        values = {name: _rounded(curve[name]) for name in ("loss", "validation_psnr")}
         found.setdefault(f"{task}/{setting}", []).append(
-            {
-                "method": method,
-                "seed": seed,
-                "step": curve.step.tolist(),
-                "loss": _rounded(curve.loss),
-                "validation_psnr": _rounded(curve.validation_psnr),
-            }
+            {"method": method, "seed": seed, "step": curve.step.tolist(), **values}
         )
     return found
 
 
 def _rounded(values: pd.Series) -> list[float | None]:
     """Four digits, which draw the same curve."""
-    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values.astype(float)]
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in values]
 
 
 _SCALING = ("stages", "step_total", "inference_total", "parameters_network")

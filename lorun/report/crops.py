@@ -1,13 +1,12 @@
 """Reconstructions as the page shows them: the same window of every method and of the true image."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from lorun.data.images import Pixels, load_dataset, read_image
 from lorun.data.measurements import holds_measurements
@@ -17,7 +16,6 @@ from lorun.evaluation.rendering import to_pixels
 from lorun.profiles import Profile
 from lorun.report.provenance import run_folder
 from lorun.report.tables import Section
-from lorun.results.figures import tuning_path
 from lorun.results.store import METHOD, ResultSet, records
 
 SIDE = 256
@@ -34,7 +32,7 @@ class Crops:
         self._profile, self._runs, self._data = profile, runs, data
         self._rows = results.rows
         self._first_runs = results.runs.drop_duplicates(list(METHOD))
-        self._truths: dict[tuple[str, int], Mapping[str, np.ndarray | None] | str] = {}
+        self._load = cache(load_dataset)
 
     def of_sections(self, sections: Sequence[Section]) -> list[dict[str, Any]]:
         """For each section its `images` (name, window, panels), and the names of those `left_out` to limit the bytes.
@@ -57,12 +55,6 @@ class Crops:
                     crops["images"].append(shown)
         return found
 
-    def figures(self, section: Section, folder: Path) -> dict[str, str | None]:
-        """The figures that `lorun table` drew in `folder`, as `data:` addresses; None for a missing one."""
-        name = f"{section.task}_{section.dataset}_{section.setting}.png"
-        paths = {kind: folder / f"{kind}_{name}" for kind in ("strip", "spectra")}
-        return {kind: _address(path.read_bytes()) if path.exists() else None for kind, path in paths.items()}
-
     def _kept(self, section: Section) -> list[str]:
         """The images of the section's dataset that the profile keeps."""
         task = self._profile.tasks.get(section.task)
@@ -74,20 +66,20 @@ class Crops:
         """An image with a panel for the truth and for each method; None if no run has kept it."""
         task = self._profile.tasks[section.task]
         panels = self._panels(section, image, channels=1 if task.data.channels == 1 else 3)
-        sizes = [(pixels.shape[1], pixels.shape[2]) for _, pixels in panels if pixels is not None]
+        sizes = [panel["pixels"].shape[1:] for panel in panels if "pixels" in panel]
         if not sizes:
             return None
-        panels.insert(0, self._truth(section, image, task.data.channels))
+        panels.insert(0, self._truth(section.dataset, image, task.data.channels))
         height, width = sizes[0]
         top, left, rows, columns = _window(height, width, task.evaluation.strip)
-        for panel, pixels in panels:
-            if pixels is not None:
-                panel["png"] = _address(_png(pixels[:, top : top + rows, left : left + columns]))
+        for panel in panels:
+            if "pixels" in panel:
+                panel["png"] = _png(panel.pop("pixels")[:, top : top + rows, left : left + columns])
         window = {"top": top, "left": left, "rows": rows, "columns": columns, "height": height, "width": width}
-        return {"image": image, **window, "panels": [panel for panel, _ in panels]}
+        return {"image": image, **window, "panels": panels}
 
-    def _panels(self, section: Section, image: str, channels: int) -> list[tuple[dict[str, Any], Pixels | None]]:
-        """A panel and its pixels for each method, from the first seed and under the first degradation."""
+    def _panels(self, section: Section, image: str, channels: int) -> list[dict[str, Any]]:
+        """A panel with `pixels` or a message for each method, from the first seed and under the first degradation."""
         place = {"task": section.task, "dataset": section.dataset, "setting": section.setting, "image": image}
         place |= {"protocol": section.protocol, "metric": section.metrics[0].name}
         rows = self._rows[(self._rows[list(place)] == list(place.values())).all(axis=1)]
@@ -97,47 +89,35 @@ class Crops:
         for run in records(runs[runs.method.isin(section.lines.method)]):
             panel: dict[str, Any] = {"title": run["method"], "score": scores.get(run["method"])}
             path = image_path(self._runs / run_folder(run), section.dataset, image)
-            pixels = None
             try:
                 if path.exists():
-                    pixels = read_image(path, channels)
+                    panel["pixels"] = read_image(path, channels)
                 elif run["status"] == "completed":
                     panel["message"] = f"not kept: {path} is missing"
                 else:
                     panel["message"] = run["status"] + (f": {run['message']}" if run["message"] else "")
             except LorunError as error:
                 panel["message"] = str(error)
-            panels.append((panel, pixels))
+            panels.append(panel)
         return panels
 
-    def _truth(self, section: Section, image: str, channels: int) -> tuple[dict[str, Any], Pixels | None]:
-        """The panel of the true image, and its pixels."""
-        panel: dict[str, Any] = {"title": "truth", "score": None}
-        key = section.dataset, channels
-        if key not in self._truths:
-            self._truths[key] = self._load(*key)
-        images = self._truths[key]
-        if isinstance(images, str):
-            return {**panel, "message": images}, None
-        true = images.get(image)
-        if true is None:
-            return {**panel, "message": f"{section.dataset} has no image {image}"}, None
-        return panel, to_pixels(true)
-
-    def _load(self, dataset: str, channels: int) -> Mapping[str, np.ndarray | None] | str:
-        """The true images, or the reason why there are none."""
+    def _truth(self, dataset: str, image: str, channels: int) -> dict[str, Any]:
+        """The panel of the true image: `pixels`, or a message that says why there are none."""
+        panel = {"title": "truth", "score": None}
         try:
             if holds_measurements(self._data, dataset):
-                return "no truth: a real capture"
-            return load_dataset(self._data, dataset, "test", channels)
+                return {**panel, "message": "no truth: a real capture"}
+            true = self._load(self._data, dataset, "test", channels).get(image)
         except LorunError as error:
-            return str(error)
+            return {**panel, "message": str(error)}
+        if true is None:
+            return {**panel, "message": f"{dataset} has no image {image}"}
+        return {**panel, "pixels": to_pixels(true)}
 
 
-def tuning_figures(results: ResultSet, folder: Path) -> dict[str, str | None]:
-    """The figure of each tuned task in `folder`, as a `data:` address; None if `lorun table` has not drawn it."""
-    paths = {str(task): tuning_path(folder, str(task)) for task in results.tuning.task.unique()}
-    return {task: _address(path.read_bytes()) if path.exists() else None for task, path in paths.items()}
+def picture(path: Path) -> str | None:
+    """A PNG file as a `data:` address; None if there is none."""
+    return _address(path.read_bytes()) if path.exists() else None
 
 
 def _window(height: int, width: int, strip: tuple[int, int, int]) -> tuple[int, int, int, int]:
@@ -149,12 +129,13 @@ def _window(height: int, width: int, strip: tuple[int, int, int]) -> tuple[int, 
     return first_row, first_column, rows, columns
 
 
-def _png(pixels: Pixels) -> bytes:
+def _png(pixels: Pixels) -> str:
+    """Pixels as a PNG in a `data:` address."""
     from PIL import Image
 
     stream = BytesIO()
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    return _address(stream.getvalue())
 
 
 def _address(png: bytes) -> str:

@@ -1,8 +1,8 @@
 """Whether today's code, configuration, data and packages would give the numbers of a table, and when they were made."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -14,10 +14,10 @@ from lorun.status.check import Result, State, status_of
 from lorun.status.project import Project
 
 _WORST: tuple[State, ...] = ("stale", "unknown", "fresh", "missing")
+_NAMED = {"run": "runs", "account": "counts"}
 
 
-@dataclass(frozen=True)
-class Fresh:
+class Fresh(NamedTuple):
     """The worst state of some runs and accounts, and a sentence: how many are in each state, since when."""
 
     state: State
@@ -51,28 +51,19 @@ class Freshness:
         if self._unknown:
             return Fresh("unknown", f"not compared with today's code ({self._unknown}){made}")
         here = [one for one in self._checked if task is None or (one.task, one.setting) == (task, setting)]
-        found = {one.state for one in here}
-        state = next((state for state in _WORST if state in found), _WORST[-1])
-        parts = [
-            text
-            for what, named in (("run", "runs"), ("account", "counts"))
-            if (text := _counted(named, [one for one in here if one.what == what]))
-        ]
-        return Fresh(state, "; ".join(parts) + made)
+        worst: State = min((one.state for one in here), key=_WORST.index, default="missing")
+        kinds = {named: [one for one in here if one.what == what] for what, named in _NAMED.items()}
+        return Fresh(worst, "; ".join(f"{named}: {_counted(group)}" for named, group in kinds.items() if group) + made)
 
 
-def _counted(named: str, results: Iterable[Result]) -> str:
+def _counted(results: list[Result]) -> str:
     """How many are in each state; methods are named where the states differ."""
-    by_state: dict[State, list[Result]] = {}
+    methods: dict[State, list[str]] = {}
     for result in results:
-        by_state.setdefault(result.state, []).append(result)
-    if len(by_state) == 1:
-        [(state, group)] = by_state.items()
-        return f"{named}: all {len(group)} {state}"
-    if not by_state:
-        return ""
-    methods = {state: ", ".join(dict.fromkeys(one.method for one in group)) for state, group in by_state.items()}
-    return f"{named}: " + ", ".join(f"{len(by_state[state])} {state} ({methods[state]})" for state in by_state)
+        methods.setdefault(result.state, []).append(result.method)
+    if len(methods) == 1:
+        return f"all {len(results)} {results[0].state}"
+    return ", ".join(f"{len(some)} {state} ({', '.join(dict.fromkeys(some))})" for state, some in methods.items())
 
 
 def _dates(root: Path, commits: Iterable[str]) -> dict[str, str]:

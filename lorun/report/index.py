@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from lorun import __version__
 from lorun.files import write_text
 from lorun.report.freshness import Fresh, Freshness
-from lorun.report.page import asset, environment
+from lorun.report.page import render
 from lorun.results.store import ResultSet
 
 PAGE = "report.html"
@@ -56,23 +55,10 @@ def about(config: Path) -> str:
 
 
 def write_index(out: Path, entries: Sequence[Entry]) -> None:
-    """Write the index into the folder `out`, which has a folder with the page of each set. Links only to what is there.
-
-    It loads nothing, like the pages.
-    """
+    """Write the index into `out`, which has a folder with the page of each set. Links only to what is there."""
     links = [
         {text: f"{one.name}/{file}" for file, text in _LINKED.items() if (out / one.name / file).exists()}
         for one in entries
     ]
-    text = (
-        environment()
-        .get_template("index.html.j2")
-        .render(
-            lines=list(zip(entries, links, strict=True)),
-            linked=any(links),
-            page=PAGE,
-            style=asset("page.css"),
-            version=__version__,
-        )
-    )
-    write_text(out / "index.html", text)
+    lines = list(zip(entries, links, strict=True))
+    write_text(out / "index.html", render("index.html.j2", lines=lines, linked=any(links), page=PAGE))

@@ -51,7 +51,10 @@ class Provenance:
         }
 
     def _run(self, run: dict[str, Any], rows: pd.DataFrame | None) -> dict[str, Any]:
-        experiment = self._experiment(run)
+        try:
+            experiment = self._profile.experiment(run["task"], run["setting"], run["method"], run["seed"])
+        except LorunError:  # the profile no longer has it; the note of the run says so
+            experiment = None
         scores: dict[tuple[Any, Any], dict[str, Any]] = {}
         for row in () if rows is None else rows.itertuples():
             scores.setdefault((row.image, plain(row.degradation)), {})[str(row.metric)] = row.value
@@ -63,12 +66,6 @@ class Provenance:
             "commands": list(self._commands(experiment, run)),
             "scores": [[image, degradation, values] for (image, degradation), values in scores.items()],
         }
-
-    def _experiment(self, run: dict[str, Any]) -> Experiment | None:
-        try:
-            return self._profile.experiment(run["task"], run["setting"], run["method"], run["seed"])
-        except LorunError:  # the profile no longer has it; the note of the run says so
-            return None
 
     def _note(self, experiment: Experiment | None, run: dict[str, Any]) -> str | None:
         """What keeps today's code or profile from reproducing the run."""

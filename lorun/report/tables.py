@@ -11,7 +11,7 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
 from lorun.report.provenance import Provenance
 from lorun.results import markdown
-from lorun.results.cells import Cell, Column, cell, make_table
+from lorun.results.cells import Cell, Column, column, make_table
 from lorun.results.markdown import (
     CLAIMS,
     COSTS,
@@ -31,21 +31,17 @@ from lorun.results.verdict import verdict
 
 
 @dataclass(frozen=True)
-class PageCell:
-    """A cell of the page.
+class PageCell(Cell):
+    """A cell of the page; `line` is that of the summary which a click opens, `kind` the status or verdict that sets the
+    colour."""
 
-    text   what it shows
-    order  the number to sort by; "" if the value is missing, None to sort by the text
-    line   the line of the summary that a click opens
-    kind   the status or verdict that sets the colour
-    mark   "best", "second" or ""
-    """
-
-    text: str
-    order: float | str | None = None
     line: int | None = None
     kind: str = ""
-    mark: str = ""
+
+    @property
+    def order(self) -> float | str | None:
+        """The number to sort by; "" if the value is missing, None to sort by the text."""
+        return "" if self.value is None else None if isinstance(self.value, str) else self.value
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,6 @@ class Table:
 class Section:
     """One task, dataset and setting: its `lines` of the summary under the leading protocol, and its tables."""
 
-    number: int
     task: str
     dataset: str
     setting: str
@@ -77,7 +72,12 @@ class Section:
 
 
 _PLACE = ("task", "dataset", "setting")
+_COLOURED = ("status", "verdict")
+_LINKED = {"differences": ("difference (dB)",), "comparison": ("ours",)}
 _LAST = ("operator", "protocol", "source")  # long columns of the comparison, so that a narrow screen shows the verdict
+
+
+_EMPTY = PageCell(None, "")
 
 
 def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> list[Section]:
@@ -89,10 +89,8 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
         protocols = list(lines.protocol.unique())
         lines = with_difference(lines, results.differences)
         scores = score_columns(lines)
-        protocol = Column("protocol", lambda row: cell(row.protocol))
         found.append(
             Section(
-                number=number,
                 task=task,
                 dataset=dataset,
                 setting=setting,
@@ -105,9 +103,9 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
                     f"scores-{number}",
                     f"Scores and costs: {title}",
                     lines,
-                    [*scores, *COSTS, protocol],
+                    [*scores, *COSTS, column("protocol")],
                     provenance,
-                    linked=[column.heading for column in scores[1:]],
+                    linked=[one.heading for one in scores[1:]],
                     protocols=protocols,
                 ),
                 degradations=_degradations(number, by_degradation.get((task, dataset, setting)), provenance),
@@ -118,8 +116,9 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
 
 def overview(sections: Sequence[Section]) -> Table:
     """The leading score of every method in every section: a row per method, a column per section."""
+    leading = [_leading(section) for section in sections]
     methods = dict.fromkeys(method for section in sections for method in section.lines.method)
-    rows = [[PageCell(method), *(_leading(section, method) for section in sections)] for method in methods]
+    rows = [[PageCell(method, method), *(of.get(method, _EMPTY) for of in leading)] for method in methods]
     columns = [
         "method",
         *(f"{section.title}: {section.metrics[0].heading}, {section.protocol}" for section in sections),
@@ -136,26 +135,21 @@ def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
 
 def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
     """The tables that belong to no section, by name; None for a table without rows."""
-    comparison = sorted(comparison_columns(results.comparison), key=lambda column: column[0] in _LAST)
+    comparison = sorted(comparison_columns(results.comparison), key=lambda one: one.heading in _LAST)
     shared = pd.DataFrame() if results.tasks is None else results.tasks
-    paired = leading_differences(results)
-    tables = {
-        "differences": _table(
-            "differences-table",
-            "Differences in PSNR, paired by image and seed",
-            paired,
-            DIFFERENCES,
-            provenance,
-            ["difference (dB)"],
-        ),
-        "tuning": _table("tuning-table", "Chosen learning rates", choices(results.tuning), TUNING),
-        "claims": _table("claims-table", "What the paper claims for LoRun, and our result", results.claims, CLAIMS),
-        "comparison": _table(
-            "comparison-table", "Published scores and ours", results.comparison, comparison, provenance, ["ours"]
-        ),
-        "tasks": _table("tasks-table", "What each task adds to a shared base", shared, TASKS),
+    tables: dict[str, tuple[str, pd.DataFrame, Sequence[Column]]] = {
+        "differences": ("Differences in PSNR, paired by image and seed", leading_differences(results), DIFFERENCES),
+        "tuning": ("Chosen learning rates", choices(results.tuning), TUNING),
+        "claims": ("What the paper claims for LoRun, and our result", results.claims, CLAIMS),
+        "comparison": ("Published scores and ours", results.comparison, comparison),
+        "tasks": ("What each task adds to a shared base", shared, TASKS),
     }
-    return {name: table if table.rows else None for name, table in tables.items()}
+    return {
+        name: _table(f"{name}-table", caption, frame, columns, provenance, _LINKED.get(name, ()))
+        if len(frame)
+        else None
+        for name, (caption, frame, columns) in tables.items()
+    }
 
 
 def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
@@ -178,15 +172,15 @@ def _table(
     caption: str,
     frame: pd.DataFrame,
     columns: Sequence[Column],
-    provenance: Provenance | None = None,
-    linked: Collection[str] = (),
+    provenance: Provenance,
+    linked: Collection[str],
     protocols: Sequence[str] = (),
 ) -> Table:
     """The table of a frame; cells of the columns `linked` open the provenance of their row."""
     made = make_table(frame, columns)
     rows = []
     for (_, row), cells in zip(frame.iterrows(), made.rows, strict=True):
-        line = provenance.number(row) if provenance is not None else None
+        line = provenance.number(row) if linked else None
         rows.append(
             [
                 _page_cell(one, line if name in linked else None, str(row[name]) if name in _COLOURED else "")
@@ -196,12 +190,8 @@ def _table(
     return Table(name, caption, made.headings, rows, list(protocols))
 
 
-_COLOURED = ("status", "verdict")
-
-
 def _page_cell(made: Cell, line: int | None = None, kind: str = "") -> PageCell:
-    order = "" if made.value is None else None if isinstance(made.value, str) else made.value
-    return PageCell(made.text, order, line, kind, made.mark)
+    return PageCell(made.value, made.text, made.mark, line, kind)
 
 
 def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenance) -> list[Table]:
@@ -213,7 +203,7 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
         degradations = list(group.degradation.unique())
         numbers = {line.method: provenance.number(line) for _, line in group.iterrows()}
         rows = [
-            [PageCell(method.text), *(_page_cell(one, numbers[method.text]) for one in cells)]
+            [_page_cell(method), *(_page_cell(one, numbers[method.text]) for one in cells)]
             for method, *cells in scores_by_degradation(group, metric)
         ]
         caption = f"{metric.heading} under each degradation, {protocol}"
@@ -221,12 +211,14 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
     return tables
 
 
-def _leading(section: Section, method: str) -> PageCell:
-    """The leading score of a method; its status if it has none."""
+def _leading(section: Section) -> dict[str, PageCell]:
+    """The leading score of each method; its status if it has none."""
+    found = {}
     for row in section.scores.rows:
         cells = dict(zip(section.scores.columns, row, strict=True))
-        if (cells["method"].text, cells["protocol"].text) == (method, section.protocol):
+        if cells["protocol"].text == section.protocol:
             score, status = cells[section.metrics[0].heading], cells["status"]
-            missing = score.order == "" and status.kind != "completed"
-            return PageCell(status.kind, "", status.line, status.kind) if missing else score
-    return PageCell("", "")
+            missing = score.value is None and status.kind != "completed"
+            of_status = PageCell(None, status.kind, line=status.line, kind=status.kind)
+            found[cells["method"].text] = of_status if missing else score
+    return found

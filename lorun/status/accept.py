@@ -7,8 +7,17 @@ import pandas as pd
 
 from lorun.errors import LorunError
 from lorun.results.paths import EVALUATION
-from lorun.results.store import METHOD, RUN, SCORE, code_id, read_evaluation, read_result_set, records, save_result_set
-from lorun.status.check import NO_RESULT
+from lorun.results.store import (
+    METHOD,
+    NO_RESULT,
+    RUN,
+    SCORE,
+    code_id,
+    read_evaluation,
+    read_result_set,
+    records,
+    save_result_set,
+)
 from lorun.status.project import Project
 
 CODE = ("trained_code", "code")
@@ -45,7 +54,12 @@ def accept(project: Project, run: str, runs: Path) -> str:
             raise LorunError(f"--accept {run}: {runs / experiment.folder} was made before code was recorded")
         if changed := project.changed(again[column], experiment):
             raise LorunError(f"--accept {run}: it was run before the last change of {', '.join(changed)}")
-    _check_equal(run, results.rows.merge(pd.DataFrame([key], columns=list(RUN))), rows)
+    scores = results.rows.merge(pd.DataFrame([key], columns=list(RUN)))
+    both = scores.merge(rows, on=list(SCORE), how="outer", suffixes=("_before", "_again"))
+    difference = (both.value_again - both.value_before).abs()
+    if count := (difference != 0).sum():  # a score that only one has differs, too
+        largest = "" if difference.isna().all() else f", by {difference.max():.6f} at most"
+        raise LorunError(f"--accept {run}: {count} of {len(both)} scores differ{largest}")
     same = (*METHOD, "status", *CODE)
     accepted = [all(line[column] == before[column] for column in same) for line in lines]
     table = results.runs.copy()
@@ -55,13 +69,3 @@ def accept(project: Project, run: str, runs: Path) -> str:
     code = {str(code_id(again[column])): again[column] for column in CODE}
     save_result_set(folder, replace(results, runs=table, code=results.code | code))
     return f"{folder}: {sum(accepted)} runs of {task}/{setting}/{method} accepted, the scores of seed {seed} are equal"
-
-
-def _check_equal(run: str, before: pd.DataFrame, again: pd.DataFrame) -> None:
-    """Raise LorunError if the scores of a run that was made again are not those of before."""
-    both = before.merge(again, on=list(SCORE), how="outer", suffixes=("_before", "_again"))
-    difference = (both.value_again - both.value_before).abs()
-    count = (difference != 0).sum()  # a score that only one has differs, too
-    if count:
-        largest = "" if difference.isna().all() else f", by {difference.max():.6f} at most"
-        raise LorunError(f"--accept {run}: {count} of {len(both)} scores differ{largest}")

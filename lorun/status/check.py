@@ -10,7 +10,7 @@ import pandas as pd
 from lorun.methods import Experiment
 from lorun.profiles import Profile
 from lorun.results.paths import account_path
-from lorun.results.store import METHOD, RUN, ResultSet, records
+from lorun.results.store import METHOD, NO_RESULT, RUN, ResultSet, records
 from lorun.status.project import Project
 from lorun.training.outcome import WEIGHTS
 
@@ -21,8 +21,7 @@ Kind = Literal["code", "configuration", "data", "packages", "no result", "not in
 State = Literal["fresh", "stale", "unknown", "missing"]
 STATES: tuple[State, ...] = get_args(State)
 
-NO_RESULT = ("not_run", "failed")
-UNRECORDED = "made before code was recorded; run it again or accept it"
+_UNRECORDED = "made before code was recorded; run it again or accept it"
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,12 @@ def status_of(project: Project, results: ResultSet, runs: Path, profile: Profile
     return found
 
 
-Line = Mapping[str, Any]
-
-
 def _reasons(
-    project: Project, results: ResultSet, experiment: Experiment | None, line: Line | None, code: Mapping[Any, str]
+    project: Project,
+    results: ResultSet,
+    experiment: Experiment | None,
+    line: Mapping[str, Any] | None,
+    code: Mapping[Any, str],
 ) -> Iterator[Reason]:
     """Why the steps have to run again; `code` names the column of `line` that holds the code of each step."""
     first = next(iter(code))
@@ -123,14 +123,14 @@ def _reasons(
         yield Reason(first, "configuration")
     for step, column in code.items():
         if line.get(column) is None:
-            yield Reason(step, "unknown", (UNRECORDED,))
+            yield Reason(step, "unknown", (_UNRECORDED,))
         elif changed := project.changed(results.code[line[column]], experiment):
             yield Reason(step, "code", changed)
     if other := project.other_versions(line.get("versions")):
         yield Reason(first, "packages", other)
 
 
-def _reasons_of_inputs(project: Project, experiment: Experiment, line: Line) -> Iterator[Reason]:
+def _reasons_of_inputs(project: Project, experiment: Experiment, line: Mapping[str, Any]) -> Iterator[Reason]:
     """Other configurations and other data of a run."""
     if line["run"] != experiment.key:
         yield Reason("train", "configuration")

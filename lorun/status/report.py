@@ -17,7 +17,7 @@ _HEADINGS = ("set", "task", "what", "methods", "settings", "number", "state", "r
 
 def count(results: Iterable[Result], what: str) -> dict[str, int]:
     """How many runs or accounts ("run", "account") are in each state."""
-    states: list[str] = [result.state for result in results if result.what == what]
+    states = [result.state for result in results if result.what == what]
     return {state: states.count(state) for state in STATES}
 
 
@@ -49,15 +49,15 @@ def as_json(checked: Checked, notes: Sequence[str] = ()) -> dict[str, Any]:
 
 def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:
     groups: dict[tuple[str, ...], list[Result]] = {}
-    for result in filter(lambda result: result.reasons, checks):
-        why = "; ".join(dict.fromkeys(map(_text, result.reasons)))  # steps may share a reason
-        key = (result.task, result.what, result.state, " ".join(result.steps) or "nothing", why)
-        groups.setdefault(key, []).append(result)
+    for result in checks:
+        if result.reasons:
+            why = "; ".join(dict.fromkeys(map(_text, result.reasons)))  # steps may share a reason
+            key = (result.task, result.what, result.state, " ".join(result.steps) or "nothing", why)
+            groups.setdefault(key, []).append(result)
     lines = []
     for (task, what, state, steps, why), group in groups.items():
-        methods, settings = (
-            " ".join(dict.fromkeys(getattr(one, key) for one in group)) for key in ("method", "setting")
-        )
+        methods = " ".join(dict.fromkeys(one.method for one in group))
+        settings = " ".join(dict.fromkeys(one.setting for one in group))
         lines.append([name, task, what, methods, settings, str(len(group)), state, steps, _hours(group), why])
     return lines
 

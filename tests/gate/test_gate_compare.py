@@ -13,7 +13,7 @@ from planted import only, trained_anew, with_status, with_table
 from lorun.errors import LorunError
 from lorun.evaluation.protocols import PROTOCOLS
 from lorun.gate import Finding, Limits, compare
-from lorun.results.store import ROW_COLUMNS, RUN_COLUMNS, ResultSet
+from lorun.results.store import ROW_COLUMNS, RUN_COLUMNS, ResultSet, make_table
 
 few = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -37,7 +37,7 @@ def result_set(runs: list[dict[str, Any]], rows: list[dict[str, Any]]) -> Result
         runs=pd.DataFrame(runs).reindex(columns=list(RUN_COLUMNS)).astype({"trained_dirty": "boolean"}),
         rows=pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"degradation": "str"}),
         trainings=pd.DataFrame(columns=[*RUN, "unmoved", "names"]),
-        timing=pd.DataFrame(columns=["task", "setting", "method", "what"]),
+        timing=make_table("timing", ()),
         **dict.fromkeys(("accounting", "curves", "summary", "degradations", "claims", "comparison"), empty),
         tuning=empty,
         differences=empty,

@@ -52,8 +52,8 @@ class Project:
     data: Path
 
     def write(self, out: Path, **places: Path) -> Path:
-        places = {"runs": self.runs, "data": self.data, **places}
-        write_report(self.profile, self.config, self.folder, out=out, **places)
+        places = {"folder": self.folder, "runs": self.runs, "data": self.data, **places}
+        write_report(self.profile, self.config, out=out, **places)
         return out
 
 

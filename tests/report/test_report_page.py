@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from lorun.evaluation.kept import image_path
-from lorun.report import write_report
 
 SHOWN = "#scores .part:not([hidden]) table"
 
@@ -255,9 +254,7 @@ def test_a_damaged_image_and_missing_data_are_messages(visit, project, tmp_path)
 def test_without_runs_the_page_shows_the_strip(visit, project, tmp_path):
     folder = shutil.copytree(project.folder, tmp_path / "tiny")
     Image.new("RGB", (90, 30), "red").save(folder / "strip_cs_tiny_r25.png")
-    out = tmp_path / "report.html"
-    write_report(project.profile, project.config, folder, runs=tmp_path / "none", data=project.data, out=out)
-    page = visit(out)
+    page = visit(project.write(tmp_path / "report.html", folder=folder, runs=tmp_path / "none"))
     assert page.get_by_text("No reconstructions were found").is_visible()
     assert not page.locator("#viewer").is_visible()
     strip = page.get_by_alt_text("The same crop of a test image by every method, cs, tiny, r25")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from lorun.bench.latency import COLUMNS
 from lorun.cli import app
 from lorun.errors import LorunError
-from lorun.report import crops, write_report
+from lorun.report import crops
 from lorun.report.charts import points, scaling
 from lorun.report.crops import Crops
 from lorun.report.freshness import Freshness
@@ -25,7 +25,7 @@ from lorun.results.store import make_table, read_result_set, save_result_set, wr
 
 LATENCIES = pd.DataFrame(
     {"method": ["lorun", "lorun (again)"], "median_ms": [2.0, 2.05], "q25_ms": [1.5, 1.6], "q75_ms": [2.5, 2.4]}
-).assign(device="a CPU", threads=1)
+).assign(device="a CPU", threads=1, task="cs", setting="r25", same_network=[None, "lorun"])
 """As `lorun latency` measures them, with a method that is timed twice."""
 
 
@@ -83,7 +83,7 @@ def test_the_command_writes_the_page_into_the_folder(project, tmp_path):
 def test_a_folder_without_a_result_set_is_refused(project, tmp_path):
     out = tmp_path / "page.html"
     with pytest.raises(LorunError, match="no result set here"):
-        write_report(project.profile, project.config, tmp_path, runs=project.runs, data=project.data, out=out)
+        project.write(out, folder=tmp_path)
     assert not out.exists()
 
 
@@ -141,12 +141,11 @@ def test_the_page_shows_the_tuning_with_its_figure_or_says_that_there_is_none(pr
     trial = {"task": "cs", "setting": "r25", "method": "lorun", "parameter": "adapter_rate", "value": 3.0, "run": "a"}
     trial |= {"status": "completed", "validation_psnr": 26.5, "steps": 4, "training_flops": 5, "chosen": True}
     save_result_set(folder, replace(results, tuning=make_table("tuning", [trial])))
-    places = {"runs": project.runs, "data": project.data, "out": tmp_path / "page.html"}
     for figure, shown in ((None, "There is no figure for cs"), (b"a figure", "YSBmaWd1cmU=")):
         if figure is not None:
             (folder / "tuning_cs.png").write_bytes(figure)
-        write_report(project.profile, project.config, folder, **places)
-        section = (tmp_path / "page.html").read_text().split('<section id="tuning">')[1].split("</section>")[0]
+        page = project.write(tmp_path / "page.html", folder=folder).read_text()
+        section = page.split('<section id="tuning">')[1].split("</section>")[0]
         assert shown in section
         assert "26.50" in section
 
@@ -209,9 +208,7 @@ def test_names_cannot_be_markup(project, tmp_path):
     runs = (folder / "runs.csv").read_text().replace(",completed,", f",completed,{text}", 1)
     (folder / "runs.csv").write_text(runs)
     (folder / "version.json").unlink()
-    out = tmp_path / "page.html"
-    write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
-    page = out.read_text()
+    page = project.write(tmp_path / "page.html", folder=folder).read_text()
     assert "<script>alert" not in page
     numbers = json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page)[1])
     assert text in {run["message"] for line in numbers["lines"] for run in line["runs"]}
@@ -267,10 +264,10 @@ def test_the_page_begins_with_the_verdict_of_its_set_or_says_that_there_is_none(
     assert "worse: -2.12 dB [-2.12, -2.12]" in first
     assert "Not a verdict on the method" in first
     alone = replace(results, summary=results.summary[results.summary.method != "block_k"])
-    folder, out = tmp_path / "tiny", tmp_path / "one.html"
+    folder = tmp_path / "tiny"
     save_result_set(folder, replace(alone, claims=results.claims[:0], differences=results.differences[:0]))
-    write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
-    assert "measures no claim of the paper" in out.read_text().split("<section")[1]
+    page = project.write(tmp_path / "one.html", folder=folder).read_text()
+    assert "measures no claim of the paper" in page.split("<section")[1]
 
 
 def test_the_best_of_a_column_is_marked_per_protocol_and_in_the_overview(made, results):
@@ -297,12 +294,10 @@ def test_the_difference_from_block_k_stands_in_the_scores_also_of_an_older_set(m
 def test_a_latency_is_shown_only_if_twins_agree(project, tmp_path, twin, shown, note):
     folder = shutil.copytree(project.folder, tmp_path / "results" / "tiny")
     if twin is not None:
-        table = LATENCIES.reindex(columns=list(COLUMNS)).assign(median_ms=[2.0, twin], same_network=[None, "lorun"])
-        place = {"profile": "tiny", "task": "cs", "setting": "r25", "image": 24, "repeats": 3, "commit": "a" * 40}
+        table = LATENCIES.reindex(columns=list(COLUMNS)).assign(median_ms=[2.0, twin])
+        place = {"profile": "tiny", "image": 24, "repeats": 3, "commit": "a" * 40}
         write_table(tmp_path / "results/bench/latency.csv", table.assign(**place))
-    out = tmp_path / "page.html"
-    write_report(project.profile, project.config, folder, runs=project.runs, data=project.data, out=out)
-    page = out.read_text()
+    page = project.write(tmp_path / "page.html", folder=folder).read_text()
     assert note in page
     numbers = json.loads(re.search(r'<script type="application/json" id="numbers">(.*?)</script>', page)[1])
     latency = {point["method"]: point["latency"] for point in numbers["sections"][0]["points"]}

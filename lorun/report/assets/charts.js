@@ -197,6 +197,7 @@ const charts = (() => {
     ].filter((kind) => points.some((point) => point[kind.key] !== null));
     place.hidden = !kinds.length;
     byId("times-note").hidden = !kinds.length;
+    byId("times-none").hidden = Boolean(kinds.length);
     if (!kinds.length) return;
     const machines = new Set();
     const traces = [];
