@@ -71,9 +71,11 @@ def _count(
         return Finding(check, verdict, subject, f"{title}: not counted in the {side}", was, now)
     change = (now - was) / was if was else float(now > 0)
     limit = was * getattr(limits, check) / 100
-    parts = {kind: name.replace("total", kind) for kind in _KINDS if check == "bytes"}
-    changes = {kind: (after.get(part) or 0) - (before.get(part) or 0) for kind, part in parts.items()}
-    listed = "".join(f"; {kind} {change:+,.0f}" for kind, change in changes.items() if change)
+    listed = ""
+    for kind in _KINDS if check == "bytes" else ():
+        part = name.replace("total", kind)
+        if None not in (before.get(part), after.get(part)) and before[part] != after[part]:
+            listed += f"; {kind} {after[part] - before[part]:+,.0f}"
     message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{listed})"
     if now > was + limit or (check == "parameters" and now < was - limit):
         return Finding(check, "failed", subject, message, was, now, abs(change))
