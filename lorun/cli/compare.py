@@ -106,7 +106,7 @@ def compare(
     results = beside(derived, committed, runs, data, scores)
     save_result_set(folder, results, {"summary.md": render(derived, results)})
     made = {(labels["task"], labels["setting"], labels["method"]) for labels in wanted}
-    for title, table, verdicts in tables(derived, results, names, made, against):
+    for title, table, verdicts in tables(results, names, made, against):
         typer.echo("\n".join(["", title, "", table.markdown(), *verdicts]))
     typer.echo(f"\nTables and profile: {folder}")
 

@@ -26,7 +26,7 @@ from lorun.results.markdown import (
     with_difference,
 )
 from lorun.results.store import ResultSet, grouped
-from lorun.results.tuning import choices
+from lorun.results.summary import choices
 from lorun.results.verdict import verdict
 
 
@@ -137,7 +137,6 @@ def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
 def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
     """The tables that belong to no section, by name; None for a table without rows."""
     comparison = sorted(comparison_columns(results.comparison), key=lambda column: column[0] in _LAST)
-    shared = pd.DataFrame() if results.tasks is None else results.tasks
     paired = leading_differences(results)
     tables = {
         "differences": _table(
@@ -153,7 +152,7 @@ def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table 
         "comparison": _table(
             "comparison-table", "Published scores and ours", results.comparison, comparison, provenance, ["ours"]
         ),
-        "tasks": _table("tasks-table", "What each task adds to a shared base", shared, TASKS),
+        "tasks": _table("tasks-table", "What each task adds to a shared base", results.tasks, TASKS),
     }
     return {name: table if table.rows else None for name, table in tables.items()}
 
@@ -210,14 +209,14 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
     groups = {} if scores is None else grouped(scores, ("protocol", "metric"))
     for (protocol, name), group in groups.items():
         metric = METRICS[name]
-        degradations = list(group.degradation.unique())
+        made = scores_by_degradation(group, metric)
         numbers = {line.method: provenance.number(line) for _, line in group.iterrows()}
         rows = [
             [PageCell(method.text), *(_page_cell(one, numbers[method.text]) for one in cells)]
-            for method, *cells in scores_by_degradation(group, metric)
+            for method, *cells in made.rows
         ]
         caption = f"{metric.heading} under each degradation, {protocol}"
-        tables.append(Table(f"degradations-{number}-{len(tables)}", caption, ["method", *degradations], rows))
+        tables.append(Table(f"degradations-{number}-{len(tables)}", caption, made.headings, rows))
     return tables
 
 

@@ -27,8 +27,9 @@ SCHEMA = 2
 METHOD = ("task", "setting", "method")
 RUN = (*METHOD, "seed")
 SCORE = ("task", "dataset", "setting", "method", "seed", "image", "degradation", "protocol", "metric")
-LINE = ("task", "dataset", "setting", "protocol", "method")
-"""What identifies a line: of a method, of a run, of a score, of the summary."""
+PLACE = ("task", "dataset", "setting")
+LINE = (*PLACE, "protocol", "method")
+"""What identifies a line: of a method, of a run, of a score, of a section of the summary, of the summary."""
 
 NO_RESULT = ("not_run", "failed")
 """Statuses of runs whose training did not end."""
@@ -40,8 +41,10 @@ RUN_COLUMNS = (
     *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code", "accepted"),
 )
 ROW_COLUMNS = (*SCORE, "value")
+COUNTED = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
+"""Columns of counts that a version stands for, with the scores."""
 
-_PLACE = ("task", "dataset", "simulated", "setting")
+_PLACE = ("task", "dataset", "simulated", "setting")  # as the columns stand
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "runs": RUN_COLUMNS,
@@ -119,7 +122,7 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class ResultSet:
-    """The tables of one result set. A table without a file is empty, but `tasks` is None."""
+    """The tables of one result set; one without a file is empty."""
 
     name: str  # of its folder, e.g. quick
     where: str  # it was read from, for messages
@@ -135,7 +138,7 @@ class ResultSet:
     differences: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
-    tasks: pd.DataFrame | None
+    tasks: pd.DataFrame
     code: dict[str, dict[str, str]]  # digests of modules by the id that `runs.code` and others name
     version: Version | None
 
@@ -191,7 +194,6 @@ def result_set_of(where: str, files: Mapping[str, bytes]) -> ResultSet:
         name = f"{where}/{table}.csv"
         raw = _read_csv(name, files[f"{table}.csv"]) if f"{table}.csv" in files else pd.DataFrame()
         tables[table] = _typed(name, raw, table)
-    tables["tasks"] = tables["tasks"] if "tasks.csv" in files else None
     code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
     _check(where, tables["runs"], tables["rows"], code)
     name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
@@ -227,10 +229,10 @@ def save_result_set(
     Raises:
         LorunError: a file cannot be written, or the version that is there cannot be read.
     """
-    tables = {name: getattr(results, name) for name in COLUMNS}
+    tables = {name: getattr(results, name) for name in COLUMNS if name != "tasks" or len(results.tasks)}
     named = _code_named(results.runs) | _code_named(results.accounting)
     files = {
-        **{f"{name}.csv": _csv(frame) for name, frame in tables.items() if frame is not None},
+        **{f"{name}.csv": _csv(frame) for name, frame in tables.items()},
         "code.json": json.dumps({name: results.code[name] for name in sorted(named)}, indent=1) + "\n",
     }
     version = _next_version(folder, results, {name: _sha256(text.encode()) for name, text in files.items()})
@@ -238,7 +240,7 @@ def save_result_set(
     with _changed(folder) as part:
         for name, text in files.items():
             write_text(part / name, text)
-        if results.tasks is None:
+        if "tasks" not in tables:
             (part / "tasks.csv").unlink(missing_ok=True)
         if draw is not None:
             draw(part)
@@ -310,11 +312,10 @@ def scores_digest(results: ResultSet) -> str:
 
     Where and when they were made does not count: commit, machine, packages, hashes of the configuration, times.
     """
-    counts = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
     tables = (
         (results.rows, ROW_COLUMNS),
         (results.runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
-        (results.accounting, (*METHOD, *counts)),
+        (results.accounting, (*METHOD, *COUNTED)),
     )
     lines = []
     for frame, columns in tables:
@@ -333,7 +334,6 @@ def make_table(name: str, lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable[Mapping[str, Any]]) -> ResultSet:
     """A result set from the lines of some of its tables; the others are empty."""
     tables: dict[str, Any] = {table: make_table(table, lines.get(table, ())) for table in COLUMNS}
-    tables["tasks"] = tables["tasks"] if "tasks" in lines else None
     return ResultSet(name=name, where=name, code=code, version=None, **tables)
 
 
@@ -365,37 +365,36 @@ def plain(value: Any) -> Any:
 
 
 def _find(source: str, root: Path) -> tuple[str, dict[str, dict[str, bytes]]]:
-    """The place that `source` stands for, and the files of the result sets in it and its subfolders, by place."""
+    """The place that `source` stands for, and the tables and JSON files of the result sets in it and its subfolders, by
+    place."""
     path = root / source
     if path.is_dir():
-        folders = [folder for folder in (path, *sorted(path.glob("*"))) if (folder / "rows.csv").is_file()]
-        found = {str(folder): {file.name: file.read_bytes() for file in folder.glob("*.*")} for folder in folders}
-        return str(path), found
-    revision, _, named = source.partition(":")
-    top = PurePosixPath((named or "results").strip("/"))
-    places: dict[PurePosixPath, dict[str, bytes]] = {}
-    for file, content in _files_at(source, revision, top, root).items():
-        places.setdefault(PurePosixPath(file).parent, {})[PurePosixPath(file).name] = content
-    found = {f"{revision}:{place}": files for place, files in sorted(places.items()) if "rows.csv" in files}
-    return f"{revision}:{top}", found
+        folders = [file.parent for pattern in ("rows.csv", "*/rows.csv") for file in sorted(path.glob(pattern))]
+        files: Mapping[str, bytes] = {
+            str(file): file.read_bytes() for folder in folders for file in folder.iterdir() if _is_table(file)
+        }
+        prefix, place = "", str(path)
+    else:
+        revision, _, named = source.partition(":")
+        top = PurePosixPath((named or "results").strip("/"))
+        prefix, place = f"{revision}:", f"{revision}:{top}"
+        try:
+            if revision.startswith("-"):
+                raise UnknownRevision("not the name of a revision")
+            repository = Path(git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n"))
+            files = files_at(
+                repository, revision, lambda file: _is_table(file) and top in PurePosixPath(file).parents[:2]
+            )
+        except UnknownRevision as error:
+            raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER); {error}") from error
+    sets: dict[str, dict[str, bytes]] = {}
+    for name, content in sorted(files.items()):
+        sets.setdefault(prefix + str(PurePosixPath(name).parent), {})[PurePosixPath(name).name] = content
+    return place, {folder: held for folder, held in sets.items() if "rows.csv" in held}
 
 
-def _files_at(source: str, revision: str, top: PurePosixPath, root: Path) -> Mapping[str, bytes]:
-    """Tables and JSON files of a revision in `top` and its subfolders."""
-
-    def wanted(path: str) -> bool:
-        place = PurePosixPath(path)
-        return place.suffix in (".csv", ".json") and top in (place.parent, place.parent.parent)
-
-    try:
-        if revision.startswith("-"):
-            raise UnknownRevision(revision)
-        repository = Path(git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n"))
-        return files_at(repository, revision, wanted)
-    except UnknownRevision as error:
-        if isinstance(error.__cause__, OSError):
-            raise LorunError("git is not installed: name folders instead of revisions") from None
-        raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER)") from None
+def _is_table(file: str | Path) -> bool:
+    return str(file).endswith((".csv", ".json"))
 
 
 def _check_version(results: ResultSet, files: Mapping[str, bytes]) -> None:

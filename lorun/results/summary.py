@@ -9,8 +9,9 @@ from lorun import plugins
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile, TaskConfig
+from lorun.profiles.trials import edge
 from lorun.results.published import lorun_claims
-from lorun.results.store import METHOD, ResultSet, grouped, make_table
+from lorun.results.store import METHOD, PLACE, ResultSet, grouped, make_table
 
 COUNTS = (
     *("stages", "m"),
@@ -101,6 +102,24 @@ def summary_lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str,
                         yield task_name, task, setting, dataset, protocol, method
 
 
+def choices(tuning: pd.DataFrame) -> pd.DataFrame:
+    """What tuning chose: the chosen trials, each with the values that were tried (`grid`) and whether the choice is at
+    an `edge` of them: "lowest", "highest" or "no"."""
+    chosen = tuning[tuning.chosen.astype(bool)]
+    tried = tuning.groupby(["task", "method"])["value"].apply(lambda values: sorted(set(values)))
+    grids = [tried[place] for place in zip(chosen.task, chosen.method, strict=True)]
+    return chosen.assign(
+        grid=[", ".join(f"{value:g}" for value in grid) for grid in grids],
+        edge=[edge(value, grid) for value, grid in zip(chosen["value"], grids, strict=True)],
+    )
+
+
+def leading(summary: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the summary under the leading protocol of their place, which comes first."""
+    first = summary.groupby(list(PLACE), sort=False).protocol.transform("first")
+    return summary[summary.protocol == first]
+
+
 def shown(dataset: str, simulated: bool) -> str:
     """A dataset as tables and figures call it, so that simulated scenes are not taken for captured ones."""
     return f"{dataset} (simulated)" if simulated else dataset
@@ -120,14 +139,13 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     (ours - published), null if one of the two methods has no value. The paper speaks of PSNR only.
     """
     records = []
-    for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
-        protocol = get_protocol(profile.tasks[str(task)].evaluation.protocols[0])
-        methods = lines[lines.protocol == protocol.name].set_index("method")
+    for (task, dataset, setting), lines in grouped(leading(summary), PLACE).items():
+        methods = lines.set_index("method")
         if not {"lorun", "block_k"} <= set(methods.index):
             continue
-        metric = METRICS[protocol.metrics[0]]
         lorun, block_k = methods.loc["lorun"], methods.loc["block_k"]
-        paper = lorun_claims(str(task))
+        metric = METRICS[get_protocol(lines.protocol.iloc[0]).metrics[0]]
+        paper = lorun_claims(task)
         on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
         found: list[tuple[str, str, float | None, float | None]] = [
             (claim, "ratio", paper.get(key), _ratio(lorun[column], block_k[column]))
@@ -137,13 +155,21 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
         found.append((f"{metric.title}, LoRun - Block-K ({on_par})", metric.unit, published, difference))
         if "lorun_transfer" in methods.index:
             difference = _delta(methods.loc["lorun_transfer"][metric.name], lorun[metric.name])
-            base = "setting" if profile.tasks[str(task)].base["lorun_transfer"].task is None else "task"
+            base = "setting" if profile.tasks[task].base["lorun_transfer"].task is None else "task"
             found.append((f"{metric.title}, LoRun on another {base}'s base - LoRun", metric.unit, None, difference))
         where = {"task": task, "dataset": dataset, "simulated": lorun.simulated, "setting": setting}
         where["stages"] = lorun.stages
-        for claim, unit, published, ours in found:
-            line = {"claim": claim, "unit": unit, "published": published, "ours": ours}
-            records.append({**where, **line, "delta": _delta(ours, published)})
+        records += [
+            {
+                **where,
+                "claim": claim,
+                "unit": unit,
+                "published": published,
+                "ours": ours,
+                "delta": _delta(ours, published),
+            }
+            for claim, unit, published, ours in found
+        ]
     return make_table("claims", records)
 
 

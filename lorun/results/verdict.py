@@ -12,8 +12,8 @@ from lorun.files import write_text
 from lorun.results.cells import NONE, Table, cell
 from lorun.results.differences import differences
 from lorun.results.published import lorun_claims
-from lorun.results.store import ResultSet, read_result_set
-from lorun.results.summary import PARAMETERS, STEP_MEMORY, shown
+from lorun.results.store import PLACE, ResultSet, read_result_set
+from lorun.results.summary import PARAMETERS, STEP_MEMORY, leading, shown
 
 SETS = ("paper", "desk", "ablation", "quick")
 """The result sets that are read, the closest to the paper's sizes first."""
@@ -143,13 +143,11 @@ def _psnr(task: str, results: ResultSet, link: str) -> list[Sequence[str]]:
 def _leading(results: ResultSet) -> pd.DataFrame:
     """The lines of LoRun in the summary, one per task, dataset and setting: those of the first protocol, if it measures
     PSNR and Block-K is there too. A model that is scored and not trained counts where it was trained alone."""
-    place = ["task", "dataset", "setting"]
-    summary = results.summary
-    lines = summary[summary.protocol == summary.groupby(place, sort=False).protocol.transform("first")]
+    lines = leading(results.summary)
     lines = lines[["psnr" in get_protocol(name).metrics for name in lines.protocol]]
-    block_k = lines[lines.method == "block_k"][place]
+    block_k = lines[lines.method == "block_k"][list(PLACE)]
     lorun = lines[(lines.method == "lorun") & (lines.checkpoint_policy != RELEASED)]
-    return lorun.merge(block_k, on=place)
+    return lorun.merge(block_k, on=list(PLACE))
 
 
 def _measured(paired: pd.DataFrame) -> str:
