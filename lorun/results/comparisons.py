@@ -15,7 +15,10 @@ from lorun.results.colours import STRATEGIES, look
 from lorun.results.figures import panels, save
 from lorun.results.summary import leading
 
-PAGE = "comparisons.md"
+_NOTE = """\
+Points are means over images and seeds, bars their standard deviation over seeds. Every method had the
+same budget and the same tuning; see `summary.md` for the numbers.
+"""
 
 _COSTS = {
     "step_total": ("peak memory of a training step (MB)", 1e-6),
@@ -24,12 +27,12 @@ _COSTS = {
 """Labels of costs, and what to multiply them by."""
 
 
-def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, form: str = "png") -> list[Path]:
-    """Write `compare_TASK_NAME.png` for each comparison, and a page of them; return their paths, or none.
+def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, form: str) -> None:
+    """Write `compare_TASK_NAME.png` for each comparison, and a page that shows them if there are some.
 
-    `form` is one of `lorun.results.figures.FORMATS`. The page shows the PNG files.
+    `form` is one of `lorun.results.figures.FORMATS`; the page comes with PNG.
     """
-    written, page = [], [f"# Comparisons of the profile {profile.profile}", ""]
+    page = []
     for task, config in profile.tasks.items():
         lines = leading(summary[summary.task == task])
         if lines.empty:
@@ -40,17 +43,11 @@ def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, for
         }
         metric = METRICS[get_protocol(lines.protocol.iloc[0]).metrics[0]]
         for name, comparison in config.comparisons.items():
-            path = folder / f"compare_{task}_{name}.{form}"
-            written.append(save(path, _figure(comparison, places, metric)))
+            path = save(folder / f"compare_{task}_{name}.{form}", _figure(comparison, places, metric))
             page += [f"## {comparison.question}", "", f"![{comparison.question}]({path.name})", ""]
-    if written and form == "png":
-        page += [
-            "Points are means over images and seeds, bars their standard deviation over seeds. Every method had the",
-            "same budget and the same tuning; see `summary.md` for the numbers.",
-        ]
-        write_text(folder / PAGE, "\n".join(page) + "\n")
-        written.append(folder / PAGE)
-    return written
+    if page and form == "png":
+        page = [f"# Comparisons of the profile {profile.profile}", "", *page, _NOTE]
+        write_text(folder / "comparisons.md", "\n".join(page))
 
 
 def _figure(comparison: Comparison, places: Mapping[str, pd.DataFrame], metric: Metric) -> Any:

@@ -31,7 +31,6 @@ BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
 
 METRIC = "psnr"
 
-_REPEATED = (*LINE, "simulated")
 _DIGITS = 6
 
 
@@ -80,7 +79,7 @@ def differences(summary: pd.DataFrame, rows: pd.DataFrame, against: str | None =
     """
     scores = grouped(rows[rows.metric == METRIC], LINE)
     lines = [
-        {**{name: line[name] for name in _REPEATED}, "metric": METRIC, "reference": reference, **found}
+        {**line, "metric": METRIC, "reference": reference, **found}
         for line in summary.to_dict("records")
         for reference in (references(line["method"]) if against is None else {against} - {line["method"]})
         if (found := _paired(scores, line, reference)) is not None

@@ -30,10 +30,9 @@ def write_figures(
     where learning rates were tuned; return their paths. `form` is one of `FORMATS`. What the profile no longer has
     keeps its figures.
 
-    The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
-    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the
-    dataset, or `runs` the reconstruction by a method that has a score; where there are none yet, such a method has an
-    empty panel.
+    The first two show the leading metric of the first protocol, whose name the first begins with. Strips and spectra
+    show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the dataset,
+    or `runs` the reconstruction by a method that has a score; where there are none yet, it has an empty panel.
     """
     written = []
     for (task, dataset, setting), lines in grouped(leading(summary), PLACE).items():

@@ -54,7 +54,11 @@ def history(folders: Sequence[Path], metric: str, chosen: Mapping[str, str | Non
                 tables.append((where, about, summary))
     if not tables:
         raise LorunError("; ".join([f"{', '.join(map(str, folders))}: no summary.csv in the history of git", *unread]))
-    _check(metric, chosen, pd.concat([table for _, _, table in tables]))
+    known = pd.concat([table for _, _, table in tables])
+    one_of("metric", metric, sorted(str(name) for name in known.select_dtypes("number") if name != "seeds"))
+    for column, value in chosen.items():
+        if value is not None:
+            one_of(column, value, sorted(known[column].unique()))
     values: list[dict[str, Any]] = []
     series: dict[tuple[str, ...], None] = {}
     for where, about, table in tables:
@@ -117,14 +121,6 @@ def write_plot(found: History, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     save(path, figure)
-
-
-def _check(metric: str, chosen: Mapping[str, str | None], table: pd.DataFrame) -> None:
-    numbers = [str(name) for name in table.select_dtypes("number") if name not in ("seeds", *LINE)]
-    one_of("metric", metric, sorted(numbers))
-    for name, value in chosen.items():
-        if value is not None:
-            one_of(name, value, sorted(table[name].unique()))
 
 
 def _selected(table: pd.DataFrame, chosen: Mapping[str, str | None]) -> pd.DataFrame:

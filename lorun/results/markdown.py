@@ -24,7 +24,6 @@ from lorun.results.cells import (
     integer,
     make_table,
     mark_best,
-    significant,
     spread,
 )
 from lorun.results.published import published_methods, published_scores
@@ -308,7 +307,7 @@ DIFFERENCE = "PSNR - block_k (dB)"
 
 COSTS: Sequence[Column] = [
     column("steps", "steps", integer),
-    column("training_flops", "training (TFLOP)", significant, digits=3, unit=1e12),
+    column("training_flops", "training (TFLOP)", decimal, digits=3, unit=1e12, form="g"),
     column("parameters_network", "network", integer),
     column("parameters_trainable", "trainable", integer),
     column("step_total", "step (MB)", decimal, digits=1, unit=1e6),

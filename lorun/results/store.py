@@ -255,7 +255,7 @@ def write_evaluation(path: Path, run: Mapping[str, Any], rows: Iterable[Mapping[
     """
     if not path.name:
         raise LorunError(f"{path}: a folder: name a file for the scores")
-    frame = pd.DataFrame([{name: row.get(name) for name in ROW_COLUMNS} for row in rows], columns=list(ROW_COLUMNS))
+    frame = pd.DataFrame(list(rows), columns=list(ROW_COLUMNS))
     frame["value"] = frame["value"].astype(float).round(_DIGITS)
     line = {**{name: run.get(name) for name in RUN_COLUMNS}, _ROWS: _sha256(_csv(frame).encode())}
     write_text(path.with_suffix(".json"), json.dumps(line, indent=1) + "\n")
@@ -288,7 +288,6 @@ def read_account(path: Path) -> dict[str, Any]:
     Raises:
         LorunError: the file is missing or damaged.
     """
-    again = "remove it, or run `lorun account`, to make it again"
     try:
         account = _read_json(str(path), path.read_bytes())
         other = ("code", "latency_")
@@ -296,15 +295,13 @@ def read_account(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise LorunError(f"{path}: cannot be read: {error.strerror}") from error
     except LorunError as error:
-        raise LorunError(f"{path}: damaged; {again}") from error
+        raise LorunError(f"{path}: damaged; remove it, or run `lorun account`, to make it again") from error
     return account
 
 
 def code_id(modules: Mapping[str, str] | None) -> str | None:
     """The name of a set of module digests in code.json; None if the modules are not known."""
-    if modules is None:
-        return None
-    return hashlib.sha256(json.dumps(dict(modules), sort_keys=True).encode()).hexdigest()[:12]
+    return None if modules is None else _sha256(json.dumps(dict(modules), sort_keys=True).encode())[:12]
 
 
 def scores_digest(results: ResultSet) -> str:
@@ -325,10 +322,9 @@ def scores_digest(results: ResultSet) -> str:
 
 
 def make_table(name: str, lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """The table `name` of a result set from its lines, typed as if it had been read."""
-    lines = list(lines)
-    columns = list(COLUMNS[name]) if name not in _OPEN or not lines else None
-    return _typed(name, pd.DataFrame(lines, columns=columns), name)
+    """The table `name` of a result set from its lines, typed as if it had been read; what it has no column for is left
+    out, unless it may have further columns."""
+    return _typed(name, pd.DataFrame(list(lines), columns=None if name in _OPEN else list(COLUMNS[name])), name)
 
 
 def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable[Mapping[str, Any]]) -> ResultSet:
@@ -365,11 +361,10 @@ def plain(value: Any) -> Any:
 
 
 def _find(source: str, root: Path) -> tuple[str, dict[str, dict[str, bytes]]]:
-    """The place that `source` stands for, and the tables and JSON files of the result sets in it and its subfolders, by
-    place."""
+    """The place that `source` stands for, and the tables and JSON files of each result set in it or its subfolders."""
     path = root / source
     if path.is_dir():
-        folders = [file.parent for pattern in ("rows.csv", "*/rows.csv") for file in sorted(path.glob(pattern))]
+        folders = [file.parent for pattern in ("rows.csv", "*/rows.csv") for file in path.glob(pattern)]
         files: Mapping[str, bytes] = {
             str(file): file.read_bytes() for folder in folders for file in folder.iterdir() if _is_table(file)
         }
@@ -400,12 +395,10 @@ def _is_table(file: str | Path) -> bool:
 def _check_version(results: ResultSet, files: Mapping[str, bytes]) -> None:
     """Raise LorunError where a table is not the one that version.json was written for."""
     again = "restore it from git, or write the set again with `lorun table`"
-    if results.version is None:
-        return
-    for name, digest in results.version.files.items():
+    for name, digest in results.version.files.items() if results.version else ():
         if _sha256(files.get(name, b"")) != digest:
             raise LorunError(f"{results.where}/{name}: not what was written with version.json; {again}")
-    if results.version.scores != scores_digest(results):
+    if results.version and results.version.scores != scores_digest(results):
         raise LorunError(f"{results.where}: its tables hold other scores than version.json says; {again}")
 
 
@@ -417,9 +410,7 @@ def _changed(folder: Path) -> Iterator[Path]:
     """
     place = folder.resolve()
     if Path.cwd().is_relative_to(place):
-        raise LorunError(
-            f"{folder}: a result set takes the place of its folder: name one of its own, not one around you"
-        )
+        raise LorunError(f"{folder}: a result set takes the place of its folder: name one that you are not in")
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", suffix=".part") as temporary:
         new, old = Path(temporary, "new"), Path(temporary, "old")
@@ -442,9 +433,8 @@ def _next_version(folder: Path, results: ResultSet, files: dict[str, str]) -> Ve
     path = folder / "version.json"
     before = _version(str(path), path.read_bytes() if path.is_file() else None)
     digest = scores_digest(results)
-    if before is None:
-        return Version(results.name, 1, SCHEMA, digest, files)
-    return Version(results.name, before.version + (before.scores != digest), SCHEMA, digest, files)
+    number = 1 if before is None else before.version + (before.scores != digest)
+    return Version(results.name, number, SCHEMA, digest, files)
 
 
 def _code_named(frame: pd.DataFrame) -> set[str]:
@@ -496,7 +486,7 @@ def _typed(where: str, frame: pd.DataFrame, table: str) -> pd.DataFrame:
         LorunError: it lacks columns, has others than it should, or holds text where numbers belong.
     """
     needed, exactly = COLUMNS[table], table not in _OPEN
-    if frame.columns.empty and frame.empty:
+    if frame.columns.empty:
         frame = pd.DataFrame(columns=list(needed), dtype=str)
     frame = frame.reindex(columns=[*frame.columns, *sorted(_ADDED & set(needed) - set(frame.columns))])
     odd = set(needed) ^ set(frame.columns) if exactly else set(needed) - set(frame.columns)
