@@ -10,7 +10,6 @@ from tabulate import tabulate
 from lorun.profiles import Profile
 from lorun.report.provenance import Provenance
 from lorun.results.cells import NONE
-from lorun.results.differences import with_differences
 from lorun.results.licences import licences_of
 from lorun.results.store import METHOD, ResultSet, plain, records
 
@@ -32,7 +31,6 @@ def appendix(
         citation: the content of CITATION.cff.
         licences: see `licences_of_set`.
     """
-    results = with_differences(results)
     parts = [
         *_head(profile, results, citation),
         *_hardware(results),

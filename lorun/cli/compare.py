@@ -101,7 +101,7 @@ def compare(
     results = beside(derived, committed, runs, data, scores)
     save_result_set(folder, results, {"summary.md": render(derived, results)})
     made = {(one.task, one.setting, one.method) for one in wanted}
-    for title, table, verdicts in tables(derived, results, names, made, against):
+    for title, table, verdicts in tables(results, names, made, against):
         typer.echo("\n".join(["", title, "", table.markdown(), *verdicts]))
     typer.echo(f"\nTables and profile: {folder}")
 

@@ -69,10 +69,9 @@ def show(
 
     results = read_result_set(folder)  # damaged tables are named instead of shown
     if one_of("format", form, ("markdown", "latex")) == "latex":
-        from lorun.results.differences import with_differences
         from lorun.results.markdown import render_latex
 
-        typer.echo(render_latex(with_differences(results)), nl=False)
+        typer.echo(render_latex(results), nl=False)
         return
     text = (folder / "summary.md").read_text(encoding="utf-8")
     files = [f"  {path}" for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
@@ -127,12 +126,14 @@ def history(
     Result sets are read from git. Commits that did not change the value are left out. What is missing in older
     revisions is listed at the end.
     """
-    from lorun.results.history import as_records, render, write_plot
     from lorun.results.history import history as history_of
+    from lorun.results.history import render, write_plot
+    from lorun.results.store import records
 
     chosen = {"task": task, "dataset": dataset, "setting": setting, "method": method, "protocol": protocol}
     found = history_of(results, metric, chosen)
-    typer.echo(json.dumps(as_records(found), indent=1) if as_json else render(found))
+    as_records = {"rows": records(found.table), "unread": found.unread}
+    typer.echo(json.dumps(as_records, indent=1) if as_json else render(found))
     if plot is not None:
         write_plot(found, plot)
         typer.echo(f"wrote {plot}", err=as_json)

@@ -18,7 +18,6 @@ from lorun.report.page import render_report
 from lorun.report.provenance import Provenance
 from lorun.report.tables import overview, sections, verdict_on, whole_tables
 from lorun.results.cells import UNRANKED
-from lorun.results.differences import with_differences
 from lorun.results.figures import tuning_path
 from lorun.results.licences import licences_of
 from lorun.results.store import read_result_set
@@ -42,7 +41,7 @@ def write_report(
     Raises:
         LorunError: there is no result set in `folder`, or a table is damaged.
     """
-    results = with_differences(read_result_set(folder))
+    results = read_result_set(folder)
     provenance = Provenance(profile, config, results)
     freshness = Freshness(profile, results, runs=runs, root=root)
     bench = folder.parent / "bench"

@@ -26,7 +26,7 @@ from lorun.results.markdown import (
     with_difference,
 )
 from lorun.results.store import ResultSet, grouped
-from lorun.results.tuning import choices
+from lorun.results.summary import choices
 from lorun.results.verdict import verdict
 
 
@@ -136,13 +136,12 @@ def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
 def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
     """The tables that belong to no section, by name; None for a table without rows."""
     comparison = sorted(comparison_columns(results.comparison), key=lambda one: one.heading in _LAST)
-    shared = pd.DataFrame() if results.tasks is None else results.tasks
     tables: dict[str, tuple[str, pd.DataFrame, Sequence[Column]]] = {
         "differences": ("Differences in PSNR, paired by image and seed", leading_differences(results), DIFFERENCES),
         "tuning": ("Chosen learning rates", choices(results.tuning), TUNING),
         "claims": ("What the paper claims for LoRun, and our result", results.claims, CLAIMS),
         "comparison": ("Published scores and ours", results.comparison, comparison),
-        "tasks": ("What each task adds to a shared base", shared, TASKS),
+        "tasks": ("What each task adds to a shared base", results.tasks, TASKS),
     }
     return {
         name: _table(f"{name}-table", caption, frame, columns, provenance, _LINKED.get(name, ()))
@@ -200,14 +199,14 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
     groups = {} if scores is None else grouped(scores, ("protocol", "metric"))
     for (protocol, name), group in groups.items():
         metric = METRICS[name]
-        degradations = list(group.degradation.unique())
+        made = scores_by_degradation(group, metric)
         numbers = {line.method: provenance.number(line) for _, line in group.iterrows()}
         rows = [
             [_page_cell(method), *(_page_cell(one, numbers[method.text]) for one in cells)]
-            for method, *cells in scores_by_degradation(group, metric)
+            for method, *cells in made.rows
         ]
         caption = f"{metric.heading} under each degradation, {protocol}"
-        tables.append(Table(f"degradations-{number}-{len(tables)}", caption, ["method", *degradations], rows))
+        tables.append(Table(f"degradations-{number}-{len(tables)}", caption, made.headings, rows))
     return tables
 
 

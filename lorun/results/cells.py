@@ -123,14 +123,9 @@ def integer(value: Any) -> Cell:
     return cell(value, lambda number: f"{int(number):,}".replace(",", " "))
 
 
-def decimal(value: Any, digits: int, unit: float = 1) -> Cell:
-    """A number in a unit, with so many decimals."""
-    return cell(value, lambda number: f"{number / unit:.{digits}f}")
-
-
-def significant(value: Any, digits: int, unit: float = 1) -> Cell:
-    """A number in a unit, with so many significant digits."""
-    return cell(value, lambda number: f"{number / unit:.{digits}g}")
+def decimal(value: Any, digits: int, unit: float = 1, form: Literal["f", "g"] = "f") -> Cell:
+    """A number in a unit, with so many decimals, or significant digits ("g")."""
+    return cell(value, lambda number: f"{number / unit:.{digits}{form}}")
 
 
 def spread(mean: Any, sd: Any, digits: int) -> Cell:

@@ -1,9 +1,8 @@
 """One colour and one marker per method, the same in every figure and on every page.
 
-Strategies have fixed ones, the common ones the colours of Okabe and Ito (jfly.uni-koeln.de/color, 2008), which
-colour-blind readers tell apart too; yellow and black are left out, because pages are light or dark. Baselines and
-variants get theirs from a checksum of their name, so that they keep them whatever else a figure shows. Two of them may
-have the same colour; figures therefore name each point or give it its marker.
+Strategies have fixed ones, the common ones those of Okabe and Ito (jfly.uni-koeln.de/color, 2008), which colour-blind
+readers tell apart too, without yellow and black, because pages are light or dark. Baselines and variants get theirs
+from a checksum of their name, so that two may have the same colour: figures name each point or give it its marker.
 """
 
 from typing import NamedTuple

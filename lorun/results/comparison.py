@@ -5,7 +5,7 @@ import pandas as pd
 from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
 from lorun.results.published import published_scores
-from lorun.results.store import COLUMNS, make_table
+from lorun.results.store import make_table
 from lorun.results.summary import BY_DEGRADATION
 
 TOLERANCE = {"psnr": 0.01, "ssim": 0.0005}
@@ -34,17 +34,14 @@ def compare(profile: Profile, summary: pd.DataFrame, degradations: pd.DataFrame)
                 published = getattr(score, metric)
                 if published is None or metric not in get_protocol(row.protocol).metrics:
                     continue
-                ours = row[metric]
-                if score.degradation is not None:
-                    line = {**row, "metric": metric, "degradation": score.degradation}
-                    ours = ours_under.get(tuple(line[name] for name in BY_DEGRADATION))
+                line = {**row, "metric": metric, "degradation": score.degradation}
+                by_degradation = ours_under.get(tuple(line[name] for name in BY_DEGRADATION))
+                ours = row[metric] if score.degradation is None else by_degradation
                 delta = None if pd.isna(ours) else round(float(ours) - published, 6)
                 judged = weights == "released" and score.protocol is not None
                 records.append(
                     {
-                        **{name: row[name] for name in COLUMNS["comparison"] if name in summary},
-                        "metric": metric,
-                        "degradation": score.degradation,
+                        **line,
                         "published": published,
                         "ours": ours,
                         "delta": delta,

@@ -6,71 +6,63 @@ from typing import Any
 
 import pandas as pd
 
-from lorun.evaluation.metrics import METRICS
+from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.profiles.task import Comparison
 from lorun.results.colours import STRATEGIES, look
-from lorun.results.figures import save
+from lorun.results.figures import panels, save
+from lorun.results.summary import leading
 
-PAGE = "comparisons.md"
+_NOTE = """\
+Points are means over images and seeds, bars their standard deviation over seeds. Every method had the
+same budget and the same tuning; see `summary.md` for the numbers.
+"""
+
+_COSTS = {
+    "step_total": ("peak memory of a training step (MB)", 1e-6),
+    "parameters_network": ("parameters of the network", 1.0),
+}
+"""Labels of costs, and what to multiply them by."""
 
 
-def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, form: str = "png") -> list[Path]:
-    """Write `compare_TASK_NAME.png` for each comparison, and a page of them; return their paths, or none.
+def write_comparisons(profile: Profile, summary: pd.DataFrame, folder: Path, form: str) -> None:
+    """Write `compare_TASK_NAME.png` for each comparison, and a page that shows them if there are some.
 
-    `form` is one of `lorun.results.figures.FORMATS`. The page shows the PNG files.
+    `form` is one of `lorun.results.figures.FORMATS`; the page comes with PNG.
     """
-    written, page = [], [f"# Comparisons of the profile {profile.profile}", ""]
+    page = []
     for task, config in profile.tasks.items():
-        protocol = get_protocol(config.evaluation.protocols[0])
-        lines = summary[(summary.task == task) & (summary.protocol == protocol.name)]
+        lines = leading(summary[summary.task == task])
+        if lines.empty:
+            continue  # a result set that is older than the task
+        places = {
+            f"{dataset} {setting}": found.set_index("method")
+            for (dataset, setting), found in lines.groupby(["dataset", "setting"], sort=False)
+        }
+        metric = METRICS[get_protocol(lines.protocol.iloc[0]).metrics[0]]
         for name, comparison in config.comparisons.items():
-            places = {
-                f"{dataset} {setting}": found.set_index("method")
-                for (dataset, setting), found in lines.groupby(["dataset", "setting"], sort=False)
-            }
-            if not places:
-                continue  # a result set that is older than the task
-            path = folder / f"compare_{task}_{name}.{form}"
-            written.append(save(path, _figure(comparison, places, protocol.metrics[0])))
+            path = save(folder / f"compare_{task}_{name}.{form}", _figure(comparison, places, metric))
             page += [f"## {comparison.question}", "", f"![{comparison.question}]({path.name})", ""]
-    if written and form == "png":
-        page.append(
-            "Points are means over images and seeds, bars their standard deviation over seeds. Every method had the"
-        )
-        page.append("same budget and the same tuning; see `summary.md` for the numbers.")
-        write_text(folder / PAGE, "\n".join(page) + "\n")
-        written.append(folder / PAGE)
-    return written
+    if page and form == "png":
+        page = [f"# Comparisons of the profile {profile.profile}", "", *page, _NOTE]
+        write_text(folder / "comparisons.md", "\n".join(page))
 
 
-def _measure(comparison: Comparison, metric: str) -> tuple[str, str, float]:
-    """Label of the axis, column of the summary, and what to multiply its values by."""
-    if comparison.measure == "step_total":
-        return "peak memory of a training step (MB)", "step_total", 1e-6
-    if comparison.measure == "parameters_network":
-        return "parameters of the network", "parameters_network", 1.0
-    return METRICS[metric].heading, metric, 1.0
-
-
-def _figure(comparison: Comparison, places: Mapping[str, pd.DataFrame], metric: str) -> Any:
+def _figure(comparison: Comparison, places: Mapping[str, pd.DataFrame], metric: Metric) -> Any:
     """A panel for each test set and setting; `places` has a line of the summary per method."""
-    from matplotlib.figure import Figure
-
-    label, column, scale = _measure(comparison, metric)
-    figure = Figure(figsize=(5.2 * len(places) + 0.6, 3.8), layout="constrained")
-    panels = figure.subplots(1, len(places), squeeze=False)[0]
-    for axes, (place, lines) in zip(panels, places.items(), strict=True):
+    column = metric.name if comparison.measure == "score" else comparison.measure
+    label, scale = _COSTS.get(column, (metric.heading, 1.0))
+    figure, row = panels(len(places), (5.2 * len(places) + 0.6, 3.8))
+    for axes, (place, lines) in zip(row, places.items(), strict=True):
         values = lines[column].reindex(comparison.methods).astype(float) * scale
         spread = lines.get(f"{column}_sd", values * 0).reindex(comparison.methods).astype(float).fillna(0) * scale
         if comparison.bars:
-            names = comparison.bars
-            for row, name in enumerate(names):
+            for height, name in enumerate(comparison.bars):
                 colour, marker = look(name)
-                axes.errorbar(values[name], row, xerr=spread[name], fmt=marker, color=colour, capsize=3)
-            axes.set_yticks(range(len(names)), names, fontsize=8)
+                axes.errorbar(values[name], height, xerr=spread[name], fmt=marker, color=colour, capsize=3)
+            axes.set_yticks(range(len(comparison.bars)), comparison.bars, fontsize=8)
             axes.invert_yaxis()
             axes.set_xlabel(label)
         else:

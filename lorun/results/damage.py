@@ -11,8 +11,6 @@ from lorun.results.result_set import checked_evaluation
 from lorun.results.store import read_account, read_result_set
 from lorun.training.outcome import FILE, check_files, read_outcome
 
-VERSION = "version.json"
-
 
 def remove_damaged(profile: Profile, runs: Path, results: Path) -> Iterator[str]:
     """Remove the files that show damaged work as done, and say of each why, in a line.
@@ -39,6 +37,6 @@ def remove_damaged(profile: Profile, runs: Path, results: Path) -> Iterator[str]
             check(path)
         except LorunError as error:
             path.unlink()
-            if f"{VERSION}: damaged" in str(error):
-                path.with_name(VERSION).unlink()  # its number counts anew
+            if "version.json: damaged" in str(error):
+                path.with_name("version.json").unlink()  # its number counts anew
             yield f"made again: {error}"

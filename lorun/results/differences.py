@@ -12,14 +12,13 @@ seed B is not known and left out, and the interval says nothing about other seed
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import nctdtrinc, stdtrit
 
-from lorun.results.store import LINE, ResultSet, grouped, make_table
+from lorun.results.store import LINE, grouped, make_table
 
 LEVEL = 0.95
 """Of the interval."""
@@ -32,7 +31,6 @@ BETTER, WORSE, NOT_SHOWN = "better", "worse", "no difference shown"
 
 METRIC = "psnr"
 
-_REPEATED = (*LINE, "simulated")
 _DIGITS = 6
 
 
@@ -58,8 +56,7 @@ def interval(values: np.ndarray) -> Interval:
     For `least`, each quantile of t is replaced by the noncentrality at which a t-test has the power; that is exact if
     one of the two effects dominates.
     """
-    mean = float(values.mean())
-    half = least = 0.0
+    mean, half, least = float(values.mean()), 0.0, 0.0
     for axis in (0, 1):
         count = values.shape[axis]
         if count > 1:
@@ -82,19 +79,12 @@ def differences(summary: pd.DataFrame, rows: pd.DataFrame, against: str | None =
     """
     scores = grouped(rows[rows.metric == METRIC], LINE)
     lines = [
-        {**{name: line[name] for name in _REPEATED}, "metric": METRIC, "reference": reference, **found}
+        {**line, "metric": METRIC, "reference": reference, **found}
         for line in summary.to_dict("records")
         for reference in (references(line["method"]) if against is None else {against} - {line["method"]})
         if (found := _paired(scores, line, reference)) is not None
     ]
     return make_table("differences", lines)
-
-
-def with_differences(results: ResultSet) -> ResultSet:
-    """The result set with its differences, which sets older than differences.csv lack."""
-    if len(results.differences):
-        return results
-    return replace(results, differences=differences(results.summary, results.rows))
 
 
 def references(method: str) -> list[str]:

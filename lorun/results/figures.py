@@ -14,11 +14,11 @@ from lorun.evaluation.metrics import METRICS, Metric
 from lorun.evaluation.protocols import get_protocol
 from lorun.evaluation.rendering import to_pixels
 from lorun.files import write_atomically
-from lorun.methods import PRETRAININGS, Experiment
-from lorun.profiles import Profile
+from lorun.methods import PRETRAININGS
+from lorun.profiles import Profile, TaskConfig
 from lorun.results.colours import look
-from lorun.results.store import make_table
-from lorun.results.summary import shown
+from lorun.results.store import PLACE, grouped, make_table
+from lorun.results.summary import leading, shown
 
 FORMATS = ("png", "pdf")
 
@@ -30,41 +30,36 @@ def write_figures(
     where learning rates were tuned; return their paths. `form` is one of `FORMATS`. What the profile no longer has
     keeps its figures.
 
-    The first two show the leading metric of the first protocol, whose name the first begins with. Strips and
-    spectra show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the
-    dataset, or `runs` the reconstruction by a method that has a score; where there are none yet, such a method has an
-    empty panel.
+    The first two show the leading metric of the first protocol, whose name the first begins with. Strips and spectra
+    show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the dataset,
+    or `runs` the reconstruction by a method that has a score; where there are none yet, it has an empty panel.
     """
     written = []
-    for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
-        config = profile.tasks.get(str(task))
+    for (task, dataset, setting), lines in grouped(leading(summary), PLACE).items():
+        config = profile.tasks.get(task)
         if config is None or setting not in config.settings:
             continue  # the profile no longer has it
-        protocol = get_protocol(lines.protocol.iloc[0])
-        metric = METRICS[protocol.metrics[0]]
-        lines = lines[lines.protocol == protocol.name]
+        metric = METRICS[get_protocol(lines.protocol.iloc[0]).metrics[0]]
         name = f"{task}_{dataset}_{setting}.{form}"
-        called = shown(str(dataset), lines.simulated.iloc[0])
-        heading = config.physics_of(str(setting)).heading
-        figure = _score_against_parameters(lines, metric, f"{task}, {called}", heading)
+        called = shown(dataset, lines.simulated.iloc[0])
+        figure = _score_against_parameters(lines, metric, f"{task}, {called}", config.physics_of(setting).heading)
         written.append(save(folder / f"{metric.name}_parameters_{name}", figure))
-        truths = _truths(profile, str(task), str(dataset), data) if config.evaluation.keep else {}
+        truths = _truths(data, dataset, config.data.channels)
         image = next((image for image in config.evaluation.keep if image in truths), None)
         if image is None:
             continue
-        known = [method for method in lines.method if method in config.methods_of(str(setting))]
-        experiments = [profile.experiment(str(task), str(setting), method, profile.seeds[0]) for method in known]
-        images = {one.method: image_path(runs / one.folder, str(dataset), image) for one in experiments}
-        scored = lines.method[lines[metric.name].notna()]
-        there = [method in images and images[method].exists() for method in scored]
-        old = (folder / f"strip_{name}").exists()
-        if (not all(there) and (form != "png" or not any(there) or old)) or (old and not there):
-            continue
         scores = lines.set_index("method")[metric.name]
-        strip = _strip(experiments[0], images, scores, metric, truths[image], f"{called}, {image}")
+        known = [method for method in scores.index if method in config.methods_of(setting)]
+        folders = {one: runs / profile.experiment(task, setting, one, profile.seeds[0]).folder for one in known}
+        images = {method: image_path(place, dataset, image) for method, place in folders.items()}
+        there = [method in images and images[method].exists() for method in scores.dropna().index]
+        complete, old = there and all(there), (folder / f"strip_{name}").exists()
+        if not complete and (old or (there and (form != "png" or not any(there)))):
+            continue
+        strip = _strip(config, images, scores, metric, truths[image], f"{called}, {image}")
         written.append(save(folder / f"strip_{name}", strip))
         if points := config.evaluation.points:
-            paths = {one.method: spectra_path(runs / one.folder, str(dataset), image) for one in experiments}
+            paths = {method: spectra_path(place, dataset, image) for method, place in folders.items()}
             written.append(save(folder / f"spectra_{name}", _spectra(points, paths, f"{called}, {image}: spectra")))
     trials = make_table("tuning", [trial.model_dump() for trial in profile.trials])
     return written + [
@@ -87,20 +82,17 @@ def save(path: Path, figure: Any) -> Path:
     return path
 
 
-def _truths(profile: Profile, task: str, dataset: str, data: Path) -> Mapping[str, np.ndarray | None]:
+def _truths(data: Path, dataset: str, channels: int) -> Mapping[str, np.ndarray | None]:
     """The test images of a dataset by name, none if it is not here; None for measurements without a ground truth."""
     if not (data / dataset).is_dir():
         return {}
     if holds_measurements(data, dataset):
         return dict.fromkeys(load_measurements(data, dataset, "test"))
-    return load_dataset(data, dataset, "test", profile.tasks[task].data.channels)
+    return load_dataset(data, dataset, "test", channels)
 
 
 def _score_against_parameters(lines: pd.DataFrame, metric: Metric, title: str, heading: str) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = panels(1, (6.4, 4.2))
     scored = lines.assign(score=lines[metric.name], sd=lines[f"{metric.name}_sd"].fillna(0)).dropna(subset="score")
     networks = scored[scored.parameters_network.fillna(0) > 0]
     for _, row in networks.iterrows():
@@ -124,7 +116,7 @@ def _score_against_parameters(lines: pd.DataFrame, metric: Metric, title: str, h
 
 
 def _strip(
-    experiment: Experiment,
+    task: TaskConfig,
     paths: Mapping[str, Path],
     scores: pd.Series,
     metric: Metric,
@@ -132,22 +124,22 @@ def _strip(
     title: str,
 ) -> Any:
     """The same crop of the ground truth, if known, and of the reconstruction by every method, first seed."""
-    channels = 1 if experiment.channels == 1 else 3  # cubes are kept as colour pictures
+    channels = 1 if task.data.channels == 1 else 3  # cubes are kept as colour pictures
     crops = {method: read_image(path, channels) if path.exists() else None for method, path in paths.items()}
     if truth is not None:  # cropped to what was scored
         height, width = next((pixels.shape[1:] for pixels in crops.values() if pixels is not None), truth.shape[1:])
         crops = {"truth": to_pixels(truth[:, :height, :width]), **crops}
-    top, left, side = experiment.evaluation.strip
-    figure, axes = _panels(len(crops), (1.7 * len(crops), 2.4))
+    top, left, side = task.evaluation.strip
+    figure, axes = panels(len(crops), (1.7 * len(crops), 2.4))
     for panel, (method, pixels) in zip(axes, crops.items(), strict=True):
         panel.set_axis_off()
         score = scores.get(method)
         panel.set_title(method if pd.isna(score) else f"{method}\n{score:.{metric.digits}f}", fontsize=8)
         if pixels is None:
             _no_result(panel)
-            continue
-        crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
-        panel.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        else:
+            crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
+            panel.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     where = f"{title}, rows {top}+{side}, columns {left}+{side}"
     figure.suptitle(f"{where}\n{metric.heading}: mean over all test images", fontsize=8)
     return figure
@@ -156,7 +148,7 @@ def _strip(
 def _spectra(points: list[tuple[int, int]], paths: Mapping[str, Path], title: str) -> Any:
     """Spectra of an image at `evaluation.points`: by every method, first seed, and the ground truth if known."""
     tables = {method: pd.read_csv(path) for method, path in paths.items() if path.exists()}
-    figure, axes = _panels(len(points), (3.2 * len(points) + 1.6, 3.2), sharey=True)
+    figure, axes = panels(len(points), (3.2 * len(points) + 1.6, 3.2), sharey=True)
     for panel, (row, column) in zip(axes, points, strict=True):
         spectra = {name: table[(table.row == row) & (table.column == column)] for name, table in tables.items()}
         truth = next((table for table in spectra.values() if table.truth.notna().any()), None)
@@ -182,11 +174,10 @@ _TUNED = {"learning_rate": "learning rate", "adapter_rate": "adapters' rate / co
 
 def _tuning(trials: pd.DataFrame, task: str) -> Any:
     """Validation PSNR against what was tuned: a panel per parameter, a line per method, whole trainings as squares, the
-    choice ringed.
-    At the bottom are trials without a score, and those that are more than `_RANGE` below every choice."""
+    choice ringed; at the bottom trials without a score, and those more than `_RANGE` below every choice."""
     lowest = trials.validation_psnr[trials.chosen.astype(bool)].min() - _RANGE
     parameters = [name for name in _TUNED if name in set(trials.parameter)]
-    figure, axes = _panels(len(parameters), (4.6 * len(parameters) + 1.8, 3.6), sharey=True)
+    figure, axes = panels(len(parameters), (4.6 * len(parameters) + 1.8, 3.6), sharey=True)
     for panel, parameter in zip(axes, parameters, strict=True):
         shown_here = trials[trials.parameter == parameter].sort_values("value")
         panel.set_xscale("log")
@@ -213,9 +204,9 @@ def _tuning(trials: pd.DataFrame, task: str) -> Any:
     return figure
 
 
-def _panels(count: int, size: tuple[float, float], sharey: bool = False) -> tuple[Any, Any]:
-    """A figure with several panels in a row."""
-    from matplotlib.figure import Figure
+def panels(count: int, size: tuple[float, float], sharey: bool = False) -> tuple[Any, Any]:
+    """A figure of matplotlib of a size in inches, and its panels, in a row."""
+    from matplotlib.figure import Figure  # here, because it takes long to import
 
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False, sharey=sharey)[0]

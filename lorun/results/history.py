@@ -11,8 +11,9 @@ from tabulate import tabulate  # type: ignore[import-untyped]
 from lorun.errors import LorunError, one_of
 from lorun.results.cells import NONE
 from lorun.results.colours import look
-from lorun.results.figures import save
-from lorun.results.store import LINE, read_summary, records
+from lorun.results.figures import panels, save
+from lorun.results.store import LINE, read_summary
+from lorun.results.summary import leading
 from lorun.revisions import commits_of
 
 SERIES = ("result_set", *LINE)
@@ -53,7 +54,11 @@ def history(folders: Sequence[Path], metric: str, chosen: Mapping[str, str | Non
                 tables.append((where, about, summary))
     if not tables:
         raise LorunError("; ".join([f"{', '.join(map(str, folders))}: no summary.csv in the history of git", *unread]))
-    _check(metric, chosen, pd.concat([table for _, _, table in tables]))
+    known = pd.concat([table for _, _, table in tables])
+    one_of("metric", metric, sorted(str(name) for name in known.select_dtypes("number") if name != "seeds"))
+    for column, value in chosen.items():
+        if value is not None:
+            one_of(column, value, sorted(known[column].unique()))
     values: list[dict[str, Any]] = []
     series: dict[tuple[str, ...], None] = {}
     for where, about, table in tables:
@@ -93,15 +98,8 @@ def render(found: History) -> str:
     return "\n".join([*(parts or ["no values"]), *(f"not read: {entry}" for entry in found.unread)])
 
 
-def as_records(found: History) -> dict[str, Any]:
-    """For JSON; null where a value is not known."""
-    return {"rows": records(found.table), "unread": found.unread}
-
-
 def write_plot(found: History, path: Path) -> None:
     """Draw every series over the commits, as PNG. Raises LorunError if there is no value."""
-    from matplotlib.figure import Figure
-
     known = found.table.dropna(subset="value")
     if known.empty:
         raise LorunError(f"{path}: no value to draw")
@@ -109,8 +107,7 @@ def write_plot(found: History, path: Path) -> None:
     commits = list(in_order.commit.unique())
     dates = in_order.drop_duplicates("commit").date.str[:10]
     varying = [name for name in SERIES if known[name].nunique() > 1] or ["method"]
-    figure = Figure(figsize=(1.2 * max(len(commits), 4) + 3, 4.4), layout="constrained")
-    axes = figure.subplots()
+    figure, [axes] = panels(1, (1.2 * max(len(commits), 4) + 3, 4.4))
     for names, lines in known.groupby(varying, sort=False):
         places = [commits.index(commit) for commit in lines.commit]
         error = lines.sd.astype(float).fillna(0.0)
@@ -126,22 +123,11 @@ def write_plot(found: History, path: Path) -> None:
     save(path, figure)
 
 
-def _check(metric: str, chosen: Mapping[str, str | None], table: pd.DataFrame) -> None:
-    numbers = [str(name) for name in table.select_dtypes("number") if name not in ("seeds", *LINE)]
-    one_of("metric", metric, sorted(numbers))
-    for name, value in chosen.items():
-        if value is not None:
-            one_of(name, value, sorted(table[name].unique()))
-
-
 def _selected(table: pd.DataFrame, chosen: Mapping[str, str | None]) -> pd.DataFrame:
     for name, value in chosen.items():
         if value is not None:
             table = table[table[name] == value]
-    if chosen.get("protocol") is None:
-        leading = table.groupby(["task", "dataset", "setting"], sort=False).protocol.transform("first")
-        table = table[table.protocol == leading]
-    return table
+    return table if chosen.get("protocol") else leading(table)
 
 
 def _changes(table: pd.DataFrame) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from lorun.evaluation.protocols import get_protocol
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.results.cells import (
+    NONE,
     UNRANKED,
     Cell,
     Column,
@@ -23,15 +24,12 @@ from lorun.results.cells import (
     integer,
     make_table,
     mark_best,
-    significant,
     spread,
 )
-from lorun.results.differences import with_differences
 from lorun.results.published import published_methods, published_scores
-from lorun.results.store import LINE, ResultSet, grouped, read_result_set, write_table
-from lorun.results.summary import shown
+from lorun.results.store import LINE, PLACE, ResultSet, grouped, read_result_set
+from lorun.results.summary import choices, leading, shown
 from lorun.results.tasks import COMPARED
-from lorun.results.tuning import choices
 
 
 def pages(profile: Profile, results: ResultSet) -> dict[str, str]:
@@ -42,15 +40,10 @@ def pages(profile: Profile, results: ResultSet) -> dict[str, str]:
 def write_pages(profile: Profile, source: Path, folder: Path) -> pd.DataFrame:
     """Write the pages of the result set in `source` into `folder`, from its tables; return its summary.
 
-    A set without differences gets differences.csv, too. No other table is written.
-
     Raises:
         LorunError: there is no result set in `source`, or a table is damaged.
     """
-    present = read_result_set(source)
-    results = with_differences(present)
-    if results is not present and len(results.differences):
-        write_table(folder / "differences.csv", results.differences)
+    results = read_result_set(source)
     for name, text in pages(profile, results).items():
         write_text(folder / name, text)
     return results.summary
@@ -61,7 +54,7 @@ def render(profile: Profile, results: ResultSet) -> str:
     with a shared base, the paper's claims, published scores."""
     parts = [f"# Results of the `{profile.profile}` profile\n"]
     for title, lines, common in sections(results.summary):
-        main = _leading(lines)
+        main = leading(lines)
         heading = operator_heading(profile, common)
         count = "" if common["m"] is None else f"m = {integer(common['m']).text} per block, "
         parts.append(
@@ -70,7 +63,7 @@ def render(profile: Profile, results: ResultSet) -> str:
             f"Memory of a training step on {_step_size(common)}; inference and GFLOPs of one image of "
             f"{integer(common['image']).text} pixels.\n"
         )
-        parts.append(scores_table(main, results.differences).markdown())
+        parts.append(_scores_table(main, results.differences).markdown())
     parts += [f"## {title}\n\n{table.markdown()}{note}" for title, table, note in _whole(results)]
     parts.append(_meaning(results.summary))
     return "\n".join(parts)
@@ -79,7 +72,7 @@ def render(profile: Profile, results: ResultSet) -> str:
 def render_latex(results: ResultSet) -> str:
     """The tables of summary.md for LaTeX: floats with captions and labels, which need the package booktabs."""
     tables = [
-        (f"{title}: scores under {(main := _leading(lines)).protocol.iloc[0]}", scores_table(main, results.differences))
+        (f"{title}: scores under {(main := leading(lines)).protocol.iloc[0]}", _scores_table(main, results.differences))
         for title, lines, _ in sections(results.summary)
     ]
     tables += [(title, table) for title, table, _ in _whole(results)]
@@ -96,7 +89,7 @@ def _whole(results: ResultSet) -> Iterator[tuple[str, Table, str]]:
         yield "Differences", make_table(paired, DIFFERENCES), _DIFFERENCES
     if len(results.tuning):
         yield "Tuning", make_table(choices(results.tuning), TUNING), _TUNING
-    if results.tasks is not None:
+    if len(results.tasks):
         yield "One base for several tasks", make_table(results.tasks, TASKS), "\n" + _sums(results.tasks)
     if len(results.claims):
         yield "The paper's claims", make_table(results.claims, CLAIMS), ""
@@ -108,14 +101,16 @@ def render_details(profile: Profile, results: ResultSet) -> str:
     """The page details.md: scores under the other protocols and under each degradation; parameters and memory by
     kind."""
     parts = [f"# Results of the `{profile.profile}` profile in detail\n"]
-    groups = grouped(results.degradations, _PLACE)
+    groups = grouped(results.degradations, PLACE)
     for title, lines, common in sections(results.summary):
-        main = _leading(lines)
+        main = leading(lines)
         parts.append(f"## {title}\n")
         for protocol, other in lines.drop(main.index).groupby("protocol", sort=False):
             parts.append(f"Under `{protocol}`:\n\n" + make_table(other, score_columns(other)).markdown())
-        for caption, table in degradation_tables(profile, groups.get(tuple(common[name] for name in _PLACE))):
-            parts.append(f"{caption}:\n\n" + table.markdown())
+        place = groups.get(tuple(common[name] for name in PLACE), results.degradations[:0])
+        for (protocol, name), scores in grouped(place, ("protocol", "metric")).items():
+            table = _beside_published(profile, scores)
+            parts.append(f"{METRICS[name].heading} under each degradation, `{protocol}`:\n\n{table.markdown()}")
         parts.append("Parameters:\n\n" + make_table(main, PARAMETERS).markdown())
         parts.append(
             f"Live memory at the peak of a training step on {_step_size(common)} (MB):\n\n"
@@ -124,20 +119,12 @@ def render_details(profile: Profile, results: ResultSet) -> str:
     return "\n".join(parts)
 
 
-_PLACE = ("task", "dataset", "setting")
-
-
 def sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[Any, Any]]]:
     """Each task, dataset and setting: its title, its lines, and the first known value of each column (a failed run
     knows little of what all methods have in common)."""
-    for (task, dataset, setting), lines in summary.groupby(list(_PLACE), sort=False):
-        title = f"{task}, {shown(str(dataset), lines.simulated.iloc[0])}, {setting}"
+    for (task, dataset, setting), lines in grouped(summary, PLACE).items():
+        title = f"{task}, {shown(dataset, lines.simulated.iloc[0])}, {setting}"
         yield title, lines, {column: next(iter(lines[column].dropna()), None) for column in lines}
-
-
-def _leading(lines: pd.DataFrame) -> pd.DataFrame:
-    """The lines of a section under the leading protocol, which comes first."""
-    return lines[lines.protocol == lines.protocol.iloc[0]]
 
 
 def operator_heading(profile: Profile, common: dict[Any, Any]) -> str:
@@ -149,7 +136,7 @@ def operator_heading(profile: Profile, common: dict[Any, Any]) -> str:
     return heading[0].upper() + heading[1:]
 
 
-def scores_table(lines: pd.DataFrame, differences: pd.DataFrame) -> Table:
+def _scores_table(lines: pd.DataFrame, differences: pd.DataFrame) -> Table:
     """Scores and costs of lines of the summary, and their differences from Block-K where there are some."""
     lines = with_difference(lines, differences)
     return make_table(lines, [*score_columns(lines), *COSTS])
@@ -164,31 +151,15 @@ def with_difference(lines: pd.DataFrame, differences: pd.DataFrame) -> pd.DataFr
 def score_columns(lines: pd.DataFrame) -> list[Column]:
     """Method, its scores in the metrics of the protocols of these lines, its difference from Block-K if the lines have
     some (`with_difference`), status."""
-    metrics = [METRICS[name] for name in _measured(lines)]
     scores = [
         Column(metric.heading, partial(_mean, name=metric.name, digits=metric.digits), metric.better)
-        for metric in metrics
+        for metric in _measured(lines)
     ]
     paired = [Column(DIFFERENCE, difference)] if "mean" in lines and lines["mean"].notna().any() else []
     return [column("method"), *scores, *paired, Column("status", _status)]
 
 
-def degradation_tables(profile: Profile, degradations: pd.DataFrame | None) -> Iterator[tuple[str, Table]]:
-    """Caption and table per protocol and metric of one task, dataset and setting: a line per method, a column per
-    degradation. Published scores follow those of their method."""
-    if degradations is None:
-        return
-    for (protocol, name), lines in degradations.groupby(["protocol", "metric"], sort=False):
-        metric = METRICS[str(name)]
-        published = _published_rows(profile, lines.iloc[0], metric)
-        ours = scores_by_degradation(lines, metric, sd=False)
-        rows = [row for scores in ours for row in (scores, *published.pop(scores[0].text, []))]
-        rows += [row for others in published.values() for row in others]
-        table = Table(["method", *lines.degradation.unique()], rows)
-        yield f"{metric.heading} under each degradation, `{protocol}`", table
-
-
-def scores_by_degradation(lines: pd.DataFrame, metric: Metric, sd: bool = True) -> list[list[Cell]]:
+def scores_by_degradation(lines: pd.DataFrame, metric: Metric, sd: bool = True) -> Table:
     """A row per method of one task, dataset, setting, protocol and metric: its name, and its score under each
     degradation, the best of each marked. `sd`: with standard deviations."""
     names = list(lines.degradation.unique())
@@ -197,39 +168,38 @@ def scores_by_degradation(lines: pd.DataFrame, metric: Metric, sd: bool = True) 
         scores = scores.set_index("degradation").reindex(names)
         pairs = zip(scores["value"], scores["sd"], strict=True)
         rows.append([cell(method), *(spread(value, some if sd else None, metric.digits) for value, some in pairs)])
-    mark_best([row for row in rows if row[0].text not in UNRANKED], [None, *([metric.better] * len(names))])
-    return rows
+    mark_best([row for row in rows if row[0].text not in UNRANKED], [None, *[metric.better] * len(names)])
+    return Table(["method", *names], rows)
 
 
 def leading_differences(results: ResultSet) -> pd.DataFrame:
     """The differences under the leading protocol of each task, if it measures PSNR."""
-    paired, leading = results.differences, results.summary.groupby("task").protocol.first()
-    return paired[paired.protocol == paired.task.map(leading)]
+    first = results.summary.groupby("task").protocol.first()
+    return results.differences[results.differences.protocol == results.differences.task.map(first)]
 
 
 def comparison_columns(compared: pd.DataFrame) -> list[Column]:
-    """Columns of the comparison with published scores."""
-    columns = (
-        COMPARISON if compared.degradation.notna().any() else [c for c in COMPARISON if c.heading != "degradation"]
-    )
-    return list(columns)
+    """Columns of the comparison with published scores; degradations only where there are some."""
+    some = compared.degradation.notna().any()
+    return [column for column in COMPARISON if some or column.heading != "degradation"]
 
 
-def _published_rows(profile: Profile, line: pd.Series, metric: Metric) -> dict[str, list[list[Cell]]]:
-    """Rows of published scores under each degradation by method, for the place and protocol of a line."""
-    physics = profile.tasks[line.task].physics_of(line.setting)
-    found = {}
-    for method in published_methods(line.task, line.dataset, physics):
-        by_source: dict[str, dict[str, float]] = {}
-        for score in published_scores(line.task, line.dataset, method, physics):
+def _beside_published(profile: Profile, lines: pd.DataFrame) -> Table:
+    """`scores_by_degradation`, each method followed by its published scores; those of other methods are at the end."""
+    first = lines.iloc[0]
+    metric, physics = METRICS[first.metric], profile.tasks[first.task].physics_of(first.setting)
+    ours = scores_by_degradation(lines, metric, sd=False)
+    rows = {row[0].text: [row] for row in ours.rows}
+    for method in published_methods(first.task, first.dataset, physics):
+        by_source: dict[str, dict[str | None, float]] = {}
+        for score in published_scores(first.task, first.dataset, method, physics):
             value = getattr(score, metric.name, None)
-            if score.degradation is not None and score.protocol == line.protocol and value is not None:
+            if score.degradation is not None and score.protocol == first.protocol and value is not None:
                 by_source.setdefault(score.source, {}).setdefault(score.degradation, value)
-        found[method] = [
-            [cell(f"{method} ({source})"), *(decimal(values.get(name), metric.digits) for name in physics.degradations)]
-            for source, values in by_source.items()
-        ]
-    return found
+        for source, values in by_source.items():
+            scores = (decimal(values.get(name), metric.digits) for name in ours.headings[1:])
+            rows.setdefault(method, []).append([cell(f"{method} ({source})"), *scores])
+    return Table(ours.headings, [row for some in rows.values() for row in some])
 
 
 def _sums(shared: pd.DataFrame) -> str:
@@ -246,9 +216,9 @@ def _sums(shared: pd.DataFrame) -> str:
 
 def _policies(lines: pd.DataFrame) -> str:
     """The checkpoint policies of the lines: one for all, or each with its methods."""
-    methods = lines.dropna(subset=["checkpoint_policy"]).groupby("checkpoint_policy", sort=False).method
+    methods = lines.groupby("checkpoint_policy", sort=False).method
     if len(methods) < 2:
-        return f"`{next(iter(methods.groups), '–')}`"
+        return f"`{next(iter(methods.groups), NONE)}`"
     return ", ".join(f"`{policy}` ({', '.join(names)})" for policy, names in methods)
 
 
@@ -256,27 +226,23 @@ def _step_size(common: dict[Any, Any]) -> str:
     return f"{integer(common['step_batch']).text} patches of {integer(common['step_patch']).text} pixels"
 
 
-def _measured(summary: pd.DataFrame) -> list[str]:
+def _measured(summary: pd.DataFrame) -> list[Metric]:
     """The metrics of the protocols of the lines."""
-    measured = {metric for protocol in summary.protocol.unique() for metric in get_protocol(protocol).metrics}
-    return [metric for metric in METRICS if metric in measured]
+    measured = {name for protocol in summary.protocol.unique() for name in get_protocol(protocol).metrics}
+    return [metric for name, metric in METRICS.items() if name in measured]
 
 
 def _meaning(summary: pd.DataFrame) -> str:
-    metrics = [METRICS[name] for name in _measured(summary)]
+    metrics, methods = _measured(summary), set(summary.method)
     lower = ", ".join(metric.title for metric in metrics if metric.better == "lower")
-    unranked = "".join(
-        f" `{name}` is not ranked: {UNRANKED[name]}." for name in UNRANKED if name in set(summary.method)
-    )
+    paired = "\n* PSNR - block_k: paired by image and seed, with its 95 % interval."
     return _MEANING.format(
         metrics=", ".join(metric.title for metric in metrics),
         lower=f"; lower is better for {lower}" if lower else "",
-        unranked=unranked,
-        paired=_PAIRED if any(metric.name == "psnr" for metric in metrics) else "",
+        unranked="".join(f" `{name}` is not ranked: {why}." for name, why in UNRANKED.items() if name in methods),
+        paired=paired if METRICS["psnr"] in metrics else "",
     )
 
-
-_PAIRED = "\n* PSNR - block_k: paired by image and seed, with its 95 % interval."
 
 _MEANING = """\
 ## What the numbers mean
@@ -341,7 +307,7 @@ DIFFERENCE = "PSNR - block_k (dB)"
 
 COSTS: Sequence[Column] = [
     column("steps", "steps", integer),
-    column("training_flops", "training (TFLOP)", significant, digits=3, unit=1e12),
+    column("training_flops", "training (TFLOP)", decimal, digits=3, unit=1e12, form="g"),
     column("parameters_network", "network", integer),
     column("parameters_trainable", "trainable", integer),
     column("step_total", "step (MB)", decimal, digits=1, unit=1e6),

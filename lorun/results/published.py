@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from lorun.config.reading import load_yaml
@@ -14,22 +14,14 @@ _CONFIDENCE = ("own", "cited", "note")  # best first
 
 @dataclass(frozen=True)
 class Score:
-    """A published score.
+    """A published score."""
 
-    psnr         in dB
-    ssim         None if not reported
-    protocol     that it was measured with, None if the source does not say
-    source       where it stands
-    confidence   how far it can be trusted
-    degradation  of the operator that it holds for; None for the mean, or without degradations
-    """
-
-    psnr: float
-    ssim: float | None
-    protocol: str | None
-    source: str
-    confidence: str
-    degradation: str | None = None
+    psnr: float  # dB
+    ssim: float | None  # None if not reported
+    protocol: str | None  # that it was measured with, None if the source does not say
+    source: str  # where it stands
+    confidence: str  # how far it can be trusted
+    degradation: str | None = None  # of the operator that it holds for; None for the mean, or without degradations
 
 
 def published_scores(task: str, dataset: str, method: str, physics: PhysicsConfig) -> list[Score]:
@@ -79,16 +71,15 @@ def _entries(task: str, dataset: str, physics: PhysicsConfig) -> Iterator[dict[s
 
 def _scores(entry: dict[str, Any], setting: float | str) -> Iterator[Score]:
     source = entry["protocol"], entry["source"], entry["confidence"]
-    if "degradations" not in entry:
+    if "degradations" in entry:
+        for degradation, psnr in zip(entry["degradations"], entry["psnr"][setting], strict=True):
+            yield Score(psnr, None, *source, str(degradation))
+    else:
         psnr, ssim = entry["psnr_ssim"][setting]
         yield Score(psnr, ssim, *source)
-        return
-    for degradation, psnr in zip(entry["degradations"], entry["psnr"][setting], strict=True):
-        yield Score(psnr, None, *source, str(degradation))
 
 
 @cache
 def _published() -> dict[str, Any]:
-    text = files("lorun.results").joinpath("published.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = load_yaml(text)
+    content: dict[str, Any] = load_yaml(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
     return content

@@ -1,6 +1,7 @@
 """Make the result set of a profile, `results/PROFILE/`, from what its runs left in their folders."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from lorun.results.figures import write_figures
 from lorun.results.markdown import pages
 from lorun.results.paths import EVALUATION, EVALUATION_LOG, TRAINING_LOG, account_path
 from lorun.results.store import (
+    COUNTED,
+    LINE,
     METHOD,
     NO_RESULT,
     RUN,
@@ -37,8 +40,7 @@ from lorun.results.summary import by_degradation, claims, summarise
 from lorun.results.tasks import tasks
 from lorun.training.outcome import Outcome, read_outcome
 
-_MEASURED = ("runs", "rows", "accounting", "timing", "trainings", "curves", "tuning")
-_LATENCY = "reconstruction latency"
+_LATENCY = "latency_"  # how the names of times in an account begin
 
 
 def write_result_set(
@@ -64,10 +66,7 @@ def write_result_set(
     """
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
     results = computed(profile, collect(profile, runs, partial, present), simulated_datasets(profile, data))
-    texts = {
-        "summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n",
-        **pages(profile, results),
-    }
+    texts = {"summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n", **pages(profile, results)}
     save_result_set(folder, results, texts, lambda place: draw(profile, results.summary, runs, data, place, forms))
     return results.summary
 
@@ -97,7 +96,7 @@ def collect(
         LorunError: a run or an account is missing or damaged, and not `partial`.
     """
     scores = scores or (lambda experiment: runs / experiment.folder / EVALUATION)
-    return _Collected(profile, runs, partial, present, scores).results()
+    return _Collected(profile, runs, partial, present, scores).results
 
 
 def checked_evaluation(experiment: Experiment, path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -129,7 +128,6 @@ def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = 
     """The result set with the tables that follow from the measured ones. `simulated` names the datasets that are."""
     summary = summarise(profile, results, simulated)
     degradations = by_degradation(profile, results, simulated)
-    shared = tasks(profile, summary)
     return replace(
         results,
         summary=summary,
@@ -137,7 +135,7 @@ def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = 
         differences=differences(summary, results.rows),
         claims=claims(profile, summary),
         comparison=compare(profile, summary, degradations),
-        tasks=shared if len(shared) else None,
+        tasks=tasks(profile, summary),
     )
 
 
@@ -152,47 +150,46 @@ class _Collected:
         present: ResultSet | None,
         scores: Callable[[Experiment], Path | None],
     ) -> None:
-        self._scores = scores
-        self._name, self._runs, self._partial, self._present = profile.profile, runs, partial, present
+        self._runs, self._partial, self._present, self._scores = runs, partial, present, scores
         self._code = {} if present is None else dict(present.code)
-        self._lines: dict[str, list[dict[str, Any]]] = {name: [] for name in _MEASURED}
+        self._lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._images: dict[tuple[str, str], set[str]] = {}  # by task and dataset
         for experiment in profile.accounted():
             self._add_account(experiment)
         for experiment in profile.experiments():
             self._add_run(experiment)
         self._lines["tuning"] = [trial.model_dump() for trial in profile.trials]
-
-    def results(self) -> ResultSet:
-        return new_result_set(self._name, self._code, **self._lines)
+        self.results = new_result_set(profile.profile, self._code, **self._lines)
 
     def _add_run(self, experiment: Experiment) -> None:
         folder, path = self._runs / experiment.folder, self._scores(experiment)
-        outcome: Outcome | None = None
-        found, damage = None, None
+        outcome, evaluation, damage = None, None, None
         try:
-            outcome = None if path is None else read_outcome(folder)
-            if path is not None and path.exists():
-                found = self._evaluation(experiment, path)
+            if path is not None:
+                outcome = read_outcome(folder)
+                evaluation = self._evaluation(experiment, path) if path.exists() else None
         except LorunError as error:
             if not self._partial:
                 raise
             damage = str(error)
         kept = self._kept("runs", experiment, *RUN, "run", "config_hash")
         kept = [line for line in kept if line["status"] not in NO_RESULT]
-        if found is not None:
-            run, rows = found
+        if evaluation is not None:
+            run, rows = evaluation
             self._lines["runs"].append({**run, **{name: self._named(run[name]) for name in ("code", "trained_code")}})
             self._lines["rows"] += records(rows)
         elif kept:
             self._lines["runs"] += kept
             self._lines["rows"] += self._kept("rows", experiment, *RUN)
         elif self._partial:
-            self._lines["runs"].append(experiment.labels | _without_result(experiment, folder, outcome, damage))
+            message = damage or _last_error(experiment, folder / (EVALUATION_LOG if outcome else TRAINING_LOG))
+            keys = {"run": experiment.key, "config_hash": experiment.config_hash}
+            status = "failed" if message else "not_run"
+            self._lines["runs"].append({**experiment.labels, **keys, "status": status, "message": message})
         else:
             raise LorunError(f"{experiment.name} is not evaluated ({path} is missing): run `lorun evaluate` first")
         if outcome is not None:
-            self._add_training(experiment, outcome)
+            self._add_training(experiment.labels, outcome)
         elif kept:
             for name in ("timing", "trainings", "curves"):
                 self._lines[name] += self._kept(name, experiment, *RUN)
@@ -210,20 +207,17 @@ class _Collected:
                 )
         return run, rows
 
-    def _add_training(self, experiment: Experiment, outcome: Outcome) -> None:
-        labels = experiment.labels
-        machine = {name: outcome.provenance[name] for name in ("device", "threads")}
-        self._lines["timing"].append({**labels, "what": "training", "seconds": outcome.seconds, **machine})
-        unmoved = {
-            "unmoved": None if outcome.unmoved is None else len(outcome.unmoved),
-            "names": " ".join(outcome.unmoved or []) or None,
-        }
-        self._lines["trainings"].append({**labels, "status": outcome.status, "steps": outcome.steps, **unmoved})
+    def _add_training(self, labels: dict[str, Any], outcome: Outcome) -> None:
+        training = {"seconds": outcome.seconds, **{name: outcome.provenance[name] for name in ("device", "threads")}}
+        self._lines["timing"].append({**labels, "what": "training", **training})
+        line: dict[str, Any] = {"status": outcome.status, "steps": outcome.steps}
+        if outcome.unmoved is not None:
+            line |= {"unmoved": len(outcome.unmoved), "names": " ".join(outcome.unmoved) or None}
+        self._lines["trainings"].append({**labels, **line})
         self._lines["curves"] += [{**labels, **point.model_dump()} for point in outcome.curve]
 
     def _add_account(self, experiment: Experiment) -> None:
-        path = account_path(self._runs, experiment)
-        account = None
+        path, account = account_path(self._runs, experiment), None
         try:
             if path.exists() and self._scores(experiment) is not None:
                 account = read_account(path)
@@ -232,16 +226,16 @@ class _Collected:
                 raise
         kept = self._kept("accounting", experiment, *METHOD, "account_key")
         if account is not None:
-            latency = {name: account.pop(name) for name in list(account) if name.startswith("latency_")}
+            latency = {name: account.pop(name) for name in [*account] if name.startswith(_LATENCY)}
             self._lines["accounting"].append({**account, "code": self._named(account.get("code"))})
             if latency:
-                measured = {name.removeprefix("latency_"): value for name, value in latency.items()}
-                method = {name: experiment.labels[name] for name in METHOD}
-                self._lines["timing"].append({**method, "what": _LATENCY, **measured})
+                line = {name: experiment.labels[name] for name in METHOD} | {"what": "reconstruction latency"}
+                line |= {name.removeprefix(_LATENCY): value for name, value in latency.items()}
+                self._lines["timing"].append(line)
         elif kept:
             self._lines["accounting"] += kept
             times = self._kept("timing", experiment, *METHOD)
-            self._lines["timing"] += [line for line in times if line["what"] == _LATENCY]
+            self._lines["timing"] += [line for line in times if line["what"] != "training"]
         elif not self._partial:
             raise LorunError(f"{experiment.name} is not accounted ({path} is missing): run `lorun account` first")
 
@@ -264,15 +258,6 @@ class _Collected:
         return name
 
 
-def _without_result(
-    experiment: Experiment, folder: Path, outcome: Outcome | None, damage: str | None
-) -> dict[str, Any]:
-    """The run's line of a run that has not ended, was not evaluated, or has a damaged file."""
-    message = damage or _last_error(experiment, folder / (TRAINING_LOG if outcome is None else EVALUATION_LOG))
-    status = "failed" if message else "not_run"
-    return {"status": status, "message": message, "run": experiment.key, "config_hash": experiment.config_hash}
-
-
 def _last_error(experiment: Experiment, log: Path) -> str | None:
     """The last line of a log, unless it reports progress."""
     try:
@@ -284,13 +269,12 @@ def _last_error(experiment: Experiment, log: Path) -> str | None:
 
 def _metrics(summary: pd.DataFrame) -> dict[str, Any]:
     """Scores and costs, nested, for `dvc metrics diff`."""
-    costs = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
     found: dict[str, Any] = {}
     for _, row in summary.iterrows():
         place = found
-        for name in ("task", "dataset", "setting", "protocol", "method"):
+        for name in LINE:
             place = place.setdefault(str(row[name]), {})
         scores = [name for metric in get_protocol(row.protocol).metrics for name in (metric, f"{metric}_sd")]
-        place |= {name: plain(row[name]) for name in (*scores, *costs)}
+        place |= {name: plain(row[name]) for name in (*scores, *COUNTED)}
         place["status"] = row["status"]
     return found

@@ -7,12 +7,12 @@ import pandas as pd
 
 from lorun.methods import Experiment
 from lorun.profiles import Profile
-from lorun.results.cells import Column, Table, cell, column, decimal, integer, make_table
+from lorun.results.cells import Column, Table, column, decimal, integer, make_table
 from lorun.results.differences import differences
 from lorun.results.markdown import difference, score_columns, sections
 from lorun.results.result_set import collect, computed, simulated_datasets
 from lorun.results.store import LINE, METHOD, RUN, ResultSet
-from lorun.results.summary import shown
+from lorun.results.summary import leading, shown
 
 
 def committed_runs(committed: ResultSet | None, experiments: Collection[Experiment]) -> list[Experiment]:
@@ -37,7 +37,6 @@ def beside(
 
 
 def tables(
-    profile: Profile,
     results: ResultSet,
     methods: Collection[str],
     made: Collection[tuple[str, str, str]],
@@ -48,28 +47,26 @@ def tables(
 
     `made` has the task, setting and name of the methods that were run; the other rows are from the committed set.
     """
-    summary = results.summary
-    new = pd.Series([line in made for line in summary[list(METHOD)].itertuples(index=False, name=None)], summary.index)
+    lines = leading(results.summary)
+    lines = lines.assign(
+        rows=["new" if line in made else "committed" for line in lines[list(METHOD)].itertuples(index=False, name=None)]
+    )
     places = {(task, setting) for task, setting, method in made if method in methods}
-    here = pd.Series([place in places for place in zip(summary.task, summary.setting, strict=True)], summary.index)
-    leading = summary.protocol == summary.task.map(lambda task: profile.tasks[task].evaluation.protocols[0])
-    lines = summary.assign(new=new)[leading & here & (new | (summary.seeds > 0))]
-    paired = differences(lines, results.rows, against).set_index(list(LINE))
+    here = pd.Series([place in places for place in zip(lines.task, lines.setting, strict=True)], lines.index)
+    lines = lines[here & ((lines.rows == "new") | (lines.seeds > 0))]
+    paired = differences(lines, results.rows, against).drop(columns=["simulated", "metric"])
     for title, group, _ in sections(lines):
         group = group.sort_values("method", key=lambda names: names.isin(list(methods)), kind="stable")
-        found = paired.reindex(pd.MultiIndex.from_frame(group[list(LINE)])).reset_index()
+        method, score, *others = score_columns(group)
         columns: list[Column] = [
-            *score_columns(group),
+            *(method, score, Column(f"minus {against} (dB)", difference), column("verdict"), *others),
             column("parameters_network", "parameters", integer),
             column("step_total", "step (MB)", decimal, digits=1, unit=1e6),
-            Column("rows", lambda row: cell("new" if row.new else "committed")),
+            column("rows"),
         ]
-        table = make_table(group, columns)
-        compared = [[difference(row), cell(row.verdict)] for _, row in found.iterrows()]
-        headings = [*table.headings[:2], f"minus {against} (dB)", "verdict", *table.headings[2:]]
-        rows = [[*row[:2], *two, *row[2:]] for row, two in zip(table.rows, compared, strict=True)]
-        verdicts = [_verdict(row, against) for _, row in found[found.method.isin(list(methods))].iterrows()]
-        yield f"{title}, `{group.protocol.iloc[0]}`", Table(headings, rows), verdicts
+        group = group.merge(paired, on=list(LINE), how="left", suffixes=("", "_paired"))
+        verdicts = [_verdict(row, against) for _, row in group[group.method.isin(list(methods))].iterrows()]
+        yield f"{title}, `{group.protocol.iloc[0]}`", make_table(group, columns), verdicts
 
 
 def _verdict(row: pd.Series, against: str) -> str:
@@ -77,8 +74,8 @@ def _verdict(row: pd.Series, against: str) -> str:
         return f"{row.method}: this is what the others are compared with"
     if pd.isna(row["mean"]):
         return f"{row.method} - {against}: not compared (one of them has no PSNR here)"
-    place = f"{row.task} {row.setting}, {shown(row.dataset, bool(row.simulated))}"
+    place = f"{row.task} {row.setting}, {shown(row.dataset, row.simulated)}"
     shows = f"a true difference of {row.least:.2f} dB would be shown in 80 % of repetitions"
     least = "no interval" if pd.isna(row.least) else shows
-    counts = f"images: {row.images}, seeds: {row.seeds}"
+    counts = f"images: {row.images_paired}, seeds: {row.seeds_paired}"
     return f"{row.method} - {against}: {row.verdict}: {difference(row).text} dB ({place}; {counts}; {least})"

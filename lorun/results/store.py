@@ -27,8 +27,9 @@ SCHEMA = 2
 METHOD = ("task", "setting", "method")
 RUN = (*METHOD, "seed")
 SCORE = ("task", "dataset", "setting", "method", "seed", "image", "degradation", "protocol", "metric")
-LINE = ("task", "dataset", "setting", "protocol", "method")
-"""What identifies a line: of a method, of a run, of a score, of the summary."""
+PLACE = ("task", "dataset", "setting")
+LINE = (*PLACE, "protocol", "method")
+"""What identifies a line: of a method, of a run, of a score, of a section of the summary, of the summary."""
 
 NO_RESULT = ("not_run", "failed")
 """Statuses of runs whose training did not end."""
@@ -40,8 +41,10 @@ RUN_COLUMNS = (
     *("commit", "dirty", "data_md5", "device", "threads", "python", "versions", "code", "accepted"),
 )
 ROW_COLUMNS = (*SCORE, "value")
+COUNTED = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
+"""Columns of counts that a version stands for, with the scores."""
 
-_PLACE = ("task", "dataset", "simulated", "setting")
+_PLACE = ("task", "dataset", "simulated", "setting")  # as the columns stand
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "runs": RUN_COLUMNS,
@@ -119,7 +122,7 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class ResultSet:
-    """The tables of one result set. A table without a file is empty, but `tasks` is None."""
+    """The tables of one result set; one without a file is empty."""
 
     name: str  # of its folder, e.g. quick
     where: str  # it was read from, for messages
@@ -135,7 +138,7 @@ class ResultSet:
     differences: pd.DataFrame
     claims: pd.DataFrame
     comparison: pd.DataFrame
-    tasks: pd.DataFrame | None
+    tasks: pd.DataFrame
     code: dict[str, dict[str, str]]  # digests of modules by the id that `runs.code` and others name
     version: Version | None
 
@@ -191,7 +194,6 @@ def result_set_of(where: str, files: Mapping[str, bytes]) -> ResultSet:
         name = f"{where}/{table}.csv"
         raw = _read_csv(name, files[f"{table}.csv"]) if f"{table}.csv" in files else pd.DataFrame()
         tables[table] = _typed(name, raw, table)
-    tables["tasks"] = tables["tasks"] if "tasks.csv" in files else None
     code = _read_json(f"{where}/code.json", files.get("code.json", b"{}"))
     _check(where, tables["runs"], tables["rows"], code)
     name = Path(where).resolve().name.rpartition(":")[2]  # also of REV:FOLDER
@@ -227,10 +229,10 @@ def save_result_set(
     Raises:
         LorunError: a file cannot be written, or the version that is there cannot be read.
     """
-    tables = {name: getattr(results, name) for name in COLUMNS}
+    tables = {name: getattr(results, name) for name in COLUMNS if name != "tasks" or len(results.tasks)}
     named = _code_named(results.runs) | _code_named(results.accounting)
     files = {
-        **{f"{name}.csv": _csv(frame) for name, frame in tables.items() if frame is not None},
+        **{f"{name}.csv": _csv(frame) for name, frame in tables.items()},
         "code.json": json.dumps({name: results.code[name] for name in sorted(named)}, indent=1) + "\n",
     }
     version = _next_version(folder, results, {name: _sha256(text.encode()) for name, text in files.items()})
@@ -238,7 +240,7 @@ def save_result_set(
     with _changed(folder) as part:
         for name, text in files.items():
             write_text(part / name, text)
-        if results.tasks is None:
+        if "tasks" not in tables:
             (part / "tasks.csv").unlink(missing_ok=True)
         if draw is not None:
             draw(part)
@@ -253,7 +255,7 @@ def write_evaluation(path: Path, run: Mapping[str, Any], rows: Iterable[Mapping[
     """
     if not path.name:
         raise LorunError(f"{path}: a folder: name a file for the scores")
-    frame = pd.DataFrame([{name: row.get(name) for name in ROW_COLUMNS} for row in rows], columns=list(ROW_COLUMNS))
+    frame = pd.DataFrame(list(rows), columns=list(ROW_COLUMNS))
     frame["value"] = frame["value"].astype(float).round(_DIGITS)
     line = {**{name: run.get(name) for name in RUN_COLUMNS}, _ROWS: _sha256(_csv(frame).encode())}
     write_text(path.with_suffix(".json"), json.dumps(line, indent=1) + "\n")
@@ -286,7 +288,6 @@ def read_account(path: Path) -> dict[str, Any]:
     Raises:
         LorunError: the file is missing or damaged.
     """
-    again = "remove it, or run `lorun account`, to make it again"
     try:
         account = _read_json(str(path), path.read_bytes())
         other = ("code", "latency_")
@@ -294,15 +295,13 @@ def read_account(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise LorunError(f"{path}: cannot be read: {error.strerror}") from error
     except LorunError as error:
-        raise LorunError(f"{path}: damaged; {again}") from error
+        raise LorunError(f"{path}: damaged; remove it, or run `lorun account`, to make it again") from error
     return account
 
 
 def code_id(modules: Mapping[str, str] | None) -> str | None:
     """The name of a set of module digests in code.json; None if the modules are not known."""
-    if modules is None:
-        return None
-    return hashlib.sha256(json.dumps(dict(modules), sort_keys=True).encode()).hexdigest()[:12]
+    return None if modules is None else _sha256(json.dumps(dict(modules), sort_keys=True).encode())[:12]
 
 
 def scores_digest(results: ResultSet) -> str:
@@ -310,11 +309,10 @@ def scores_digest(results: ResultSet) -> str:
 
     Where and when they were made does not count: commit, machine, packages, hashes of the configuration, times.
     """
-    counts = ("parameters_network", "parameters_trainable", "step_total", "inference_total", "flops")
     tables = (
         (results.rows, ROW_COLUMNS),
         (results.runs, (*RUN, "status", "steps", "scored_step", "checkpoint_policy")),
-        (results.accounting, (*METHOD, *counts)),
+        (results.accounting, (*METHOD, *COUNTED)),
     )
     lines = []
     for frame, columns in tables:
@@ -324,16 +322,14 @@ def scores_digest(results: ResultSet) -> str:
 
 
 def make_table(name: str, lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """The table `name` of a result set from its lines, typed as if it had been read."""
-    lines = list(lines)
-    columns = list(COLUMNS[name]) if name not in _OPEN or not lines else None
-    return _typed(name, pd.DataFrame(lines, columns=columns), name)
+    """The table `name` of a result set from its lines, typed as if it had been read; what it has no column for is left
+    out, unless it may have further columns."""
+    return _typed(name, pd.DataFrame(list(lines), columns=None if name in _OPEN else list(COLUMNS[name])), name)
 
 
 def new_result_set(name: str, code: dict[str, dict[str, str]], **lines: Iterable[Mapping[str, Any]]) -> ResultSet:
     """A result set from the lines of some of its tables; the others are empty."""
     tables: dict[str, Any] = {table: make_table(table, lines.get(table, ())) for table in COLUMNS}
-    tables["tasks"] = tables["tasks"] if "tasks" in lines else None
     return ResultSet(name=name, where=name, code=code, version=None, **tables)
 
 
@@ -365,48 +361,44 @@ def plain(value: Any) -> Any:
 
 
 def _find(source: str, root: Path) -> tuple[str, dict[str, dict[str, bytes]]]:
-    """The place that `source` stands for, and the files of the result sets in it and its subfolders, by place."""
+    """The place that `source` stands for, and the tables and JSON files of each result set in it or its subfolders."""
     path = root / source
     if path.is_dir():
-        folders = [folder for folder in (path, *sorted(path.glob("*"))) if (folder / "rows.csv").is_file()]
-        found = {str(folder): {file.name: file.read_bytes() for file in folder.glob("*.*")} for folder in folders}
-        return str(path), found
-    revision, _, named = source.partition(":")
-    top = PurePosixPath((named or "results").strip("/"))
-    places: dict[PurePosixPath, dict[str, bytes]] = {}
-    for file, content in _files_at(source, revision, top, root).items():
-        places.setdefault(PurePosixPath(file).parent, {})[PurePosixPath(file).name] = content
-    found = {f"{revision}:{place}": files for place, files in sorted(places.items()) if "rows.csv" in files}
-    return f"{revision}:{top}", found
+        folders = [file.parent for pattern in ("rows.csv", "*/rows.csv") for file in path.glob(pattern)]
+        files: Mapping[str, bytes] = {
+            str(file): file.read_bytes() for folder in folders for file in folder.iterdir() if _is_table(file)
+        }
+        prefix, place = "", str(path)
+    else:
+        revision, _, named = source.partition(":")
+        top = PurePosixPath((named or "results").strip("/"))
+        prefix, place = f"{revision}:", f"{revision}:{top}"
+        try:
+            if revision.startswith("-"):
+                raise UnknownRevision("not the name of a revision")
+            repository = Path(git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n"))
+            files = files_at(
+                repository, revision, lambda file: _is_table(file) and top in PurePosixPath(file).parents[:2]
+            )
+        except UnknownRevision as error:
+            raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER); {error}") from error
+    sets: dict[str, dict[str, bytes]] = {}
+    for name, content in sorted(files.items()):
+        sets.setdefault(prefix + str(PurePosixPath(name).parent), {})[PurePosixPath(name).name] = content
+    return place, {folder: held for folder, held in sets.items() if "rows.csv" in held}
 
 
-def _files_at(source: str, revision: str, top: PurePosixPath, root: Path) -> Mapping[str, bytes]:
-    """Tables and JSON files of a revision in `top` and its subfolders."""
-
-    def wanted(path: str) -> bool:
-        place = PurePosixPath(path)
-        return place.suffix in (".csv", ".json") and top in (place.parent, place.parent.parent)
-
-    try:
-        if revision.startswith("-"):
-            raise UnknownRevision(revision)
-        repository = Path(git(root, "rev-parse", "--show-toplevel").decode().removesuffix("\n"))
-        return files_at(repository, revision, wanted)
-    except UnknownRevision as error:
-        if isinstance(error.__cause__, OSError):
-            raise LorunError("git is not installed: name folders instead of revisions") from None
-        raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER)") from None
+def _is_table(file: str | Path) -> bool:
+    return str(file).endswith((".csv", ".json"))
 
 
 def _check_version(results: ResultSet, files: Mapping[str, bytes]) -> None:
     """Raise LorunError where a table is not the one that version.json was written for."""
     again = "restore it from git, or write the set again with `lorun table`"
-    if results.version is None:
-        return
-    for name, digest in results.version.files.items():
+    for name, digest in results.version.files.items() if results.version else ():
         if _sha256(files.get(name, b"")) != digest:
             raise LorunError(f"{results.where}/{name}: not what was written with version.json; {again}")
-    if results.version.scores != scores_digest(results):
+    if results.version and results.version.scores != scores_digest(results):
         raise LorunError(f"{results.where}: its tables hold other scores than version.json says; {again}")
 
 
@@ -418,9 +410,7 @@ def _changed(folder: Path) -> Iterator[Path]:
     """
     place = folder.resolve()
     if Path.cwd().is_relative_to(place):
-        raise LorunError(
-            f"{folder}: a result set takes the place of its folder: name one of its own, not one around you"
-        )
+        raise LorunError(f"{folder}: a result set takes the place of its folder: name one that you are not in")
     place.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.", suffix=".part") as temporary:
         new, old = Path(temporary, "new"), Path(temporary, "old")
@@ -443,9 +433,8 @@ def _next_version(folder: Path, results: ResultSet, files: dict[str, str]) -> Ve
     path = folder / "version.json"
     before = _version(str(path), path.read_bytes() if path.is_file() else None)
     digest = scores_digest(results)
-    if before is None:
-        return Version(results.name, 1, SCHEMA, digest, files)
-    return Version(results.name, before.version + (before.scores != digest), SCHEMA, digest, files)
+    number = 1 if before is None else before.version + (before.scores != digest)
+    return Version(results.name, number, SCHEMA, digest, files)
 
 
 def _code_named(frame: pd.DataFrame) -> set[str]:
@@ -497,7 +486,7 @@ def _typed(where: str, frame: pd.DataFrame, table: str) -> pd.DataFrame:
         LorunError: it lacks columns, has others than it should, or holds text where numbers belong.
     """
     needed, exactly = COLUMNS[table], table not in _OPEN
-    if frame.columns.empty and frame.empty:
+    if frame.columns.empty:
         frame = pd.DataFrame(columns=list(needed), dtype=str)
     frame = frame.reindex(columns=[*frame.columns, *sorted(_ADDED & set(needed) - set(frame.columns))])
     odd = set(needed) ^ set(frame.columns) if exactly else set(needed) - set(frame.columns)

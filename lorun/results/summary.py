@@ -1,6 +1,7 @@
 """The summary, a line per dataset, setting, protocol and method; scores under each degradation; the paper's claims."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -8,9 +9,10 @@ import pandas as pd
 from lorun import plugins
 from lorun.evaluation.metrics import METRICS
 from lorun.evaluation.protocols import get_protocol
-from lorun.profiles import Profile, TaskConfig
+from lorun.profiles import Profile
+from lorun.profiles.trials import edge
 from lorun.results.published import lorun_claims
-from lorun.results.store import METHOD, ResultSet, grouped, make_table
+from lorun.results.store import METHOD, PLACE, ResultSet, grouped, make_table
 
 COUNTS = (
     *("stages", "m"),
@@ -50,20 +52,15 @@ def summarise(profile: Profile, results: ResultSet, simulated: Collection[str] =
     metrics = [metric for metric in METRICS if metric in measured]
     no_runs, no_rows = results.runs.iloc[:0], results.rows.iloc[:0]
     records = []
-    for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
-        key = (task_name, setting, method)
+    for line in _lines(profile, simulated):
+        key = tuple(line[name] for name in METHOD)
         account: Mapping[Any, Any] = accounts.get(key, {})
+        scored = rows.get((*key, line["dataset"], line["protocol"]), no_rows)
         records.append(
             {
-                "task": task_name,
-                "dataset": dataset,
-                "simulated": dataset in simulated,
-                "setting": setting,
-                "operator": task.physics_of(setting).kind,
-                "protocol": protocol,
-                "method": method,
-                **_scores(runs.get(key, no_runs), rows.get((*key, dataset, protocol), no_rows), metrics),
-                "parameters_published": _published_parameters(task_name, task, method, account),
+                **line,
+                **_scores(runs.get(key, no_runs), scored, metrics),
+                "parameters_published": _published_parameters(profile, line, account),
                 **{name: account.get(name) for name in COUNTS},
             }
         )
@@ -78,27 +75,43 @@ def by_degradation(profile: Profile, results: ResultSet, simulated: Collection[s
     """
     groups = grouped(results.rows, BY_DEGRADATION)
     records = []
-    for task_name, task, setting, dataset, protocol, method in summary_lines(profile):
-        physics = task.physics_of(setting)
-        for metric in get_protocol(protocol).metrics:
-            for degradation in physics.degradations:
-                key = (task_name, dataset, setting, method, protocol, metric, degradation)
-                rows = groups.get(key, results.rows.iloc[:0])
-                value, sd = spread(rows.groupby("seed")["value"].mean())
-                line: dict[str, Any] = dict(zip(BY_DEGRADATION, key, strict=True))
-                line |= {"simulated": dataset in simulated, "operator": physics.kind, "value": value, "sd": sd}
-                records.append({**line, "seeds": rows.seed.nunique(), "images": rows.image.nunique()})
+    for line in _lines(profile, simulated):
+        physics = profile.tasks[line["task"]].physics_of(line["setting"])
+        for metric, degradation in product(get_protocol(line["protocol"]).metrics, physics.degradations):
+            line |= {"metric": metric, "degradation": degradation}
+            rows = groups.get(tuple(line[name] for name in BY_DEGRADATION), results.rows.iloc[:0])
+            value, sd = spread(rows.groupby("seed")["value"].mean())
+            counts = {"seeds": rows.seed.nunique(), "images": rows.image.nunique()}
+            records.append({**line, "value": value, "sd": sd, **counts})
     return make_table("degradations", records)
 
 
-def summary_lines(profile: Profile) -> Iterator[tuple[str, TaskConfig, str, str, str, str]]:
-    """The lines of the summary: task, its configuration, setting, dataset, protocol, method."""
+def _lines(profile: Profile, simulated: Collection[str]) -> Iterator[dict[str, Any]]:
+    """What identifies each line of the summary, and what is known of it before anything is run."""
     for task_name, task in profile.tasks.items():
         for setting in task.settings:
-            for dataset in task.data.test:
-                for protocol in task.evaluation.protocols:
-                    for method in task.methods_of(setting):
-                        yield task_name, task, setting, dataset, protocol, method
+            kind, methods = task.physics_of(setting).kind, task.methods_of(setting)
+            for dataset, protocol, method in product(task.data.test, task.evaluation.protocols, methods):
+                line = {"task": task_name, "dataset": dataset, "simulated": dataset in simulated, "setting": setting}
+                yield {**line, "operator": kind, "protocol": protocol, "method": method}
+
+
+def choices(tuning: pd.DataFrame) -> pd.DataFrame:
+    """What tuning chose: the chosen trials, each with the values that were tried (`grid`) and whether the choice is at
+    an `edge` of them: "lowest", "highest" or "no"."""
+    chosen = tuning[tuning.chosen.astype(bool)]
+    tried = tuning.groupby(["task", "method"])["value"].apply(lambda values: sorted(set(values)))
+    grids = [tried[place] for place in zip(chosen.task, chosen.method, strict=True)]
+    return chosen.assign(
+        grid=[", ".join(f"{value:g}" for value in grid) for grid in grids],
+        edge=[edge(value, grid) for value, grid in zip(chosen["value"], grids, strict=True)],
+    )
+
+
+def leading(summary: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the summary under the leading protocol of their place, which comes first."""
+    first = summary.groupby(list(PLACE), sort=False).protocol.transform("first")
+    return summary[summary.protocol == first]
 
 
 def shown(dataset: str, simulated: bool) -> str:
@@ -120,14 +133,13 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     (ours - published), null if one of the two methods has no value. The paper speaks of PSNR only.
     """
     records = []
-    for (task, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
-        protocol = get_protocol(profile.tasks[str(task)].evaluation.protocols[0])
-        methods = lines[lines.protocol == protocol.name].set_index("method")
+    for (task, dataset, setting), lines in grouped(leading(summary), PLACE).items():
+        methods = lines.set_index("method")
         if not {"lorun", "block_k"} <= set(methods.index):
             continue
-        metric = METRICS[protocol.metrics[0]]
         lorun, block_k = methods.loc["lorun"], methods.loc["block_k"]
-        paper = lorun_claims(str(task))
+        metric = METRICS[get_protocol(lines.protocol.iloc[0]).metrics[0]]
+        paper = lorun_claims(task)
         on_par = f"on par or {'above' if metric.better == 'higher' else 'below'}"
         found: list[tuple[str, str, float | None, float | None]] = [
             (claim, "ratio", paper.get(key), _ratio(lorun[column], block_k[column]))
@@ -137,13 +149,21 @@ def claims(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
         found.append((f"{metric.title}, LoRun - Block-K ({on_par})", metric.unit, published, difference))
         if "lorun_transfer" in methods.index:
             difference = _delta(methods.loc["lorun_transfer"][metric.name], lorun[metric.name])
-            base = "setting" if profile.tasks[str(task)].base["lorun_transfer"].task is None else "task"
+            base = "setting" if profile.tasks[task].base["lorun_transfer"].task is None else "task"
             found.append((f"{metric.title}, LoRun on another {base}'s base - LoRun", metric.unit, None, difference))
         where = {"task": task, "dataset": dataset, "simulated": lorun.simulated, "setting": setting}
         where["stages"] = lorun.stages
-        for claim, unit, published, ours in found:
-            line = {"claim": claim, "unit": unit, "published": published, "ours": ours}
-            records.append({**where, **line, "delta": _delta(ours, published)})
+        records += [
+            {
+                **where,
+                "claim": claim,
+                "unit": unit,
+                "published": published,
+                "ours": ours,
+                "delta": _delta(ours, published),
+            }
+            for claim, unit, published, ours in found
+        ]
     return make_table("claims", records)
 
 
@@ -169,11 +189,12 @@ def _scores(runs: pd.DataFrame, rows: pd.DataFrame, metrics: Iterable[str]) -> d
     return found
 
 
-def _published_parameters(name: str, task: TaskConfig, method: str, account: Mapping[Any, Any]) -> int | None:
-    """Parameters without the operator that the source of `method` reports, for the same number of stages."""
-    if method in task.located:
-        return plugins.card(task.located[method].reference).published_network_parameters
-    paper = lorun_claims(name)
+def _published_parameters(profile: Profile, line: Mapping[str, Any], account: Mapping[Any, Any]) -> int | None:
+    """Parameters without the operator that the source of a method reports, for the same number of stages."""
+    located, method = profile.tasks[line["task"]].located, line["method"]
+    if method in located:
+        return plugins.card(located[method].reference).published_network_parameters
+    paper = lorun_claims(line["task"])
     millions = {"lorun": paper.get("params_M"), "block_k": paper.get("block9_params_M")}.get(method)
     return None if millions is None or account.get("stages") != paper["stages"] else round(millions * 1e6)
 

@@ -4,13 +4,13 @@ import pandas as pd
 
 from lorun.evaluation.protocols import get_protocol
 from lorun.profiles import Profile
-from lorun.results.store import make_table
+from lorun.results.store import PLACE, grouped, make_table
+from lorun.results.summary import leading
 
 ADAPTED = "lorun_transfer"
 COMPARED = ("frozen", ADAPTED, "block_k")
 """The methods that are compared: the frozen base, the base with adapters, and a network trained for the task only."""
 
-_PARTS = ("base", "adapters", "step_sizes", "added", "full")
 _FLOAT = 4  # bytes of a float32 parameter
 
 
@@ -23,28 +23,27 @@ def tasks(profile: Profile, summary: pd.DataFrame) -> pd.DataFrame:
     lacks the method or it has no value.
     """
     records = []
-    for (task_name, dataset, setting), lines in summary.groupby(["task", "dataset", "setting"], sort=False):
-        task = profile.tasks[str(task_name)]
-        base = task.base.get(ADAPTED)
+    for (task, dataset, setting), lines in grouped(leading(summary), PLACE).items():
+        base = profile.tasks[task].base.get(ADAPTED)
         if base is None or base.task is None:
             continue
-        protocol = get_protocol(task.evaluation.protocols[0])
-        metric = protocol.metrics[0]
-        methods = lines[lines.protocol == protocol.name].set_index("method").reindex(list(COMPARED))
+        protocol = lines.protocol.iloc[0]
+        metric = get_protocol(protocol).metrics[0]
+        methods = lines.set_index("method").reindex(list(COMPARED))
         adapted = methods.loc[ADAPTED]
         counts = {part: adapted[f"parameters_{part}"] for part in ("base", "adapters", "step_sizes")}
         counts["added"] = counts["adapters"] + counts["step_sizes"]
         counts["full"] = methods.loc["block_k"].parameters_network
         records.append(
             {
-                "task": task_name,
+                "task": task,
                 "dataset": dataset,
                 "simulated": lines.simulated.iloc[0],
                 "setting": setting,
                 "base": f"{base.task}/{base.setting}",
-                **{f"parameters_{part}": counts[part] for part in _PARTS},
-                **{f"bytes_{part}": _FLOAT * counts[part] for part in _PARTS},
-                "protocol": protocol.name,
+                **{f"parameters_{part}": count for part, count in counts.items()},
+                **{f"bytes_{part}": _FLOAT * count for part, count in counts.items()},
+                "protocol": protocol,
                 "metric": metric,
                 **{
                     f"{method}{suffix}": line[f"{metric}{suffix}"]

@@ -12,8 +12,8 @@ from lorun.files import write_text
 from lorun.results.cells import NONE, Table, cell
 from lorun.results.differences import differences
 from lorun.results.published import lorun_claims
-from lorun.results.store import ResultSet, read_result_set
-from lorun.results.summary import PARAMETERS, STEP_MEMORY, shown
+from lorun.results.store import PLACE, ResultSet, grouped, read_result_set
+from lorun.results.summary import PARAMETERS, RATIOS, STEP_MEMORY, leading, shown
 
 SETS = ("paper", "desk", "ablation", "quick")
 """The result sets that are read, the closest to the paper's sizes first."""
@@ -61,10 +61,8 @@ def verdict(sets: Sequence[ResultSet], links: Sequence[str]) -> tuple[Table, lis
     measures have no row. `links` precede the place of each set in the last column.
     """
     rows = [
-        *_ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, "parameter_ratio", sets[0], links[0]),
-        *_ratios(
-            "Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, "step_memory_ratio", sets[0], links[0]
-        ),
+        *_ratios("Fewer parameters (LoRun / Block-K)", PARAMETERS, sets[0], links[0]),
+        *_ratios("Less memory in a training step (LoRun / Block-K)", STEP_MEMORY, sets[0], links[0]),
         *(row for task in TASKS for one, link in zip(sets, links, strict=True) for row in _psnr(task, one, link)),
     ]
     headings = ["Claim of the paper", "Paper", "Measured here", "Where"]
@@ -88,24 +86,9 @@ def update_verdict(page: Path, results: Path) -> bool:
     return new != text
 
 
-def conditions(results: ResultSet) -> dict[str, str]:
-    """How LoRun and its references were compared in each task: at equal cost or equal steps, with tuned learning rates
-    or not. Tasks without a trained LoRun are left out.
-
-    Cost is equal if their counted FLOPs agree to `EQUAL` in every setting.
-    """
-    runs = results.runs
-    trained = (runs.status == "completed") & (runs.steps.fillna(0) > 0) & (runs.checkpoint_policy != RELEASED)
-    runs = runs[trained & results.runs.method.isin(["lorun", *REFERENCES])]
-    return {
-        str(task): f"{_cost(lines)}, {_tuned(set(lines.method), results.tuning[results.tuning.task == task])}"
-        for task, lines in runs.groupby("task", sort=False)
-        if "lorun" in set(lines.method)
-    }
-
-
-def _ratios(title: str, claim: str, key: str, results: ResultSet, link: str) -> list[Sequence[str]]:
+def _ratios(title: str, claim: str, results: ResultSet, link: str) -> list[Sequence[str]]:
     """A row of ratios, one per task, if there are any."""
+    key, _ = RATIOS[claim]
     claims = results.claims[results.claims.claim == claim].dropna(subset="ours").drop_duplicates("task")
     ours = {task: value for task, value in zip(claims.task, claims.ours, strict=True) if task in TASKS}
     paper = {task: lorun_claims(task)[key] for task in ours if key in lorun_claims(task)}
@@ -126,9 +109,9 @@ def _psnr(task: str, results: ResultSet, link: str) -> list[Sequence[str]]:
     lines = lines[lines.task == task]
     paired = differences(lines, results.rows)
     rows: list[Sequence[str]] = []
-    for reference, name in REFERENCES.items():
+    for reference, name in REFERENCES.items() if len(lines) else ():
         found = paired[paired.reference == reference]
-        if lines.empty or (found.empty and reference != "block_k"):
+        if found.empty and reference != "block_k":
             continue
         claim, paper = f"{TASKS[task]}: PSNR, LoRun - {name}", NONE
         if reference == "block_k":
@@ -143,13 +126,11 @@ def _psnr(task: str, results: ResultSet, link: str) -> list[Sequence[str]]:
 def _leading(results: ResultSet) -> pd.DataFrame:
     """The lines of LoRun in the summary, one per task, dataset and setting: those of the first protocol, if it measures
     PSNR and Block-K is there too. A model that is scored and not trained counts where it was trained alone."""
-    place = ["task", "dataset", "setting"]
-    summary = results.summary
-    lines = summary[summary.protocol == summary.groupby(place, sort=False).protocol.transform("first")]
+    lines = leading(results.summary)
     lines = lines[["psnr" in get_protocol(name).metrics for name in lines.protocol]]
-    block_k = lines[lines.method == "block_k"][place]
+    block_k = lines[lines.method == "block_k"][list(PLACE)]
     lorun = lines[(lines.method == "lorun") & (lines.checkpoint_policy != RELEASED)]
-    return lorun.merge(block_k, on=place)
+    return lorun.merge(block_k, on=list(PLACE))
 
 
 def _measured(paired: pd.DataFrame) -> str:
@@ -168,18 +149,26 @@ def _range(values: pd.Series, form: str) -> str:
 
 
 def _compared(results: ResultSet) -> str | None:
-    """How a result set compared, in a sentence; None where LoRun is not trained."""
-    found = conditions(results)
-    if not found:
+    """How LoRun and its references were compared in each task, in a sentence: at equal cost or equal steps, with tuned
+    learning rates or not. None where LoRun is not trained."""
+    runs = results.runs[results.runs.method.isin(["lorun", *REFERENCES])]
+    runs = runs[(runs.status == "completed") & (runs.steps.fillna(0) > 0) & (runs.checkpoint_policy != RELEASED)]
+    tasks: dict[str, list[str]] = {}
+    for (task,), lines in grouped(runs, ["task"]).items():
+        methods = set(lines.method)
+        if "lorun" in methods:
+            how = f"{_cost(lines)}, {_tuned(methods, results.tuning[results.tuning.task == task])}"
+            tasks.setdefault(how, []).append(TASKS.get(task, task))
+    if not tasks:
         return None
-    tasks = {how: ", ".join(TASKS.get(task, task) for task in found if found[task] == how) for how in found.values()}
-    parts = list(tasks) if len(tasks) == 1 else [f"{how} ({named})" for how, named in tasks.items()]
-    caveat = "" if set(tasks) == {_FAIR} else " Not a verdict on the method."
+    parts = [how if len(tasks) == 1 else f"{how} ({', '.join(named)})" for how, named in tasks.items()]
+    caveat = "" if list(tasks) == [_FAIR] else " Not a verdict on the method."
     return f"`{results.name}`: {'; '.join(parts)}.{caveat}"
 
 
 def _cost(runs: pd.DataFrame) -> str:
-    """What trainings of a task have in common. Older sets do not record FLOPs."""
+    """What trainings of a task have in common; cost is equal if counted FLOPs agree to `EQUAL` in every setting. Older
+    sets do not record FLOPs."""
     settings = runs.groupby("setting")
     counted = (runs.training_flops.fillna(0) > 0).all()
     if counted and (settings.training_flops.max() <= EQUAL * settings.training_flops.min()).all():
@@ -188,8 +177,7 @@ def _cost(runs: pd.DataFrame) -> str:
 
 
 def _tuned(methods: set[str], tuning: pd.DataFrame) -> str:
-    compared = methods & {"lorun", *REFERENCES}
-    tuned = compared & set(tuning.method[tuning.chosen.astype(bool)])
-    if tuned and tuned != compared:
+    tuned = methods & set(tuning.method[tuning.chosen.astype(bool)])
+    if tuned and tuned != methods:
         return f"learning rates tuned for {', '.join(sorted(tuned))} only"
     return "learning rates tuned" if tuned else "learning rates not tuned"

@@ -10,7 +10,7 @@ from lorun.profiles.trials import Trial
 from lorun.results.figures import _tuning, write_figures
 from lorun.results.result_set import write_result_set
 from lorun.results.store import make_table, read_result_set
-from lorun.results.tuning import choices
+from lorun.results.summary import choices
 
 RATES = (0.0003, 0.001, 0.003)
 SCORES = {
