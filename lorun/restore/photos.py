@@ -128,12 +128,10 @@ def write_cube(path: Path, values: Tensor) -> None:
 def _over_white(image: "Image") -> np.ndarray:
     from PIL import Image
 
+    mode = "L" if image.mode in _GRAY else "RGB"
     if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
-    else:
-        flat = image
-    pixels = np.asarray(flat.convert("L" if image.mode in _GRAY else "RGB"), np.float32) / 255
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    pixels = np.asarray(image.convert(mode), np.float32) / 255
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

@@ -17,12 +17,6 @@ from lorun.physics.denoising import Denoising
 from lorun.restore.tiles import Blend, Tile, tiles
 from lorun.unfolding import initial_reconstruction
 
-SIDE = 1024
-"""Pixels: larger pictures are restored in tiles of this side."""
-
-OVERLAP = 64
-"""Pixels by which tiles overlap at least."""
-
 Advance = Callable[[int, int], object]
 
 _BORDER = 8  # pixels of a measurement beyond the reach of the kernel
@@ -51,16 +45,13 @@ class Restorer:
 
     Args:
         physics: for one kernel, not bound to a size, on the device.
-        side: of tiles, pixels of the restored image; 0 for none where the operator can do without.
+        side: of the tiles of larger pictures, pixels of the restored image; 0 for none where the operator can do
+            without.
+        overlap: of tiles at least, pixels.
     """
 
     def __init__(
-        self,
-        model: Model,
-        physics: Operator,
-        device: torch.device,
-        side: int = SIDE,
-        overlap: int = OVERLAP,
+        self, model: Model, physics: Operator, device: torch.device, side: int = 1024, overlap: int = 64
     ) -> None:
         self.model, self.physics, self.device = model.to(device), physics, device
         self.side, self.overlap = side, overlap
