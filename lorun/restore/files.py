@@ -41,17 +41,8 @@ _BYTES, _SHEET = 50, 40
 
 
 class Options(NamedTuple):
-    """What is read and written.
-
-    Attributes:
-        out: folder of the outputs.
-        model: what the table calls the model.
-        measured: inputs are measurements.
-        peak: see `lorun.restore.operators.read_capture`.
-        cubes: format of restored cubes.
-        sheet: write a sheet for each picture.
-        force: replace outputs that exist; without it they are kept.
-    """
+    """What is read and written: `model` is what the table calls the model; with `measured`, inputs are measurements,
+    for `peak` see `lorun.restore.operators.read_capture`; without `force`, outputs that exist are kept."""
 
     out: Path
     model: str
