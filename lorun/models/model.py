@@ -116,10 +116,7 @@ class Model(nn.Module, ModelHubMixin):
         inner: Any = network.denoisers[0]  # type: ignore[index]
         told = spec.noise_level is not None or self.experiment.physics.noise_level_input
         denoiser = spec.denoiser.build(self.experiment.channels, told)
-        base = inner.base_parameters()
-        with torch.no_grad():
-            for parameter_name, parameter in denoiser.named_parameters():
-                parameter.copy_(base[parameter_name])
+        denoiser.load_state_dict(inner.base_parameters(), strict=False)  # buffers are constants
         return denoiser.eval()
 
     def rounded(self) -> Self:
@@ -133,27 +130,8 @@ class Model(nn.Module, ModelHubMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | Path, **options: Any
     ) -> "Model":
-        """Load a model, ready for inference on the CPU.
-
-        Args:
-            pretrained_model_name_or_path: the name of a model in `models/` here or of this repository, or a folder,
-                neither of which needs a network; or OWNER/NAME on the Hugging Face Hub.
-            options: for the Hub: `revision`, `token`, `cache_dir`, `local_files_only`.
-
-        Raises:
-            UnknownName: no model has this name.
-            LorunError: there is no such folder; its files are damaged, foreign or of another version; the Hub cannot be
-                reached or has no such model.
-        """
-        place = locate(pretrained_model_name_or_path)
-        if isinstance(place, Path):
-            return load(place)
-        try:
-            paths = [Path(hf_hub_download(place, name, **options)) for name in (CONFIG, WEIGHTS)]
-        except Exception as error:  # no network, no such repository, no permission: a class for each
-            reason = one_line(error)
-            raise LorunError(f"{place}: cannot be fetched from the Hugging Face Hub: {reason}") from error
-        return load(paths[0].parent)
+        """As the function `from_pretrained`."""
+        return from_pretrained(pretrained_model_name_or_path, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.write(save_directory, save_directory.name)
@@ -194,7 +172,28 @@ class Model(nn.Module, ModelHubMixin):
         return denoiser.half() if self.description.precision == "float16" else denoiser
 
 
-from_pretrained = Model.from_pretrained
+def from_pretrained(name: str | Path, **options: Any) -> Model:
+    """Load a model, ready for inference on the CPU.
+
+    Args:
+        name: of a model in `models/` here or of this repository, or a folder, neither of which needs a network; or
+            OWNER/NAME on the Hugging Face Hub.
+        options: for the Hub: `revision`, `token`, `cache_dir`, `local_files_only`.
+
+    Raises:
+        UnknownName: no model has this name.
+        LorunError: there is no such folder; its files are damaged, foreign or of another version; the Hub cannot be
+            reached or has no such model.
+    """
+    place = locate(name)
+    if isinstance(place, Path):
+        return load(place)
+    try:
+        paths = [Path(hf_hub_download(place, file, **options)) for file in (CONFIG, WEIGHTS)]
+    except Exception as error:  # no network, no such repository, no permission: a class for each
+        reason = one_line(error)
+        raise LorunError(f"{place}: cannot be fetched from the Hugging Face Hub: {reason}") from error
+    return load(paths[0].parent)
 
 
 def models_in(*places: Path) -> dict[str, Path]:
