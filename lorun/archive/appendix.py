@@ -97,6 +97,8 @@ with normal terms. It is not corrected for the number of differences ({}).
 
 {}"""
 
+_SEVERAL = "The runs were made by {} commits (Software), so make a single run again at its own.\n\n"
+
 _ASKED = (
     ("ACM Artifacts Available", "a public, lasting address", "Reproduce"),
     ("ACM Artifacts Evaluated", "documented, complete, exercisable, reusable", "all sections"),
@@ -159,9 +161,7 @@ def appendix(origin: Origin) -> str:
         licences=_licences(origin),
         address=citation.get("repository-code", UNKNOWN),
         doi=citation.get("doi", UNKNOWN),
-        several=f"The runs were made by {len(commits)} commits (Software), so make a single run again at its own.\n\n"
-        if len(commits) > 1
-        else "",
+        several=_SEVERAL.format(len(commits)) if len(commits) > 1 else "",
         whole=_code(steps),
         one=f"One run, {'/'.join(map(str, run))}:\n\n{_code(commands)}\n\n" if commands else "",
     )

@@ -163,11 +163,10 @@ class _Crate:
 
     def _account(self, account: Mapping[str, Any]) -> None:
         name = "/".join(str(account[column]) for column in METHOD)
-        about = {column: account.get(column) for column in ("commit", "dirty", "python", "versions")}
         self._action(
             f"#counting-{name}",
             f"counting of parameters, bytes and operations of {name}",
-            self._software(*about.values()),  # type: ignore[arg-type]
+            self._software(*map(account.get, ("commit", "dirty", "python", "versions"))),
             [self._config],
             [self._files[f"{self._folder}/accounting.csv"]],
             _machine(account.get("device"), account.get("threads")),
