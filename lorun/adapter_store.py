@@ -13,7 +13,7 @@ loaded network, which changes its adapters and step sizes. The operator is an ar
 import hashlib
 import re
 import timeit
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,37 +89,36 @@ class AdapterStore:
         network: Any = system.network
         denoiser = network.denoisers[0]
         base, operator = denoiser.base_parameters(), system.physics.state_dict()
-        manifest = Manifest(
-            name=name,
-            base=identity(base),
-            stages=network.stages,
-            ranks=denoiser.ranks,
-            step_sizes=network.step_sizes.tolist(),
-            bytes={
-                "base": _bytes(base.values()),
-                "adapters": _bytes(network.parameter_kinds()["adapters"]),
-                "step_sizes": _bytes([network.step_sizes]),
-                "operator": _bytes(operator.values()),
-            },
-            experiment=experiment,
-            training=outcome,
-        )
+        tensors = {
+            "base": base.values(),
+            "adapters": network.parameter_kinds()["adapters"],
+            "step_sizes": [network.step_sizes],
+            "operator": operator.values(),
+        }
 
         def fill(part: Path) -> None:
             denoiser.save(part / ADAPTERS)
             save_weights(part / OPERATOR, operator, {})
             saved = [path for path in sorted(part.rglob("*")) if path.is_file()]
-            about = manifest.model_copy(
-                update={"files": {path.relative_to(part).as_posix(): sha256_of(path) for path in saved}}
+            manifest = Manifest(
+                name=name,
+                base=identity(base),
+                stages=network.stages,
+                ranks=denoiser.ranks,
+                step_sizes=network.step_sizes.tolist(),
+                bytes={kind: sum(tensor.nbytes for tensor in held) for kind, held in tensors.items()},
+                experiment=experiment,
+                training=outcome,
+                files={path.relative_to(part).as_posix(): sha256_of(path) for path in saved},
             )
-            write_text(part / "manifest.json", about.model_dump_json(indent=1) + "\n")
+            write_text(part / "manifest.json", manifest.model_dump_json(indent=1) + "\n")
 
         with locked(self.folder, "changing the store"):
             if self._set(name).exists():
                 raise LorunError(f"{self._set(name)}: exists; choose another name, or remove the folder")
             if self.active() is None:  # the active set may be a removed one of this name
                 (self.folder / ACTIVE).unlink(missing_ok=True)
-            save_weights(self._base(manifest), base, {})
+            save_weights(self._base(identity(base)), base, {})
             replace_folder(self._set(name), fill)
         return self.manifest(name)
 
@@ -183,7 +182,7 @@ class AdapterStore:
         manifest = self.manifest(name)
         system = build_system(manifest.experiment)
         network: Any = system.network
-        path = self._base(manifest)
+        path = self._base(manifest.base)
         weights = load_weights(path)
         if identity(weights) != manifest.base:
             raise LorunError(f"{path}: damaged: not the base of this name; remove {manifest.name} and add it again")
@@ -204,9 +203,9 @@ class AdapterStore:
     def time_swap(self, name: str, repeats: int) -> tuple[float, float]:
         """Median seconds on this machine of swapping a set in, and of building and loading all anew."""
         network: Any = self.system(name).network
-        actions: list[Callable[[], object]] = [lambda: self.swap(network, name), lambda: self.system(name)]
-        swap, reload = (median(timeit.repeat(action, number=1, repeat=repeats)) for action in actions)
-        return swap, reload
+        swaps = timeit.repeat(lambda: self.swap(network, name), number=1, repeat=repeats)
+        reloads = timeit.repeat(lambda: self.system(name), number=1, repeat=repeats)
+        return median(swaps), median(reloads)
 
     def _load_adapters(self, network: Any, manifest: Manifest) -> None:
         folder = self._set(manifest.name)
@@ -220,8 +219,8 @@ class AdapterStore:
     def _set(self, name: str) -> Path:
         return self.folder / "sets" / name
 
-    def _base(self, manifest: Manifest) -> Path:
-        return self.folder / "bases" / f"{manifest.base}.safetensors"
+    def _base(self, identity: str) -> Path:
+        return self.folder / "bases" / f"{identity}.safetensors"
 
 
 def listing(store: AdapterStore) -> str:
@@ -257,7 +256,3 @@ def _trained(run: Path) -> tuple[Experiment, Outcome, System]:
         raise LorunError(f"{run}: the method {experiment.method!r} has no adapters")
     load_state(system, load_weights(path), path)
     return experiment, outcome, system
-
-
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

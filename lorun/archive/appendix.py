@@ -1,83 +1,102 @@
 """The artifact appendix of a result set, from its tables: what ACM's badges and the NeurIPS checklist ask for."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-from lorun.profiles import Profile
-from lorun.report.provenance import Provenance
+from lorun.archive.origin import Origin
 from lorun.results.cells import NONE
-from lorun.results.licences import licences_of
 from lorun.results.store import METHOD, ResultSet, plain, records
 
 UNKNOWN = "not recorded"
 """What a sentence says of what the tables do not know; a cell has `NONE`."""
 
+_PAGE = f"""\
+# Artifact appendix of `{{name}}`
 
-def appendix(
-    profile: Profile,
-    config: Path,
-    results: ResultSet,
-    citation: Mapping[str, Any],
-    licences: Sequence[Mapping[str, Any]],
-) -> str:
-    """The page in Markdown.
+Made from the tables by `lorun appendix`; do not edit it. Result set: {{cited}}. Profile: `{{profile}}`. \
+Licence of the code: {{licence}}.
 
-    Args:
-        config: the file of the profile, for commands.
-        citation: the content of CITATION.cff.
-        licences: see `licences_of_set`.
-    """
-    parts = [
-        *_head(profile, results, citation),
-        *_hardware(results),
-        *_software(results),
-        *_time(results),
-        *_memory(results),
-        *_seeds(results),
-        *_intervals(results),
-        *_data(results, licences),
-        *_reproduce(profile, config, results, citation),
-    ]
-    return "\n\n".join(parts) + "\n"
+{{runs}} runs ({{statuses}}), {{scores}} scores. {NONE} in a table: {UNKNOWN}, or not applicable.
 
+{{tasks}}
 
-def licences_of_set(profile: Profile, results: ResultSet, data: Path) -> list[dict[str, Any]]:
-    """The licence of each dataset and baseline of a result set, by the registry in `data` and the cards."""
-    return licences_of(profile, list(results.runs.method.unique()), data)
+{{asked}}
 
+## Hardware
 
-def licences_page(name: str, licences: Sequence[Mapping[str, Any]]) -> str:
-    """The page of licences of a result set in Markdown."""
-    return f"# Licences of data and baselines of `{name}`\n\n{_licences(licences)}\n\n{_NOT_STATED}\n"
+{{machines}}
 
+The model of the CPU, where `device` is `cpu`: {UNKNOWN}. Number of machines and their memory: {UNKNOWN}.
 
-def commands(profile: Profile, config: Path, results: ResultSet) -> dict[tuple[Any, ...], list[str]]:
-    """The commands that reproduce each run, by task, setting, method and seed."""
-    runs = [run for line in Provenance(profile, config, results).lines for run in line["runs"]]
-    return {tuple(run[name] for name in (*METHOD, "seed")): run["commands"] for run in runs}
+## Software
 
+{{packages}}
 
-def _head(profile: Profile, results: ResultSet, citation: Mapping[str, Any]) -> list[str]:
-    runs, version = results.runs, results.version
-    cited = UNKNOWN if version is None else version.cited
-    statuses = ", ".join(f"{count} {status}" for status, count in runs.status.value_counts(sort=False).items())
-    tasks = [
-        (task, _listed(lines.setting), _listed(lines.dataset), _listed(lines.method), _listed(lines.protocol))
-        for task, lines in results.summary.groupby("task", sort=False)
-    ]
-    return [
-        f"# Artifact appendix of `{results.name}`",
-        f"Made from the tables by `lorun appendix`; do not edit it. Result set: {cited}. Profile: `{profile.profile}`. "
-        f"Licence of the code: {citation.get('license', UNKNOWN)}.",
-        f"{len(runs)} runs ({statuses}), {len(results.rows)} scores. {NONE} in a table: {UNKNOWN}, or not applicable.",
-        _table(tasks, "task", "settings", "test sets", "methods", "protocols"),
-        _table(_ASKED, "who asks", "what", "where"),
-    ]
+{{commits}}
 
+The packages are those of the scoring. Operating system, driver of a GPU: {UNKNOWN}. All other packages: \
+`requirements.lock` of the commit.
+
+## Time
+
+{{times}}
+
+Training: mean over runs; {{hours:.2f}} hours in all, without pretraining and 0 where another setting's network is \
+used. TFLOP: counted, pretraining included. Reconstruction: median.
+
+{{tuning}} Time of scoring: {UNKNOWN}. Preliminary trainings that are in no table: {UNKNOWN}.
+
+## Peak memory
+
+{{memory}}
+
+Counted: bytes of live tensors, the same on every machine; MB are 10^6 bytes. Memory of whole processes: {UNKNOWN}.
+
+## Seeds
+
+{{seeds}}
+
+A seed decides the initial weights and the training patches. Released weights have one run.
+
+## Intervals
+
+{{intervals}}
+
+## Data and licences
+
+{{datasets}}
+
+{{licences}}
+
+## Reproduce
+
+Address of the repository: {{address}}. Lasting address of this archive: {{doi}}.
+
+{{several}}The whole set, in a clone:
+
+{{whole}}
+
+{{one}}`make reproduce` ends by saying whether the result is identical to the committed set, equal within noise, or \
+different.
+"""
+
+_TUNING = (
+    "Learning rates were tuned by {} more trainings of {:.3g} TFLOP in all, which include those that failed or were "
+    f"not chosen ({{}}); their time: {UNKNOWN}."
+)
+
+_INTERVALS = """\
+The ± of a mean is the standard deviation over seeds (n - 1): how far a repetition would differ. The interval of a \
+difference covers the true mean with a probability of at least 95 %, over repetitions with other samples of what the \
+last column names; it says nothing about other sources. It assumes that images and seeds are crossed random effects \
+with normal terms. It is not corrected for the number of differences ({}).
+
+{}"""
+
+_SEVERAL = "The runs were made by {} commits (Software), so make a single run again at its own.\n\n"
 
 _ASKED = (
     ("ACM Artifacts Available", "a public, lasting address", "Reproduce"),
@@ -90,199 +109,155 @@ _ASKED = (
 )
 
 
-def _hardware(results: ResultSet) -> list[str]:
-    latencies = results.timing[results.timing.what != "training"]
+def appendix(origin: Origin) -> str:
+    """The page in Markdown."""
+    results, citation = origin.results, origin.citation
+    runs, timing, tuning = results.runs, results.timing, results.tuning
+    training = timing.what == "training"
+    tasks = [
+        (task, *(_listed(lines[name]) for name in ("setting", "dataset", "method", "protocol")))
+        for task, lines in results.summary.groupby("task", sort=False)
+    ]
     machines = [
-        *_counted("training", results.runs, "trained_device", "trained_threads"),
-        *_counted("scoring", results.runs, "device", "threads"),
-        *_counted("counting of costs", results.accounting, "device", "threads"),
-        *_counted("latency", latencies, "device", "threads"),
+        (work, *line)
+        for work, frame, *columns in (
+            ("training", runs, "trained_device", "trained_threads"),
+            ("scoring", runs, "device", "threads"),
+            ("counting of costs", results.accounting, "device", "threads"),
+            ("latency", timing[~training], "device", "threads"),
+        )
+        for line in _counts(frame, *columns)
     ]
-    return [
-        "## Hardware",
-        _table(machines, "work", "device", "threads", "number"),
-        f"The model of the CPU, where `device` is `cpu`: {UNKNOWN}. Number of machines and their memory: {UNKNOWN}.",
-    ]
-
-
-def _software(results: ResultSet) -> list[str]:
-    runs = results.runs
-    packages = _counts(runs, "python", "versions")
-    commits = _counts(runs, "trained_commit", "trained_dirty", "commit", "dirty")
-    return [
-        "## Software",
-        _table(packages, "Python", "packages", "runs"),
-        _table(
-            commits,
-            *("commit of training", "files differed from it", "commit of scoring", "files differed from it", "runs"),
+    differed = "files differed from it"
+    commits = sorted({*runs.commit.dropna(), *runs.trained_commit.dropna()})
+    steps = [f"git checkout {commits[0]} && make setup"] if len(commits) == 1 else []
+    steps += [f"make {target} PROFILE={origin.profile.profile}" for target in ("data", "reproduce")]
+    run, commands = next(((key, found) for key, found in origin.commands.items() if found), ((), []))
+    statuses = runs.status.value_counts(sort=False)
+    return _PAGE.format(
+        name=results.name,
+        cited=UNKNOWN if results.version is None else results.version.cited,
+        profile=origin.profile.profile,
+        licence=citation.get("license", UNKNOWN),
+        runs=len(runs),
+        statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
+        scores=len(results.rows),
+        tasks=_table(tasks, "task", "settings", "test sets", "methods", "protocols"),
+        asked=_table(_ASKED, "who asks", "what", "where"),
+        machines=_table(machines, "work", "device", "threads", "number"),
+        packages=_table(_counts(runs, "python", "versions"), "Python", "packages", "runs"),
+        commits=_table(
+            _counts(runs, "trained_commit", "trained_dirty", "commit", "dirty"),
+            *("commit of training", differed, "commit of scoring", differed, "runs"),
         ),
-        f"The packages are those of the scoring. Operating system, driver of a GPU: {UNKNOWN}. All other packages: "
-        "`requirements.lock` of the commit.",
-    ]
+        times=_times(results),
+        hours=timing[training].seconds.sum() / 3600,
+        tuning=_tuning(tuning) if len(tuning) else "No tuning is recorded.",
+        memory=_memory(results),
+        seeds=_seeds(runs),
+        intervals=_intervals(results.differences),
+        datasets=_table(origin.datasets, "dataset", "md5"),
+        licences=_licences(origin),
+        address=citation.get("repository-code", UNKNOWN),
+        doi=citation.get("doi", UNKNOWN),
+        several=_SEVERAL.format(len(commits)) if len(commits) > 1 else "",
+        whole=_code(steps),
+        one=f"One run, {'/'.join(map(str, run))}:\n\n{_code(commands)}\n\n" if commands else "",
+    )
 
 
-def _time(results: ResultSet) -> list[str]:
-    trained = results.timing[results.timing.what == "training"]
-    latency = {_method(line): line for line in records(results.timing[results.timing.what != "training"])}
+def licences_page(origin: Origin) -> str:
+    """The page of licences of a result set in Markdown."""
+    return f"# Licences of data and baselines of `{origin.results.name}`\n\n{_licences(origin)}\n"
+
+
+def _times(results: ResultSet) -> str:
+    timing = results.timing
+    training = timing.what == "training"
+    seconds = timing[training].groupby(list(METHOD)).seconds.mean()
+    latency = {_method(line): line["median_ms"] for line in records(timing[~training])}
     sides = {_method(line): line.get("image") for line in records(results.accounting)}
     lines = []
     for key, runs in results.runs.groupby(list(METHOD), sort=False):
-        seconds = trained[(trained[list(METHOD)] == list(key)).all(axis=1)].seconds.dropna()
-        flops = runs.training_flops.dropna()
-        one = latency.get(key, {})
+        reconstruction = _number(latency.get(key), ".1f")
         lines.append(
             (
                 *key,
                 len(runs),
-                f"{seconds.mean():.1f}" if len(seconds) else None,
-                f"{flops.max() / 1e12:.3g}" if len(flops) else None,
-                None if one.get("median_ms") is None else f"{one['median_ms']:.1f} ({sides.get(key)})",
+                _number(seconds.get(key), ".1f"),
+                _number(runs.training_flops.max(), ".3g", 1e12),
+                reconstruction and f"{reconstruction} ({sides.get(key)})",
             )
         )
-    tuning = results.tuning
-    tuned = (
-        f"Learning rates were tuned by {len(tuning)} more trainings of {tuning.training_flops.sum() / 1e12:.3g} TFLOP "
-        f"in all, which include those that failed or were not chosen ({_statuses(tuning)}); their time: {UNKNOWN}."
-        if len(tuning)
-        else "No tuning is recorded."
-    )
-    return [
-        "## Time",
-        _table(
-            lines,
-            *(*METHOD, "runs", "training (s)", "training (TFLOP)", "reconstruction (ms), of an image of side (pixels)"),
-        ),
-        f"Training: mean over runs; {trained.seconds.sum() / 3600:.2f} hours in all, without pretraining and 0 where "
-        "another setting's network is used. TFLOP: counted, pretraining included. Reconstruction: median.",
-        f"{tuned} Time of scoring: {UNKNOWN}. Preliminary trainings that are in no table: {UNKNOWN}.",
-    ]
+    titles = ("runs", "training (s)", "training (TFLOP)", "reconstruction (ms), of an image of side (pixels)")
+    return _table(lines, *METHOD, *titles)
 
 
-def _memory(results: ResultSet) -> list[str]:
-    columns = ("step_batch", "step_patch", "step_precision", "step_total", "cuda_step_peak_bytes", "image")
+def _tuning(tuning: pd.DataFrame) -> str:
+    statuses = ", ".join(f"{status}: {count}" for status, count in tuning.status.value_counts(sort=False).items())
+    return _TUNING.format(len(tuning), tuning.training_flops.sum() / 1e12, statuses)
+
+
+def _memory(results: ResultSet) -> str:
     lines = []
-    for line in records(results.accounting):
-        batch, patch, precision, counted, measured, side = (line.get(name) for name in columns)
-        step = None if counted is None else f"{batch} x {patch}, {precision}"
-        found = (_megabytes(counted), _megabytes(measured), side, _megabytes(line.get("inference_total")))
-        lines.append((*_method(line), step, *found))
-    return [
-        "## Peak memory",
-        _table(
-            lines,
-            *(*METHOD, "training step (patches x side)", "counted (MB)", "measured on a GPU (MB)"),
-            *("image (side)", "reconstruction, counted (MB)"),
-        ),
-        f"Counted: bytes of live tensors, the same on every machine; MB are 10^6 bytes. Memory of whole processes: "
-        f"{UNKNOWN}.",
-    ]
+    for line in map(pd.Series, records(results.accounting)):
+        counted = _number(line.get("step_total"), ".1f", 1e6)
+        lines.append(
+            (
+                *_method(line),
+                counted and f"{line.step_batch} x {line.step_patch}, {line.step_precision}",
+                counted,
+                _number(line.get("cuda_step_peak_bytes"), ".1f", 1e6),
+                line.get("image"),
+                _number(line.get("inference_total"), ".1f", 1e6),
+            )
+        )
+    step = ("training step (patches x side)", "counted (MB)", "measured on a GPU (MB)")
+    return _table(lines, *METHOD, *step, "image (side)", "reconstruction, counted (MB)")
 
 
-def _seeds(results: ResultSet) -> list[str]:
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for (task, setting, method), runs in results.runs.groupby(list(METHOD), sort=False):
-        seeds = _listed(sorted(runs.seed))
-        groups.setdefault((str(task), str(setting), seeds), []).append(str(method))
-    lines = [(task, setting, seeds, ", ".join(methods)) for (task, setting, seeds), methods in groups.items()]
-    return [
-        "## Seeds",
-        _table(lines, "task", "setting", "seeds", "methods"),
-        "A seed decides the initial weights and the training patches. Released weights have one run.",
-    ]
+def _seeds(runs: pd.DataFrame) -> str:
+    methods: dict[tuple[Any, ...], list[Any]] = {}
+    for (task, setting, method), lines in runs.groupby(list(METHOD), sort=False):
+        methods.setdefault((task, setting, _listed(sorted(lines.seed))), []).append(method)
+    return _table([(*key, _listed(names)) for key, names in methods.items()], "task", "setting", "seeds", "methods")
 
 
-def _intervals(results: ResultSet) -> list[str]:
-    differences = results.differences
-    if not len(differences):
-        return ["## Intervals", f"Differences between methods: {UNKNOWN}."]
+def _intervals(differences: pd.DataFrame) -> str:
+    if differences.empty:
+        return f"Differences between methods: {UNKNOWN}."
     lines = []
     for key, group in differences.groupby(["task", "dataset", "setting", "images", "seeds"], sort=False):
-        images, seeds = (int(group[name].iloc[0]) for name in ("images", "seeds"))
-        captured = [name for name, count in (("images", images), ("seeds", seeds)) if count > 1]
+        captured = [name for name in ("images", "seeds") if group[name].iloc[0] > 1]
         lines.append((*key, len(group), " and ".join(captured) or "nothing: no interval"))
-    return [
-        "## Intervals",
-        "The ± of a mean is the standard deviation over seeds (n - 1): how far a repetition would differ. The interval "
-        "of a difference covers the true mean with a probability of at least 95 %, over repetitions with other samples "
-        "of what the last column names; it says nothing about other sources. It assumes that images and seeds are "
-        "crossed random effects with normal terms. It is not corrected for the number of differences "
-        f"({len(differences)}).",
-        _table(lines, "task", "test set", "setting", "images", "seeds", "differences", "the interval captures"),
-    ]
+    titles = ("task", "test set", "setting", "images", "seeds", "differences", "the interval captures")
+    return _INTERVALS.format(len(differences), _table(lines, *titles))
 
 
-def _data(results: ResultSet, licences: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [
-        "## Data and licences",
-        _table(datasets(results), "dataset", "md5"),
-        _licences(licences),
-        _NOT_STATED,
-    ]
+def _licences(origin: Origin) -> str:
+    terms = ("name", "what", "licence", "redistribution", "citation")
+    lines = [(*(one[term] for term in terms), ", ".join(one["sources"])) for one in origin.licences]
+    table = _table(lines, "name", "what", "licence", "may be passed on", "citation", "source")
+    return f'{table}\n\n"not stated": the authors give no licence. Use it for research, cite it, do not pass it on.'
 
 
-_NOT_STATED = '"not stated": the authors give no licence. Use it for research, cite it, do not pass it on.'
-
-
-def datasets(results: ResultSet) -> list[tuple[str, str]]:
-    """Every dataset that a run used, with its md5."""
-    entries = {entry for cell in results.runs.data_md5.dropna() for entry in cell.split()}
-    return [(name, md5) for name, _, md5 in (entry.partition("=") for entry in sorted(entries))]
-
-
-def _reproduce(profile: Profile, config: Path, results: ResultSet, citation: Mapping[str, Any]) -> list[str]:
-    commits = sorted({*results.runs.commit.dropna(), *results.runs.trained_commit.dropna()})
-    steps = [f"make data PROFILE={profile.profile}", f"make reproduce PROFILE={profile.profile}"]
-    if len(commits) == 1:
-        steps.insert(0, f"git checkout {commits[0]} && make setup")
-    several = f"The runs were made by {len(commits)} commits (Software), so make a single run again at its own.\n\n"
-    found = commands(profile, config, results)
-    first = next((key for key in found if found[key]), None)
-    one = [] if first is None else [f"One run, {'/'.join(map(str, first))}:", _code(found[first])]
-    return [
-        "## Reproduce",
-        f"Address of the repository: {citation.get('repository-code', UNKNOWN)}. Lasting address of this archive: "
-        f"{citation.get('doi', UNKNOWN)}.",
-        (several if len(commits) > 1 else "") + "The whole set, in a clone:",
-        _code(steps),
-        *one,
-        "`make reproduce` ends by saying whether the result is identical to the committed set, equal within noise, or "
-        "different.",
-    ]
-
-
-# Cells
-
-
-def _method(line: Mapping[str, Any]) -> tuple[Any, ...]:
+def _method(line: Any) -> tuple[Any, ...]:
     return tuple(line[name] for name in METHOD)
-
-
-def _counted(work: str, frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
-    return [(work, *line) for line in _counts(frame.reindex(columns=list(columns)), *columns)]
 
 
 def _counts(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
     """The different values of some columns, and how many lines have them."""
-    groups = frame.groupby(list(columns), sort=False, dropna=False)
-    return [(*(plain(group[name].iloc[0]) for name in columns), len(group)) for _, group in groups]
-
-
-def _statuses(frame: pd.DataFrame) -> str:
-    return ", ".join(f"{status}: {count}" for status, count in frame.status.value_counts(sort=False).items())
+    groups = frame.reindex(columns=list(columns)).groupby(list(columns), sort=False, dropna=False)
+    return [tuple(map(plain, line)) for line in groups.size().reset_index().itertuples(index=False)]
 
 
 def _listed(values: Any) -> str:
     return ", ".join(dict.fromkeys(map(str, values)))
 
 
-def _megabytes(count: Any) -> str | None:
-    return None if count is None else f"{count / 1e6:.1f}"
-
-
-def _licences(licences: Sequence[Mapping[str, Any]]) -> str:
-    terms = ("name", "what", "licence", "redistribution", "citation")
-    lines = [(*(one[term] for term in terms), ", ".join(one["sources"])) for one in licences]
-    return _table(lines, "name", "what", "licence", "may be passed on", "citation", "source")
+def _number(value: Any, form: str, unit: float = 1) -> str | None:
+    """A number in a unit, as text; None for null."""
+    return None if pd.isna(value) else format(value / unit, form)
 
 
 def _table(lines: Sequence[Sequence[Any]], *headings: str) -> str:

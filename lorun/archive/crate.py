@@ -9,18 +9,14 @@ https://w3id.org/ro/wfrun/process/0.5
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lorun.archive.appendix import datasets
+from lorun.archive.origin import Origin
 from lorun.errors import extra
 from lorun.provenance import PACKAGES
-from lorun.results.store import METHOD, NO_RESULT, ResultSet, records
-
-if TYPE_CHECKING:
-    from rocrate.rocrate import ROCrate
+from lorun.results.store import METHOD, NO_RESULT, RUN, records
 
 CRATE = "ro-crate-metadata.json"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
@@ -39,70 +35,54 @@ _FORMATS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What the metadata are made of.
+def crate(origin: Origin, files: Mapping[str, bytes], date: str) -> str:
+    """The text of ro-crate-metadata.json.
 
-    Attributes:
-        results: the tables.
+    Args:
         files: the content of every other file of the archive by its path.
-        config: the path of the profile in the archive.
-        citation: the content of CITATION.cff.
-        licences: see `lorun.archive.appendix.licences_of_set`.
-        commands: those that reproduce a run, see `lorun.archive.appendix.commands`.
         date: of publication, YYYY-MM-DD.
+
+    Raises:
+        LorunError: the package rocrate is missing.
     """
-
-    results: ResultSet
-    files: Mapping[str, bytes]
-    config: str
-    citation: Mapping[str, Any]
-    licences: Sequence[Mapping[str, Any]]
-    commands: Mapping[tuple[Any, ...], Sequence[str]]
-    date: str
-
-
-def crate(origin: Origin) -> str:
-    """The text of ro-crate-metadata.json. Raises LorunError where the package rocrate is missing."""
-    return json.dumps(_Crate(origin).crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(_Crate(origin, files, date).crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
 
 
 class _Crate:
-    def __init__(self, origin: Origin) -> None:
-        self.crate = _empty_crate()
-        self._origin, self._results, self._folder = origin, origin.results, f"results/{origin.results.name}"
-        self._files = {name: self._file(name, content) for name, content in origin.files.items()}
-        self._config = self._files[origin.config]
-        self._describe()
-        self._data = {f"{name}={md5}": self._dataset(name, md5) for name, md5 in datasets(self._results)}
-        seconds = {_key(line): line["seconds"] for line in records(self._results.timing) if line["what"] == "training"}
-        for run in records(self._results.runs):
+    def __init__(self, origin: Origin, files: Mapping[str, bytes], date: str) -> None:
+        with extra("archive", "an archive"):
+            from rocrate.rocrate import ROCrate
+        self.crate = ROCrate(version="1.1")
+        self.crate.metadata.extra_contexts.append(_CONTEXT)
+        results = origin.results
+        self._origin, self._commands, self._folder = origin, origin.commands, f"results/{results.name}"
+        self._files = {name: self._file(name, content) for name, content in files.items()}
+        self._config = self._files[origin.config.as_posix()]
+        self._describe(date)
+        self._data = {f"{name}={md5}": self._dataset(name, md5) for name, md5 in origin.datasets}
+        seconds = {_key(line): line["seconds"] for line in records(results.timing) if line["what"] == "training"}
+        for run in records(results.runs):
             if run["status"] not in NO_RESULT:
                 self._run(run, seconds.get(_key(run)))
-        for account in records(self._results.accounting):
+        for account in records(results.accounting):
             self._account(account)
 
-    def _describe(self) -> None:
-        version, citation = self._results.version, self._origin.citation
-        cited = "" if version is None else f", {version.cited}"
-        root = self.crate.root_dataset
+    def _describe(self, date: str) -> None:
+        version, citation, root = self._origin.results.version, self._origin.citation, self.crate.root_dataset
+        assert version is not None
         authors = [
             self._entity(f"#author-{number}", "Organization" if "name" in author else "Person", name=_name(author))
-            for number, author in enumerate(citation.get("authors", ()), 1)
+            for number, author in enumerate(citation["authors"], 1)
         ]
         profile = self._entity(PROFILE, ["CreativeWork", "Profile"], name="Process Run Crate", version="0.5")
-        root["name"] = f"{citation.get('title', 'LoRun suite')}: result set {self._results.name}{cited}"
+        root["name"] = f"{citation['title']}: result set {self._origin.results.name}, {version.cited}"
         root["description"] = (
             "Scores, costs and provenance of every run of a benchmark of deep unfolding networks. APPENDIX.md has "
             "hardware, software, time, memory, seeds and data, SHA256SUMS the hash of every file. An action names all "
             "datasets of its run. Who started it, and when, is not recorded. Weights are not part of the archive."
         )
-        root["datePublished"], root["license"] = self._origin.date, self._files["LICENSE"]
-        root["conformsTo"] = profile
-        if authors:
-            root["author"] = _unpacked(authors)
-        if version is not None:
-            root["version"] = str(version.version)
+        root["datePublished"], root["license"] = date, self._files["LICENSE"]
+        root["conformsTo"], root["author"], root["version"] = profile, _unpacked(authors), str(version.version)
 
     def _file(self, name: str, content: bytes) -> Any:
         path = PurePosixPath(name)
@@ -147,9 +127,9 @@ class _Crate:
 
     def _run(self, run: Mapping[str, Any], seconds: float | None) -> None:
         """The training and, if it has scores, the scoring of a run."""
-        name = "/".join(str(run[column]) for column in (*METHOD, "seed"))
+        name = "/".join(str(run[column]) for column in RUN)
         data = [self._data[entry] for entry in (run["data_md5"] or "").split()]
-        lines = " ; ".join(self._origin.commands.get(_key(run), ()))
+        lines = " ; ".join(self._commands.get(_key(run), ()))
         weights = self._entity(
             f"#weights-{run['run']}",
             "CreativeWork",
@@ -183,11 +163,10 @@ class _Crate:
 
     def _account(self, account: Mapping[str, Any]) -> None:
         name = "/".join(str(account[column]) for column in METHOD)
-        about = {column: account.get(column) for column in ("commit", "dirty", "python", "versions")}
         self._action(
             f"#counting-{name}",
             f"counting of parameters, bytes and operations of {name}",
-            self._software(*about.values()),  # type: ignore[arg-type]
+            self._software(*map(account.get, ("commit", "dirty", "python", "versions"))),
             [self._config],
             [self._files[f"{self._folder}/accounting.csv"]],
             _machine(account.get("device"), account.get("threads")),
@@ -230,21 +209,13 @@ class _Crate:
         return entity
 
 
-def _empty_crate() -> "ROCrate":
-    with extra("archive", "an archive"):
-        from rocrate.rocrate import ROCrate
-    made = ROCrate(version="1.1")
-    made.metadata.extra_contexts.append(_CONTEXT)
-    return made
-
-
 def _unpacked(entities: list[Any]) -> Any:
     """A list, but the entity alone if there is one."""
     return entities[0] if len(entities) == 1 else entities
 
 
 def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(line[name] for name in (*METHOD, "seed"))
+    return tuple(line[name] for name in RUN)
 
 
 def _machine(device: str | None, threads: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import stat
 import zipfile
@@ -36,16 +37,16 @@ def verify(source: Path) -> tuple[int, list[Version]]:
         LorunError: a file is missing, additional, changed, a link, or has a path that leaves the archive; or the scores
             of a result set are not those of its version. The first is named.
     """
-    with _opened(source) as files:
-        try:
+    try:
+        with _opened(source) as files:
             if MANIFEST not in files:
                 raise LorunError(f"no {MANIFEST}: not an archive that `lorun export` wrote, or not all of it")
             with _readable(MANIFEST), files[MANIFEST]() as stream:
                 hashes = read_manifest(stream.read(_LONGEST))
             _check_files(files, hashes)
-            return len(files), _versions(source, files)
-        except LorunError as error:
-            raise LorunError(f"{source}: {error}") from error
+            return len(files), _versions(files)
+    except LorunError as error:
+        raise LorunError(f"{source}: {error}") from error
 
 
 def _check_files(files: Files, hashes: Mapping[str, str]) -> None:
@@ -60,20 +61,20 @@ def _check_files(files: Files, hashes: Mapping[str, str]) -> None:
         raise LorunError(problems[0] + more)
 
 
-def _versions(source: Path, files: Files) -> list[Version]:
+def _versions(files: Files) -> list[Version]:
     """The version of each result set, whose tables fit it."""
+    folders: dict[str, dict[str, bytes]] = {}
+    for place in map(PurePosixPath, files):
+        if place.suffix in (".csv", ".json"):
+            with files[str(place)]() as stream:
+                folders.setdefault(str(place.parent), {})[place.name] = stream.read()
     versions = []
-    for folder in sorted(str(PurePosixPath(name).parent) for name in files if PurePosixPath(name).name == "rows.csv"):
-        tables = {}
-        for name in files:
-            place = PurePosixPath(name)
-            if str(place.parent) == folder and place.suffix in (".csv", ".json"):
-                with files[name]() as stream:
-                    tables[place.name] = stream.read()
-        version = result_set_of(folder, tables).version
-        if version is None:
-            raise LorunError(f"{folder}/version.json is missing")
-        versions.append(version)
+    for folder, tables in sorted(folders.items()):
+        if "rows.csv" in tables:
+            version = result_set_of(folder, tables).version
+            if version is None:
+                raise LorunError(f"{folder}/version.json is missing")
+            versions.append(version)
     if not versions:
         raise LorunError("no result set (rows.csv) in it")
     return versions
@@ -83,52 +84,44 @@ def _versions(source: Path, files: Files) -> list[Version]:
 def _opened(source: Path) -> Iterator[Files]:
     """The files of a folder or a ZIP file."""
     if source.is_dir():
-        yield {name: partial(_open, source / name) for name in _names(source)}
+        yield {path.relative_to(source).as_posix(): partial(io.FileIO, path) for path in _files_in(source)}
         return
     try:
         archive = zipfile.ZipFile(source)
     except _UNREADABLE as error:
-        raise LorunError(f"{source}: not a ZIP file, or damaged ({one_line(error)})") from error
+        raise LorunError(f"not a ZIP file, or damaged ({one_line(error)})") from error
     with archive:
-        yield {name: partial(archive.open, entry) for name, entry in _entries(source, archive).items()}
+        yield {name: partial(archive.open, entry) for name, entry in _entries(archive).items()}
 
 
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
-
-
-def _names(folder: Path) -> Iterator[str]:
-    """The path of each file in a folder."""
-
+def _files_in(folder: Path) -> Iterator[Path]:
     def fail(error: OSError) -> None:
         raise error
 
     for place, folders, files in os.walk(folder, onerror=fail):
-        for name in (*folders, *files):
-            path = Path(place, name)
-            shown = path.relative_to(folder).as_posix()
-            mode = path.lstat().st_mode
-            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                raise LorunError(f"{folder}: {shown} is a link or no ordinary file")
-        yield from (Path(place, name).relative_to(folder).as_posix() for name in files)
+        for path in (Path(place, name) for name in (*folders, *files)):
+            _check_kind(path.relative_to(folder).as_posix(), path.lstat().st_mode)
+        yield from (Path(place, name) for name in files)
 
 
-def _entries(source: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The entries of a ZIP file that are files, by path."""
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
-        name, kind = entry.orig_filename, stat.S_IFMT(entry.external_attr >> 16)
-        try:
-            check_path(name.removesuffix("/"))
-        except LorunError as error:
-            raise LorunError(f"{source}: {error}") from error
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise LorunError(f"{source}: {name} is a link or no ordinary file")
+        name = entry.orig_filename
+        check_path(name.removesuffix("/"))
+        _check_kind(name, entry.external_attr >> 16)
         if name in entries:
-            raise LorunError(f"{source}: {name} is in it twice")
+            raise LorunError(f"{name} is in it twice")
         if not name.endswith("/"):
             entries[name] = entry
     return entries
+
+
+def _check_kind(name: str, mode: int) -> None:
+    """Raise LorunError for what is neither a file nor a folder; 0 is the kind where a ZIP file does not say it."""
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise LorunError(f"{name} is a link or no ordinary file")
 
 
 @contextmanager

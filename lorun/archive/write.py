@@ -2,27 +2,23 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from lorun.archive.appendix import appendix, commands, licences_of_set, licences_page
-from lorun.archive.crate import CRATE, Origin, crate
+from lorun.archive.appendix import appendix, licences_page
+from lorun.archive.crate import CRATE, crate
 from lorun.archive.manifest import MANIFEST, check_path, manifest
-from lorun.config.reading import load_yaml
+from lorun.archive.origin import origin_of, read
 from lorun.errors import LorunError
 from lorun.files import write_atomically
-from lorun.profiles import load_profile
 from lorun.profiles.reading import files_of
 from lorun.profiles.trials import trials_path
 from lorun.results.store import COLUMNS, result_set_of
 from lorun.revisions import UnknownRevision, commits_of
 
-TABLES = (*(f"{name}.csv" for name in COLUMNS), "code.json", "summary.json", "version.json")
-"""The tables of a result set and its version."""
-
-PAGES = (".md", ".png", ".pdf")
-"""Types of its pages and figures."""
-
+_TABLES = (*(f"{name}.csv" for name in COLUMNS), "code.json", "summary.json", "version.json")
+_PAGES = (".md", ".png", ".pdf")  # and figures
 _TIME = (1980, 1, 1, 0, 0, 0)  # of every entry; the earliest that a ZIP file can hold
 
 
@@ -59,38 +55,20 @@ def write_archive(
     results = result_set_of(str(folder), held)
     if results.version is None:
         raise LorunError(f"{folder}/version.json: missing; `lorun table` writes it")
-    profile = load_profile(config)
-    citation = read_citation(root)
-    licences = licences_of_set(profile, results, data)
-    place = Path("config", config.name)
+    origin = replace(origin_of(results, config, data, root), config=Path("config", config.name))
+    trials = trials_path(config, origin.profile.profile)
+    settings = [*files_of(config), *([trials] if trials.is_file() else [])]
     files = {
         **{f"results/{name}/{path}": content for path, content in held.items()},
-        **dict(_profile(config, profile.profile)),
-        "APPENDIX.md": appendix(profile, place, results, citation, licences).encode(),
-        "LICENCES.md": licences_page(name, licences).encode(),
-        **{path: _read(root / path) for path in ("CITATION.cff", "LICENSE")},
+        **{f"config/{path.relative_to(config.parent).as_posix()}": read(path) for path in settings},
+        "APPENDIX.md": appendix(origin).encode(),
+        "LICENCES.md": licences_page(origin).encode(),
+        **{path: read(root / path) for path in ("CITATION.cff", "LICENSE")},
     }
-    origin = Origin(
-        results=results,
-        files=files,
-        config=place.as_posix(),
-        citation=citation,
-        licences=licences,
-        commands=commands(profile, place, results),
-        date=date or _date(folder),
-    )
-    files[CRATE] = crate(origin).encode()
+    files[CRATE] = crate(origin, files, date or _date(folder)).encode()
     files[MANIFEST] = manifest(files).encode()
     write_atomically(out, lambda part: _write(part, files))
     return len(files)
-
-
-def read_citation(root: Path) -> dict[str, Any]:
-    """The content of CITATION.cff. Raises LorunError where it is missing or no mapping."""
-    content = load_yaml(_read(root / "CITATION.cff").decode())
-    if not isinstance(content, dict):
-        raise LorunError(f"{root / 'CITATION.cff'}: not a mapping of keys")
-    return content
 
 
 def _files(folder: Path, pages: bool) -> Iterator[Path]:
@@ -98,37 +76,18 @@ def _files(folder: Path, pages: bool) -> Iterator[Path]:
     if not (folder / "rows.csv").is_file():
         raise LorunError(f"{folder}: no result set here (rows.csv is missing); `lorun table` writes one")
     for path in sorted(folder.iterdir()):
-        page = pages and path.suffix in PAGES and not path.name.startswith(".")
-        if path.is_file() and (page or path.name in TABLES):
+        page = pages and path.suffix in _PAGES and not path.name.startswith(".")
+        if path.is_file() and (page or path.name in _TABLES):
             yield path
-
-
-def _profile(config: Path, name: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a profile, and of what tuning chose."""
-    for path in files_of(config):
-        yield f"config/{path.relative_to(config.parent).as_posix()}", _read(path)
-    trials = trials_path(config, name)
-    if trials.is_file():
-        yield f"config/{trials.relative_to(config.parent).as_posix()}", _read(trials)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise LorunError(f"{path}: cannot be read: {error.strerror}; start from the project's root") from error
 
 
 def _date(folder: Path) -> str:
     """The day of the last commit that changed a folder."""
     place = folder.resolve()
-    try:
-        commits = commits_of(place.parent, place.name)
-    except UnknownRevision:
-        commits = []
-    if not commits:
-        raise LorunError(f"{folder}: no commit of git has it, so its date is not known: give --date")
-    return commits[-1][1][:10]
+    with suppress(UnknownRevision):
+        for _, date, _ in reversed(commits_of(place.parent, place.name)):
+            return date[:10]
+    raise LorunError(f"{folder}: no commit of git has it, so its date is not known: give --date")
 
 
 def _write(path: Path, files: Mapping[str, bytes]) -> None:

@@ -67,15 +67,11 @@ def appendix(
     not know is called not recorded.
     """
     from lorun.archive.appendix import appendix as render
-    from lorun.archive.appendix import licences_of_set
-    from lorun.archive.write import read_citation
+    from lorun.archive.origin import origin_of
     from lorun.files import write_text
-    from lorun.profiles import load_profile
     from lorun.results.store import read_result_set
 
-    config = config or profile_of(folder)
-    profile, results = load_profile(config), read_result_set(folder)
-    text = render(profile, config, results, read_citation(Path()), licences_of_set(profile, results, data))
+    text = render(origin_of(read_result_set(folder), config or profile_of(folder), data, Path()))
     if out is None:
         typer.echo(text, nl=False)
         return

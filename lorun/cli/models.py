@@ -61,8 +61,7 @@ def list_models(
     models: Annotated[Path | None, Option(help="Folder of models; default: models/, here and in the suite.")] = None,
 ) -> None:
     """List the models, which `lorun restore` and `from_pretrained` take by name."""
-    from lorun.models.listing import listing
-    from lorun.models.model import PLACES
+    from lorun.models.model import PLACES, listing
 
     typer.echo(listing(*(PLACES if models is None else [models])))
 

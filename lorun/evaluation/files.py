@@ -24,8 +24,7 @@ from lorun.system import build_system
 from lorun.training.outcome import Outcome
 from lorun.training.released import load_released, read_released, rename
 
-COMPUTED = ("adjoint", "pseudo_inverse")
-"""Initial reconstructions that need no file."""
+_COMPUTED = ("adjoint", "pseudo_inverse")  # initial reconstructions that need no file
 
 
 def score_files(
@@ -86,20 +85,25 @@ def _physics(
     baseline: str, weights: Path | None, matrix: Path | None, initial: str | None, padding: Padding
 ) -> BlockCSConfig:
     """The operator that the files describe."""
-    if initial is not None and initial not in COMPUTED and not Path(initial).is_file():
-        raise LorunError(f"no file {initial} for --initial: name a file (Qinit), or {', '.join(COMPUTED)}")
-    state = {} if weights is None else read_released(weights)
-    held, kind = _held_matrix(baseline, state), "file"
+    choices = f"a file (Qinit), or {', '.join(_COMPUTED)}"
+    if initial is not None and initial not in _COMPUTED and not Path(initial).is_file():
+        raise LorunError(f"no file {initial} for --initial: name {choices}")
+    names = plugins.card(baseline).released_names
+    released = {} if weights is None else read_released(weights)
+    state = {rename(names, key): (key, tensor) for key, tensor in released.items()}
+    kinds = {"physics.latent": "learned_binary", "physics.phi": "learned"}
+    held = next((name for name in kinds if name in state and state[name][1].ndim == 2), None)
+    kind: Any = "file" if matrix is not None or held is None else kinds[held]
     if matrix is None:
         if held is None:
             _refuse_other_networks(baseline, state, weights)
             raise LorunError(f"{weights or baseline}: no sampling matrix in the weights: name it with --matrix")
-        kind, (m, n) = held
+        m, n = state[held][1].shape
         initial = initial or "adjoint"
-    elif held is not None and held[0] == "learned_binary":  # a real Phi may be in both
+    elif held == "physics.latent":  # a real Phi may be in both
         raise LorunError(f"{weights}: these weights of {baseline} hold their sampling matrix: leave out --matrix")
     elif initial is None:
-        raise LorunError(f"name the initial estimate with --initial: a file (Qinit), or {', '.join(COMPUTED)}")
+        raise LorunError(f"name the initial estimate with --initial: {choices}")
     else:
         m, n = read_matrix(matrix).shape
     block = math.isqrt(n)
@@ -111,28 +115,16 @@ def _physics(
         padding=padding,
         matrix=kind,
         matrix_file=matrix,
-        initial=initial if initial in COMPUTED else "given",
-        initial_file=None if initial in COMPUTED else Path(initial),
+        initial=initial if initial in _COMPUTED else "given",
+        initial_file=None if initial in _COMPUTED else Path(initial),
     )
 
 
-def _held_matrix(baseline: str, state: Mapping[str, Tensor]) -> tuple[Any, tuple[int, int]] | None:
-    """The kind and the shape of the sampling matrix that released weights hold, or None."""
-    names = plugins.card(baseline).released_names
-    held = {rename(names, key): value for key, value in state.items()}
-    for name, kind in (("physics.latent", "learned_binary"), ("physics.phi", "learned")):
-        if name in held and held[name].ndim == 2:
-            m, n = held[name].shape
-            return kind, (m, n)
-    return None
-
-
-def _refuse_other_networks(baseline: str, state: Mapping[str, Tensor], weights: Path | None) -> None:
+def _refuse_other_networks(baseline: str, state: Mapping[str, tuple[str, Tensor]], weights: Path | None) -> None:
     """Raise LorunError where a key, or a missing one, shows that released weights belong to another network."""
-    names = plugins.card(baseline).released_names
-    for key in state:
-        if not rename(names, key).startswith(("network.", "physics.")):
+    for name, (key, _) in state.items():
+        if not name.startswith(("network.", "physics.")):
             raise LorunError(f"{weights}: key `{key}` has no place in {baseline}: weights of another network?")
-    for name in names.values() if state else ():
+    for name in plugins.card(baseline).released_names.values() if state else ():
         if name.startswith("physics."):
             raise LorunError(f"{weights}: has nothing for `{name}` of {baseline}: weights of another network?")

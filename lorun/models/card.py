@@ -1,9 +1,8 @@
 """The card of a model, `README.md`: what it is, how it was trained, what it scores, and how it is used."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from tabulate import tabulate
 
 from lorun import plugins
@@ -93,7 +92,6 @@ denoiser = PeftModel.from_pretrained(model.base_denoiser(), "models/{name}/adapt
 def card(model: "Model", name: str, with_adapters: bool = False) -> str:
     """The text of the card of a model that is called `name`. `with_adapters`: they are beside it in peft's format."""
     experiment, degradations = model.experiment, model.physics.degradations
-    registered = [(dataset, entry_of(ROOT / "data", dataset)) for dataset in experiment.trained_on]
     imports, x = _IMAGES[experiment.channels]
     python = _PYTHON.format(
         name=name,
@@ -103,7 +101,7 @@ def card(model: "Model", name: str, with_adapters: bool = False) -> str:
     )
     lines = [
         [f"`{dataset}`", entry.what, entry.licence, entry.redistribution, "<br>".join(entry.sources)]
-        for dataset, entry in registered
+        for dataset, entry in ((name, entry_of(ROOT / "data", name)) for name in experiment.trained_on)
     ]
     return _CARD.format(
         name=name,
@@ -115,9 +113,7 @@ def card(model: "Model", name: str, with_adapters: bool = False) -> str:
         python=python,
         peft=_PEFT.format(name=name) if with_adapters else "",
         scores=_scores(model),
-        data=tabulate(
-            lines, ["dataset", "what", "licence", "may be passed on", "source"], "pipe", disable_numparse=True
-        ),
+        data=_table(lines, "dataset", "what", "licence", "may be passed on", "source"),
     )
 
 
@@ -151,7 +147,8 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
         yield "operators of training", experiment.physics.training_heading
     yield "images", {1: "gray", 3: "RGB", 28: "spectral, 28 bands from 453.3 to 648.1 nm"}[experiment.channels]
     if isinstance(spec, Strategy):
-        yield "denoiser", _settings(spec.denoiser)
+        fields = spec.denoiser.model_dump(exclude={"name"}, exclude_none=True)
+        yield "denoiser", f"{spec.denoiser.name} ({', '.join(f'{key} {value}' for key, value in fields.items())})"
         yield "stages", str(spec.stages)
     kinds = {"base": counts.base, "adapters": counts.adapters, "step sizes": counts.step_sizes, "other": counts.other}
     named = ", ".join(f"{part} {integer(count).text}" for part, count in kinds.items() if count)
@@ -192,26 +189,15 @@ def _facts(model: "Model") -> Iterator[tuple[str, str]]:
     yield "stored", f"network in {stored}, operator in single precision"
 
 
-def _settings(section: BaseModel) -> str:
-    fields = section.model_dump(exclude={"name"}, exclude_none=True)
-    return f"{getattr(section, 'name', '')} ({', '.join(f'{key} {value}' for key, value in fields.items())})"
-
-
 def _scores(model: "Model") -> str:
     scores, check = model.description.scores, model.description.check
     if not scores:
         return "None were recorded."
     lines = [
-        [
-            one.dataset,
-            one.protocol,
-            METRICS[one.metric].heading,
-            f"{one.value:.{METRICS[one.metric].digits}f}",
-            one.images,
-        ]
-        for one in scores
+        [one.dataset, one.protocol, metric.heading, f"{one.value:.{metric.digits}f}", one.images]
+        for one, metric in ((one, METRICS[one.metric]) for one in scores)
     ]
-    table = tabulate(lines, ["test set", "protocol", "metric", "value", "images"], "pipe", disable_numparse=True)
+    table = _table(lines, "test set", "protocol", "metric", "value", "images")
     several = " and over all kernels" if model.physics.degradations else ""
     text = f"{table}\n\nMeans over the images{several}, of this run in single precision."
     if check is not None:
@@ -221,3 +207,7 @@ def _scores(model: "Model") -> str:
             f"{check.full:.4f}."
         )
     return text
+
+
+def _table(lines: Sequence[Sequence[object]], *titles: str) -> str:
+    return tabulate(lines, titles, "pipe", disable_numparse=True)

@@ -1,7 +1,7 @@
 """`config.json` of a model: the experiment, how it was trained, how its weights are stored, and its scores."""
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -15,20 +15,13 @@ from lorun.methods.shipped import CONFIG, read_config
 from lorun.physics import OperatorConfig
 from lorun.training.outcome import Outcome
 
-
-class _Computed(NamedTuple):
-    """What builds an operator without a file, and what names of the tensors that the file would fill begin with."""
-
-    options: dict[str, str]
-    tensors: str
-
-
 _COMPUTED = {
-    "mask_file": _Computed({"mask": "random"}, "mask"),
-    "matrix_file": _Computed({"matrix": "gaussian"}, "phi"),
-    "kernels_file": _Computed({"kernels": "drawn"}, "kernel_"),
+    "mask_file": ({"mask": "random"}, "mask"),
+    "matrix_file": ({"matrix": "gaussian"}, "phi"),
+    "kernels_file": ({"kernels": "drawn"}, "kernel_"),
 }
-"""By the option of an operator that names the file."""
+"""By the option of an operator that names a file: what builds it without one, and what names of the tensors that the
+file would fill begin with."""
 
 
 class Score(Section):
@@ -131,21 +124,17 @@ def without_files(experiment: Experiment) -> Experiment:
     Raises:
         LorunError: there is no such operator.
     """
-    changes: dict[str, Any] = {"physics": _without_files(experiment.physics)}
+    options: dict[str, Any] = {}
+    for name, value in experiment.physics:
+        if isinstance(value, Path):
+            if name not in _COMPUTED:
+                raise LorunError(f"a model cannot hold the operator's `{name}` (={value})")
+            options |= {name: None, **_COMPUTED[name][0]}
+    changes: dict[str, Any] = {"physics": experiment.physics.model_copy(update=options)}
     base: Experiment | None = getattr(experiment.spec, "base", None)
     if isinstance(experiment.spec, Plugin) and base is not None:  # it builds the network of its base
         changes["spec"] = experiment.spec.model_copy(update={"base": without_files(base)})
     return experiment.model_copy(update=changes)
-
-
-def _without_files(physics: OperatorConfig) -> OperatorConfig:
-    changes: dict[str, Any] = {}
-    for name in type(physics).model_fields:
-        if isinstance(getattr(physics, name), Path):
-            if name not in _COMPUTED:
-                raise LorunError(f"a model cannot hold the operator's `{name}` (={getattr(physics, name)})")
-            changes |= {name: None, **_COMPUTED[name].options}
-    return physics.model_copy(update=changes)
 
 
 def withheld_files(physics: OperatorConfig) -> list[Path]:
@@ -158,7 +147,7 @@ def withheld_files(physics: OperatorConfig) -> list[Path]:
 def withheld_tensors(physics: OperatorConfig) -> tuple[str, ...]:
     """What the names of the operator's tensors begin with that such files fill. A model has computed ones instead."""
     files = withheld_files(physics)
-    return tuple(one.tensors for name, one in _COMPUTED.items() if getattr(physics, name, None) in files)
+    return tuple(start for name, (_, start) in _COMPUTED.items() if getattr(physics, name, None) in files)
 
 
 def _relative(value: Any) -> Any:

@@ -20,8 +20,6 @@ from lorun.results.store import RUN, read_evaluation, read_result_set
 from lorun.system import System
 from lorun.training.outcome import read_outcome
 
-_PLACE = ["dataset", "protocol", "metric"]
-
 
 class Made(NamedTuple):
     """A model, and why it is not in half precision where that was asked; None where it is, or was not asked."""
@@ -66,12 +64,23 @@ def make_model(
         return Made(model, None)
     if rows.empty:
         return Made(model, f"{experiment.name} has no scores to check half precision with: run `lorun evaluate` first")
+    return _halved(model, rows, data or Path("data"), tolerance, device)
+
+
+def _halved(model: Model, rows: pd.DataFrame, data: Path, tolerance: float, device: torch.device) -> Made:
+    """A model in half precision, if the score changes by no more than the tolerance; `rows` are those of its run."""
     rounded = model.rounded()
-    check = check_half(rounded, rows, data or Path("data"), device)
-    lost = _decibels(check)
+    dataset = str(rows.groupby("dataset", sort=False).size().idxmin())
+    protocol = model.experiment.evaluation.protocols[0]
+    metric = get_protocol(protocol).metrics[0]
+    full, half = (
+        next(score.value for score in means(found) if score.place == (dataset, protocol, metric))
+        for found in (rows, score_model(rounded, dataset, data, device))
+    )
+    lost = abs(20 * math.log10(half / full) if metric == "residual" else half - full)  # of a residual, its norm's
     if not lost <= tolerance:
-        changed = f"{check.metric} on {check.dataset} by {lost:.4f} dB, more than {tolerance:g}"
-        return Made(model, f"half precision changes {changed}")
+        return Made(model, f"half precision changes {metric} on {dataset} by {lost:.4f} dB, more than {tolerance:g}")
+    check = Check(dataset=dataset, protocol=protocol, metric=metric, full=full, half=half)
     rounded.description = rounded.description.model_copy(update={"check": check})
     return Made(rounded, None)
 
@@ -91,30 +100,11 @@ def committed_rows(experiment: Experiment, runs: Path, results: Path | None) -> 
 
 def means(rows: pd.DataFrame) -> list[Score]:
     """The mean of each metric on each test set, over images and degradations."""
-    if rows.empty:
-        return []
+    groups = () if rows.empty else rows.groupby(["dataset", "protocol", "metric"], sort=False)
     return [
-        Score(
-            dataset=dataset,
-            protocol=protocol,
-            metric=metric,
-            value=part["value"].mean(),
-            images=part["image"].nunique(),
-        )
-        for (dataset, protocol, metric), part in rows.groupby(_PLACE, sort=False)
+        Score(dataset=dataset, protocol=protocol, metric=metric, value=part.value.mean(), images=part.image.nunique())
+        for (dataset, protocol, metric), part in groups
     ]
-
-
-def check_half(rounded: Model, rows: pd.DataFrame, data: Path, device: torch.device) -> Check:
-    """Score a rounded model on the test set with the fewest rows, and compare with the rows of its run."""
-    dataset = str(rows.groupby("dataset", sort=False).size().idxmin())
-    protocol = rounded.experiment.evaluation.protocols[0]
-    metric = get_protocol(protocol).metrics[0]
-    full, half = (
-        next(score.value for score in means(found) if score.place == (dataset, protocol, metric))
-        for found in (rows, score_model(rounded, dataset, data, device))
-    )
-    return Check(dataset=dataset, protocol=protocol, metric=metric, full=full, half=half)
 
 
 def score_model(model: Model, dataset: str, data: Path, device: torch.device) -> pd.DataFrame:
@@ -131,17 +121,13 @@ def score_model(model: Model, dataset: str, data: Path, device: torch.device) ->
     else:
         results = reconstruct(system, load_dataset(data, dataset, "test", channels), device)
     return pd.DataFrame(
-        {
-            "dataset": dataset,
-            "image": result.name,
-            "degradation": result.degradation,
-            "protocol": protocol,
-            "metric": metric,
-            "value": value,
-        }
-        for result in results
-        for protocol in model.experiment.evaluation.protocols
-        for metric, value in result.scores(get_protocol(protocol)).items()
+        [
+            (dataset, result.name, result.degradation, protocol, metric, value)
+            for result in results
+            for protocol in model.experiment.evaluation.protocols
+            for metric, value in result.scores(get_protocol(protocol)).items()
+        ],
+        columns=["dataset", "image", "degradation", "protocol", "metric", "value"],
     )
 
 
@@ -162,10 +148,3 @@ def compare_scores(
     committed = {one.place: one.value for one in model.description.scores if one.dataset == chosen}
     here = {one.place: one.value for one in means(score_model(model, chosen, data, device))}
     return [(*place, value, here[place], here[place] - value) for place, value in committed.items()]
-
-
-def _decibels(check: Check) -> float:
-    """The change of the score, dB; for a residual, that of its norm."""
-    if check.metric == "residual":
-        return abs(20 * math.log10(check.half / check.full))
-    return abs(check.half - check.full)

@@ -9,11 +9,13 @@ from typing import Any, Self
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
 from pydantic import ValidationError
+from tabulate import tabulate
 from torch import Tensor, nn
 
 from lorun.code import shipped
 from lorun.config.section import explain
 from lorun.errors import LorunError, UnknownName, one_line
+from lorun.evaluation.metrics import METRICS
 from lorun.files import replace_folder, sha256_of, write_text
 from lorun.methods import Experiment, Strategy
 from lorun.methods.experiment import dataset_of
@@ -114,10 +116,7 @@ class Model(nn.Module, ModelHubMixin):
         inner: Any = network.denoisers[0]  # type: ignore[index]
         told = spec.noise_level is not None or self.experiment.physics.noise_level_input
         denoiser = spec.denoiser.build(self.experiment.channels, told)
-        base = inner.base_parameters()
-        with torch.no_grad():
-            for parameter_name, parameter in denoiser.named_parameters():
-                parameter.copy_(base[parameter_name])
+        denoiser.load_state_dict(inner.base_parameters(), strict=False)  # buffers are constants
         return denoiser.eval()
 
     def rounded(self) -> Self:
@@ -131,18 +130,8 @@ class Model(nn.Module, ModelHubMixin):
     def from_pretrained(  # type: ignore[override]
         cls, pretrained_model_name_or_path: str | Path, **options: Any
     ) -> "Model":
-        """As the function `from_pretrained`; `options` are those of `huggingface_hub.hf_hub_download`."""
-        place = locate(pretrained_model_name_or_path)
-        return load(place) if isinstance(place, Path) else cls._from_pretrained(model_id=place, **options)
-
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> "Model":  # type: ignore[override]
-        try:
-            paths = [Path(hf_hub_download(model_id, name, **options)) for name in (CONFIG, WEIGHTS)]
-        except Exception as error:  # no network, no such repository, no permission: a class for each
-            reason = one_line(error)
-            raise LorunError(f"{model_id}: cannot be fetched from the Hugging Face Hub: {reason}") from error
-        return load(paths[0].parent)
+        """As the function `from_pretrained`."""
+        return from_pretrained(pretrained_model_name_or_path, **options)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self.write(save_directory, save_directory.name)
@@ -161,20 +150,12 @@ class Model(nn.Module, ModelHubMixin):
     def _stored_state(self) -> tuple[dict[str, Tensor], list[str]]:
         """The tensors that are stored, and the names of those of the operator that its section gives again, or that a
         computed one replaces."""
-        own = self.state_dict()
-        withheld = tuple(f"physics.{start}" for start in withheld_tensors(self.experiment.physics))
-        fresh = _built(self.experiment, own).state_dict()
-        rebuilt = [
-            name
-            for name, tensor in own.items()
-            if name.startswith(withheld)
-            or name in self.replaced
-            or (
-                name.startswith("physics.")
-                and not self.experiment.physics.files
-                and torch.equal(tensor.cpu(), fresh[name])
-            )
-        ]
+        own, physics = self.state_dict(), self.experiment.physics
+        withheld = tuple(f"physics.{start}" for start in withheld_tensors(physics))
+        rebuilt = [name for name in own if name.startswith(withheld) or name in self.replaced]
+        if not physics.files:
+            fresh = _built(self.experiment, own).physics.state_dict(prefix="physics.")
+            rebuilt = [name for name, tensor in fresh.items() if torch.equal(own[name].cpu(), tensor)]
         kept = {name: tensor for name, tensor in own.items() if name not in rebuilt}
         return _stored(kept, self.description.precision), rebuilt
 
@@ -204,7 +185,15 @@ def from_pretrained(name: str | Path, **options: Any) -> Model:
         LorunError: there is no such folder; its files are damaged, foreign or of another version; the Hub cannot be
             reached or has no such model.
     """
-    return Model.from_pretrained(name, **options)
+    place = locate(name)
+    if isinstance(place, Path):
+        return load(place)
+    try:
+        paths = [Path(hf_hub_download(place, file, **options)) for file in (CONFIG, WEIGHTS)]
+    except Exception as error:  # no network, no such repository, no permission: a class for each
+        reason = one_line(error)
+        raise LorunError(f"{place}: cannot be fetched from the Hugging Face Hub: {reason}") from error
+    return load(paths[0].parent)
 
 
 def models_in(*places: Path) -> dict[str, Path]:
@@ -265,11 +254,25 @@ def _built(experiment: Experiment, state: Mapping[str, Tensor]) -> System:
 
 def _stored(state: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
     """Tensors in the precision in which they are stored. The operator and vectors stay in full precision."""
+    stored = dict(state)
+    for name, tensor in state.items():
+        if precision == "float16" and name.startswith("network.") and tensor.is_floating_point() and tensor.dim() > 1:
+            stored[name] = tensor.half()
+    return stored
 
-    def halved(name: str, tensor: Tensor) -> bool:
-        return name.startswith("network.") and tensor.is_floating_point() and tensor.dim() > 1
 
-    return {
-        name: tensor.half() if precision == "float16" and halved(name, tensor) else tensor
-        for name, tensor in state.items()
-    }
+def listing(*places: Path) -> str:
+    """The models in some folders as a table, by name: what each restores, its method, size and first score."""
+    lines = []
+    for name, folder in models_in(*places).items():
+        found = read_description(folder)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shown = [
+            f"{METRICS[one.metric].heading} {one.value:.{METRICS[one.metric].digits}f} on {one.dataset}"
+            for one in found.scores[:1]
+        ]
+        operator = found.experiment.physics.heading
+        lines.append([name, found.experiment.method, operator, f"{size / 1e6:.2f}", *(shown or [""])])
+    if not lines:
+        return f"{places[0]}: no models; `lorun models save` makes one of a finished run"
+    return tabulate(lines, ["name", "method", "operator", "MB", "score"], "plain", disable_numparse=True)

@@ -1,13 +1,12 @@
 """Restore files: one after the other, each on its own, with a table of what was done."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import mean
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import pandas as pd
 from tabulate import tabulate
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from lorun.evaluation import metrics
 from lorun.files import write_text
 from lorun.memory import refuse_too_large
 from lorun.physics.cassi import CASSI
-from lorun.restore.operators import PEAK, read_capture
+from lorun.restore.operators import read_capture
 from lorun.restore.photos import (
     BANDS,
     PHOTOS,
@@ -30,7 +29,10 @@ from lorun.restore.photos import (
     write_photo,
 )
 from lorun.restore.restoring import Advance, Restorer
-from lorun.restore.sheet import Panel, write_sheet
+from lorun.restore.sheet import write_sheet
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 TABLE = "restored.csv"
 
@@ -39,22 +41,13 @@ _BYTES, _SHEET = 50, 40
 
 
 class Options(NamedTuple):
-    """What is read and written.
-
-    Attributes:
-        out: folder of the outputs.
-        model: what the table calls the model.
-        measured: inputs are measurements.
-        peak: see `lorun.restore.operators.read_capture`.
-        cubes: format of restored cubes.
-        sheet: write a sheet for each picture.
-        force: replace outputs that exist; without it they are kept.
-    """
+    """What is read and written: `model` is what the table calls the model; with `measured`, inputs are measurements,
+    for `peak` see `lorun.restore.operators.read_capture`; without `force`, outputs that exist are kept."""
 
     out: Path
     model: str
     measured: bool = False
-    peak: float = PEAK
+    peak: float = 0.8
     cubes: Literal["npy", "mat"] = "npy"
     sheet: bool = False
     force: bool = False
@@ -74,18 +67,6 @@ class Line(NamedTuple):
     psnr: float | None
 
 
-class Outputs(NamedTuple):
-    """The files that are written for one input; None for those that are not."""
-
-    picture: Path
-    cube: Path | None
-    sheet: Path | None
-
-    @property
-    def paths(self) -> list[Path]:
-        return [path for path in self if path is not None]
-
-
 def inputs_of(paths: Iterable[Path], channels: int) -> list[Path]:
     """The files that are named, and those in the folders that are named, sorted by name.
 
@@ -95,10 +76,10 @@ def inputs_of(paths: Iterable[Path], channels: int) -> list[Path]:
     suffixes = (*CUBES, *PHOTOS) if channels == BANDS else PHOTOS
     found: list[Path] = []
     for path in paths:
-        inside = files_in(path, [f"*{suffix}" for suffix in suffixes]) if path.is_dir() else []
-        if path.is_dir() and not inside:
+        inside = files_in(path, [f"*{suffix}" for suffix in suffixes]) if path.is_dir() else [path]
+        if not inside:
             raise LorunError(f"{path}: no pictures in this folder: looked for {', '.join(suffixes)}")
-        found += inside if path.is_dir() else [path]
+        found += inside
     return list(dict.fromkeys(found))
 
 
@@ -118,19 +99,26 @@ def restore_files(inputs: Sequence[Path], restorer: Restorer, options: Options) 
     before = _read_table(options.out / TABLE)
     done: list[Line] = []
     failed = 0
-    with _following(len(inputs)) as (say, advance, end):
+    with _progress() as bar:
+        tiles = bar.add_task("tiles", total=None, visible=False)
+
+        def advance(total: int, number: int) -> None:
+            bar.update(tiles, total=total, completed=number, visible=1 < total > number)
+
+        def say(text: str) -> None:
+            bar.console.print(_printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
         try:
-            for path in inputs:
-                existing = [output for output in outputs[path].paths if output.exists()]
+            for path in bar.track(inputs, description="pictures"):
+                existing = [output for output in outputs[path].values() if output.exists()]
                 if existing and not options.force:
                     say(f"{existing[0]}: exists and is kept; --force replaces it")
-                else:
-                    try:
-                        done.append(_restore(path, outputs[path], restorer, options, advance))
-                    except LorunError as error:
-                        failed += 1
-                        say(f"error: {error}")
-                end()
+                    continue
+                try:
+                    done.append(_restore(path, outputs[path], restorer, options, advance))
+                except LorunError as error:
+                    failed += 1
+                    say(f"error: {error}")
         finally:
             if done:
                 _write_table(options.out / TABLE, before, done)
@@ -139,13 +127,12 @@ def restore_files(inputs: Sequence[Path], restorer: Restorer, options: Options) 
 
 def listing(lines: Sequence[Line]) -> str:
     """The table as people read it."""
-    rows = [
-        [_printable(line.output), f"{line.width} x {line.height}", _shown(line.psnr_measurement), _shown(line.psnr)]
-        for line in lines
-    ]
-    titles = ["output", "pixels", "measurement alone, dB", "restored, dB"]
-    if all(line.psnr is None for line in lines):
-        rows, titles = [row[:2] for row in rows], titles[:2]
+    rows = [[_printable(line.output), f"{line.width} x {line.height}"] for line in lines]
+    titles = ["output", "pixels"]
+    if all(line.psnr is not None for line in lines):
+        titles += ["measurement alone, dB", "restored, dB"]
+        for row, line in zip(rows, lines, strict=True):
+            row += [f"{line.psnr_measurement:.2f}", f"{line.psnr:.2f}"]
     return tabulate(rows, titles, "plain", disable_numparse=True)
 
 
@@ -157,7 +144,7 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
     return mean(metrics.psnr(*bands) for bands in zip(image.split(1), truth.split(1), strict=True))
 
 
-def _restore(path: Path, outputs: Outputs, restorer: Restorer, options: Options, advance: Advance) -> Line:
+def _restore(path: Path, outputs: Mapping[str, Path], restorer: Restorer, options: Options, advance: Advance) -> Line:
     channels = restorer.model.experiment.channels
     truth, profile = None, None
     if options.measured and isinstance(restorer.physics, CASSI):
@@ -171,99 +158,64 @@ def _restore(path: Path, outputs: Outputs, restorer: Restorer, options: Options,
     restored = restorer.measured(before, advance) if options.measured else restorer.simulated(before, advance)
     estimate, initial = as_before(restored.estimate, shown), as_before(restored.initial, shown)
     scores = [None if truth is None else psnr(image, truth) for image in (initial, estimate)]
-    if outputs.sheet is not None:
-        panels = [Panel("measurement alone", initial), Panel("restored", estimate)]
-        panels = [
-            panel._replace(title=f"{panel.title}{'' if score is None else f', {score:.2f} dB'}")
-            for panel, score in zip(panels, scores, strict=True)
-        ]
-        write_sheet(outputs.sheet, panels if truth is None else [Panel("picture", truth), *panels])
-    if outputs.cube is not None:
-        write_cube(outputs.cube, estimate)
-    write_photo(outputs.picture, estimate, profile)
+    if options.sheet:
+        panels = {} if truth is None else {"picture": truth}
+        for title, image, score in zip(("measurement alone", "restored"), (initial, estimate), scores, strict=True):
+            panels[title if score is None else f"{title}, {score:.2f} dB"] = image
+        write_sheet(outputs["sheet.png"], panels)
+    if options.cubes in outputs:
+        write_cube(outputs[options.cubes], estimate)
+    write_photo(outputs["png"], estimate, profile)
     height, width = estimate.shape[1:]
-    return Line(str(outputs.picture), str(path), options.model, height, width, restored.tiles, *scores)
+    return Line(str(outputs["png"]), str(path), options.model, height, width, restored.tiles, *scores)
 
 
-def _outputs(inputs: Sequence[Path], cubes: bool, options: Options) -> dict[Path, Outputs]:
-    """The files that are written for each input."""
-    outputs: dict[Path, Outputs] = {}
+def _outputs(inputs: Sequence[Path], cubes: bool, options: Options) -> dict[Path, dict[str, Path]]:
+    """The files that are written for each input, by what is added to its name."""
+    suffixes = ["png", *[options.cubes] * cubes, *["sheet.png"] * options.sheet]
+    outputs = {path: {suffix: options.out / f"{path.stem}.{suffix}" for suffix in suffixes} for path in inputs}
     written: dict[Path, Path] = {}
-    for path in inputs:
-        name = options.out / path.stem
-        outputs[path] = Outputs(
-            picture=name.with_name(f"{path.stem}.png"),
-            cube=name.with_name(f"{path.stem}.{options.cubes}") if cubes else None,
-            sheet=name.with_name(f"{path.stem}.sheet.png") if options.sheet else None,
-        )
-        for output in outputs[path].paths:
+    for path, files in outputs.items():
+        for output in files.values():
             if output in written:
                 raise LorunError(
                     f"{output}: would be the output of {written[output]} and of {path}: rename one of them"
                 )
             written[output] = path
     for output in filter(Path.exists, written):
-        same = next((path for path in inputs if path.exists() and output.samefile(path)), None)
-        if same is not None:
+        if any(path.exists() and output.samefile(path) for path in inputs):
             raise LorunError(f"{output}: is an input, which is never overwritten: choose another folder with --out")
     return outputs
 
 
-@contextmanager
-def _following(files: int) -> Iterator[tuple[Callable[[str], object], Advance, Callable[[], object]]]:
-    """What prints a line, follows the tiles of a picture, and notes its end. On a terminal there are progress bars, of
-    pictures and of tiles, where there are several."""
+def _progress() -> "Progress":
+    """Progress bars on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        pictures = bar.add_task("pictures", total=files, visible=files > 1)
-        tiles = bar.add_task("tiles", total=None, visible=False)
-
-        def end() -> None:
-            bar.advance(pictures)
-            bar.update(tiles, visible=False)
-
-        yield (
-            lambda text: console.print(_printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True),
-            lambda total, done: bar.update(tiles, total=total, completed=done, visible=total > 1),
-            end,
-        )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _read_table(path: Path) -> list[list[str]]:
-    """The lines of a table that is there already. Raises LorunError where it is something else."""
+def _read_table(path: Path) -> pd.DataFrame:
+    """The table that is there already. Raises LorunError where it is something else."""
     if not path.exists():
-        return []
-    try:
-        titles, *lines = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error):
-        titles, lines = [], []
-    if tuple(titles) != Line._fields:
-        raise LorunError(f"{path}: exists, and is not a table of `lorun restore`: choose another folder with --out")
-    return lines
+        return pd.DataFrame(columns=Line._fields)
+    with suppress(OSError, ValueError):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+        if tuple(table.columns) == Line._fields:
+            return table
+    raise LorunError(f"{path}: exists, and is not a table of `lorun restore`: choose another folder with --out")
 
 
-def _write_table(path: Path, before: Sequence[Sequence[str]], lines: Sequence[Line]) -> None:
+def _write_table(path: Path, before: pd.DataFrame, lines: Sequence[Line]) -> None:
     """Write the lines, and those of other pictures that were in the table `before`."""
-    written = [[_cell(value) if isinstance(value, str) else value for value in _rounded(line)] for line in lines]
-    new = {line[0] for line in written}
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(Line._fields)
-    writer.writerows(line for line in before if line and line[0] not in new)
-    writer.writerows(written)
-    write_text(path, out.getvalue())
-
-
-def _rounded(line: Line) -> list[object]:
-    return [round(value, 4) if isinstance(value, float) else value for value in line]
-
-
-def _shown(score: float | None) -> str:
-    return "" if score is None else f"{score:.2f}"
+    new = pd.DataFrame(lines).round(4)
+    for column in ("output", "input", "model"):
+        new[column] = new[column].map(_cell)
+    kept = before[~before.output.isin(new.output)]
+    write_text(path, kept.to_csv(index=False) + new.to_csv(index=False, header=False))
 
 
 def _cell(path: str) -> str:

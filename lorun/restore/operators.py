@@ -1,7 +1,6 @@
 """The operator that pictures are measured with, or were: the model's, or with another kernel, mask, scale, noise."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,12 +14,6 @@ from lorun.physics._kernels import read_kernels
 from lorun.physics.blur_downsample import BlurDownsample
 from lorun.physics.cassi import CASSI
 from lorun.restore.photos import read_photo
-
-PEAK = 0.8
-"""Largest value of a real capture of CASSI, in units of 2 / bands times the sum over bands: that of the test scripts of
-TSA-Net, MST and PADUT."""
-
-_CAPTURES = ("meas", "meas_real", "y", "capture")
 
 
 def operator_of(
@@ -56,30 +49,31 @@ def operator_of(
         )
     changed = {name: value for name, value in (("scale", scale), ("noise", noise)) if value is not None}
     physics = (model.operator(**changed) if changed else model.physics).to(device)
+    for option, given, takes in (("kernel", kernel, BlurDownsample), ("mask", mask, CASSI)):
+        if given is not None and not isinstance(physics, takes):
+            raise LorunError(f"{type(physics).__name__} has no {option}: leave out --{option}")
     if kernel is not None:
-        if not isinstance(physics, BlurDownsample):
-            raise LorunError(f"{type(physics).__name__} has no kernel: leave out --kernel")
-        chosen = _kernel(kernel, degradation).to(physics.kernel)
-        return physics.bound(drawn=chosen, degradations=())
-    if degradation is not None and not physics.degradations:
-        raise LorunError(f"the operator of this model has no kernels to choose from: leave out {degradation!r}")
+        return physics.bound(drawn=_kernel(kernel, degradation).to(physics.kernel), degradations=())
     if physics.degradations:
-        physics = physics.under(degradation or physics.degradations[0]).bound(degradations=())
-    if mask is not None:
-        if not isinstance(physics, CASSI):
-            raise LorunError(f"{type(physics).__name__} has no mask: leave out --mask")
-        physics = physics.bound(mask=_mask(mask).to(physics.mask))
-    return physics
+        return physics.under(degradation or physics.degradations[0]).bound(degradations=())
+    if degradation is not None:
+        raise LorunError(f"the operator of this model has no kernels to choose from: leave out {degradation!r}")
+    return physics if mask is None else physics.bound(mask=_mask(mask).to(physics.mask))
 
 
-def read_capture(path: Path, physics: CASSI, peak: float = PEAK) -> Tensor:
+def read_capture(path: Path, physics: CASSI, peak: float = 0.8) -> Tensor:
     """A capture of CASSI, (1, 1, H, W): .npy, .mat with the variable `meas`, `meas_real`, `y` or `capture`, or a gray
     picture.
 
-    It is scaled so that its largest value is `peak`, see `PEAK`; 0 leaves the values as they are.
+    Args:
+        peak: its largest value afterwards, in units of 2 / bands times the sum over bands; the default is that of the
+            test scripts of TSA-Net, MST and PADUT. 0 leaves the values as they are.
+
+    Raises:
+        LorunError: the file cannot be read, or is no matrix with a positive value.
     """
     if path.suffix.lower() in ARRAYS:
-        values, what = read_array(path, variables=_CAPTURES)
+        values, what = read_array(path, variables=("meas", "meas_real", "y", "capture"))
         capture = torch.from_numpy(values.astype("float32"))
     else:
         capture, what = _gray(path), str(path)
@@ -107,7 +101,7 @@ def _mask(path: Path) -> Tensor:
 
 
 def _gray(path: Path) -> Tensor:
-    values: Any = read_photo(path).values
-    if len(values) != 1 and not (torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])):
+    values = read_photo(path).values
+    if not (values == values[0]).all():
         raise LorunError(f"{path}: is in colour; a mask, kernel or capture is gray")
     return values[0]

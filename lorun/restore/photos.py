@@ -25,7 +25,6 @@ BANDS = len(WAVELENGTHS)
 _EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"}
 _DEEP_GRAY = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
 _GRAY = {"1", "L", "LA", "La", *_DEEP_GRAY}
-_SIXTEEN_BITS = 65535.0
 
 
 class Photo(NamedTuple):
@@ -128,19 +127,17 @@ def write_cube(path: Path, values: Tensor) -> None:
 def _over_white(image: "Image") -> np.ndarray:
     from PIL import Image
 
+    mode = "L" if image.mode in _GRAY else "RGB"
     if image.has_transparency_data:
-        layers = image.convert("RGBA")
-        flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
-    else:
-        flat = image
-    pixels = np.asarray(flat.convert("L" if image.mode in _GRAY else "RGB"), np.float32) / 255
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    pixels = np.asarray(image.convert(mode), np.float32) / 255
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _deep(image: "Image", path: Path) -> np.ndarray:
     """Gray of 16 bits, which Pillow may hold in 32, or of floats in [0, 1]."""
     pixels = np.asarray(image).astype(np.float64)
-    most = 1.0 if image.mode == "F" else _SIXTEEN_BITS
+    most = 1.0 if image.mode == "F" else 65535.0
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= 0 and high <= most):  # nor NaN
         raise LorunError(f"{path} has values from {low:g} to {high:g}, expected 0 to {most:g}; convert it to 8 bits")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,12 +17,6 @@ from lorun.physics.cassi import CASSI
 from lorun.physics.denoising import Denoising
 from lorun.restore.tiles import Blend, Tile, tiles
 from lorun.unfolding import initial_reconstruction
-
-SIDE = 1024
-"""Pixels: larger pictures are restored in tiles of this side."""
-
-OVERLAP = 64
-"""Pixels by which tiles overlap at least."""
 
 Advance = Callable[[int, int], object]
 
@@ -46,24 +41,22 @@ class Restored(NamedTuple):
         return Restored(place.of(self.estimate), place.of(self.initial), self.tiles)
 
 
+@dataclass
 class Restorer:
-    """A model with an operator, on a device.
+    """A model with an operator, both on a device.
 
-    Args:
-        physics: for one kernel, not bound to a size, on the device.
-        side: of tiles, pixels of the restored image; 0 for none where the operator can do without.
+    Attributes:
+        physics: for one kernel, not bound to a size.
+        side: of the tiles of larger pictures, pixels of the restored image; 0 for none where the operator can do
+            without.
+        overlap: of tiles at least, pixels.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        physics: Operator,
-        device: torch.device,
-        side: int = SIDE,
-        overlap: int = OVERLAP,
-    ) -> None:
-        self.model, self.physics, self.device = model.to(device), physics, device
-        self.side, self.overlap = side, overlap
+    model: Model
+    physics: Operator
+    device: torch.device
+    side: int = 1024
+    overlap: int = 64
 
     @torch.inference_mode()
     def simulated(self, images: Tensor, advance: Advance = lambda total, done: None) -> Restored:

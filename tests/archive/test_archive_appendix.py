@@ -10,19 +10,16 @@ import yaml
 from archived import Made
 from tiny import PROJECT
 
-from lorun.archive.appendix import appendix, licences_of_set
-from lorun.archive.write import read_citation
-from lorun.profiles import load_profile
+from lorun.archive.appendix import appendix
+from lorun.archive.origin import origin_of
 from lorun.results.store import ResultSet, make_table, read_result_set
 
 
 @pytest.fixture(scope="module")
 def render(made: Made) -> Callable[[ResultSet], str]:
-    profile = load_profile(made.config)
-
     def render(results: ResultSet) -> str:
-        licences = licences_of_set(profile, results, made.data)
-        return appendix(profile, Path("config/tiny.yaml"), results, read_citation(made.root), licences)
+        origin = origin_of(results, made.config, made.data, made.root)
+        return appendix(replace(origin, config=Path("config/tiny.yaml")))
 
     return render
 
@@ -86,19 +83,17 @@ def test_an_interval_captures_only_what_there_are_several_of(
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (PROJECT / "results").glob("*/rows.csv")))
 def test_every_committed_set_has_one(name: str) -> None:
     """And no machine's path or name stands in it."""
-    config = PROJECT / f"config/{name}.yaml"
-    profile, results = load_profile(config), read_result_set(PROJECT / "results" / name)
-    licences = licences_of_set(profile, results, PROJECT / "data")
-    page = appendix(profile, Path(f"config/{name}.yaml"), results, read_citation(PROJECT), licences)
+    results = read_result_set(PROJECT / "results" / name)
+    origin = origin_of(results, PROJECT / f"config/{name}.yaml", PROJECT / "data", PROJECT)
+    page = appendix(replace(origin, config=Path(f"config/{name}.yaml")))
     assert str(PROJECT) not in page
     assert "nan" not in re.findall(r"[\w<>]+", page)
     assert "not registered" not in page
-    assert {one["name"] for one in licences} >= {*profile.datasets()}
+    assert {one["name"] for one in origin.licences} >= {*origin.profile.datasets()}
 
 
 def test_the_authors_address_is_taken_from_the_citation(made: Made, tmp_path: Path) -> None:
     citation = yaml.safe_load((made.root / "CITATION.cff").read_text())
     (tmp_path / "CITATION.cff").write_text(yaml.safe_dump({**citation, "repository-code": "https://example.org/x"}))
-    profile, results = load_profile(made.config), read_result_set(made.folder)
-    page = appendix(profile, made.config, results, read_citation(tmp_path), [])
+    page = appendix(origin_of(read_result_set(made.folder), made.config, made.data, tmp_path))
     assert "Address of the repository: https://example.org/x" in page

@@ -140,6 +140,16 @@ def test_a_file_that_is_missing(made: Made, tmp_path: Path, name: str, message: 
     assert not (tmp_path / "a.zip").exists()
 
 
+@pytest.mark.parametrize("content", ["- a list\n", "title: no authors\n", ""])
+def test_a_citation_without_title_or_authors_is_refused(made: Made, tmp_path: Path, content: str) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(made.root, root)
+    (root / "CITATION.cff").write_text(content)
+    with pytest.raises(LorunError, match=r"CITATION\.cff: expected a mapping with `title` and `authors`"):
+        made._replace(root=root).write(tmp_path / "a.zip")
+    assert not (tmp_path / "a.zip").exists()
+
+
 def test_a_damaged_set_is_not_exported(made: Made, tmp_path: Path) -> None:
     shutil.copytree(made.folder, tmp_path / "tiny")
     rows = tmp_path / "tiny/rows.csv"

@@ -19,9 +19,8 @@ from lorun.methods import Experiment, Released
 from lorun.models import Model, from_pretrained
 from lorun.models import model as module
 from lorun.models.description import described
-from lorun.models.listing import listing
 from lorun.models.making import compare_scores, make_model
-from lorun.models.model import check_name, locate, models_in, save
+from lorun.models.model import check_name, listing, locate, models_in, save
 from lorun.profiles import Profile, load_profile
 from lorun.profiles.references import check_references
 from lorun.restore.operators import operator_of
