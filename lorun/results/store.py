@@ -381,7 +381,9 @@ def _find(source: str, root: Path) -> tuple[str, dict[str, dict[str, bytes]]]:
                 repository, revision, lambda file: _is_table(file) and top in PurePosixPath(file).parents[:2]
             )
         except UnknownRevision as error:
-            raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER); {error}") from error
+            if isinstance(error.__cause__, OSError):
+                raise LorunError("git is not installed: name folders instead of revisions") from None
+            raise LorunError(f"{source}: neither a folder nor a git revision (REV or REV:FOLDER)") from None
     sets: dict[str, dict[str, bytes]] = {}
     for name, content in sorted(files.items()):
         sets.setdefault(prefix + str(PurePosixPath(name).parent), {})[PurePosixPath(name).name] = content
