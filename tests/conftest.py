@@ -25,12 +25,14 @@ settings.load_profile("quick")
 
 
 LONGEST = (
-    "workflow/test_workflow_launch.py",
-    "workflow/test_workflow_interrupted.py",
-    "workflow/test_workflow_verdict.py",
     "docs/test_docs_commands.py",
+    "workflow/test_workflow_interrupted.py",
+    "workflow/test_workflow_launch.py",
+    "baselines/test_baselines_contract.py",
+    "accounting/test_accounting_prediction.py",
     "data/test_data_overlap.py",
     "workflow/test_workflow_tutorial.py",
+    "workflow/test_workflow_verdict.py",
     "training/test_training_distributed.py",
     "docs/test_docs_site.py",
     "evaluation/test_evaluation_published.py",

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from preloaded import preloaded
-from sessions import run_session
+from processes import launch, preloaded_in_copy, run_in_copy
 from tiny import PROFILE, PROJECT
 
 from lorun.profiles import load_profile
@@ -33,12 +32,12 @@ class Launched:
         for name in ("Snakefile", "dvc.yaml", ".dvc/config"):
             shutil.copy(PROJECT / name, root / name)
         for name in ("workflow", "lorun", "baselines"):
-            shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(PROJECT / name, root / name)  # with what is compiled
         shutil.copytree(data, root / "data")
         self.write_profile("base", PROFILE)
         self.write_profile("tiny", {"extends": "base.yaml", **tiny})
         self._commands = ExitStack()
-        self._lorun = self._commands.enter_context(preloaded(self.environment))
+        self._lorun = self._commands.enter_context(preloaded_in_copy(root, self.environment))
 
     def close(self) -> None:
         self._commands.close()
@@ -58,9 +57,8 @@ class Launched:
 
     def launch(self, profile: str = "tiny", *more: str) -> subprocess.CompletedProcess[str]:
         """Run a launcher to its end. All launchers of this copy share one server of commands."""
-        words = [sys.executable, *launcher(profile), *more]
         environment = {**self.environment, "LORUN_PRELOADED": str(self._lorun)}
-        return run_session(words, cwd=self.root, env=environment, patience=PATIENCE)
+        return run_in_copy(self.root, environment, launch, [*launcher(profile)[1:], *more], patience=PATIENCE)
 
     def tables(self) -> dict[str, bytes]:
         """The tables of the profile `tiny`, by name, without those that hold times."""

@@ -13,6 +13,7 @@ of less than 32 x 32 pixels of the coarser one.
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -127,6 +128,13 @@ def _gray(image: np.ndarray) -> Gray:
 
 def _described(gray: Gray) -> _Image:
     """An image with its strongest keypoints, in number proportional to its area."""
+    return _described_once(gray.tobytes(), gray.shape)
+
+
+@lru_cache(maxsize=16)
+def _described_once(content: bytes, shape: tuple[int, int]) -> _Image:
+    """So that a test may look at the same few images again and again."""
+    gray = np.frombuffer(content, np.uint8).reshape(shape).copy()
     count = min(max(gray.size // _PIXELS_PER_KEYPOINT, _FEWEST), _MOST)
     points, descriptors = cv2.SIFT_create(nfeatures=count, contrastThreshold=_CONTRAST).detectAndCompute(gray, None)
     if not points:

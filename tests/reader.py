@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from pages import Block, blocks, program, words
-from preloaded import preloaded
+from processes import Target, launch, preloaded_in_copy, python, run_in_copy
 from sessions import run_session
 from tiny import PROJECT
 
@@ -68,7 +68,7 @@ class Reader:
             elif block.language == "python":
                 compile(block.text, block.place, "exec")
                 if self._may_run(block):
-                    _succeed(block, "python", self._call([sys.executable, "-c", block.text]))
+                    _succeed(block, "python", self._fork(python, block.text))
             elif block.language:
                 for command in block.commands:
                     self._obey(block, command)
@@ -78,6 +78,12 @@ class Reader:
         if program(command) == "lorun" and not _SHELL.search(command.partition(" #")[0]):
             arguments = [found for word in words(command)[1:] for found in self._expanded(word)]
             return self._call([str(self._lorun() / "lorun"), *arguments])
+        if program(command) == "python":
+            match words(command)[1:]:
+                case ["-c", text]:
+                    return self._fork(python, text)
+                case ["workflow/launch.py", *arguments]:
+                    return self._fork(launch, arguments)
         return self._call(["bash", "-c", command])
 
     def copy(self, root: Path) -> "Reader":
@@ -153,6 +159,10 @@ class Reader:
         )
         return done.returncode, done.stdout
 
+    def _fork(self, target: Target, argument: object) -> tuple[int, str]:
+        done = run_in_copy(self.root, self.environment, target, argument, patience=_PATIENCE)
+        return done.returncode, done.stdout + done.stderr
+
     def _expanded(self, word: str) -> list[str]:
         """The files that a pattern matches, or the word where there are none, as in a shell."""
         return sorted(glob.glob(word, root_dir=self.root)) or [word]
@@ -160,7 +170,7 @@ class Reader:
     def _lorun(self) -> Path:
         """The folder of the program `lorun` with today's code."""
         if self._shared is None:
-            self._shared = self._own.enter_context(preloaded(self.environment))
+            self._shared = self._own.enter_context(preloaded_in_copy(self.root, self.environment))
         return self._shared
 
 

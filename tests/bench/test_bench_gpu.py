@@ -1,13 +1,18 @@
 """workflow/gpu.py in three steps of tiny networks."""
 
-import subprocess
 import sys
+from types import SimpleNamespace
 
+import gpu
 import pandas as pd
 import pytest
 import torch
+import typer
+from processes import SERVER, command, start_processes
 from tiny import PROJECT
+from typer.testing import CliRunner
 
+from lorun.bench import rounds
 from lorun.profiles import load_profile
 
 pytestmark = pytest.mark.skipif(not (PROJECT / "data/photos").is_dir(), reason="the dataset photos is not built")
@@ -16,8 +21,21 @@ pytestmark = pytest.mark.skipif(not (PROJECT / "data/photos").is_dir(), reason="
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
-    command = [sys.executable, "workflow/gpu.py", str(folder), "--dry-run", "--rounds", "2"]
-    subprocess.run(command, cwd=PROJECT, check=True)
+
+    def run(words, check):
+        """In place of `subprocess.run`: a command of `lorun`, in a fork."""
+        assert (words[:3], check) == ([sys.executable, "-m", "lorun"], True)
+        one = start_processes(folder / "printed" / "-".join([words[3], words[-1]]), 1, command, words[3:])
+        assert one.exit_codes() == [0], one.shown()
+
+    script = typer.Typer()
+    script.command()(gpu.main)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(PROJECT)
+        patch.setattr(gpu, "subprocess", SimpleNamespace(run=run))
+        patch.setattr(rounds, "get_context", lambda _: SERVER)
+        done = CliRunner().invoke(script, [str(folder), "--dry-run", "--rounds", "2"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     return folder
 
 

@@ -95,6 +95,11 @@ def balloons() -> np.ndarray:
     return photographs("cave_mini", "test", 28)["cave_mini/test/balloons_256"]
 
 
+@pytest.fixture(scope="module")
+def cloth() -> dict[str, np.ndarray]:
+    return photographs("cave_mini", "train", 28)
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     top=st.integers(0, 96),
@@ -105,10 +110,15 @@ def balloons() -> np.ndarray:
 )
 @example(top=55, left=88, side=128, exposure=1.0, mirrored=False)  # blurred
 def test_a_crop_of_a_cube_is_found_however_it_is_exposed(
-    balloons: np.ndarray, top: int, left: int, side: int, exposure: float, mirrored: bool
+    balloons: np.ndarray,
+    cloth: dict[str, np.ndarray],
+    top: int,
+    left: int,
+    side: int,
+    exposure: float,
+    mirrored: bool,
 ) -> None:
     crop = balloons[:, top : top + side, left : left + side] * np.float32(exposure)
-    cloth = photographs("cave_mini", "train", 28)
     found = find_overlaps({"test": balloons}, {**cloth, "crop": crop[..., ::-1] if mirrored else crop})
     assert [overlap.training for overlap in found] == ["crop"]  # either way round: a balloon is its own mirror image
 

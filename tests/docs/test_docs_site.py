@@ -1,12 +1,12 @@
 """The site is built without a warning, and needs no network."""
 
+import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from processes import command, run_in_copy, sphinx
 from tiny import PROJECT
 
 from lorun import plugins
@@ -49,14 +49,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site")
     makefile = (PROJECT / "Makefile").read_text()
     [options] = re.findall(r"\$\(BIN\)/sphinx-build (.*) docs \$\(SITE\)", makefile)
-    command = [sys.executable, "-m", "sphinx", *options.split(), "--doctree-dir", str(root / "doctrees")]
-    done = subprocess.run(
-        [*command, "docs", str(root / "site")], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    words = [*options.split(), "--doctree-dir", str(root / "doctrees"), "docs", str(root / "site")]
+    done = run_in_copy(PROJECT, os.environ, sphinx, words)
     assert done.returncode == 0, done.stdout + done.stderr
     [options] = re.findall(r"\$\(BIN\)/lorun (report .*)\$\(SITE\)/results", makefile)
-    command = [sys.executable, "-m", "lorun", *options.split(), str(root / "site/results")]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = run_in_copy(PROJECT, os.environ, command, [*options.split(), str(root / "site/results")])
     assert done.returncode == 0, done.stdout + done.stderr
     return root / "site"
 
@@ -113,8 +110,7 @@ def test_an_equation_that_cannot_be_drawn_is_a_warning(tmp_path: Path) -> None:
     path = f"import sys; sys.path.append({str(PROJECT / 'docs/_ext')!r})\n"
     (tmp_path / "conf.py").write_text(f"{path}extensions = ['mathml']\nhtml_math_renderer = 'mathml'\n")
     (tmp_path / "index.rst").write_text("Page\n====\n\n.. math:: \\nosuch x\n")
-    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", str(tmp_path), str(tmp_path / "site")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_in_copy(tmp_path, os.environ, sphinx, ["--fail-on-warning", str(tmp_path), str(tmp_path / "site")])
     assert done.returncode == 1
     assert "nosuch is not known" in done.stderr
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from pages import blocks
-from sessions import run_session
+from processes import Target, commands, launch, run_in_copy
 from tiny import PROJECT
 
 from lorun.methods import PRESETS, Preset
@@ -26,23 +26,6 @@ pytest.importorskip("snakemake")
 
 PATIENCE = 600  # seconds
 NETWORKS = ("my_net", "unfolded_pgd", "plain_unet")
-
-RUNNER = """
-import json, shlex, sys
-from typer.testing import CliRunner
-from lorun.cli import app
-
-printed = {}
-for line in sys.argv[1:]:
-    if line.startswith("pytest "):
-        import pytest
-        sys.exit(pytest.main(shlex.split(line)[1:]) or print(json.dumps(printed)))
-    result = CliRunner().invoke(app, shlex.split(line.removeprefix("lorun ")))
-    printed[line] = result.output if not result.exception or result.exit_code == 0 else repr(result.exception)
-    if result.exit_code and not line.endswith("mistake.yaml"):
-        sys.exit(f"{line}: {printed[line]}")
-print(json.dumps(printed))
-"""
 
 
 class Suite:
@@ -65,20 +48,20 @@ class Suite:
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_text(text, encoding="utf-8")
 
-    def call(self, *words: str) -> str:
-        """Run a program of this Python; its output, with that of errors."""
+    def call(self, target: Target, *arguments: object) -> str:
+        """The output of a process of this copy, with that of errors."""
         settings = {**os.environ, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         settings["DVC_SITE_CACHE_DIR"] = str(self.root.parent / "site-cache")
         settings["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        result = run_session([sys.executable, *words], cwd=self.root, env=settings, patience=PATIENCE)
-        assert result.returncode == 0, f"{words}\n{result.stdout}\n{result.stderr}"
+        result = run_in_copy(self.root, settings, target, *arguments, patience=PATIENCE)
+        assert result.returncode == 0, f"{arguments}\n{result.stdout}\n{result.stderr}"
         return result.stdout + result.stderr
 
     def run(self, *lines: str) -> dict[str, str]:
         """Run commands in one process, up to the first that fails; what each printed."""
-        output = self.call("-c", RUNNER, *lines)
+        output = self.call(commands, lines, "mistake.yaml")
         found: dict[str, str] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
-        return found
+        return found | {"pytest": output}
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +98,8 @@ def followed(suite: Suite) -> dict[str, str]:
     assert set(by_hand) < set(reproduce)
     printed = suite.run(*new)
     suite.write(FILES)
-    launch = ("workflow/launch.py", "--cores", "2", "--profile", "mine", "--", "--dry-run")
-    printed["make reproduce PROFILE=mine"] = suite.call(*launch)
+    dry_run = ("--cores", "2", "--profile", "mine", "--", "--dry-run")
+    printed["make reproduce PROFILE=mine"] = suite.call(launch, dry_run)
     lines = [line for line in (*checks, *compare) if line not in ELSEWHERE]
     lines = ["lorun data make photos", *lines, *reproduce]
     return printed | suite.run(*lines, "lorun table -c config/mine.yaml", "lorun show results/mine")
@@ -186,16 +169,14 @@ def inpainting(suite: Suite) -> dict[str, str]:
     """What each command of docs/task.md printed, in a suite with the files of that page and no other change."""
     lines = [line.removeprefix(".venv/bin/") for block in PAGE if block.kind == "run" for line in block.commands]
     tests = [line.removeprefix("python -m ") for line in lines if line.startswith("python -m pytest ")]
-    commands = [line for line in lines if line.startswith("lorun ")]
-    assert len(tests) + len(commands) == len(lines)
+    calls = [line for line in lines if line.startswith("lorun ")]
+    assert len(tests) + len(calls) == len(lines)
     assert [name for name in ADDED if (suite.root / name).exists()] == []
     suite.write(ADDED | {"config/mistake.yaml": MISTAKE})
     shutil.copytree(PROJECT / "tests/physics", suite.root / "tests/physics")
     more = ["lorun contract initial_reconstruction", "lorun config check config/mistake.yaml"]
     data = [] if (suite.root / "data/photos").exists() else ["lorun data make photos"]
-    output = suite.call("-c", RUNNER, *data, *commands, *more, *tests)
-    found: dict[str, str] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
-    return found | {"pytest": output}
+    return suite.run(*data, *calls, *more, *tests)
 
 
 def test_an_operator_is_one_module_and_a_profile(suite, inpainting):
