@@ -17,5 +17,9 @@ def test_a_wheel_installs_one_package_with_baselines_and_models(tmp_path):
     assert tops == {"lorun", next(top for top in tops if top.endswith(".dist-info"))}
     assert {"lorun/plugins/template/baseline.py.txt", "lorun/plugins/template/card.yaml.txt"} <= set(names)
     for folder in ("baselines", "models"):
-        own = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / folder).glob("*/*") if path.is_file()}
+        own = {
+            path.relative_to(PROJECT).as_posix()
+            for path in (PROJECT / folder).glob("*/*")
+            if path.is_file() and path.name[0] != "."
+        }
         assert {f"lorun/shipped/{name}" for name in own} <= set(names)
