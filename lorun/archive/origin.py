@@ -1,6 +1,7 @@
 """What an archive and its appendix are made of."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class Origin:
         entries = {entry for cell in self.results.runs.data_md5.dropna() for entry in cell.split()}
         return [(name, md5) for name, _, md5 in (entry.partition("=") for entry in sorted(entries))]
 
-    @property
+    @cached_property
     def commands(self) -> dict[tuple[Any, ...], list[str]]:
         """The commands that reproduce each run, by task, setting, method and seed."""
         runs = [run for line in Provenance(self.profile, self.config, self.results).lines for run in line["runs"]]

@@ -63,18 +63,18 @@ def _check_files(files: Files, hashes: Mapping[str, str]) -> None:
 
 def _versions(files: Files) -> list[Version]:
     """The version of each result set, whose tables fit it."""
-    folders: dict[str, dict[str, bytes]] = {}
-    for place in map(PurePosixPath, files):
-        if place.suffix in (".csv", ".json"):
-            with files[str(place)]() as stream:
-                folders.setdefault(str(place.parent), {})[place.name] = stream.read()
+    places = [PurePosixPath(name) for name in files]
     versions = []
-    for folder, tables in sorted(folders.items()):
-        if "rows.csv" in tables:
-            version = result_set_of(folder, tables).version
-            if version is None:
-                raise LorunError(f"{folder}/version.json is missing")
-            versions.append(version)
+    for folder in sorted(place.parent for place in places if place.name == "rows.csv"):
+        tables = {}
+        for place in places:
+            if place.parent == folder and place.suffix in (".csv", ".json"):
+                with files[str(place)]() as stream:
+                    tables[place.name] = stream.read()
+        version = result_set_of(str(folder), tables).version
+        if version is None:
+            raise LorunError(f"{folder}/version.json is missing")
+        versions.append(version)
     if not versions:
         raise LorunError("no result set (rows.csv) in it")
     return versions

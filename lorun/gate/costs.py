@@ -71,16 +71,20 @@ def _count(
         return Finding(check, verdict, subject, f"{title}: not counted in the {side}", was, now)
     change = (now - was) / was if was else float(now > 0)
     limit = was * getattr(limits, check) / 100
-    listed = ""
-    for kind in _KINDS if check == "bytes" else ():
-        part = name.replace("total", kind)
-        if None not in (before.get(part), after.get(part)) and before[part] != after[part]:
-            listed += f"; {kind} {after[part] - before[part]:+,.0f}"
-    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{listed})"
+    parts = _parts(name, before, after) if check == "bytes" else ""
+    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{parts})"
     if now > was + limit or (check == "parameters" and now < was - limit):
         return Finding(check, "failed", subject, message, was, now, abs(change))
     verdict = "improved" if now < was else "passed" if now == was else "noted"
     return Finding(check, verdict, subject, message, was, now, max(-change, 0.0))
+
+
+def _parts(total: str, before: dict[str, Any], after: dict[str, Any]) -> str:
+    """The kinds of bytes that changed."""
+    columns = ((kind, total.replace("total", kind)) for kind in _KINDS)
+    pairs = ((kind, before.get(name), after.get(name)) for kind, name in columns)
+    changes = ((kind, now - was) for kind, was, now in pairs if was is not None and now is not None)
+    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes if change)
 
 
 def compare_times(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:

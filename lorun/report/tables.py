@@ -25,7 +25,7 @@ from lorun.results.markdown import (
     scores_by_degradation,
     with_difference,
 )
-from lorun.results.store import ResultSet, grouped
+from lorun.results.store import PLACE, ResultSet, grouped
 from lorun.results.summary import choices
 from lorun.results.verdict import verdict
 
@@ -71,7 +71,6 @@ class Section:
     degradations: list[Table]
 
 
-_PLACE = ("task", "dataset", "setting")
 _COLOURED = ("status", "verdict")
 _LINKED = {"differences": ("difference (dB)",), "comparison": ("ours",)}
 _LAST = ("operator", "protocol", "source")  # long columns of the comparison, so that a narrow screen shows the verdict
@@ -82,10 +81,10 @@ _EMPTY = PageCell(None, "")
 
 def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> list[Section]:
     """A section for each task, dataset and setting, in the order of the summary."""
-    by_degradation = grouped(results.degradations, _PLACE)
+    by_degradation = grouped(results.degradations, PLACE)
     found = []
     for number, (title, lines, common) in enumerate(markdown.sections(results.summary)):
-        task, dataset, setting = (str(common[name]) for name in _PLACE)
+        task, dataset, setting = (str(common[name]) for name in PLACE)
         protocols = list(lines.protocol.unique())
         lines = with_difference(lines, results.differences)
         scores = score_columns(lines)

@@ -397,10 +397,12 @@ def _is_table(file: str | Path) -> bool:
 def _check_version(results: ResultSet, files: Mapping[str, bytes]) -> None:
     """Raise LorunError where a table is not the one that version.json was written for."""
     again = "restore it from git, or write the set again with `lorun table`"
-    for name, digest in results.version.files.items() if results.version else ():
+    if results.version is None:
+        return
+    for name, digest in results.version.files.items():
         if _sha256(files.get(name, b"")) != digest:
             raise LorunError(f"{results.where}/{name}: not what was written with version.json; {again}")
-    if results.version and results.version.scores != scores_digest(results):
+    if results.version.scores != scores_digest(results):
         raise LorunError(f"{results.where}: its tables hold other scores than version.json says; {again}")
 
 

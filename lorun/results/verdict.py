@@ -107,9 +107,11 @@ def _psnr(task: str, results: ResultSet, link: str) -> list[Sequence[str]]:
     """The rows of a task in a result set: LoRun minus Block-K, trained or not, and minus its rival if that is there."""
     lines = _leading(results)
     lines = lines[lines.task == task]
+    if lines.empty:
+        return []
     paired = differences(lines, results.rows)
     rows: list[Sequence[str]] = []
-    for reference, name in REFERENCES.items() if len(lines) else ():
+    for reference, name in REFERENCES.items():
         found = paired[paired.reference == reference]
         if found.empty and reference != "block_k":
             continue
