@@ -83,8 +83,14 @@ class Reader:
                 case ["-c", text]:
                     return self._fork(python, text)
                 case ["workflow/launch.py", *arguments]:
-                    return self._fork(launch, arguments)
+                    return self._fork(launch, arguments, LORUN_PRELOADED=str(self._lorun()))
         return self._call(["bash", "-c", command])
+
+    def called_by_make(self, target: str) -> str:
+        """The command of a target of the Makefile that has one. To run it here saves the imports of new processes."""
+        status, output = self.run(f"make --dry-run --silent {target}")
+        assert status == 0, output
+        return re.sub(r"^\S*bin/python", "python", output.strip())
 
     def copy(self, root: Path) -> "Reader":
         """A reader in a copy of this folder. They share the process that runs `lorun` until the code of one changes."""
@@ -159,8 +165,8 @@ class Reader:
         )
         return done.returncode, done.stdout
 
-    def _fork(self, target: Target, argument: object) -> tuple[int, str]:
-        done = run_in_copy(self.root, self.environment, target, argument, patience=_PATIENCE)
+    def _fork(self, target: Target, argument: object, **variables: str) -> tuple[int, str]:
+        done = run_in_copy(self.root, self.environment | variables, target, argument, patience=_PATIENCE)
         return done.returncode, done.stdout + done.stderr
 
     def _expanded(self, word: str) -> list[str]:

@@ -15,7 +15,7 @@ pytest.importorskip("snakemake")
 psutil = pytest.importorskip("psutil")  # Snakemake's own
 
 # Long enough to be killed in the middle.
-STEPS = {"steps": 160, "phase1_steps": 80, "checkpoint_every": 5, "validate_every": 40}
+STEPS = {"steps": 80, "phase1_steps": 40, "checkpoint_every": 5, "validate_every": 20}
 TINY = {"tasks": {"cs": {"unfolding": {"stages": 2}, "strategies": ["lorun"], "baselines": [], "training": STEPS}}}
 
 
@@ -93,7 +93,7 @@ def test_killed_and_interrupted_runs_end_with_the_same_bytes(made, uninterrupted
     os.killpg(second.pid, signal.SIGINT)
     assert second.wait(PATIENCE) == 130
     printed = second.log.read_text()
-    assert re.search(r"^cs/r25/pretrain seed 0: step [1-9]\d*/80: resumes$", printed, re.M)
+    assert re.search(r"^cs/r25/pretrain seed 0: step [1-9]\d*/40: resumes$", printed, re.M)
     assert printed.splitlines()[-1] == "Interrupted. Finished work is kept; run the same command to continue."
     assert "launch.py" not in printed  # no traceback of it
     assert not psutil.wait_procs(below, timeout=10)[1]
@@ -102,7 +102,7 @@ def test_killed_and_interrupted_runs_end_with_the_same_bytes(made, uninterrupted
 
     result = made.launch()
     assert result.returncode == 0, result.stdout + result.stderr
-    assert re.search(r"^cs/r25/lorun seed 0: step [1-9]\d*/80: resumes$", result.stdout, re.M)
+    assert re.search(r"^cs/r25/lorun seed 0: step [1-9]\d*/40: resumes$", result.stdout, re.M)
     for name, content in uninterrupted.items():
         assert (killed / "results/tiny" / name).read_bytes() == content, name
     assert not list(killed.rglob("*.part"))
