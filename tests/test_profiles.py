@@ -132,11 +132,6 @@ def test_a_mistake_is_one_line_that_names_it(tiny_profile_file, edit, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_profile_suggests_the_near_one(tiny_profile_file):
-    with pytest.raises(UnknownName, match=r"Did you mean '.*tiny.yaml'"):
-        load_profile(tiny_profile_file.with_name("tinny.yaml"))
-
-
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in pairwise("abcdefghi")
 )

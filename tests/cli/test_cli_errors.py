@@ -41,10 +41,6 @@ def task(profile: dict[str, Any]) -> dict[str, Any]:
             ["`tasks.cs.training.batchh`", "Did you mean `batch`?"],
         ),
         (lambda p: p.update(seed=[0]), ["unknown key `seed`", "Did you mean `seeds`?"]),
-        (
-            lambda p: task(p)["strategies"].append("lorum"),
-            ["unknown strategy 'lorum'", "block_k", "Did you mean 'lorun'?"],
-        ),
         (lambda p: task(p)["settings"].update(r25=None), ["`tasks.cs.settings.r25` (=None)"]),
         (lambda p: task(p)["training"].update(ema=1.5), ["`tasks.cs.training.ema` (=1.5)", "less than 1"]),
         (lambda p: p.pop("seeds"), ["`seeds` is missing"]),
@@ -60,16 +56,6 @@ def test_a_profile_with_a_mistake(
     assert [word for word in words if word not in message] == []
     assert str(path.parent) in message
     assert message == error("list", "-c", path)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"), [("tasks: [\n  a: {", "cannot be read as YAML"), ("", "NoneType"), ("- 1\n- 2\n", "list")]
-)
-def test_a_file_that_is_no_profile(error: Callable[..., str], tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "wrong.yaml").write_text(text)
-    message = error("config", "check", "wrong.yaml")
-    assert message.startswith("wrong.yaml: ")
-    assert words in message
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "account", "table", "list"])
