@@ -81,7 +81,7 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         ),
         (lambda task: task.pop("training"), "`training` is missing: block1"),
         (lambda task: task.update(strategies=["lorun_transfer"]), "`lorun_transfer` needs a `base`"),
-        (lambda task: transfer(task, strategies=["lorun"]), "`base` names the method `lorun_transfer`"),
+        (lambda task: transfer(task, strategies=["lorun"]), "`base`: unknown method 'lorun_transfer'"),
         (
             lambda task: transfer(task, base={"lorun_transfer": {"setting": "r1"}}),
             "unknown setting 'r1'",
@@ -91,7 +91,7 @@ def test_committed_schema_is_that_of_the_typed_configuration():
         (lambda task: transfer(task, only={"lorun_transfer": ["r25"]}), "no setting but that of its base (='r25')"),
         (lambda task: task["training"].pop("phase1_steps"), "`training.phase1_steps` is missing: `lorun`"),
         (lambda task: task["data"].pop("validation"), "`data.validation` are needed: block1"),
-        (lambda task: task.update(options={"lorun": {"gamma": 1}}), "`options` is for baselines"),
+        (lambda task: task.update(options={"lorun": {"gamma": 1}}), "`options`: unknown baseline 'lorun'"),
         (lambda task: task.update(options={"linear_mmse": {"gamma": 1}}), "gamma"),
         (
             lambda task: task.update(strategies=[], physics={**task["physics"], "matrix": "learned"}),
