@@ -25,20 +25,15 @@ StrategyName = Literal[STRATEGIES]  # type: ignore[valid-type]
 BaseName = Literal["none", "published", *PRETRAININGS]  # type: ignore[valid-type]
 
 
-class DataConfig(Section):
-    """The datasets of a task."""
+class DataConfig(TrainingData):
+    """The datasets of a task. Those of a training may be left out where nothing is trained."""
 
-    train: Name | None = Field(None, description="dataset whose train split is learned from")
-    validation: Name | None = Field(None, description="dataset whose validation split watches the training")
+    train: Name | None = Field(None, description="dataset whose train split is learned from")  # type: ignore[assignment]
+    validation: Name | None = Field(  # type: ignore[assignment]
+        None, description="dataset whose validation split watches the training"
+    )
     test: Annotated[list[Name], NoTwo] = Field(min_length=1, description="datasets whose test split is scored")
     channels: Channels = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
-    mosaic: bool = Field(False, description="make half of each batch 2 x 2 mosaics of crops of half the side")
-    gain: float = Field(
-        0.0,
-        ge=0,
-        le=2,
-        description="multiply each patch with a random gain, smooth over the bands: its spread, e.g. 0.4",
-    )
 
 
 class BaseReference(Section):
