@@ -1,14 +1,12 @@
 """What every baseline must do: one list of checks, run by `lorun contract` and by the tests.
 
-A check is a function whose docstring states the requirement. It runs once for the baseline, once for each operator that
-the baseline supports, or once for each number of channels, and raises a `LorunError` with what is wrong, or
-`NotApplicable` with the reason.
+A check is a function whose docstring states the requirement. It runs once for the baseline, or once for each operator
+that the baseline supports, and raises a `LorunError` with what is wrong, or `NotApplicable` with the reason.
 """
 
 import inspect
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,11 +29,11 @@ from lorun.system import System
 from lorun.training.weights import load_state, load_weights, save_weights
 from lorun.unfolding import UnfoldingNetwork, initial_reconstruction
 
-Scope = Literal["baseline", "operator", "channels"]
+Scope = Literal["baseline", "operator"]
 
 _STAGES = 3  # of a network in slow checks, where the class takes a number of stages
 _STEPS, _RATE, _REMAINING_LOSS = 20, 2e-4, 0.9  # of `overfitting`: the part of the first loss that may remain
-_TOLERANCE = 0.02  # relative error of published parameter counts, and of an estimate in half precision
+_TOLERANCE = 0.02  # relative error of published parameter counts
 _TRAINING = TrainingConfig(steps=2, precision="float32")
 
 
@@ -123,13 +121,14 @@ class Check(NamedTuple):
     scope: Scope
     run: Callable[[Any], None]
 
-    def targets(self, subject: Subject) -> Sequence[Case | None]:
-        """The cases that the check runs on; None stands for the baseline itself."""
+    def targets(self, subject: Subject) -> list[Case] | list[None]:
+        """The cases that the check runs on, one of each operator; None stands for the baseline itself."""
         if self.scope == "baseline":
             return [None]
-        if self.scope == "channels":
-            return subject.supported
-        return [*{case.operator: case for case in reversed(subject.supported)}.values()][::-1]
+        first: dict[type[OperatorConfig], Case] = {}
+        for case in subject.supported:
+            first.setdefault(case.operator, case)
+        return list(first.values())
 
 
 CHECKS: list[Check] = []
@@ -200,17 +199,19 @@ def published_parameters(subject: Subject) -> None:
     require(error > _TOLERANCE or card.parameters_differ is None, f"{difference}, but the card explains a difference")
 
 
-@check("channels")
-def shapes(case: Case) -> None:
+@check("baseline")
+def shapes(subject: Subject) -> None:
     """`forward` returns (B, C, H, W) like the image, for any size: pad inside, and crop at the end."""
-    physics = case.physics()
-    network = case.network(physics, small=True)
-    for size in [(16, 16), (24, 8), (17, 23)]:
-        height, width = physics.scored_size(*size)
-        x, bound = case.images(height, width), physics.at(height, width)
-        estimate = network(bound(x), bound)
-        require(isinstance(estimate, Tensor), f"the estimate is no tensor, but {type(estimate).__name__}")
-        require(estimate.shape == x.shape, f"images of shape {tuple(x.shape)} come back as {tuple(estimate.shape)}")
+    for case in subject.supported:
+        physics = case.physics()
+        network = case.network(physics, small=True)
+        for size in [(16, 16), (24, 8), (17, 23)]:
+            height, width = physics.scored_size(*size)
+            x, bound = case.images(height, width), physics.at(height, width)
+            estimate = network(bound(x), bound)
+            require(isinstance(estimate, Tensor), f"{case}: the estimate is no tensor, but {type(estimate).__name__}")
+            change = f"{case}: images of shape {tuple(x.shape)} come back as {tuple(estimate.shape)}"
+            require(estimate.shape == x.shape, change)
 
 
 @check("operator")
@@ -314,20 +315,6 @@ def training_steps(case: Case) -> None:
 
 
 @check("operator")
-def half_precision(case: Case) -> None:
-    """The estimate in bfloat16 is close to the one in float32: keep the data term, and layers without a skip
-    connection, in full precision (`lorun/plugins/full_precision.py`)."""
-    network, physics, y = case.setup(small=True)
-    network.eval()
-    with torch.no_grad():
-        exact = network(y, physics)
-        with torch.autocast("cpu", torch.bfloat16):
-            rounded = network(y, physics)
-    error = float((rounded.float() - exact).square().mean().sqrt() / exact.square().mean().sqrt())
-    require(error < _TOLERANCE, f"the estimate in bfloat16 is {error:.1%} off")
-
-
-@check("operator")
 def accounting(case: Case) -> None:
     """All tensors are made in `__init__` or `forward`, none at import, so that costs are counted without memory. If
     the computation depends on values (`.item()`, a test of convergence), the class has `data_dependent = True`."""
@@ -382,12 +369,10 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All findings about a baseline, the cases that it does not support, and the seconds that the checks took."""
+    """All findings about a baseline, and the cases that it does not support."""
 
-    reference: str
     findings: list[Finding]
     unsupported: dict[Case, str]
-    seconds: float
 
     @property
     def failures(self) -> list[Finding]:
@@ -396,15 +381,14 @@ class Report(NamedTuple):
 
 def examine(reference: str) -> Report:
     """Run every check on a baseline; none after `loads` or `unsupported` if that fails. Raises as `plugins.find`."""
-    began = time.monotonic()
     folder = plugins.find(reference).folder
     subject = Subject(reference)
     findings: list[Finding] = []
     for check in CHECKS:
         findings += [_run(check, case, subject, folder) for case in check.targets(subject)]
         if check.name in ("loads", "unsupported") and findings[-1].verdict == "FAILED":
-            return Report(reference, findings, {}, time.monotonic() - began)
-    return Report(reference, findings, subject.unsupported, time.monotonic() - began)
+            return Report(findings, {})
+    return Report(findings, subject.unsupported)
 
 
 def _run(check: Check, case: Case | None, subject: Subject, folder: Path) -> Finding:

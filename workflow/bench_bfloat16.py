@@ -5,7 +5,6 @@
 instructions for it. Both trainings of a pair have the same seed, so the same patches and the same initial weights.
 """
 
-import sys
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -28,24 +27,22 @@ from lorun.training import train
 OUT = Path("results/bench")
 METHODS = ["block_k", "lorun"]
 SEEDS = 3
-SHARE = 0.15  # of the length of a whole training
+SHARE = 0.15  # length of a training, its base's included, as a share of a whole one
 PRECISIONS = ("float32", "bfloat16")
 
 
-def measure(config: Path, methods: list[str], *, seeds: int, share: float, data: Path, runs: Path) -> pd.DataFrame:
+def measure(config: Path, *, data: Path, runs: Path) -> pd.DataFrame:
     """A row per training: every method in the first setting of every task, under each seed and precision.
 
-    `share` is the length of a training, its base's included, as a share of the profile's.
-
     Raises:
-        LorunError: a method is not in the profile or not trained; a dataset is missing; a training did not complete.
+        LorunError: a method is not in the profile; a dataset is missing; a training did not complete.
     """
     profile = load_profile(config)
-    cases = list(product(profile.tasks.items(), methods, range(seeds), PRECISIONS))
+    cases = list(product(profile.tasks.items(), METHODS, range(SEEDS), PRECISIONS))
     rows = []
-    for (name, task), method, seed, precision in track(cases, disable=not sys.stderr.isatty()):
+    for (name, task), method, seed, precision in track(cases):
         setting = next(iter(task.settings_of(method)))
-        experiment = _at(profile.resolve(name, setting, method, seed, length=share), precision)
+        experiment = _at(profile.resolve(name, setting, method, seed, length=SHARE), precision)
         outcomes = [train(one, runs=runs, data=data, device=torch.device("cpu")) for one in with_bases(experiment)]
         last = outcomes[-1]
         score = last.curve[-1].validation_psnr if last.status == "completed" else None
@@ -56,7 +53,7 @@ def measure(config: Path, methods: list[str], *, seeds: int, share: float, data:
                 "profile": config.stem,
                 **experiment.labels,
                 "precision": precision,
-                "share": share,
+                "share": SHARE,
                 "steps": sum(one.steps for one in outcomes),
                 "validation_psnr": round(score, 4),
                 "seconds": round(sum(one.seconds for one in outcomes), 2),
@@ -104,8 +101,7 @@ def _at(experiment: Experiment, precision: str) -> Experiment:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        config, data = Path("config/base.yaml"), Path("data")
-        measured = measure(config, METHODS, seeds=SEEDS, share=SHARE, data=data, runs=Path(folder))
+        measured = measure(Path("config/base.yaml"), data=Path("data"), runs=Path(folder))
     write_table(OUT / "precision_training.csv", measured)
     write_table(OUT / "precision_training_differences.csv", differences(measured))
     print(differences(measured).to_string(index=False))

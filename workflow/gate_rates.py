@@ -1,9 +1,8 @@
 """Simulate how often the gate is right: its false alarms under noise alone, and how often it catches a loss of PSNR.
 
 `python workflow/gate_rates.py` prints both as a Markdown table (docs/gate.md). The scores are those of a committed
-result set; the noise has the standard deviation that the seeds of each method show. A training gets one normal deviate,
-which moves all its metrics for better or worse. Two seeds estimate a standard deviation badly, which exaggerates how
-much methods differ; `--alike` is the other extreme. `--common` is the part of a seed's variance that all methods share.
+result set; the noise has the standard deviation that the seeds of each method show, which few seeds estimate badly. A
+training gets one normal deviate, which moves all its metrics for better or worse.
 """
 
 from itertools import product
@@ -37,29 +36,20 @@ c539559). PSNR differs by 0.045 dB (root mean square); the standard deviation ov
 """
 
 
-def mean_scores(results: ResultSet, seeds: int, alike: bool) -> pd.DataFrame:
+def mean_scores(results: ResultSet, seeds: int) -> pd.DataFrame:
     """The mean and standard deviation over seeds of each score, a line for each of `seeds` simulated trainings."""
     scores = results.scores()
     line = ["task", "dataset", "setting", "method", "metric"]
     of_seeds = scores[scores.steps > 0].groupby([*line, "seed"])["value"].mean()
     frame = of_seeds.groupby(line).agg(["mean", "std"]).reset_index()
-    if alike:
-        frame["std"] = (frame["std"] ** 2).groupby([frame.task, frame.metric]).transform("mean") ** 0.5
     frame["sign"] = frame.metric.map({name: 1.0 if one.better == "higher" else -1.0 for name, one in METRICS.items()})
     return frame.merge(pd.DataFrame({"seed": range(seeds)}), how="cross")
 
 
-def draw(
-    scores: pd.DataFrame, noise: str, random: np.random.Generator, common: float, loss: float, task: str
-) -> pd.DataFrame:
+def draw(scores: pd.DataFrame, noise: str, random: np.random.Generator, loss: float, task: str) -> pd.DataFrame:
     """Scores of a reference and a candidate, whose PSNR is `loss` dB lower in all methods of `task`."""
     runs = scores.groupby(list(RUN)).ngroup().to_numpy()
-
-    def effects() -> np.ndarray:
-        own, shared = random.standard_normal(runs.max() + 1)[runs], random.standard_normal(scores.seed.max() + 1)
-        return np.sqrt(1 - common) * own + np.sqrt(common) * shared[scores.seed]
-
-    before, other = effects(), effects()
+    before, other = random.standard_normal((2, runs.max() + 1))[:, runs]
     after = {"none": before, "same": before + SAME_SEEDS * np.sqrt(2) * other, "fresh": other}[noise]
     lost = loss * ((scores.task == task) & (scores.metric == "psnr"))
     reference, candidate = (scores["mean"] + scores["std"] * scores.sign * effect for effect in (before, after))
@@ -67,31 +57,27 @@ def draw(
     return scores.assign(before=reference, after=candidate - lost, loss=worse.round(9))
 
 
-def rate(scores: pd.DataFrame, noise: str, limits: Limits, common: float, loss: float = 0.0, task: str = "") -> float:
+def rate(scores: pd.DataFrame, noise: str, limits: Limits, loss: float = 0.0, task: str = "") -> float:
     """The fraction of comparisons that fail; with a task, by a finding about it."""
     random = np.random.default_rng(0)
     failed = 0
     for _ in range(REPEATS):
-        compared = compare_scores(draw(scores, noise, random, common, loss, task), limits)
+        compared = compare_scores(draw(scores, noise, random, loss, task), limits)
         found = judge_scores(compared, limits)
         failed += any(one.verdict == "failed" and one.subject.startswith(task) for one in found)
     return failed / REPEATS
 
 
-def main(
-    common: Annotated[float, typer.Option(min=0, max=1, help="Part of the variance that all methods share.")] = 0.0,
-    alike: Annotated[bool, typer.Option("--alike", help="All methods of a task are equally noisy.")] = False,
-    alpha: Annotated[float, typer.Option(help="As of `lorun gate`.")] = 0.005,
-) -> None:
+def main(alpha: Annotated[float, typer.Option(help="As of `lorun gate`.")] = 0.005) -> None:
     """Print the rate of false alarms and the power against losses of PSNR, by noise, number of seeds and task."""
     print(f"| noise | seeds | task | false alarms | {' | '.join(f'{loss} dB' for loss in LOSSES)} |")
     print(f"|{'---|' * (4 + len(LOSSES))}")
     for noise, count in product(NOISE, SEEDS):
-        scores = mean_scores(read_result_set(RESULTS), count, alike)
+        scores = mean_scores(read_result_set(RESULTS), count)
         limits = Limits(alpha=alpha, fresh_seeds=noise == "fresh")
-        alarms = rate(scores, noise, limits, common)
+        alarms = rate(scores, noise, limits)
         for task in sorted(scores.task.unique()):
-            power = (rate(scores, noise, limits, common, loss, task) for loss in LOSSES)
+            power = (rate(scores, noise, limits, loss, task) for loss in LOSSES)
             cells = " | ".join(f"{value:.2f}" for value in power)
             print(f"| {NOISE[noise]} | {count} | {task} | {alarms:.3f} | {cells} |", flush=True)
 

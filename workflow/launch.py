@@ -55,9 +55,6 @@ def main() -> int:
     parser.add_argument("--on", choices=["slurm"], help="submit jobs to a cluster, with --cores for what stays here")
     parser.add_argument("--gpus", type=int, help="with --on: GPUs to use at once, one for each job (default: 0)")
     parser.add_argument("--store", help="store of jobs that share no file system: s3://BUCKET/FOLDER, or a folder")
-    parser.add_argument(
-        "--results", help="folder of the result set (default: runs/results/PROFILE where results/PROFILE is committed)"
-    )
     parser.add_argument("--accept", action="store_true", help="replace results/PROFILE by the results of this run")
     parser.add_argument("snakemake", nargs="*", help="further arguments for Snakemake, after --")
     arguments = parser.parse_args()
@@ -66,7 +63,7 @@ def main() -> int:
     os.chdir(ROOT)
     # Prefer the programs of this Python environment, whatever shell this was called from.
     _prefer(Path(sys.executable).parent)
-    gpus = count_gpus() if arguments.on is None else arguments.gpus or 0
+    gpus = _count_gpus() if arguments.on is None else arguments.gpus or 0
     try:
         with _only_one() as lock, _commands(arguments.on is None and not gpus and not arguments.store) as folder:
             _prefer(folder)
@@ -107,30 +104,26 @@ def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
     check_references(profile, Path("data"))
     kept = Path("results", profile.profile)
     committed, reason = _committed(kept)
-    folder = Path(arguments.results or (kept if committed is None else "runs" / kept))
+    folder = kept if committed is None else "runs" / kept
     for place in (folder, Path("runs"), *([kept] if arguments.accept else [])):
         _check_writable(place)
     for line in remove_damaged(profile, Path("runs"), folder):
         print(line, file=sys.stderr, flush=True)
     _date_back(Path("runs"), folder)
     started = time.time()
-    if arguments.on is None:
-        print(f"profile {profile.profile}: {arguments.cores} cores, {gpus} GPUs", flush=True)
-        # A profile of Snakemake with an executor says how many jobs it may submit.
-        elsewhere = arguments.store is not None and "SNAKEMAKE_PROFILE" in os.environ
-        settings = ["--local-cores" if elsewhere else "--cores", str(arguments.cores)]
-        settings += ["--resources", "dvc=1", f"gpu={gpus}"]
-        settings += ["--workflow-profile", "workflow/profiles/default"]
-    else:
+    if arguments.on is not None:
         _check_cluster()
-        print(f"profile {profile.profile}: on {arguments.on}, {gpus} GPUs", flush=True)
-        settings = ["--local-cores", str(arguments.cores), "--resources", "dvc=1", f"gpu={gpus}", "account=1"]
-        settings += ["--workflow-profile", f"workflow/profiles/{arguments.on}"]
-    if arguments.store is not None:
-        settings += _storage(arguments.store, profile)
+    where = f"{arguments.cores} cores" if arguments.on is None else f"on {arguments.on}"
+    print(f"profile {profile.profile}: {where}, {gpus} GPUs", flush=True)
+    # Where jobs are submitted, a profile of Snakemake says how many at once.
+    submitted = arguments.on is not None or (arguments.store is not None and "SNAKEMAKE_PROFILE" in os.environ)
+    settings = ["--local-cores" if submitted else "--cores", str(arguments.cores)]
+    settings += ["--resources", "dvc=1", f"gpu={gpus}", *([] if arguments.on is None else ["account=1"])]
+    settings += ["--workflow-profile", f"workflow/profiles/{arguments.on or 'default'}"]
     # Paths with a slash: Snakemake would turn a name such as 2024_01 or 1e3 into a number.
     settings += ["--config", f"profile_file={config}", f"gpus={gpus}", f"results={os.path.join('.', folder)}"]
-    settings += [] if arguments.store is None else ["stored=True"]
+    if arguments.store is not None:
+        settings += ["stored=True", *_storage(arguments.store, profile)]
     if any(Path(".snakemake/locks").glob("*")):  # left by a killed Snakemake: this launcher holds the lock
         subprocess.run(["snakemake", "--unlock", *settings], check=False, capture_output=True)
     status = 0
@@ -150,16 +143,15 @@ def _run(arguments: argparse.Namespace, gpus: int, lock: IO[str]) -> int:
         subprocess.run(["lorun", "show", str(folder)], check=False)
     if status:
         _show_failures(profile, started)
-    if status and written:
-        print(f"error: some jobs failed (see above and the logs in runs/); {folder} lists them", file=sys.stderr)
-    elif status:
-        print(f"error: failed before any table was written (see above); {folder} is unchanged", file=sys.stderr)
-    elif written or _is_newer(folder / "report.html", started):
+        if written:
+            print(f"error: some jobs failed (see above and the logs in runs/); {folder} lists them", file=sys.stderr)
+        else:
+            print(f"error: failed before any table was written; {folder} is unchanged", file=sys.stderr)
+        return status
+    if written or _is_newer(folder / "report.html", started):
         print(f"Done in {time.time() - started:.0f} s: {folder}")
     else:
         print(f"Nothing to do: {folder} is up to date.")
-    if status:
-        return status
     if committed is None:
         print(f"Not compared with committed results: {reason}", flush=True)
     else:
@@ -192,13 +184,9 @@ def _committed(kept: Path) -> tuple[str | None, str]:
     """The committed result set as REV:FOLDER, and why there is none, in words."""
     try:
         prefix = git(ROOT, "rev-parse", "--show-prefix").decode().removesuffix("\n")  # of ROOT in the repository
-    except UnknownRevision as error:
-        absent = isinstance(error.__cause__, OSError)
-        return None, "git is not installed" if absent else "this folder is no git repository"
-    try:
         git(ROOT, "cat-file", "-e", f"HEAD:{prefix}{kept}/rows.csv")
-    except UnknownRevision:
-        return None, f"{kept} is not committed"
+    except UnknownRevision as error:
+        return None, f"{kept} is not committed ({error})"
     return f"HEAD:{prefix}{kept}", ""
 
 
@@ -225,11 +213,13 @@ def _is_newer(path: Path, moment: float) -> bool:
 
 def _data_intact(profile: Profile) -> bool:
     """Whether all datasets are intact. Removes the markers of the others, so that the workflow fetches them."""
-    markers = [Path("data", f".{name}.ok") for name in profile.datasets()]
-    for name, marker in zip(profile.datasets(), markers, strict=True):
+    intact = True
+    for name in profile.datasets():
+        marker = Path("data", f".{name}.ok")
         if find_damage(Path("data"), name):
             marker.unlink(missing_ok=True)
-    return all(marker.exists() for marker in markers)
+        intact = intact and marker.exists()
+    return intact
 
 
 def _snakemake(command: list[str], lock: IO[str]) -> int:
@@ -269,21 +259,18 @@ def _check_cluster() -> None:
     """Raise LorunError where jobs cannot be submitted to Slurm."""
     if shutil.which("sbatch") is None:
         raise LorunError("--on slurm needs the programs of Slurm, and `sbatch` is not on PATH: start on a login node")
-    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-        raise LorunError(
-            "--on slurm needs Snakemake's plugin: .venv/bin/uv pip install snakemake-executor-plugin-slurm"
-        )
+    _check_plugin("--on slurm", "executor-plugin-slurm")
+
+
+def _check_plugin(option: str, name: str) -> None:
+    if importlib.util.find_spec(f"snakemake_{name.replace('-', '_')}") is None:
+        raise LorunError(f"{option} needs Snakemake's plugin: .venv/bin/uv pip install snakemake-{name}")
 
 
 def _storage(store: str, profile: Profile) -> list[str]:
     """The options of Snakemake for a store. Raises LorunError where it cannot be used."""
     provider = store.partition("://")[0] if "://" in store else "fs"
-    if importlib.util.find_spec(f"snakemake_storage_plugin_{provider}") is None:
-        raise LorunError(
-            f"--store {store} needs Snakemake's plugin: .venv/bin/uv pip install snakemake-storage-plugin-{provider}"
-        )
-    if provider == "fs" and shutil.which("rsync") is None:
-        raise LorunError(f"--store {store} needs the program rsync, with which Snakemake's plugin copies")
+    _check_plugin(f"--store {store}", f"storage-plugin-{provider}")
     if untuned := profile.untuned():
         names = ", ".join(dict.fromkeys(f"{task}/{method}" for task, method in untuned))
         raise LorunError(f"--store: choose learning rates with `lorun tune` before, on one machine, for {names}")
@@ -298,7 +285,7 @@ def _date_back(*folders: Path) -> None:
             os.utime(path, (now, now))
 
 
-def count_gpus() -> int:
+def _count_gpus() -> int:
     """Number of usable GPUs. PyTorch is imported, which takes seconds, only if there is a driver."""
     if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
         return 0

@@ -56,14 +56,14 @@ def contract(
     failed = []
     for reference in references:
         report = examine(reference)
-        typer.echo(_render(report))
+        typer.echo(_render(reference, report))
         if report.failures:
             failed.append(reference)
     if failed:
         raise LorunError(f"{len(failed)} of {len(references)} baselines fail a check: {', '.join(failed)}")
 
 
-def _render(report: "Report") -> str:
+def _render(reference: str, report: "Report") -> str:
     """A table with a line per check and a column per case; then each failure with the requirement."""
     from tabulate import tabulate
 
@@ -75,7 +75,7 @@ def _render(report: "Report") -> str:
         row = rows.setdefault(finding.check.name, [""] * max(len(columns), 1))
         row[columns.index(finding.case) if finding.case else 0] = finding.verdict
     table = tabulate([[name, *row] for name, row in rows.items()], ["", *map(str, columns)], tablefmt="plain")
-    lines = [f"{report.reference}: {counts}; {report.seconds:.0f} s", *table.splitlines()]
+    lines = [f"{reference}: {counts}", *table.splitlines()]
     lines += [f"unsupported {case}: {reason}" for case, reason in report.unsupported.items()]
     for finding in report.failures:
         where = f" {finding.case}" if finding.case else ""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -27,7 +27,6 @@ def compare(
     against: Annotated[str, Option(help="Method that the verdict is against.")] = "block_k",
     dataset: Annotated[list[str] | None, Option(help="Test set instead of the profile's; may be repeated.")] = None,
     ratio: Annotated[float | None, Option(min=0, max=100, help="Sampling ratio of compressed sensing, %.")] = None,
-    changes: Annotated[list[str] | None, Option("--set", help="A key, as training.steps=100; may be repeated.")] = None,
     out: Annotated[Path | None, Option(help="Folder of tables; default: runs/compare/PROFILE-METHOD.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
@@ -50,8 +49,7 @@ def compare(
     from lorun.data.fetch import fetch
     from lorun.devices import pick_device
     from lorun.profiles import load_profile
-    from lorun.profiles.derived import derive_profile, name_of, parse_changes
-    from lorun.profiles.reading import merge
+    from lorun.profiles.derived import derive_profile, name_of
     from lorun.results.markdown import render
     from lorun.results.rivals import beside, committed_runs, tables
     from lorun.results.store import save_result_set
@@ -60,14 +58,12 @@ def compare(
     config = Path("config") / f"{profile}.yaml"
     original = load_profile(config, task)
     names = [name_of(method, {name for one in original.tasks.values() for name in one.variants}) for method in methods]
-    changed = parse_changes(changes or [])
-    if dataset:
-        changed = merge(changed, {"data": {"test": dataset}})
+    changed: dict[str, Any] = {"data": {"test": dataset}} if dataset else {}
     if ratio is not None:
         if task is not None and not _has_ratio(original.tasks[task]):
             raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
         setting = f"r{ratio:g}"
-        changed = merge(changed, {"settings": {setting: {"ratio": ratio}}})
+        changed["settings"] = {setting: {"ratio": ratio}}
     tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
     folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]
     path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changed)

@@ -68,13 +68,12 @@ def make_data(name: Annotated[str, Argument(help="Dataset.")], data: Data = Path
 def add_data(
     name: Annotated[str, Argument(help="Dataset that you obtained, e.g. general100.")],
     source: Annotated[Path, Option("--from", help="Folder with its files.")],
-    replace: Annotated[bool, Option("--replace", help="Accept files that differ from the manifest.")] = False,
     data: Data = Path("data"),
 ) -> None:
     """Check the files of a dataset that you obtained, copy them to data/ and record their checksums."""
     from lorun.data.manual import add
 
-    typer.echo(f"{name}: added, {add(data, name, source, replace=replace)}")
+    typer.echo(f"{name}: added, {add(data, name, source)}")
 
 
 @data_app.command("verify")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lorun.data.checksums import has_md5, md5_of_bytes
 from lorun.data.listing import why_no_path
 from lorun.data.progress import track
-from lorun.errors import LorunError
+from lorun.errors import LorunError, one_line
 from lorun.files import replace_files, write_atomically
 
 if TYPE_CHECKING:
@@ -19,22 +19,12 @@ if TYPE_CHECKING:
 TRIES = 4
 """For each file."""
 
-_TEMPORARY = {408, 425, 429}  # statuses below 500 after which to try again
-
 
 class RemoteFile(NamedTuple):
     """The address of a file and its md5."""
 
     url: str
     md5: str
-
-
-class _Failed(Exception):
-    """One try failed; `again` says whether to try once more."""
-
-    def __init__(self, reason: str, again: bool = True) -> None:
-        super().__init__(reason)
-        self.again = again
 
 
 def download(
@@ -64,7 +54,7 @@ def download(
         try:
             there = has_md5(folder / file, remote.md5)
             content = (folder / file).read_bytes() if there else _get(remote, timeout, wait, console)
-        except _Failed as error:
+        except LorunError as error:
             rest = f"{done} of {len(files)} files are complete, the same command continues from there"
             raise LorunError(f"dataset {name!r}: cannot download {file} from {remote.url}: {error}; {rest}") from None
         write_atomically(parts / file, partial(Path.write_bytes, data=content))
@@ -79,36 +69,27 @@ def partial_folder(folder: Path) -> Path:
 
 
 def _get(remote: RemoteFile, timeout: float, wait: float, log: "Console") -> bytes:
-    """The content of a file, after several tries if need be."""
-    attempt, wrong = 0, 0
-    while True:
-        attempt += 1
+    """The content of a file, after several tries if need be. Raises LorunError with the reason why the last one failed."""
+    for attempt in range(1, TRIES):
         try:
-            content = _try(remote.url, timeout)
-            if md5_of_bytes(content) == remote.md5:
-                return content
-            wrong += 1
-            raise _Failed("the file has another checksum than its manifest says", again=wrong == 1)
-        except _Failed as error:
-            if not error.again or attempt == TRIES:
-                raise
+            return _try(remote, timeout)
+        except LorunError as error:
             log.print(f"{remote.url}: {error}; once more ({attempt + 1} of {TRIES})", markup=False, highlight=False)
             time.sleep(wait * 2 ** (attempt - 1))
+    return _try(remote, timeout)
 
 
-def _try(url: str, timeout: float) -> bytes:
+def _try(remote: RemoteFile, timeout: float) -> bytes:
     import requests
-    from requests import exceptions
 
     try:
-        response = requests.get(url, timeout=timeout)
-    except exceptions.Timeout:
-        raise _Failed(f"no data for {timeout:g} s") from None
-    except (exceptions.ConnectionError, exceptions.ChunkedEncodingError) as error:
-        raise _Failed(f"the connection broke ({error})") from None
-    except (exceptions.RequestException, ValueError) as error:  # leads nowhere, perhaps by redirection
-        raise _Failed(str(error), again=False) from None
-    if response.ok:
-        return response.content
-    again = response.status_code >= 500 or response.status_code in _TEMPORARY
-    raise _Failed(f"the server answers {response.status_code} {response.reason}", again)
+        response = requests.get(remote.url, timeout=timeout)
+    except requests.Timeout:
+        raise LorunError(f"no data for {timeout:g} s") from None
+    except (requests.RequestException, ValueError) as error:  # no server, a broken connection, no address
+        raise LorunError(one_line(error)) from None
+    if not response.ok:
+        raise LorunError(f"the server answers {response.status_code} {response.reason}")
+    if md5_of_bytes(response.content) != remote.md5:
+        raise LorunError("the file has another checksum than its manifest says")
+    return response.content

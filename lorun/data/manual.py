@@ -14,10 +14,10 @@ from lorun.errors import LorunError, UnknownName
 from lorun.files import replace_files
 
 
-def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
+def add(root: Path, name: str, source: Path) -> str:
     """Check the files of a dataset in the folder `source`, copy them to `root`/<name>, and write their manifest.
 
-    If there is a manifest already, the files must agree with it, unless `replace`. `source` is not changed.
+    If there is a manifest already, the files must agree with it. `source` is not changed.
     Returns the identity of the dataset (see `lorun.data.checksums.dataset_identity`).
 
     Raises:
@@ -37,14 +37,14 @@ def add(root: Path, name: str, source: Path, *, replace: bool = False) -> str:
     if (root / name).resolve() in (source.resolve(), *source.resolve().parents):
         raise LorunError(f"{source} is the destination of the dataset: name the folder that you obtained")
     files = _select(name, source, entry.manual.expected)
-    _refuse(name, list(_problems(files, name, entry, entry.manual.expected)), "problems")
+    _refuse(name, list(_problems(files, name, entry, entry.manual.expected)))
     manifest = root / f"{name}.md5"
-    recorded = manifest.exists() and not replace
+    recorded = manifest.exists()
     if recorded:
         md5s = {path.name: md5_of_bytes(read_bytes(path)) for path in files}
         different = sorted({file for file, _ in md5s.items() ^ read_manifest(root, name).items()})
-        advice = "use --replace to record your files instead"
-        _refuse(name, [f"{file} differs from {manifest}; {advice}" for file in different], "files")
+        advice = "delete that file to record yours instead"
+        _refuse(name, [f"{file} differs from {manifest}; {advice}" for file in different])
     replace_files(root / name, ((path.name, read_bytes(path)) for path in track(files, f"{name}: copying")))
     if not recorded:
         write_manifest(root, name)
@@ -56,16 +56,16 @@ def _select(name: str, source: Path, expected: Expectation) -> list[Path]:
     files = files_in(source, [expected.pattern])
     if expected.names is not None:
         missing = sorted(set(expected.names) - {path.name for path in files})
-        _refuse(name, [f"{source} lacks {file}" for file in missing], "files")
+        _refuse(name, [f"{source} lacks {file}" for file in missing])
         files = [path for path in files if path.name in expected.names]
     if len(files) != expected.count:
         raise LorunError(f"{name}: expected {expected.count} files {expected.pattern} in {source}, found {len(files)}")
     return files
 
 
-def _refuse(name: str, problems: list[str], what: str) -> None:
+def _refuse(name: str, problems: list[str]) -> None:
     if problems:
-        others = f" (and {len(problems) - 1} more {what})" if len(problems) > 1 else ""
+        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise LorunError(f"{name}: {problems[0]}{others}")
 
 

@@ -64,8 +64,7 @@ class Profile(Section):
     def trial(self, task: str, method: str, value: float, whole: bool = False) -> Experiment:
         """A short, or a whole, training of a method with a value of what is tuned, see `TaskConfig.tuned_parameter`."""
         chosen, tuning = self.tasks[task], self._tuning(task)
-        available = [one for one in chosen.settings_of(method) if chosen.trains_in(method, one) == one]
-        setting = tuning.setting if tuning.setting in available else available[0]
+        setting = next(one for one in chosen.settings_of(method) if chosen.trains_in(method, one) == one)
         return self.resolve(task, setting, method, TUNING_SEED, value, 1.0 if whole else tuning.share)
 
     def finalists(self, task: str, method: str, best: float) -> list[float]:

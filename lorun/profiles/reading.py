@@ -21,9 +21,8 @@ from lorun.profiles.trials import read_trials, trials_path
 def load_profile(path: Path | str, task: str | None = None) -> Profile:
     """Read a profile.
 
-    `extends: other.yaml` starts from another file in the same folder and overrides its keys. A task that is null is
-    left out, and a key of a task that is null has its default. Learning rates that were tuned are read from
-    tuned/PROFILE.csv in the same folder.
+    `extends: other.yaml` starts from another file in the same folder and overrides its keys; null removes them.
+    Learning rates that were tuned are read from tuned/PROFILE.csv in the same folder.
 
     Args:
         task: read this task alone, with the tasks that its bases are trained in: a run then loads, and records, the
@@ -87,37 +86,28 @@ def _chain(path: Path, children: tuple[Path, ...] = ()) -> list[tuple[Path, dict
     return [(path, content), *_chain(path.parent / parent, (*children, path))]
 
 
-_REPLACES = {"budget": {"steps", "phase1_steps"}, "steps": {"budget"}}
-"""A length of training in a file -> those that it replaces in the file below."""
-
-
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`. A section of another `name` has other keys, so it replaces the one below."""
+    """`above` over `below`, without the keys that are null in `above`. A section of another `name` replaces the one
+    below, since it has other keys."""
     if above.get("name", below.get("name")) != below.get("name"):
         return dict(above)
-    replaced = {old for key, others in _REPLACES.items() if above.get(key) is not None for old in others}
-    merged = {key: value for key, value in below.items() if key not in replaced}
+    merged = {key: value for key, value in below.items() if above.get(key, value) is not None}
     for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        if value is not None:
+            old = merged.get(key)
+            merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
 def choose_tasks(tasks: Mapping[str, Any], task: str | None) -> dict[str, Any]:
-    """The tasks that are not null, without keys that are null; where `task` is one of them, only that one and those
-    that train its bases."""
-    present = {
-        name: {key: value for key, value in entry.items() if value is not None} if isinstance(entry, dict) else entry
-        for name, entry in tasks.items()
-        if entry is not None
-    }
-    if task not in present:
-        return present
+    """All tasks; where `task` is one of them, only that one and those that train its bases."""
+    if task is None or task not in tasks:
+        return dict(tasks)
     needed = [task]
     for name in needed:  # grows on the way
-        content = present.get(name)
+        content = tasks.get(name)
         bases = content.get("base") if isinstance(content, dict) else None
         for base in bases.values() if isinstance(bases, dict) else ():
             if isinstance(base, dict) and (other := str(base.get("task", name))) not in needed:
                 needed.append(other)
-    return {name: entry for name, entry in present.items() if name in needed}
+    return {name: entry for name, entry in tasks.items() if name in needed}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,20 +25,15 @@ StrategyName = Literal[STRATEGIES]  # type: ignore[valid-type]
 BaseName = Literal["none", "published", *PRETRAININGS]  # type: ignore[valid-type]
 
 
-class DataConfig(Section):
-    """The datasets of a task."""
+class DataConfig(TrainingData):
+    """The datasets of a task. Those of a training may be left out where nothing is trained."""
 
-    train: Name | None = Field(None, description="dataset whose train split is learned from")
-    validation: Name | None = Field(None, description="dataset whose validation split watches the training")
+    train: Name | None = Field(None, description="dataset whose train split is learned from")  # type: ignore[assignment]
+    validation: Name | None = Field(  # type: ignore[assignment]
+        None, description="dataset whose validation split watches the training"
+    )
     test: Annotated[list[Name], NoTwo] = Field(min_length=1, description="datasets whose test split is scored")
     channels: Channels = Field(1, description="gray, RGB, or the 28 bands of a spectral cube")
-    mosaic: bool = Field(False, description="make half of each batch 2 x 2 mosaics of crops of half the side")
-    gain: float = Field(
-        0.0,
-        ge=0,
-        le=2,
-        description="multiply each patch with a random gain, smooth over the bands: its spread, e.g. 0.4",
-    )
 
 
 class BaseReference(Section):
@@ -260,9 +256,8 @@ class TaskConfig(Section):
         for name in self.variants:
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in PRESETS:
                 raise ValueError(f"`variants`: {name!r} must be lower-case letters, digits and _, and not a strategy")
+        _check_names("strategies", "strategy", self.strategies, [*STRATEGIES, *self.variants])
         for name in self.strategies:
-            if name not in STRATEGIES and name not in self.variants:
-                raise ValueError(f"`strategies`: {UnknownName('strategy', name, [*STRATEGIES, *self.variants])}")
             preset = self.preset(name)
             assert preset is not None
             try:
@@ -294,22 +289,13 @@ class TaskConfig(Section):
         if twice:
             raise ValueError(f"two methods have one name: {', '.join(twice)}")
         for name, comparison in self.comparisons.items():
-            for method in comparison.methods:
-                if method not in self.methods:
-                    raise ValueError(f"`comparisons.{name}`: {UnknownName('method', method, self.methods)}")
-        for key in ("only", "weights", "options", "base"):
-            for method in getattr(self, key):
-                if method not in self.methods:
-                    raise ValueError(f"`{key}` names the method `{method}`, which the task does not have")
-                if method in self.strategies and key == "options":
-                    raise ValueError(f"`{key}` is for baselines, not for the strategy `{method}`")
-        for setting in self.seeds:
-            if setting not in self.settings:
-                raise ValueError(f"`seeds`: {UnknownName('setting', setting, self.settings)}")
+            _check_names(f"comparisons.{name}", "method", comparison.methods, self.methods)
+        for key in ("only", "weights", "base"):
+            _check_names(key, "method", getattr(self, key), self.methods)
+        _check_names("options", "baseline", self.options, self.located)
+        _check_names("seeds", "setting", self.seeds, self.settings)
         for method, settings in {**self.only, **self.weights}.items():
-            unknown = sorted(set(settings) - set(self.settings))
-            if unknown:
-                raise ValueError(f"`weights` or `only` of `{method}` name no settings of the task: {unknown}")
+            _check_names(f"weights` or `only` of `{method}", "setting", settings, self.settings)
         for method in filter(self._transfers, self.methods):
             if method not in self.base:
                 raise ValueError(f"`{method}` needs a `base`: the setting whose pretrained network it starts from")
@@ -318,8 +304,7 @@ class TaskConfig(Section):
 
     def _check_training(self) -> None:
         if self.train_in is not None:
-            if self.train_in not in self.settings:
-                raise ValueError(f"`train_in`: {UnknownName('setting', self.train_in, self.settings)}")
+            _check_names("train_in", "setting", [self.train_in], self.settings)
             for method in filter(self.is_trained, self.methods):
                 if self.train_in not in self.settings_of(method):
                     raise ValueError(f"`{method}` does not run in {self.train_in!r}, the setting of `train_in`")
@@ -330,11 +315,11 @@ class TaskConfig(Section):
             raise ValueError(f"`training` is missing: {', '.join(trained)} are trained")
         if trained and None in (self.data.train, self.data.validation):
             raise ValueError(f"`data.train` and `data.validation` are needed: {', '.join(trained)} are trained")
+        rates = [] if self.training is None else self.training.learning_rates
         # Also methods that are not in this task: a profile may take over the rates of the one that it extends.
-        known = list(dict.fromkeys([*self.methods, *PRETRAININGS, *STRATEGIES, *self.variants, *plugins.names()]))
-        for method in self.training.learning_rates if self.training is not None else ():
-            if method not in known:
-                raise ValueError(f"`learning_rates`: {UnknownName('method', method, known)}")
+        known = dict.fromkeys([*self.methods, *PRETRAININGS, *STRATEGIES, *self.variants, *plugins.names()])
+        _check_names("learning_rates", "method", rates, known)
+        for method in rates:
             if (preset := self.preset(method)) is not None and preset.rate is not None:
                 raise ValueError(
                     f"`learning_rates` of `{method}`: it takes that of `{preset.rate}`, whose base it shares"
@@ -356,3 +341,10 @@ class TaskConfig(Section):
         """Whether a method must start from the base of another setting or task."""
         preset = self.preset(method)
         return preset is not None and preset.base == ELSEWHERE
+
+
+def _check_names(key: str, kind: str, names: Iterable[str], choices: Collection[str]) -> None:
+    """Raise ValueError for the first name of a key of the task that is not one of the choices."""
+    for name in names:
+        if name not in choices:
+            raise ValueError(f"`{key}`: {UnknownName(kind, name, choices)}")

@@ -23,7 +23,6 @@ class Tuning(Section):
     adapter_rates: list[Annotated[float, Field(gt=0)]] = Field([0.03, 0.1, 0.3, 1, 3, 10, 30, 100], min_length=3)
     share: float = Field(0.2, gt=0, le=1, description="length of each short training, as a share of a whole one")
     finalists: int = Field(2, ge=1, description="values that are tried in whole trainings; 1: the short ones decide")
-    setting: str | None = Field(None, description="setting of the task that it is done in; default: the first")
 
     @model_validator(mode="after")
     def _check_grids(self) -> Self:

@@ -138,7 +138,6 @@ def test_a_network_that_keeps_the_contract_passes(written):
         ("return x + 1e-12 * self.net(x)", "overfitting", "20 steps on one patch reduce the loss"),
         ("return x + self.net(x) / 0", "training_steps", "the loss in float32 is"),
         ("return x + 0 * self.net(x)", "training_steps", "does not move network.net.0.weight, network.net.2.weight"),
-        ("return (x + 10 + self.net(x)) @ torch.eye(x.shape[-1]).to(x) - 10", "half_precision", "in bfloat16 is"),
         ("return x * (1 + 0 * x.mean().item()) + self.net(x)", "accounting", "cannot run on fake tensors"),
     ],
 )

@@ -21,9 +21,9 @@ def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Output])
     assert "CHANGE" in Path("nets/my_net/baseline.py").read_text()
     result = lorun("contract", "nets/my_net")
     assert (result.status, result.err) == (0, "")
-    assert re.match(r"nets/my_net: \d+ passed, 1 -; \d+ s\n", result.out)
+    assert re.match(r"nets/my_net: \d+ passed, 1 -\n", result.out)
     rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines()[2:]}
-    assert rows["shapes"] == ["passed"] * 6  # every operator, all channels
+    assert rows["shapes"] == ["passed"]
     assert rows["overfitting"] == ["passed"] * 4
     assert rows["published_parameters"] == ["-"]
 
@@ -35,7 +35,7 @@ def test_a_failed_check_is_explained_and_sets_the_exit_status(lorun: Callable[..
     result = lorun("contract", "./my_net")
     assert result.status == 1
     assert result.err == "error: 1 of 1 baselines fail a check: ./my_net\n"
-    assert "shapes block_cs-1: images of shape (2, 1, 16, 16) come back as (2, 1, 16, 15)" in result.out
+    assert "shapes: block_cs-1: images of shape (2, 1, 16, 16) come back as (2, 1, 16, 15)" in result.out
     assert "required: `forward` returns (B, C, H, W) like the image, for any size" in result.out
 
 

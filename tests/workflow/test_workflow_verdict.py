@@ -54,7 +54,7 @@ def test_without_a_committed_set_the_results_are_the_first(committed):
     *_, done, compared = committed.stdout.splitlines()
     assert done.startswith("Done in ")
     assert done.endswith("s: results/tiny")
-    assert compared == "Not compared with committed results: results/tiny is not committed"
+    assert "results/tiny is not committed (git cat-file -e in " in compared
 
 
 def test_a_further_run_writes_beside_the_committed_set_and_says_that_it_is_identical(made, committed):
@@ -155,10 +155,12 @@ def test_a_damaged_committed_set_is_said_in_one_line(compared, tmp_path):
 
 def test_without_git_nothing_is_compared(compared, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert compared() == (None, ["git is not installed"])
+    assert compared() == (None, ["results/smoke is not committed (git: No such file or directory)"])
 
 
 def test_without_a_commit_nothing_is_compared(compared, tmp_path):
     shutil.rmtree(tmp_path / ".git")
     git(tmp_path, "init")
-    assert compared() == (None, ["results/smoke is not committed"])
+    status, [line] = compared()
+    assert status is None
+    assert line.startswith("results/smoke is not committed (git cat-file")

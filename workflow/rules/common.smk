@@ -1,6 +1,5 @@
 # The profile, validated once, and the experiments that wildcards stand for.
 
-import re
 from functools import cache, partial
 from pathlib import Path
 
@@ -8,7 +7,6 @@ from snakemake.utils import min_version, validate
 
 from lorun.accounting.resources import scoring_memory, training_memory, training_minutes
 from lorun.data.checksums import dataset_identity
-from lorun.methods import PRETRAININGS
 from lorun.profiles import load_profile
 from lorun.results.paths import account_path, with_bases
 
@@ -44,17 +42,12 @@ def here(path):
     return local(path) if STORED else path
 
 
-def names(choices):
-    """A wildcard constraint that admits exactly these names."""
-    return "|".join(map(re.escape, sorted(set(choices))))
-
-
 wildcard_constraints:
-    task=names(PROFILE.tasks),
-    setting=names(setting for task in PROFILE.tasks.values() for setting in task.settings),
-    method=names([*PRETRAININGS, *(e.method for e in EXPERIMENTS)]),
+    task="[^/]+",
+    setting="[^/]+",
+    method="[^/]+",
     seed=r"\d+",
-    key=r"[0-9a-f]+",
+    key="[0-9a-f]+",
 
 
 resolve = cache(PROFILE.experiment)  # Snakemake calls the functions of a rule several times for each job

@@ -10,8 +10,6 @@ rule dataset:
         "logs/data/{dataset}.benchmark.tsv"
     resources:
         dvc=1,
-        mem_mb=4000,
-        runtime=60,
     localrule: True
     shell:
         "lorun data fetch {wildcards.dataset:q} --marker {output:q} 2>&1 | tee {log:q}"

@@ -12,9 +12,6 @@ rule table:
         f"logs/table-{PROFILE.profile}.log",
     benchmark:
         f"logs/table-{PROFILE.profile}.benchmark.tsv"
-    resources:
-        mem_mb=4000,
-        runtime=30,
     localrule: True
     shell:
         UNPACK
@@ -31,9 +28,6 @@ rule report:
         f"logs/report-{PROFILE.profile}.log",
     benchmark:
         f"logs/report-{PROFILE.profile}.benchmark.tsv"
-    resources:
-        mem_mb=4000,
-        runtime=30,
     localrule: True
     shell:
         "lorun report {RESULTS:q} --config {PROFILE_FILE:q} --out {output:q} 2>&1 | tee {log:q}"
