@@ -76,9 +76,6 @@ _LINKED = {"differences": ("difference (dB)",), "comparison": ("ours",)}
 _LAST = ("operator", "protocol", "source")  # long columns of the comparison, so that a narrow screen shows the verdict
 
 
-_EMPTY = PageCell(None, "")
-
-
 def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> list[Section]:
     """A section for each task, dataset and setting, in the order of the summary."""
     by_degradation = grouped(results.degradations, PLACE)
@@ -111,18 +108,6 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
             )
         )
     return found
-
-
-def overview(sections: Sequence[Section]) -> Table:
-    """The leading score of every method in every section: a row per method, a column per section."""
-    leading = [_leading(section) for section in sections]
-    methods = dict.fromkeys(method for section in sections for method in section.lines.method)
-    rows = [[PageCell(method, method), *(of.get(method, _EMPTY) for of in leading)] for method in methods]
-    columns = [
-        "method",
-        *(f"{section.title}: {section.metrics[0].heading}, {section.protocol}" for section in sections),
-    ]
-    return Table("overview-table", "The leading score of every method", columns, rows)
 
 
 def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
@@ -207,16 +192,3 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
         caption = f"{metric.heading} under each degradation, {protocol}"
         tables.append(Table(f"degradations-{number}-{len(tables)}", caption, made.headings, rows))
     return tables
-
-
-def _leading(section: Section) -> dict[str, PageCell]:
-    """The leading score of each method; its status if it has none."""
-    found = {}
-    for row in section.scores.rows:
-        cells = dict(zip(section.scores.columns, row, strict=True))
-        if cells["protocol"].text == section.protocol:
-            score, status = cells[section.metrics[0].heading], cells["status"]
-            missing = score.value is None and status.kind != "completed"
-            of_status = PageCell(None, status.kind, line=status.line, kind=status.kind)
-            found[cells["method"].text] = of_status if missing else score
-    return found
