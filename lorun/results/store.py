@@ -202,16 +202,14 @@ def result_set_of(where: str, files: Mapping[str, bytes]) -> ResultSet:
     return results
 
 
-def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Version | None]:
-    """Only the summary and the version of a result set at a commit; None for what it did not have.
+def read_summary(folder: Path, commit: str) -> pd.DataFrame | None:
+    """Only the summary of a result set at a commit; None if it had none.
 
     Raises:
         LorunError: the summary is damaged.
     """
-    table, version = f"{folder.name}/summary.csv", f"{folder.name}/version.json"
-    files = files_at(folder.parent, commit, {table, version}.__contains__)
-    summary = _typed("summary.csv", _read_csv("summary.csv", files[table]), "summary") if table in files else None
-    return summary, _version("version.json", files.get(version))
+    content = files_at(folder.parent, commit, f"{folder.name}/summary.csv".__eq__).values()
+    return next((_typed("summary.csv", _read_csv("summary.csv", one), "summary") for one in content), None)
 
 
 def save_result_set(
