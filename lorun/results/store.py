@@ -271,11 +271,10 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         if not file.is_file():
             raise LorunError(f"{file}: no such file; `lorun evaluate` writes it")
     run, content = _read_json(str(about), about.read_bytes()), path.read_bytes()
-    rows = run.pop(_ROWS, None)  # older ones have none
-    if set(run) != set(RUN_COLUMNS):
-        raise LorunError(f"{about}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
+    if odd := set(run) ^ {*RUN_COLUMNS, _ROWS}:
+        raise LorunError(f"{about}: wrong keys: {_listed(odd)}; `lorun evaluate` makes it again")
     table = _typed(str(path), _read_csv(str(path), content), "rows")
-    if rows not in (None, _sha256(content)):
+    if run.pop(_ROWS) != _sha256(content):
         raise LorunError(f"{path}: cut or changed since it was written; `lorun evaluate` makes it again")
     return run, table
 
