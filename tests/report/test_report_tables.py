@@ -114,9 +114,7 @@ def test_scores_under_each_degradation_have_a_column_each(results, made):
 
 def test_claims_are_those_of_the_table_and_a_table_without_rows_is_left_out(results, made):
     tables = whole_tables(results, made(results)[0])
-    assert tables["comparison"] is None
-    assert tables["tasks"] is None
-    assert tables["tuning"] is None
+    assert list(tables) == ["differences", "claims"]
     ours = [row[tables["claims"].columns.index("ours")].text for row in tables["claims"].rows]
     assert ours[0] == f"{50_380 / 128_132:.3f}"
     assert ours[3] == "-2.125"
@@ -130,7 +128,7 @@ def test_differences_have_their_interval_and_open_their_origin(results, made):
     assert difference.text == "-2.12 [-2.12, -2.12]"  # the same for both images
     assert provenance.lines[difference.line]["title"].startswith("lorun:")
     assert (verdict.text, verdict.kind) == ("worse", "worse")
-    assert whole_tables(replace(results, differences=results.differences[:0]), provenance)["differences"] is None
+    assert "differences" not in whole_tables(replace(results, differences=results.differences[:0]), provenance)
 
 
 def test_the_page_shows_the_tuning_with_its_figure_or_says_that_there_is_none(project, results, tmp_path):
