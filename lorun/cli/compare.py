@@ -51,7 +51,8 @@ def compare(
     from lorun.profiles import load_profile
     from lorun.profiles.derived import derive_profile, name_of
     from lorun.results.markdown import render
-    from lorun.results.rivals import beside, committed_runs, tables
+    from lorun.results.result_set import make_result_set
+    from lorun.results.rivals import committed_runs, tables
     from lorun.results.store import save_result_set
 
     used = pick_device(device)
@@ -94,7 +95,7 @@ def compare(
 
     for one in wanted:
         _run(one, scores(one) or folder, runs, data, used)
-    results = beside(derived, committed, runs, data, scores)
+    results = make_result_set(derived, runs, data, partial=True, present=committed, scores=scores)
     save_result_set(folder, results, {"summary.md": render(derived, results)})
     made = {(one.task, one.setting, one.method) for one in wanted}
     for title, table, verdicts in tables(results, names, made, against):

@@ -119,24 +119,21 @@ def history(
     protocol: Annotated[str | None, Option(help="Protocol; default: the first of each table.")] = None,
     metric: Annotated[str, Option(help="Column of summary.csv: psnr, parameters_network, step_total, ...")] = "psnr",
     plot: Annotated[Path | None, Option(help="PNG file to draw it into.")] = None,
-    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show how a score, or a count of parameters or bytes, changed over the commits of a result set.
 
-    Result sets are read from git. Commits that did not change the value are left out. What is missing in older
-    revisions is listed at the end.
+    Result sets are read from git. Commits that did not change the value are left out. Those whose table cannot be read
+    are listed at the end.
     """
     from lorun.results.history import history as history_of
     from lorun.results.history import render, write_plot
-    from lorun.results.store import records
 
     chosen = {"task": task, "dataset": dataset, "setting": setting, "method": method, "protocol": protocol}
-    found = history_of(results, metric, chosen)
-    as_records = {"rows": records(found.table), "unread": found.unread}
-    typer.echo(json.dumps(as_records, indent=1) if as_json else render(found))
+    values, unread = history_of(results, metric, chosen)
+    typer.echo(render(values, unread))
     if plot is not None:
-        write_plot(found, plot)
-        typer.echo(f"wrote {plot}", err=as_json)
+        write_plot(values, plot)
+        typer.echo(f"wrote {plot}")
 
 
 def status(

@@ -11,12 +11,12 @@ from lorun.evaluation.metrics import METRICS
 from lorun.files import write_text
 from lorun.profiles import Profile
 from lorun.report.charts import curves, latency_note, looks, of_section, points, scaling
-from lorun.report.crops import LIMIT, SIDE, Crops, picture
+from lorun.report.crops import SIDE, Crops, picture
 from lorun.report.freshness import Freshness
-from lorun.report.index import PAGE, Entry, entry, write_index
-from lorun.report.page import render_report
+from lorun.report.index import PAGE, Entry, entry
+from lorun.report.page import render, render_report
 from lorun.report.provenance import Provenance
-from lorun.report.tables import overview, sections, verdict_on, whole_tables
+from lorun.report.tables import sections, verdict_on, whole_tables
 from lorun.results.cells import UNRANKED
 from lorun.results.figures import tuning_path
 from lorun.results.licences import licences_of
@@ -50,9 +50,10 @@ def write_report(
     series = [] if costs is None else costs["series"]
     methods = dict.fromkeys([*results.summary.method, *results.curves.method, *(one["method"] for one in series)])
     found = sections(profile, results, provenance)
-    crops = Crops(profile, results, runs=runs, data=data).of_sections(found)
+    crops = Crops(profile, results, runs=runs, data=data)
     parts, plotted = [], []
-    for section, shown in zip(found, crops, strict=True):
+    for section in found:
+        shown = crops.of(section)
         latency = of_section(latencies, section)
         figure = f"{section.task}_{section.dataset}_{section.setting}.png"
         parts.append(
@@ -94,14 +95,12 @@ def write_report(
         verdict=table,
         explained=EXPLAINED,
         compared=compared,
-        overview=overview(found),
         unranked={name: why for name, why in UNRANKED.items() if name in methods},
         parts=parts,
         whole=whole_tables(results, provenance),
         fresh=freshness.of(),
         scaling=costs,
         side=SIDE,
-        limit=LIMIT // 1_000_000,
         tuned={task: picture(tuning_path(folder, task)) for task in results.tuning.task.unique()},
         licences=licences_of(profile, list(results.summary.method.unique()), data),
     )
@@ -125,5 +124,5 @@ def write_reports(folder: Path, *, runs: Path, data: Path, out: Path, root: Path
         config = root / "config" / f"{one.name}.yaml"
         places = {"runs": runs, "data": data, "root": root, "out": out / one.name / PAGE}
         entries.append(write_report(project.profile(one.name), config, one, **places))
-    write_index(out, entries)
+    write_text(out / "index.html", render("index.html.j2", entries=entries, page=PAGE))
     return entries

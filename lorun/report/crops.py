@@ -1,10 +1,8 @@
 """Reconstructions as the page shows them: the same window of every method and of the true image."""
 
 import base64
-from collections.abc import Sequence
 from functools import cache
 from io import BytesIO
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,6 @@ from lorun.results.store import METHOD, ResultSet, records
 SIDE = 256
 """Pixels: a larger image is shown by a window with this side."""
 
-LIMIT = 16_000_000
-"""Bytes of all reconstructions in a page; further images are only named."""
-
 
 class Crops:
     """The reconstructions that the runs of a result set have kept."""
@@ -34,26 +29,12 @@ class Crops:
         self._first_runs = results.runs.drop_duplicates(list(METHOD))
         self._load = cache(load_dataset)
 
-    def of_sections(self, sections: Sequence[Section]) -> list[dict[str, Any]]:
-        """For each section its `images` (name, window, panels), and the names of those `left_out` to limit the bytes.
+    def of(self, section: Section) -> list[dict[str, Any]]:
+        """The images of a section that some run has kept: name, window and panels.
 
-        A panel has a title and either a PNG as a `data:` address or a message that says why there is none. The first
-        image of every section goes before the second of any.
+        A panel has a title and either a PNG as a `data:` address or a message that says why there is none.
         """
-        found: list[dict[str, Any]] = [{"images": [], "left_out": []} for _ in sections]
-        used = 0
-        for names in zip_longest(*map(self._kept, sections)):
-            for section, name, crops in zip(sections, names, found, strict=True):
-                shown = None if name is None else self._image(section, name)
-                if shown is None:
-                    continue
-                size = sum(len(panel.get("png", "")) for panel in shown["panels"])
-                if used + size > LIMIT:
-                    crops["left_out"].append(name)
-                else:
-                    used += size
-                    crops["images"].append(shown)
-        return found
+        return [shown for name in self._kept(section) if (shown := self._image(section, name)) is not None]
 
     def _kept(self, section: Section) -> list[str]:
         """The images of the section's dataset that the profile keeps."""

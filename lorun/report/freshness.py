@@ -1,15 +1,11 @@
-"""Whether today's code, configuration, data and packages would give the numbers of a table, and when they were made."""
+"""Whether today's code, configuration, data and packages would give the numbers of a table."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
-
-import pandas as pd
 
 from lorun.errors import LorunError
 from lorun.profiles import Profile
 from lorun.results.store import ResultSet
-from lorun.revisions import UnknownRevision, git
 from lorun.status.check import Result, State, status_of
 from lorun.status.project import Project
 
@@ -18,7 +14,7 @@ _NAMED = {"run": "runs", "account": "counts"}
 
 
 class Fresh(NamedTuple):
-    """The worst state of some runs and accounts, and a sentence: how many are in each state, since when."""
+    """The worst state of some runs and accounts, and how many are in each state."""
 
     state: State
     text: str
@@ -28,8 +24,6 @@ class Freshness:
     """The states of a result set by `lorun status`, in the project in `root`; unknown if that is none."""
 
     def __init__(self, profile: Profile, results: ResultSet, *, runs: Path, root: Path) -> None:
-        self._results = results
-        self._dates = _dates(root, {*results.runs.commit.dropna(), *results.runs.trained_commit.dropna()})
         self._unknown = ""
         self._checked: list[Result] = []
         try:
@@ -37,23 +31,14 @@ class Freshness:
         except LorunError as error:
             self._unknown = str(error)
 
-    def days(self, runs: pd.DataFrame) -> str:
-        """The first and the last day of the commits that scored some runs; "" if unknown."""
-        days = sorted({day for commit in runs.commit.dropna() if (day := self._dates.get(commit))})
-        return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
-
     def of(self, task: str | None = None, setting: str | None = None) -> Fresh:
         """The state of a task and setting, or of the whole set."""
-        runs = self._results.runs
-        if task is not None:
-            runs = runs[(runs.task == task) & (runs.setting == setting)]
-        made = f"; scored by code of {days}" if (days := self.days(runs)) else ""
         if self._unknown:
-            return Fresh("unknown", f"not compared with today's code ({self._unknown}){made}")
+            return Fresh("unknown", f"not compared with today's code ({self._unknown})")
         here = [one for one in self._checked if task is None or (one.task, one.setting) == (task, setting)]
         worst: State = min((one.state for one in here), key=_WORST.index, default="missing")
         kinds = {named: [one for one in here if one.what == what] for what, named in _NAMED.items()}
-        return Fresh(worst, "; ".join(f"{named}: {_counted(group)}" for named, group in kinds.items() if group) + made)
+        return Fresh(worst, "; ".join(f"{named}: {_counted(group)}" for named, group in kinds.items() if group))
 
 
 def _counted(results: list[Result]) -> str:
@@ -64,12 +49,3 @@ def _counted(results: list[Result]) -> str:
     if len(methods) == 1:
         return f"all {len(results)} {results[0].state}"
     return ", ".join(f"{len(some)} {state} ({', '.join(dict.fromkeys(some))})" for state, some in methods.items())
-
-
-def _dates(root: Path, commits: Iterable[str]) -> dict[str, str]:
-    """The day of each commit, as 2026-11-29; commits that this clone does not have are left out."""
-    try:
-        lines = git(root, "log", "--no-walk", "--ignore-missing", "--format=%H %cs", *sorted(commits), "--").decode()
-    except UnknownRevision:
-        return {}
-    return dict(line.split(" ", 1) for line in lines.splitlines())  # type: ignore[misc]

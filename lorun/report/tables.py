@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
@@ -13,20 +12,14 @@ from lorun.report.provenance import Provenance
 from lorun.results import markdown
 from lorun.results.cells import Cell, Column, column, make_table
 from lorun.results.markdown import (
-    CLAIMS,
     COSTS,
-    DIFFERENCES,
-    TASKS,
-    TUNING,
-    comparison_columns,
-    leading_differences,
-    operator_heading,
+    in_common,
     score_columns,
     scores_by_degradation,
+    whole,
     with_difference,
 )
 from lorun.results.store import PLACE, ResultSet, grouped
-from lorun.results.summary import choices
 from lorun.results.verdict import verdict
 
 
@@ -73,10 +66,6 @@ class Section:
 
 _COLOURED = ("status", "verdict")
 _LINKED = {"differences": ("difference (dB)",), "comparison": ("ours",)}
-_LAST = ("operator", "protocol", "source")  # long columns of the comparison, so that a narrow screen shows the verdict
-
-
-_EMPTY = PageCell(None, "")
 
 
 def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> list[Section]:
@@ -94,7 +83,7 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
                 dataset=dataset,
                 setting=setting,
                 title=title,
-                note=_note(profile, lines, common),
+                note=in_common(profile, lines, common).replace("`", ""),
                 protocol=protocols[0],
                 metrics=[METRICS[name] for name in get_protocol(protocols[0]).metrics],
                 lines=lines[lines.protocol == protocols[0]],
@@ -113,18 +102,6 @@ def sections(profile: Profile, results: ResultSet, provenance: Provenance) -> li
     return found
 
 
-def overview(sections: Sequence[Section]) -> Table:
-    """The leading score of every method in every section: a row per method, a column per section."""
-    leading = [_leading(section) for section in sections]
-    methods = dict.fromkeys(method for section in sections for method in section.lines.method)
-    rows = [[PageCell(method, method), *(of.get(method, _EMPTY) for of in leading)] for method in methods]
-    columns = [
-        "method",
-        *(f"{section.title}: {section.metrics[0].heading}, {section.protocol}" for section in sections),
-    ]
-    return Table("overview-table", "The leading score of every method", columns, rows)
-
-
 def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
     """The paper's claims and our measurements of this set, and how it compared; no table if it measures none."""
     found, compared = verdict([results], [""])
@@ -132,37 +109,12 @@ def verdict_on(results: ResultSet) -> tuple[Table | None, list[str]]:
     return Table("verdict-table", "The paper's claims", found.headings, rows) if rows else None, compared
 
 
-def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table | None]:
-    """The tables that belong to no section, by name; None for a table without rows."""
-    comparison = sorted(comparison_columns(results.comparison), key=lambda one: one.heading in _LAST)
-    tables: dict[str, tuple[str, pd.DataFrame, Sequence[Column]]] = {
-        "differences": ("Differences in PSNR, paired by image and seed", leading_differences(results), DIFFERENCES),
-        "tuning": ("Chosen learning rates", choices(results.tuning), TUNING),
-        "claims": ("What the paper claims for LoRun, and our result", results.claims, CLAIMS),
-        "comparison": ("Published scores and ours", results.comparison, comparison),
-        "tasks": ("What each task adds to a shared base", results.tasks, TASKS),
-    }
+def whole_tables(results: ResultSet, provenance: Provenance) -> dict[str, Table]:
+    """The tables that belong to no section, by name."""
     return {
-        name: _table(f"{name}-table", caption, frame, columns, provenance, _LINKED.get(name, ()))
-        if len(frame)
-        else None
-        for name, (caption, frame, columns) in tables.items()
+        name: _table(f"{name}-table", title, frame, columns, provenance, _LINKED.get(name, ()))
+        for name, title, frame, columns in whole(results)
     }
-
-
-def _note(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
-    """What all numbers of a section have in common."""
-    parts = [operator_heading(profile, common)]
-    if common["m"] is not None:
-        parts.append(f"m = {common['m']} per block")
-    parts.append(f"{lines.images.max()} test images, {lines.seeds.max()} of {lines.seeds_planned.max()} seeds")
-    if common["checkpoint_policy"] is not None:
-        parts.append("checkpoint: " + ", ".join(lines.checkpoint_policy.dropna().unique()))
-    if common["step_batch"] is not None:
-        parts.append(f"a training step has {common['step_batch']} patches of {common['step_patch']} pixels")
-    if common["image"] is not None:
-        parts.append(f"inference and GFLOPs are for one image of {common['image']} pixels")
-    return "; ".join(parts) + "."
 
 
 def _table(
@@ -207,16 +159,3 @@ def _degradations(number: int, scores: pd.DataFrame | None, provenance: Provenan
         caption = f"{metric.heading} under each degradation, {protocol}"
         tables.append(Table(f"degradations-{number}-{len(tables)}", caption, made.headings, rows))
     return tables
-
-
-def _leading(section: Section) -> dict[str, PageCell]:
-    """The leading score of each method; its status if it has none."""
-    found = {}
-    for row in section.scores.rows:
-        cells = dict(zip(section.scores.columns, row, strict=True))
-        if cells["protocol"].text == section.protocol:
-            score, status = cells[section.metrics[0].heading], cells["status"]
-            missing = score.value is None and status.kind != "completed"
-            of_status = PageCell(None, status.kind, line=status.line, kind=status.kind)
-            found[cells["method"].text] = of_status if missing else score
-    return found

@@ -16,7 +16,7 @@ def remove_damaged(profile: Profile, runs: Path, results: Path) -> Iterator[str]
     """Remove the files that show damaged work as done, and say of each why, in a line.
 
     Of a training that is training.json, of scores evaluation.csv, of costs their account, and of a result set
-    summary.csv: the workflow makes what these stand for. What older versions wrote without hashes is taken as it is.
+    summary.csv: the workflow makes what these stand for.
     """
 
     def check_training(path: Path) -> None:

@@ -31,8 +31,8 @@ def write_figures(
     keeps its figures.
 
     The first two show the leading metric of the first protocol, whose name the first begins with. Strips and spectra
-    show the first image of `evaluation.keep` that the dataset has. They stay as they are if `data` lacks the dataset,
-    or `runs` the reconstruction by a method that has a score; where there are none yet, it has an empty panel.
+    show the first image of `evaluation.keep` that the dataset has. They are drawn only if `data` has the dataset and
+    `runs` the reconstructions by all methods that have a score.
     """
     written = []
     for (task, dataset, setting), lines in grouped(leading(summary), PLACE).items():
@@ -52,9 +52,8 @@ def write_figures(
         known = [method for method in scores.index if method in config.methods_of(setting)]
         folders = {one: runs / profile.experiment(task, setting, one, profile.seeds[0]).folder for one in known}
         images = {method: image_path(place, dataset, image) for method, place in folders.items()}
-        there = [method in images and images[method].exists() for method in scores.dropna().index]
-        complete, old = there and all(there), (folder / f"strip_{name}").exists()
-        if not complete and (old or (there and (form != "png" or not any(there)))):
+        scored = scores.dropna().index
+        if scored.empty or not all(method in images and images[method].exists() for method in scored):
             continue
         strip = _strip(config, images, scores, metric, truths[image], f"{called}, {image}")
         written.append(save(folder / f"strip_{name}", strip))
@@ -136,7 +135,7 @@ def _strip(
         score = scores.get(method)
         panel.set_title(method if pd.isna(score) else f"{method}\n{score:.{metric.digits}f}", fontsize=8)
         if pixels is None:
-            _no_result(panel)
+            panel.text(0.5, 0.5, "no result", ha="center", va="center", transform=panel.transAxes, fontsize=8)
         else:
             crop = np.moveaxis(pixels[:, top : top + side, left : left + side], 0, -1).squeeze()
             panel.imshow(crop, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -156,14 +155,11 @@ def _spectra(points: list[tuple[int, int]], paths: Mapping[str, Path], title: st
             panel.plot(truth.wavelength, truth.truth, color="0", linestyle="--", label="truth")
         for method, table in spectra.items():
             panel.plot(table.wavelength, table.estimate, color=look(method).colour, linewidth=1, label=method)
-        if not tables:
-            _no_result(panel)
         panel.set_title(f"row {row}, column {column}", fontsize=8)
         panel.set_xlabel("wavelength (nm)")
         panel.grid(alpha=0.3)
     axes[0].set_ylabel("value")
-    if tables:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.suptitle(title, fontsize=8)
     return figure
 
@@ -210,7 +206,3 @@ def panels(count: int, size: tuple[float, float], sharey: bool = False) -> tuple
 
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False, sharey=sharey)[0]
-
-
-def _no_result(panel: Any) -> None:
-    panel.text(0.5, 0.5, "no result", ha="center", va="center", transform=panel.transAxes, fontsize=8)

@@ -54,17 +54,11 @@ def render(profile: Profile, results: ResultSet) -> str:
     with a shared base, the paper's claims, published scores."""
     parts = [f"# Results of the `{profile.profile}` profile\n"]
     for title, lines, common in sections(results.summary):
-        main = leading(lines)
-        heading = operator_heading(profile, common)
-        count = "" if common["m"] is None else f"m = {integer(common['m']).text} per block, "
-        parts.append(
-            f"## {title}\n\n{heading}, {count}{integer(lines.images.max()).text} test images; "
-            f"scores under `{main.protocol.iloc[0]}`, checkpoint policy {_policies(main)}.\n"
-            f"Memory of a training step on {_step_size(common)}; inference and GFLOPs of one image of "
-            f"{integer(common['image']).text} pixels.\n"
-        )
-        parts.append(_scores_table(main, results.differences).markdown())
-    parts += [f"## {title}\n\n{table.markdown()}{note}" for title, table, note in _whole(results)]
+        parts.append(f"## {title}\n\n{in_common(profile, lines, common)}\n")
+        parts.append(_scores_table(leading(lines), results.differences).markdown())
+    for name, title, lines, columns in whole(results):
+        note = "\n" + _sums(lines) if name == "tasks" else _NOTES.get(name, "")
+        parts.append(f"## {title}\n\n{make_table(lines, columns).markdown()}{note}")
     parts.append(_meaning(results.summary))
     return "\n".join(parts)
 
@@ -75,7 +69,7 @@ def render_latex(results: ResultSet) -> str:
         (f"{title}: scores under {(main := leading(lines)).protocol.iloc[0]}", _scores_table(main, results.differences))
         for title, lines, _ in sections(results.summary)
     ]
-    tables += [(title, table) for title, table, _ in _whole(results)]
+    tables += [(title, make_table(lines, columns)) for _, title, lines, columns in whole(results)]
     labels = (re.sub(r"[^a-z0-9]+", "-", f"{results.name} {title}".lower()) for title, _ in tables)
     return "\n".join(
         table.latex(f"{results.name}, {title}", f"tab:{label.strip('-')}")
@@ -83,18 +77,21 @@ def render_latex(results: ResultSet) -> str:
     )
 
 
-def _whole(results: ResultSet) -> Iterator[tuple[str, Table, str]]:
-    """Title, table and note of what concerns the whole set."""
-    if len(paired := leading_differences(results)):
-        yield "Differences", make_table(paired, DIFFERENCES), _DIFFERENCES
-    if len(results.tuning):
-        yield "Tuning", make_table(choices(results.tuning), TUNING), _TUNING
-    if len(results.tasks):
-        yield "One base for several tasks", make_table(results.tasks, TASKS), "\n" + _sums(results.tasks)
-    if len(results.claims):
-        yield "The paper's claims", make_table(results.claims, CLAIMS), ""
-    if len(compared := results.comparison):
-        yield "Against published scores", make_table(compared, comparison_columns(compared)), _VERDICTS
+def whole(results: ResultSet) -> list[tuple[str, str, pd.DataFrame, Sequence[Column]]]:
+    """Name, title, lines and columns of each table that concerns the whole set, without those that have no lines."""
+    compared = results.comparison
+    some = compared.degradation.notna().any()
+    tables = [
+        ("differences", "Differences", leading_differences(results), DIFFERENCES),
+        ("tuning", "Tuning", choices(results.tuning), TUNING),
+        ("tasks", "One base for several tasks", results.tasks, TASKS),
+        ("claims", "The paper's claims", results.claims, CLAIMS),
+        (
+            *("comparison", "Against published scores", compared),
+            [column for column in COMPARISON if some or column.heading != "degradation"],
+        ),
+    ]
+    return [table for table in tables if len(table[2])]
 
 
 def render_details(profile: Profile, results: ResultSet) -> str:
@@ -127,13 +124,21 @@ def sections(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, dict[An
         yield title, lines, {column: next(iter(lines[column].dropna()), None) for column in lines}
 
 
-def operator_heading(profile: Profile, common: dict[Any, Any]) -> str:
-    """What the operator of a section is, by the profile, or its kind if the profile no longer has it."""
+def in_common(profile: Profile, lines: pd.DataFrame, common: dict[Any, Any]) -> str:
+    """What all numbers of a section have in common: its operator, by the profile, or the operator's kind if the profile
+    no longer has it; images, protocol, checkpoint policy; what memory and FLOPs are for."""
     try:
         heading = profile.tasks[common["task"]].physics_of(common["setting"]).heading
     except KeyError:
         heading = str(common["operator"])
-    return heading[0].upper() + heading[1:]
+    main = leading(lines)
+    count = "" if common["m"] is None else f"m = {integer(common['m']).text} per block, "
+    return (
+        f"{heading[0].upper()}{heading[1:]}, {count}{integer(lines.images.max()).text} test images; "
+        f"scores under `{main.protocol.iloc[0]}`, checkpoint policy {_policies(main)}.\n"
+        f"Memory of a training step on {_step_size(common)}; inference and GFLOPs of one image of "
+        f"{integer(common['image']).text} pixels."
+    )
 
 
 def _scores_table(lines: pd.DataFrame, differences: pd.DataFrame) -> Table:
@@ -176,12 +181,6 @@ def leading_differences(results: ResultSet) -> pd.DataFrame:
     """The differences under the leading protocol of each task, if it measures PSNR."""
     first = results.summary.groupby("task").protocol.first()
     return results.differences[results.differences.protocol == results.differences.task.map(first)]
-
-
-def comparison_columns(compared: pd.DataFrame) -> list[Column]:
-    """Columns of the comparison with published scores; degradations only where there are some."""
-    some = compared.degradation.notna().any()
-    return [column for column in COMPARISON if some or column.heading != "degradation"]
 
 
 def _beside_published(profile: Profile, lines: pd.DataFrame) -> Table:
@@ -258,24 +257,24 @@ _MEANING = """\
 * `runs.csv` says where each number comes from. docs/tables.md explains every file and column.
 """
 
-_DIFFERENCES = """
+_NOTES = {
+    "differences": """
 * PSNR of the first method minus that of the second, paired by image and seed, with the 95 % interval over images and
   seeds. better, worse: the interval is above 0, or below. With one seed it says nothing about other seeds, with one
   image nothing about other images.
 * least: the smallest true difference that so many images and seeds would show in 80 % of repetitions.
-"""
-
-_TUNING = """
+""",
+    "tuning": """
 * Short trainings, scored on validation images. adapter_rate: the adapters' learning rate, as a multiple of the common
   one.
 * edge: whether the choice is the lowest or the highest value of the grid, so that a better one may lie outside.
-"""
-
-_VERDICTS = """
+""",
+    "comparison": """
 * reproduced, off: the authors' weights, measured the same way; within the tolerance or not. other training: we trained
   the weights, so the published score is for orientation. protocol unknown: the source does not say how it measured.
 * Scores of different operators (a fixed and a learned Phi), or under different protocols, cannot be ranked.
-"""
+""",
+}
 
 
 def _mean(row: pd.Series, name: str, digits: int) -> Cell:

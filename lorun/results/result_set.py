@@ -65,7 +65,7 @@ def write_result_set(
         LorunError: a run or an account is missing, and not `partial`.
     """
     present = read_result_set(folder) if keep and (folder / "rows.csv").exists() else None
-    results = computed(profile, collect(profile, runs, partial, present), simulated_datasets(profile, data))
+    results = make_result_set(profile, runs, data, partial, present)
     texts = {"summary.json": json.dumps(_metrics(results.summary), indent=1) + "\n", **pages(profile, results)}
     save_result_set(folder, results, texts, lambda place: draw(profile, results.summary, runs, data, place, forms))
     return results.summary
@@ -78,16 +78,18 @@ def draw(profile: Profile, summary: pd.DataFrame, runs: Path, data: Path, folder
         write_comparisons(profile, summary, folder, form)
 
 
-def collect(
+def make_result_set(
     profile: Profile,
     runs: Path,
+    data: Path,
     partial: bool,
     present: ResultSet | None = None,
     scores: Callable[[Experiment], Path | None] | None = None,
 ) -> ResultSet:
-    """The measured tables of a profile.
+    """All tables of a profile: those that were measured, and those that follow from them.
 
     Args:
+        data: holds the registry that says which datasets are simulated.
         partial: list a missing or damaged run with its status.
         present: a result set to take the lines from of runs of the same configuration that are not in `runs`.
         scores: where the scores of a run are, instead of in its folder; None for a run that is not taken from `runs`.
@@ -96,7 +98,8 @@ def collect(
         LorunError: a run or an account is missing or damaged, and not `partial`.
     """
     scores = scores or (lambda experiment: runs / experiment.folder / EVALUATION)
-    return _Collected(profile, runs, partial, present, scores).results
+    measured = _Measured(profile, runs, partial, present, scores).results
+    return computed(profile, measured, [name for name in profile.datasets() if entry_of(data, name).simulated])
 
 
 def checked_evaluation(experiment: Experiment, path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -119,11 +122,6 @@ def checked_evaluation(experiment: Experiment, path: Path) -> tuple[dict[str, An
     return run, rows
 
 
-def simulated_datasets(profile: Profile, data: Path) -> list[str]:
-    """The datasets of a profile that the registry in `data` calls simulated."""
-    return [name for name in profile.datasets() if entry_of(data, name).simulated]
-
-
 def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = ()) -> ResultSet:
     """The result set with the tables that follow from the measured ones. `simulated` names the datasets that are."""
     summary = summarise(profile, results, simulated)
@@ -139,7 +137,7 @@ def computed(profile: Profile, results: ResultSet, simulated: Collection[str] = 
     )
 
 
-class _Collected:
+class _Measured:
     """The lines of the measured tables, run by run. `present` is the result set to keep lines of."""
 
     def __init__(
@@ -153,7 +151,6 @@ class _Collected:
         self._runs, self._partial, self._present, self._scores = runs, partial, present, scores
         self._code = {} if present is None else dict(present.code)
         self._lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self._images: dict[tuple[str, str], set[str]] = {}  # by task and dataset
         for experiment in profile.accounted():
             self._add_account(experiment)
         for experiment in profile.experiments():
@@ -167,7 +164,7 @@ class _Collected:
         try:
             if path is not None:
                 outcome = read_outcome(folder)
-                evaluation = self._evaluation(experiment, path) if path.exists() else None
+                evaluation = checked_evaluation(experiment, path) if path.exists() else None
         except LorunError as error:
             if not self._partial:
                 raise
@@ -193,19 +190,6 @@ class _Collected:
         elif kept:
             for name in ("timing", "trainings", "curves"):
                 self._lines[name] += self._kept(name, experiment, *RUN)
-
-    def _evaluation(self, experiment: Experiment, path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-        """The run and its rows; all runs have the same images of a dataset."""
-        run, rows = checked_evaluation(experiment, path)
-        for dataset, held in rows.groupby("dataset"):
-            images = {*held["image"]}
-            others = self._images.setdefault((experiment.task, str(dataset)), images)
-            if images != others:
-                raise LorunError(
-                    f"{path}: {len(images)} images of {dataset}, other runs have {len(others)}; `lorun evaluate` makes "
-                    "both again"
-                )
-        return run, rows
 
     def _add_training(self, labels: dict[str, Any], outcome: Outcome) -> None:
         training = {"seconds": outcome.seconds, **{name: outcome.provenance[name] for name in ("device", "threads")}}

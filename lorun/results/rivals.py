@@ -1,16 +1,13 @@
 """Methods beside the committed rows of a profile: their table, and a verdict for each."""
 
-from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterator
 
 import pandas as pd
 
 from lorun.methods import Experiment
-from lorun.profiles import Profile
 from lorun.results.cells import Column, Table, column, decimal, integer, make_table
 from lorun.results.differences import differences
 from lorun.results.markdown import difference, score_columns, sections
-from lorun.results.result_set import collect, computed, simulated_datasets
 from lorun.results.store import LINE, METHOD, RUN, ResultSet
 from lorun.results.summary import leading, shown
 
@@ -22,18 +19,6 @@ def committed_runs(committed: ResultSet | None, experiments: Collection[Experime
     done = committed.runs[committed.runs.status == "completed"]
     have = set(done[[*RUN, "run", "config_hash"]].itertuples(index=False, name=None))
     return [one for one in experiments if (*one.labels.values(), one.key, one.config_hash) in have]
-
-
-def beside(
-    profile: Profile,
-    committed: ResultSet | None,
-    runs: Path,
-    data: Path,
-    scores: Callable[[Experiment], Path | None],
-) -> ResultSet:
-    """The result set of a profile: new rows where `scores` names a file, the committed ones of the same configuration
-    elsewhere."""
-    return computed(profile, collect(profile, runs, True, committed, scores), simulated_datasets(profile, data))
 
 
 def tables(

@@ -202,16 +202,14 @@ def result_set_of(where: str, files: Mapping[str, bytes]) -> ResultSet:
     return results
 
 
-def read_summary(folder: Path, commit: str) -> tuple[pd.DataFrame | None, Version | None]:
-    """Only the summary and the version of a result set at a commit; None for what it did not have.
+def read_summary(folder: Path, commit: str) -> pd.DataFrame | None:
+    """Only the summary of a result set at a commit; None if it had none.
 
     Raises:
         LorunError: the summary is damaged.
     """
-    table, version = f"{folder.name}/summary.csv", f"{folder.name}/version.json"
-    files = files_at(folder.parent, commit, {table, version}.__contains__)
-    summary = _typed("summary.csv", _read_csv("summary.csv", files[table]), "summary") if table in files else None
-    return summary, _version("version.json", files.get(version))
+    content = files_at(folder.parent, commit, f"{folder.name}/summary.csv".__eq__).values()
+    return next((_typed("summary.csv", _read_csv("summary.csv", one), "summary") for one in content), None)
 
 
 def save_result_set(
@@ -273,11 +271,10 @@ def read_evaluation(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
         if not file.is_file():
             raise LorunError(f"{file}: no such file; `lorun evaluate` writes it")
     run, content = _read_json(str(about), about.read_bytes()), path.read_bytes()
-    rows = run.pop(_ROWS, None)  # older ones have none
-    if set(run) != set(RUN_COLUMNS):
-        raise LorunError(f"{about}: wrong keys: {_listed(set(run) ^ set(RUN_COLUMNS))}")
+    if odd := set(run) ^ {*RUN_COLUMNS, _ROWS}:
+        raise LorunError(f"{about}: wrong keys: {_listed(odd)}; `lorun evaluate` makes it again")
     table = _typed(str(path), _read_csv(str(path), content), "rows")
-    if rows not in (None, _sha256(content)):
+    if run.pop(_ROWS) != _sha256(content):
         raise LorunError(f"{path}: cut or changed since it was written; `lorun evaluate` makes it again")
     return run, table
 

@@ -238,10 +238,10 @@ def test_tables_and_figures_of_captures(spectral_profile, spectral_data, run, tm
     assert figures[names[2]].read_bytes() != cube_figures["spectra_cassi_cubes_snapshot.png"].read_bytes()
 
 
-def test_figures_of_captures_are_drawn_before_anything_has_run(spectral_profile, spectral_data, tmp_path):
+def test_captures_have_no_strip_before_anything_has_run(spectral_profile, spectral_data, tmp_path):
     profile = spectral_profile(**ON_CAPTURES)
     summary = write_result_set(profile, tmp_path / "none", tmp_path / "out", partial=True, data=spectral_data)
     paths = write_figures(profile, summary, runs=tmp_path / "none", data=spectral_data, folder=tmp_path / "out")
-    assert len(paths) == 3
+    assert [path.name for path in paths] == ["residual_parameters_cassi_captures_snapshot.png"]
     rows = json.loads((tmp_path / "out/summary.json").read_text())["cassi"]["captures"]["snapshot"]
     assert list(rows) == ["measurement_residual"]

@@ -15,10 +15,9 @@ from lorun.cli import app
 from lorun.errors import LorunError
 from lorun.report import crops
 from lorun.report.charts import points, scaling
-from lorun.report.crops import Crops
 from lorun.report.freshness import Freshness
 from lorun.report.provenance import Provenance
-from lorun.report.tables import overview, sections, whole_tables
+from lorun.report.tables import sections, whole_tables
 from lorun.results.licences import licences_of
 from lorun.results.store import make_table, read_result_set, save_result_set, write_table
 
@@ -96,7 +95,6 @@ def test_cells_have_the_texts_of_the_summary_and_sort_by_value(results, made):
     assert (score.text, score.order) == ("27.62", 27.625)
     assert provenance.lines[score.line]["title"] == "lorun: cs, tiny, r25, cs_float_y"
     assert section.scores.protocols == ["cs_float_y", "cs_round_y"]
-    assert [row[1].text for row in overview([section]).rows] == ["26.00", "29.75", "27.62", "25.25"]
 
 
 def test_scores_under_each_degradation_have_a_column_each(results, made):
@@ -116,9 +114,7 @@ def test_scores_under_each_degradation_have_a_column_each(results, made):
 
 def test_claims_are_those_of_the_table_and_a_table_without_rows_is_left_out(results, made):
     tables = whole_tables(results, made(results)[0])
-    assert tables["comparison"] is None
-    assert tables["tasks"] is None
-    assert tables["tuning"] is None
+    assert list(tables) == ["differences", "claims"]
     ours = [row[tables["claims"].columns.index("ours")].text for row in tables["claims"].rows]
     assert ours[0] == f"{50_380 / 128_132:.3f}"
     assert ours[3] == "-2.125"
@@ -132,7 +128,7 @@ def test_differences_have_their_interval_and_open_their_origin(results, made):
     assert difference.text == "-2.12 [-2.12, -2.12]"  # the same for both images
     assert provenance.lines[difference.line]["title"].startswith("lorun:")
     assert (verdict.text, verdict.kind) == ("worse", "worse")
-    assert whole_tables(replace(results, differences=results.differences[:0]), provenance)["differences"] is None
+    assert "differences" not in whole_tables(replace(results, differences=results.differences[:0]), provenance)
 
 
 def test_the_page_shows_the_tuning_with_its_figure_or_says_that_there_is_none(project, results, tmp_path):
@@ -149,17 +145,18 @@ def test_the_page_shows_the_tuning_with_its_figure_or_says_that_there_is_none(pr
         assert "26.50" in section
 
 
-def test_a_method_without_a_score_has_its_status_in_the_overview_and_its_message_in_its_panel(project, results, made):
+def test_a_method_without_a_score_has_its_status_and_its_message(project, results, made):
     failed = changed(results, "summary", status="diverged", psnr=None, psnr_sd=None)
     failed = changed(failed, status="diverged", message="loss is nan", run="gone")
     failed = replace(failed, rows=failed.rows[failed.rows.method != "lorun"])
     provenance, section = made(failed)
-    cell = next(row[1] for row in overview([section]).rows if row[0].text == "lorun")
-    assert (cell.text, cell.order, cell.kind) == ("diverged", "", "diverged")
+    cells = next(row for row in section.scores.rows if row[0].text == "lorun")
+    status = cells[section.scores.columns.index("status")]
+    assert (cells[1].order, status.kind) == ("", "diverged")
     (run,) = line_of(provenance, "lorun")["runs"]
     assert (run["status"], run["message"], run["scores"]) == ("diverged", "loss is nan", [])
-    (shown,) = Crops(project.profile, failed, runs=project.runs, data=project.data).of_sections([section])
-    panels = {panel["title"]: panel for panel in shown["images"][0]["panels"]}
+    (shown,) = crops.Crops(project.profile, failed, runs=project.runs, data=project.data).of(section)
+    panels = {panel["title"]: panel for panel in shown["panels"]}
     assert panels["lorun"]["message"] == "diverged: loss is nan"
     assert panels["block_k"]["score"] == pytest.approx(30.25)
 
@@ -213,12 +210,6 @@ def test_names_cannot_be_markup(project, tmp_path):
     assert text in {run["message"] for line in numbers["lines"] for run in line["runs"]}
 
 
-def test_more_than_a_page_holds_is_named(project, results, made, monkeypatch):
-    monkeypatch.setattr(crops, "LIMIT", 100)
-    found = Crops(project.profile, results, runs=project.runs, data=project.data)
-    assert found.of_sections([made(results)[1]]) == [{"images": [], "left_out": ["checks"]}]
-
-
 @pytest.mark.parametrize(
     ("height", "width", "strip", "window"),
     [
@@ -269,12 +260,10 @@ def test_the_page_begins_with_the_verdict_of_its_set_or_says_that_there_is_none(
     assert "measures no claim of the paper" in page.split("<section")[1]
 
 
-def test_the_best_of_a_column_is_marked_per_protocol_and_in_the_overview(made, results):
+def test_the_best_of_a_column_is_marked_per_protocol(made, results):
     _, section = made(results)
     marks = [(row[0].text, row[1].mark) for row in section.scores.rows]
-    expected = [("block1", ""), ("block_k", "best"), ("lorun", "second"), ("linear_mmse", "")]
-    assert marks == expected * 2
-    assert [(row[0].text, row[1].mark) for row in overview([section]).rows] == expected
+    assert marks == [("block1", ""), ("block_k", "best"), ("lorun", "second"), ("linear_mmse", "")] * 2
 
 
 def test_the_difference_from_block_k_stands_in_the_scores(made, results):

@@ -26,7 +26,6 @@ LINES = [
     ("cs", "photos", "r25", "cs_round_y", "lorun", 25.9, 0.5, 100),
     ("cassi", "cubes", "sim", "cassi_dpu", "lorun", 30.0, None, 50),
 ]
-VERSION = {"result_set": "quick", "schema": 1, "scores": ""}
 COLUMNS = ["task", "dataset", "setting", "protocol", "method", "psnr", "psnr_sd", "parameters_network"]
 
 
@@ -39,11 +38,9 @@ class Repository:
         self.folder.mkdir(parents=True)
         self.root = root
 
-    def commit(self, subject: str, table: pd.DataFrame | str, version: int | None = None) -> str:
+    def commit(self, subject: str, table: pd.DataFrame | str) -> str:
         text = table if isinstance(table, str) else table.to_csv(index=False)
         (self.folder / "summary.csv").write_text(text)
-        if version is not None:
-            (self.folder / "version.json").write_text(json.dumps({**VERSION, "version": version}))
         git(self.root, "add", "--all")
         git(self.root, "commit", "--quiet", "--message", subject)
         return git(self.root, "rev-parse", "HEAD")
@@ -65,65 +62,54 @@ def repository(tmp_path: Path) -> Repository:
 def test_a_value_is_listed_at_the_commits_that_changed_it(repository):
     first = repository.commit("First", table())
     repository.commit("A line that is not asked for", table().assign(psnr=[26.0, 28.0, 25.9, 30.0]))
-    third = repository.commit("Third", table(psnr=26.25), version=2)
-    found = history([repository.folder], "psnr", LORUN).table
-    rows = found[["commit", "subject", "version", "protocol", "value", "sd"]].astype(object)
-    assert rows.where(rows.notna(), None).to_numpy().tolist() == [
-        [first, "First", None, "cs_float_y", 26.0, 0.5],
-        [third, "Third", 2, "cs_float_y", 26.25, 0.5],
+    third = repository.commit("Third", table(psnr=26.25))
+    found, unread = history([repository.folder], "psnr", LORUN)
+    assert found[["commit", "subject", "protocol", "value", "sd"]].to_numpy().tolist() == [
+        [first, "First", "cs_float_y", 26.0, 0.5],
+        [third, "Third", "cs_float_y", 26.25, 0.5],
     ]
-    printed = render(history([repository.folder], "psnr", LORUN)).splitlines()
+    printed = render(found, unread).splitlines()
     assert printed[0] == "quick/cs/photos/r25/cs_float_y/lorun: psnr"
     assert printed[1].split()[1:] == [first[:9], "26", "±", "0.5", "First"]
-    assert printed[2].split()[1:] == [third[:9], "26.25", "±", "0.5", "+0.25", "version", "2", "Third"]
+    assert printed[2].split()[1:] == [third[:9], "26.25", "±", "0.5", "+0.25", "Third"]
 
 
 def test_counts_have_a_history_as_scores_have(repository):
     repository.commit("First", table())
     repository.commit("Second", table(parameters_network=90))
-    found = history([repository.folder], "parameters_network", LORUN).table
+    found, _ = history([repository.folder], "parameters_network", LORUN)
     assert found["value"].tolist() == [100, 90]
     assert found.sd.isna().all()
 
 
 def test_every_line_of_the_leading_protocol_is_a_series_unless_one_is_named(repository):
     repository.commit("First", table())
-    found = history([repository.folder], "psnr", ALL).table
+    found, _ = history([repository.folder], "psnr", ALL)
     assert list(found[["task", "protocol", "method"]].itertuples(index=False, name=None)) == [
         ("cs", "cs_float_y", "lorun"),
         ("cs", "cs_float_y", "block_k"),
         ("cassi", "cassi_dpu", "lorun"),
     ]
-    assert history([repository.folder], "psnr", {**ALL, "protocol": "cs_round_y"}).table["value"].tolist() == [25.9]
+    found, _ = history([repository.folder], "psnr", {**ALL, "protocol": "cs_round_y"})
+    assert found["value"].tolist() == [25.9]
 
 
 def test_revisions_with_other_columns_are_read_as_far_as_they_go(repository):
     without = table().drop(columns="parameters_network").rename(columns={"psnr_sd": "sd"})
-    old = repository.commit("Without counts", without)
+    repository.commit("Without counts", without)
     broken = repository.commit("Without methods", table().drop(columns="method"))
     empty = repository.commit("No table", "")
     repository.commit("Today's", table())
-    psnr = history([repository.folder], "psnr", LORUN)
-    assert psnr.table["value"].tolist() == [26.0, 26.0]
-    assert psnr.table.sd.isna().tolist() == [True, False]
-    network = history([repository.folder], "parameters_network", LORUN)
-    assert network.table["value"].tolist() == [100]
-    reasons = [one.split(": ", 1)[1] for one in network.unread]
+    psnr, _ = history([repository.folder], "psnr", LORUN)
+    assert psnr["value"].tolist() == [26.0, 26.0]
+    assert psnr.sd.isna().tolist() == [True, False]
+    network, unread = history([repository.folder], "parameters_network", LORUN)
+    assert network["value"].tolist() == [100]
+    reasons = [one.split(": ", 1)[1] for one in unread]
     assert reasons[0] == "summary.csv: wrong columns: method"
     assert reasons[1].startswith("summary.csv: empty file")
-    assert reasons[2] == "has no column 'parameters_network'"
-    assert [one.split(" at ")[1][:9] for one in network.unread] == [broken[:9], empty[:9], old[:9]]
-    assert render(network).count("not read: ") == 3
-
-
-def test_a_line_that_is_gone_has_no_value_from_there_on(repository):
-    repository.commit("First", table())
-    gone = repository.commit("Gone", table()[1:])
-    repository.commit("Still", table()[1:].assign(psnr=1.0))
-    repository.commit("Back", table())
-    found = history([repository.folder], "psnr", {**LORUN, "protocol": "cs_float_y"}).table
-    assert found["value"].isna().tolist() == [False, True, False]
-    assert found.commit[1] == gone
+    assert [one.split(" at ")[1][:9] for one in unread] == [broken[:9], empty[:9]]
+    assert render(network, unread).count("not read: ") == 2
 
 
 def test_a_table_that_was_removed_and_came_back(repository):
@@ -131,7 +117,8 @@ def test_a_table_that_was_removed_and_came_back(repository):
     (repository.folder / "summary.csv").unlink()
     git(repository.root, "commit", "--all", "--quiet", "--message", "Removed")
     repository.commit("Back", table(psnr=27.0))
-    assert history([repository.folder], "psnr", LORUN).table["value"].tolist() == [26.0, 27.0]
+    found, _ = history([repository.folder], "psnr", LORUN)
+    assert found["value"].tolist() == [26.0, 27.0]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +136,12 @@ def test_what_no_revision_has_is_named(repository, metric, chosen, message):
     assert str(error.value) == message
 
 
+def test_a_column_without_a_value_is_named(repository):
+    repository.commit("First", table().assign(ssim=[None, 0.9, None, None]))
+    with pytest.raises(LorunError, match="no commit has a value of ssim there"):
+        history([repository.folder], "ssim", LORUN)
+
+
 def test_a_folder_without_a_history_is_named(repository, tmp_path):
     repository.commit("First", table())
     (repository.root / "results/other").mkdir()
@@ -162,19 +155,16 @@ def test_a_folder_without_a_history_is_named(repository, tmp_path):
 def test_the_plot_is_an_image_with_the_same_bytes_each_time(repository, tmp_path):
     repository.commit("First", table())
     repository.commit("Second", table(psnr=26.5))
-    found = history([repository.folder], "psnr", {**ALL, "task": "cs"})
+    found, _ = history([repository.folder], "psnr", {**ALL, "task": "cs"})
     for name in ("a.png", "b.png"):
         write_plot(found, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
         assert image.convert("L").getextrema() != (255, 255)
-    found.table["value"] = None
-    with pytest.raises(LorunError, match=r"c\.png: no value to draw"):
-        write_plot(found, tmp_path / "c.png")
 
 
-def test_the_command_says_it_as_text_and_as_json_and_draws(repository, monkeypatch, capsys):
+def test_the_command_says_it_and_draws(repository, monkeypatch, capsys):
     repository.commit("First", table())
     monkeypatch.chdir(repository.root)
     words = ["lorun", "history", "results/quick", "--task", "cs", "--method", "lorun", "--metric", "psnr"]
@@ -184,11 +174,6 @@ def test_the_command_says_it_as_text_and_as_json_and_draws(repository, monkeypat
     printed = capsys.readouterr().out
     assert "quick/cs/photos/r25/cs_float_y/lorun: psnr\n" in printed
     assert printed.endswith("wrote out.png\n")
-    monkeypatch.setattr(sys, "argv", [*words, "--json"])
-    with pytest.raises(SystemExit, match="0"):
-        cli.main()
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert (row["value"], row["subject"], row["version"]) == (26.0, "First", None)
 
 
 def test_dvc_tells_the_scores_of_two_revisions_apart(tmp_path):

@@ -225,7 +225,7 @@
   for (const radio of document.querySelectorAll("input[name=show]")) radio.addEventListener("change", lay);
 
   function chooseImage() {
-    const { images } = report.sections[sections.number()].crops;
+    const images = report.sections[sections.number()].crops;
     shown = images[Number(byId("image").value)];
     reset();
     choose();
@@ -233,7 +233,7 @@
 
   byId("image").addEventListener("change", chooseImage);
   onSection.push((number) => {
-    const { images } = report.sections[number].crops;
+    const images = report.sections[number].crops;
     byId("viewer").hidden = !images.length;
     byId("image").replaceChildren(...images.map((one, at) => element("option", { value: at }, one.image)));
     if (images.length) chooseImage();
