@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -20,33 +19,16 @@ from lorun.results.store import RUN, read_evaluation, read_result_set
 from lorun.system import System
 from lorun.training.outcome import read_outcome
 
-
-class Made(NamedTuple):
-    """A model, and why it is not in half precision where that was asked; None where it is, or was not asked."""
-
-    model: Model
-    refused: str | None
+HALF_TOLERANCE = 0.01
+"""Largest change of a score by half precision, dB."""
 
 
-def make_model(
-    experiment: Experiment,
-    *,
-    runs: Path,
-    results: Path | None = None,
-    data: Path | None = None,
-    half: bool = False,
-    tolerance: float = 0.01,
-    device: torch.device,
-) -> Made:
+def make_model(experiment: Experiment, *, runs: Path, results: Path | None = None) -> Model:
     """The model of a finished run, with its scores.
 
     Args:
         runs: the folder of all runs.
         results: a result set with the scores of the run; those that `lorun evaluate` left in its folder are second.
-        data: the folder of all datasets, to check half precision.
-        half: round the network to half precision, if a score stays within the tolerance. The score is the first metric
-            of the first protocol, on the test set with the fewest images.
-        tolerance: dB.
 
     Raises:
         LorunError: the run is not finished, did not complete, or cannot be a model; a file is damaged.
@@ -57,32 +39,28 @@ def make_model(
         raise LorunError(f"{experiment.name} is not trained ({folder}): run `lorun train` first")
     if outcome.status != "completed":
         raise LorunError(f"{experiment.name} is {outcome.status}: {outcome.message}")
-    rows = committed_rows(experiment, runs, results)
-    description = described(experiment, outcome).model_copy(update={"scores": means(rows)})
-    model = Model(load_system(experiment, runs), description)
-    if not half:
-        return Made(model, None)
-    if rows.empty:
-        return Made(model, f"{experiment.name} has no scores to check half precision with: run `lorun evaluate` first")
-    return _halved(model, rows, data or Path("data"), tolerance, device)
+    scores = means(committed_rows(experiment, runs, results))
+    description = described(experiment, outcome).model_copy(update={"scores": scores})
+    return Model(load_system(experiment, runs), description)
 
 
-def _halved(model: Model, rows: pd.DataFrame, data: Path, tolerance: float, device: torch.device) -> Made:
-    """A model in half precision, if the score changes by no more than the tolerance; `rows` are those of its run."""
+def halved(model: Model, data: Path, device: torch.device) -> Model:
+    """A model in half precision. Its first score, on the test set with the fewest images, is computed again.
+
+    Raises:
+        LorunError: the score changes by more than `HALF_TOLERANCE`; as `compare_scores`.
+    """
     rounded = model.rounded()
-    dataset = str(rows.groupby("dataset", sort=False).size().idxmin())
-    protocol = model.experiment.evaluation.protocols[0]
-    metric = get_protocol(protocol).metrics[0]
-    full, half = (
-        next(score.value for score in means(found) if score.place == (dataset, protocol, metric))
-        for found in (rows, score_model(rounded, dataset, data, device))
-    )
-    lost = abs(20 * math.log10(half / full) if metric == "residual" else half - full)  # of a residual, its norm's
-    if not lost <= tolerance:
-        return Made(model, f"half precision changes {metric} on {dataset} by {lost:.4f} dB, more than {tolerance:g}")
+    dataset, protocol, metric, full, half, difference = compare_scores(rounded, None, data, device)[0]
+    lost = abs(20 * math.log10(half / full) if metric == "residual" else difference)  # of a residual, its norm's
+    if not lost <= HALF_TOLERANCE:
+        raise LorunError(
+            f"half precision changes {metric} on {dataset} by {lost:.4f} dB, more than {HALF_TOLERANCE:g}: "
+            "leave out --half"
+        )
     check = Check(dataset=dataset, protocol=protocol, metric=metric, full=full, half=half)
     rounded.description = rounded.description.model_copy(update={"check": check})
-    return Made(rounded, None)
+    return rounded
 
 
 def committed_rows(experiment: Experiment, runs: Path, results: Path | None) -> pd.DataFrame:
@@ -143,7 +121,7 @@ def compare_scores(
     """
     sizes = {score.dataset: score.images for score in model.description.scores}
     if not sizes:
-        raise LorunError(f"{model.experiment.name}: the model was saved without scores")
+        raise LorunError(f"{model.experiment.name} has no scores: `lorun evaluate` makes them before it is saved")
     chosen = one_of("test set", dataset or min(sizes, key=lambda name: sizes[name]), sizes)
     committed = {one.place: one.value for one in model.description.scores if one.dataset == chosen}
     here = {one.place: one.value for one in means(score_model(model, chosen, data, device))}

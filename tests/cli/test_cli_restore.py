@@ -22,7 +22,7 @@ def gray(tmp_path: Path, tiny_profile: Profile, tiny_data: Path) -> Path:
     """A model of compressed sensing, and a photograph."""
     experiment = tiny_profile.experiment("cs", "r25", "shared", 0)
     train(experiment, runs=tmp_path / "runs", data=tiny_data, device=CPU)
-    save(make_model(experiment, runs=tmp_path / "runs", device=CPU).model, tmp_path / "models/gray")
+    save(make_model(experiment, runs=tmp_path / "runs"), tmp_path / "models/gray")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 45, 3), np.uint8)).save(tmp_path / "Foto é.png")
     return tmp_path / "models/gray"
 
@@ -62,7 +62,7 @@ def test_a_real_low_resolution_picture(
     monkeypatch.chdir(sr_project)
     experiment = load_profile("sr.yaml").experiment("sr", "x2", "block1", 0)
     train(experiment, runs=tmp_path / "runs", data=Path("data"), device=CPU)
-    save(make_model(experiment, runs=tmp_path / "runs", device=CPU).model, tmp_path / "sr")
+    save(make_model(experiment, runs=tmp_path / "runs"), tmp_path / "sr")
     monkeypatch.chdir(tmp_path)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (13, 11), np.uint8)).save("small.png")
     np.save("kernel.npy", np.full((3, 3), 1 / 9))
