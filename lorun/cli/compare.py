@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -27,7 +27,6 @@ def compare(
     against: Annotated[str, Option(help="Method that the verdict is against.")] = "block_k",
     dataset: Annotated[list[str] | None, Option(help="Test set instead of the profile's; may be repeated.")] = None,
     ratio: Annotated[float | None, Option(min=0, max=100, help="Sampling ratio of compressed sensing, %.")] = None,
-    changes: Annotated[list[str] | None, Option("--set", help="A key, as training.steps=100; may be repeated.")] = None,
     out: Annotated[Path | None, Option(help="Folder of tables; default: runs/compare/PROFILE-METHOD.")] = None,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
@@ -46,13 +45,14 @@ def compare(
 
     lorun compare ../nets/my_net lorun --task cs --dataset set11 --ratio 10
     """
+    from lorun.cli.tune import tune_methods
     from lorun.data.checksums import verify_dataset
     from lorun.data.fetch import fetch
     from lorun.devices import pick_device
     from lorun.profiles import load_profile
-    from lorun.profiles.derived import derive_profile, name_of, parse_changes
-    from lorun.profiles.reading import merge
+    from lorun.profiles.derived import derive_profile, name_of
     from lorun.results.markdown import render
+    from lorun.results.paths import with_bases
     from lorun.results.rivals import beside, committed_runs, tables
     from lorun.results.store import save_result_set
 
@@ -60,17 +60,15 @@ def compare(
     config = Path("config") / f"{profile}.yaml"
     original = load_profile(config, task)
     names = [name_of(method, {name for one in original.tasks.values() for name in one.variants}) for method in methods]
-    changed = parse_changes(changes or [])
-    if dataset:
-        changed = merge(changed, {"data": {"test": dataset}})
+    changes: dict[str, Any] = {"data": {"test": dataset}} if dataset else {}
     if ratio is not None:
         if task is not None and not _has_ratio(original.tasks[task]):
             raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
         setting = f"r{ratio:g}"
-        changed = merge(changed, {"settings": {setting: {"ratio": ratio}}})
+        changes["settings"] = {setting: {"ratio": ratio}}
     tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
     folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]
-    path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changed)
+    path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changes)
     for name in tasks:
         one_of(f"method of the task {name} to compare with", against, derived.tasks[name].methods)
     if setting is not None:
@@ -88,7 +86,8 @@ def compare(
     wanted = [one for one in chosen if one.method in names or (one.task, one.setting, one.method) in run_too]
     for name in sorted({name for one in wanted for name in one.datasets}):
         fetch(name) if data == Path("data") else verify_dataset(data, name)
-    _tune(derived, path, wanted, runs, data, used)
+    needed = {(one.task, one.method) for experiment in wanted for one in with_bases(experiment)}
+    tune_methods(derived, path, [place for place in derived.untuned() if place in needed], runs, data, used)
     wanted = [derived.experiment(**one.labels) for one in wanted]  # with the learning rates that were chosen by now
 
     def scores(experiment: "Experiment") -> Path | None:
@@ -145,23 +144,6 @@ def _committed(name: str) -> "ResultSet | None":
             problem = error
     typer.echo(f"No committed rows: {problem}", err=True)
     return None
-
-
-def _tune(
-    profile: "Profile", path: Path, experiments: Sequence["Experiment"], runs: Path, data: Path, device: "torch.device"
-) -> None:
-    """Choose the learning rates that the experiments and their bases lack; they are written beside the profile."""
-    from lorun.profiles.trials import trials_path
-    from lorun.results.paths import with_bases
-    from lorun.tuning import record, tune
-
-    needed = {(one.task, one.method) for experiment in experiments for one in with_bases(experiment)}
-    for task, method in profile.untuned():
-        if (task, method) in needed:
-            trials = tune(profile, task, method, runs=runs, data=data, device=device)
-            profile.use_trials(record(trials_path(path, profile.profile), trials))
-            [best] = [trial for trial in trials if trial.chosen]
-            typer.echo(f"{task}/{method}: {best.parameter} {best.value:g} chosen by {len(trials)} trainings")
 
 
 def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device: "torch.device") -> None:

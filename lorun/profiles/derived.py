@@ -7,8 +7,7 @@ from typing import Any
 import yaml
 
 from lorun import plugins
-from lorun.config.reading import load_yaml
-from lorun.errors import LorunError, one_line, one_of
+from lorun.errors import one_of
 from lorun.files import write_text
 from lorun.methods import STRATEGIES
 from lorun.profiles.profile import Profile
@@ -71,24 +70,3 @@ def name_of(method: str, variants: Collection[str] = ()) -> str:
     if "/" not in method and not Path(method).is_dir():
         one_of("method", method, [*STRATEGIES, *variants, *plugins.names(), *plugins.installed_names()])
     return plugins.find(method).name
-
-
-def parse_changes(options: Sequence[str]) -> dict[str, Any]:
-    """Nested keys from options KEY=VALUE, as in `training.steps=100`; values are YAML.
-
-    Raises:
-        LorunError: an option without `=`, or with a value that is not YAML.
-    """
-    found: dict[str, Any] = {}
-    for option in options:
-        key, equal, text = option.partition("=")
-        if not equal or not all(key.split(".")):
-            raise LorunError(f"--set {option}: expected KEY=VALUE with a key of a task, as in training.steps=100")
-        try:
-            value = load_yaml(text)
-        except yaml.YAMLError as error:
-            raise LorunError(f"--set {option}: the value is not YAML ({one_line(error)})") from error
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        found = merge(found, value)
-    return found
