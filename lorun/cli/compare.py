@@ -61,12 +61,13 @@ def compare(
     original = load_profile(config, task)
     names = [name_of(method, {name for one in original.tasks.values() for name in one.variants}) for method in methods]
     changes: dict[str, Any] = {"data": {"test": dataset}} if dataset else {}
+    tasks = _allowed(original, methods, names) if task is None else [one_of("task", task, original.tasks)]
     if ratio is not None:
-        if task is not None and not _has_ratio(original.tasks[task]):
-            raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
+        tasks = [name for name in tasks if _has_ratio(original.tasks[name])]
+        if not tasks:
+            raise LorunError(f"--ratio {ratio:g}: no task to be run has a sampling ratio")
         setting = f"r{ratio:g}"
         changes["settings"] = {setting: {"ratio": ratio}}
-    tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
     folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]
     path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changes)
     for name in tasks:
@@ -105,16 +106,13 @@ def compare(
     typer.echo(f"\nTables and profile: {folder}")
 
 
-def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], ratio: float | None) -> list[str]:
-    """The tasks that the cards of all methods allow, and that have a ratio if one is given; strategies run in every
-    task that trains."""
+def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The tasks that the cards of all methods allow; strategies run in every task that trains."""
     from lorun import plugins
     from lorun.methods import STRATEGIES
 
     def allowed(task: str, method: str, name: str) -> bool:
         config = profile.tasks[task]
-        if ratio is not None and not _has_ratio(config):
-            return False
         if name in STRATEGIES or name in config.variants:
             return config.training is not None
         return {config.physics_of(setting).task for setting in config.settings} <= {*plugins.card(method).tasks}
@@ -124,7 +122,7 @@ def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], r
     if not found:
         raise LorunError(
             f"no task of the profile {profile.profile} ({', '.join(profile.tasks)}) is one that the cards of all of "
-            f"{', '.join(names)} name{' and that has a sampling ratio' * (ratio is not None)}; --task chooses one"
+            f"{', '.join(names)} name; --task chooses one"
         )
     return found
 

@@ -119,7 +119,6 @@ def history(
     protocol: Annotated[str | None, Option(help="Protocol; default: the first of each table.")] = None,
     metric: Annotated[str, Option(help="Column of summary.csv: psnr, parameters_network, step_total, ...")] = "psnr",
     plot: Annotated[Path | None, Option(help="PNG file to draw it into.")] = None,
-    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show how a score, or a count of parameters or bytes, changed over the commits of a result set.
 
@@ -128,15 +127,13 @@ def history(
     """
     from lorun.results.history import history as history_of
     from lorun.results.history import render, write_plot
-    from lorun.results.store import records
 
     chosen = {"task": task, "dataset": dataset, "setting": setting, "method": method, "protocol": protocol}
     found = history_of(results, metric, chosen)
-    as_records = {"rows": records(found.table), "unread": found.unread}
-    typer.echo(json.dumps(as_records, indent=1) if as_json else render(found))
+    typer.echo(render(found))
     if plot is not None:
         write_plot(found, plot)
-        typer.echo(f"wrote {plot}", err=as_json)
+        typer.echo(f"wrote {plot}")
 
 
 def status(

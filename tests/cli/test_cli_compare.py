@@ -174,4 +174,4 @@ def test_a_ratio_needs_a_task_that_has_one(lorun: Callable[..., Output], monkeyp
     monkeypatch.chdir(PROJECT)
     result = lorun("compare", "tikhonov", "--profile", "quick", "--task", "sr", "--ratio", 10)
     assert result.status == 1
-    assert result.err.splitlines()[-1] == "error: --ratio 10: the task sr has no sampling ratio"
+    assert result.err.splitlines()[-1] == "error: --ratio 10: no task to be run has a sampling ratio"

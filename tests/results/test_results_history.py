@@ -174,7 +174,7 @@ def test_the_plot_is_an_image_with_the_same_bytes_each_time(repository, tmp_path
         write_plot(found, tmp_path / "c.png")
 
 
-def test_the_command_says_it_as_text_and_as_json_and_draws(repository, monkeypatch, capsys):
+def test_the_command_says_it_and_draws(repository, monkeypatch, capsys):
     repository.commit("First", table())
     monkeypatch.chdir(repository.root)
     words = ["lorun", "history", "results/quick", "--task", "cs", "--method", "lorun", "--metric", "psnr"]
@@ -184,11 +184,6 @@ def test_the_command_says_it_as_text_and_as_json_and_draws(repository, monkeypat
     printed = capsys.readouterr().out
     assert "quick/cs/photos/r25/cs_float_y/lorun: psnr\n" in printed
     assert printed.endswith("wrote out.png\n")
-    monkeypatch.setattr(sys, "argv", [*words, "--json"])
-    with pytest.raises(SystemExit, match="0"):
-        cli.main()
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
-    assert (row["value"], row["subject"], row["version"]) == (26.0, "First", None)
 
 
 def test_dvc_tells_the_scores_of_two_revisions_apart(tmp_path):
