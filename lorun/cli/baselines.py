@@ -1,5 +1,6 @@
 """`lorun new baseline` and `lorun contract`: write and check baselines."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,18 +65,12 @@ def contract(
 
 
 def _render(report: "Report") -> str:
-    """A table with a line per check and a column per case; then each failure with the requirement."""
-    from tabulate import tabulate
-
+    """A line per check, with a word for each case; then each failure with the requirement."""
     verdicts = [finding.verdict for finding in report.findings]
     counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("passed", "FAILED", "-") if word in verdicts)
-    columns = list(dict.fromkeys(finding.case for finding in report.findings if finding.case))
-    rows: dict[str, list[str]] = {}
-    for finding in report.findings:
-        row = rows.setdefault(finding.check.name, [""] * max(len(columns), 1))
-        row[columns.index(finding.case) if finding.case else 0] = finding.verdict
-    table = tabulate([[name, *row] for name, row in rows.items()], ["", *map(str, columns)], tablefmt="plain")
-    lines = [f"{report.reference}: {counts}; {report.seconds:.0f} s", *table.splitlines()]
+    lines = [f"{report.reference}: {counts}; {report.seconds:.0f} s"]
+    for name, findings in groupby(report.findings, lambda finding: finding.check.name):
+        lines.append(f"{name:20} {' '.join(finding.verdict for finding in findings)}")
     lines += [f"unsupported {case}: {reason}" for case, reason in report.unsupported.items()]
     for finding in report.failures:
         where = f" {finding.case}" if finding.case else ""

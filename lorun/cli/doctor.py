@@ -64,21 +64,16 @@ def examine() -> Iterator[Check]:
         yield Check("packages", f"without {', '.join(lacking)}", "`make setup` installs them", necessary=True)
         return
     lacking = [f"{name} (for {_EXTRAS[name]})" for name in _missing(_EXTRAS)]
-    if lacking:
-        yield Check("packages", f"without {', '.join(lacking)}", "`make setup` installs all")
-    else:
-        yield Check("packages", "all installed")
+    found = f"without {', '.join(lacking)}" if lacking else "all installed"
+    yield Check("packages", found, "`make setup` installs them" if lacking else "")
     yield from _torch()
     yield Check("cores", f"{available_cores()} for this process, whatever OMP_NUM_THREADS says")
     yield from _room()
     if not _missing(["dvc"]):
-        yield from _remotes()
+        yield _remotes()
     browser = next(filter(shutil.which, BROWSERS), None)
-    if browser is None:
-        remedy = "only the tests of the report page need one: install Chromium to run them"
-        yield Check("browser", f"none of {', '.join(BROWSERS)} on PATH", remedy)
-    else:
-        yield Check("browser", browser)
+    remedy = "" if browser else "only the tests of the report page need one: install Chromium to run them"
+    yield Check("browser", browser or f"none of {', '.join(BROWSERS)} on PATH", remedy)
 
 
 def _requirements() -> list[str]:
@@ -137,23 +132,17 @@ def _room() -> Iterator[Check]:
     yield Check("disk", f"{free / 1e9:.1f} GB free here", remedy)
 
 
-def _remotes() -> Iterator[Check]:
+def _remotes() -> Check:
     """The DVC remotes; whether those that are folders exist."""
     from lorun.data.fetch import remotes
 
     try:
         found = remotes()
     except LorunError as error:
-        yield Check("DVC", str(error), "correct .dvc/config or .dvc/config.local")
-        return
+        return Check("DVC", str(error), "correct .dvc/config or .dvc/config.local")
     if not found:
         remedy = "data come from their origins; `dvc remote add --local NAME ADDRESS` adds a store"
-        yield Check("DVC", "no remote is configured", remedy)
-    for name, address in found.items():
-        if "://" in address:
-            yield Check("DVC", f"remote {name}: {address}, not tried")
-        elif Path(address).is_dir():
-            yield Check("DVC", f"remote {name}: its folder is there")
-        else:
-            remedy = f"mount it, or `dvc remote remove {name}` (`--local` if it is in .dvc/config.local)"
-            yield Check("DVC", f"remote {name}: no folder {address}", remedy)
+        return Check("DVC", "no remote is configured", remedy)
+    gone = [name for name, address in found.items() if "://" not in address and not Path(address).is_dir()]
+    remedy = f"the folder of {', '.join(gone)} is gone: mount it, or `dvc remote remove` it" if gone else ""
+    return Check("DVC", f"remotes {', '.join(found)}", remedy)

@@ -22,7 +22,7 @@ def test_a_new_baseline_keeps_the_contract_at_once(lorun: Callable[..., Output])
     result = lorun("contract", "nets/my_net")
     assert (result.status, result.err) == (0, "")
     assert re.match(r"nets/my_net: \d+ passed, 1 -; \d+ s\n", result.out)
-    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines()[2:]}
+    rows = {line.split()[0]: line.split()[1:] for line in result.out.splitlines()[1:]}
     assert rows["shapes"] == ["passed"] * 6  # every operator, all channels
     assert rows["overfitting"] == ["passed"] * 4
     assert rows["published_parameters"] == ["-"]
