@@ -38,13 +38,12 @@ def save_model(
     from lorun.models.model import check_name, save
     from lorun.profiles import load_profile
 
-    profile = load_profile(config, task)
-    experiment = profile.experiment(task, setting, method, seed)
+    experiment = load_profile(config, task).experiment(task, setting, method, seed)
     name = check_name(name or f"{task}-{setting}-{method}" + (f"-seed{seed}" if seed else ""))
     folder = Path("models") / name
     if folder.exists() and not force:
         raise LorunError(f"{folder}: exists; choose another name with --name, or replace it with --force")
-    model = make_model(experiment, runs=runs, results=Path("results") / profile.profile)
+    model = make_model(experiment, runs=runs)
     if half:
         model = halved(model, data, pick_device(device))
     save(model, folder)

@@ -15,7 +15,7 @@ from lorun.methods import Experiment
 from lorun.models.description import Check, Score, described
 from lorun.models.model import Model
 from lorun.results.paths import EVALUATION
-from lorun.results.store import RUN, read_evaluation, read_result_set
+from lorun.results.store import read_evaluation
 from lorun.system import System
 from lorun.training.outcome import read_outcome
 
@@ -23,12 +23,8 @@ HALF_TOLERANCE = 0.01
 """Largest change of a score by half precision, dB."""
 
 
-def make_model(experiment: Experiment, *, runs: Path, results: Path | None = None) -> Model:
-    """The model of a finished run, with its scores.
-
-    Args:
-        runs: the folder of all runs.
-        results: a result set with the scores of the run; those that `lorun evaluate` left in its folder are second.
+def make_model(experiment: Experiment, *, runs: Path) -> Model:
+    """The model of a finished run, with the scores that `lorun evaluate` left there. `runs` is the folder of all runs.
 
     Raises:
         LorunError: the run is not finished, did not complete, or cannot be a model; a file is damaged.
@@ -39,7 +35,8 @@ def make_model(experiment: Experiment, *, runs: Path, results: Path | None = Non
         raise LorunError(f"{experiment.name} is not trained ({folder}): run `lorun train` first")
     if outcome.status != "completed":
         raise LorunError(f"{experiment.name} is {outcome.status}: {outcome.message}")
-    scores = means(committed_rows(experiment, runs, results))
+    table = folder / EVALUATION
+    scores = means(read_evaluation(table)[1]) if table.is_file() else []
     description = described(experiment, outcome).model_copy(update={"scores": scores})
     return Model(load_system(experiment, runs), description)
 
@@ -63,25 +60,11 @@ def halved(model: Model, data: Path, device: torch.device) -> Model:
     return rounded
 
 
-def committed_rows(experiment: Experiment, runs: Path, results: Path | None) -> pd.DataFrame:
-    """The rows of a run: in a result set that has this very run, else in its folder; empty where there are none."""
-    if results is not None and (results / "rows.csv").is_file():
-        found = read_result_set(results)
-        if experiment.key in set(found.runs["run"]):
-            labels = experiment.labels
-            mine = (found.rows[list(RUN)] == [labels[name] for name in RUN]).all(axis=1)
-            if mine.any():
-                return found.rows[mine]
-    path = runs / experiment.folder / EVALUATION
-    return read_evaluation(path)[1] if path.is_file() else pd.DataFrame()
-
-
 def means(rows: pd.DataFrame) -> list[Score]:
     """The mean of each metric on each test set, over images and degradations."""
-    groups = () if rows.empty else rows.groupby(["dataset", "protocol", "metric"], sort=False)
     return [
         Score(dataset=dataset, protocol=protocol, metric=metric, value=part.value.mean(), images=part.image.nunique())
-        for (dataset, protocol, metric), part in groups
+        for (dataset, protocol, metric), part in rows.groupby(["dataset", "protocol", "metric"], sort=False)
     ]
 
 
