@@ -54,8 +54,7 @@ def short(base: str) -> str:
 
 class Manifest(BaseModel):
     """What a set is: `base` is the base's identity, `ranks` are by layer, `step_sizes` are rho_1 .. rho_K, `bytes` are
-    those of the tensors of base, adapters, step_sizes and operator, `files` are the sha256 of the set's files, None in
-    stores of older versions.
+    those of the tensors of base, adapters, step_sizes and operator, `files` are the sha256 of the set's files.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,7 +67,7 @@ class Manifest(BaseModel):
     bytes: dict[str, int]
     experiment: Experiment
     training: Outcome
-    files: dict[str, str] | None = None
+    files: dict[str, str]
 
 
 class AdapterStore:
@@ -116,8 +115,6 @@ class AdapterStore:
         with locked(self.folder, "changing the store"):
             if self._set(name).exists():
                 raise LorunError(f"{self._set(name)}: exists; choose another name, or remove the folder")
-            if self.active() is None:  # the active set may be a removed one of this name
-                (self.folder / ACTIVE).unlink(missing_ok=True)
             save_weights(self._base(identity(base)), base, {})
             replace_folder(self._set(name), fill)
         return self.manifest(name)
@@ -192,15 +189,13 @@ class AdapterStore:
         load_state(system.physics, load_weights(path), path)
         return system.eval()
 
-    def activate(self, name: str) -> str | None:
-        """Make a set the active one; return the name of the set that was active before. Raises as `system` does."""
+    def activate(self, name: str) -> None:
+        """Make a set the active one. Raises as `system` does."""
         self.system(name)  # a set that cannot be loaded must not become active
         with locked(self.folder, "changing the store"):
-            before = self.active()
             write_text(self.folder / ACTIVE, self.manifest(name).name + "\n")
-        return before
 
-    def time_swap(self, name: str, repeats: int) -> tuple[float, float]:
+    def time_swap(self, name: str, repeats: int = 5) -> tuple[float, float]:
         """Median seconds on this machine of swapping a set in, and of building and loading all anew."""
         network: Any = self.system(name).network
         swaps = timeit.repeat(lambda: self.swap(network, name), number=1, repeat=repeats)
@@ -209,7 +204,7 @@ class AdapterStore:
 
     def _load_adapters(self, network: Any, manifest: Manifest) -> None:
         folder = self._set(manifest.name)
-        for name, digest in (manifest.files or {}).items():
+        for name, digest in manifest.files.items():
             if not (folder / name).is_file() or sha256_of(folder / name) != digest:
                 raise LorunError(f"{folder / name}: gone, cut or changed; remove {manifest.name} and add it again")
         network.denoisers[0].load(folder / ADAPTERS)
@@ -230,11 +225,10 @@ def listing(store: AdapterStore) -> str:
         return f"{store.folder}: no adapters; `lorun adapters add NAME --from RUN_FOLDER` adds them"
     active, lines = store.active(), []
     for one in manifests:
-        run, ranks = one.experiment, one.ranks.values()
-        network = [short(one.base), one.stages, f"{min(ranks)}-{max(ranks)}", f"{one.bytes['adapters']:,}"]
-        mark = "*" if one.name == active else ""
-        lines.append([mark, one.name, *network, f"{run.task}/{run.setting}", run.method, run.seed, run.key])
-    titles = ["", "name", "base", "stages", "ranks", "bytes", "setting", "method", "seed", "run"]
+        mark, ranks = "*" if one.name == active else "", f"{min(one.ranks.values())}-{max(one.ranks.values())}"
+        size = f"{one.bytes['adapters']:,}"
+        lines.append([mark, one.name, short(one.base), one.stages, ranks, size, one.experiment.name])
+    titles = ["", "name", "base", "stages", "ranks", "bytes", "run"]
     return tabulate(lines, titles, tablefmt="plain", disable_numparse=True)
 
 

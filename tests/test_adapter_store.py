@@ -318,20 +318,9 @@ def test_a_network_of_other_sizes_or_without_adapters_is_refused(
     assert "the network has no adapters to swap (sharing 'per_stage')" in refused(store, block_k, "tenth")
 
 
-def without_hashes(store: AdapterStore, name: str) -> None:
-    """Make a set as older versions wrote it."""
-    path = store.folder / "sets" / name / "manifest.json"
-    manifest = json.loads(path.read_text())
-    del manifest["files"]
-    path.write_text(json.dumps(manifest))
-
-
-@pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other"])
-def test_a_damaged_set_leaves_the_network_unchanged(store: AdapterStore, damage: str, recorded: bool) -> None:
+def test_a_damaged_set_leaves_the_network_unchanged(store: AdapterStore, damage: str) -> None:
     """The last stage's file is damaged: by then the first ones have been read."""
-    if not recorded:
-        without_hashes(store, "tenth")
     path = store.folder / "sets/tenth/adapters/stage_3/adapter_model.safetensors"
     if damage == "missing":
         path.unlink()
@@ -353,8 +342,6 @@ def test_a_flipped_bit_of_a_set_is_noticed(store: AdapterStore, file: str) -> No
     assert refused(store, network, "tenth") == words
     with pytest.raises(LorunError, match=words):
         store.system("tenth")
-    without_hashes(store, "tenth")
-    store.system("tenth")  # as far as older versions can tell, it is whole
 
 
 def test_a_damaged_base_is_named(store: AdapterStore) -> None:
@@ -372,9 +359,9 @@ def test_a_damaged_base_is_named(store: AdapterStore) -> None:
 def test_one_set_is_active(store: AdapterStore) -> None:
     with pytest.raises(LorunError, match="no set is active"):
         store.manifest("active")
-    assert (store.activate("quarter"), store.active()) == (None, "quarter")
-    assert (store.activate("tenth_own"), store.active()) == ("quarter", "tenth_own")
-    assert (store.activate("active"), store.active()) == ("tenth_own", "tenth_own")
+    for name, active in (("quarter", "quarter"), ("tenth_own", "tenth_own"), ("active", "tenth_own")):
+        store.activate(name)
+        assert store.active() == active
     assert store.manifest("active").name == "tenth_own"
 
 
@@ -391,13 +378,9 @@ def test_a_set_that_cannot_be_loaded_does_not_become_active(store: AdapterStore)
     assert store.active() == "quarter"
 
 
-def test_a_removed_set_is_not_active_and_neither_is_its_replacement(
-    store: AdapterStore, folder_of: Callable[[str, str], Path]
-) -> None:
+def test_a_removed_set_is_not_active(store: AdapterStore) -> None:
     store.activate("quarter")
     shutil.rmtree(store.folder / "sets/quarter")
-    assert store.active() is None
-    store.add("quarter", folder_of("r25", "lorun"))
     assert store.active() is None
 
 
@@ -414,11 +397,11 @@ def test_unknown_names_and_damaged_manifests(store: AdapterStore, tmp_path: Path
 def test_the_listing_sorts_by_base(store: AdapterStore) -> None:
     store.activate("tenth")
     titles, *lines = listing(store).splitlines()
-    assert titles.split() == ["name", "base", "stages", "ranks", "bytes", "setting", "method", "seed", "run"]
+    assert titles.split() == ["name", "base", "stages", "ranks", "bytes", "run"]
     bases = [line.replace("*", " ").split()[1] for line in lines]
     assert bases == sorted(bases)
     (marked,) = [line for line in lines if line.startswith("*")]
     one = store.manifest("tenth")
     size = f"{one.bytes['adapters']:,}"
-    expected = ["*", "tenth", one.base[:12], "3", "1-1", size, "cs/r10", "lorun_transfer", "0", one.experiment.key]
+    expected = ["*", "tenth", one.base[:12], "3", "1-1", size, *one.experiment.name.split()]
     assert marked.split() == expected

@@ -47,13 +47,12 @@ def activate_adapters(
 
     adapters = AdapterStore(store)
     manifest = adapters.manifest(name)
-    before = adapters.activate(name)
-    instead = {None: "the first", manifest.name: "as before"}.get(before, f"instead of {before}")
-    typer.echo(f"{name}: active on the base {short(manifest.base)}, {instead}")
+    adapters.activate(name)
+    typer.echo(f"{name}: active on the base {short(manifest.base)}")
     if time:
         held = manifest.bytes["adapters"] + manifest.bytes["step_sizes"]
         whole = held + manifest.bytes["base"] + manifest.bytes["operator"]
-        swap, reload = adapters.time_swap(name, repeats=5)
+        swap, reload = adapters.time_swap(name)
         typer.echo(f"swap    {1e3 * swap:10.1f} ms {held:14,} bytes\nreload  {1e3 * reload:10.1f} ms {whole:14,} bytes")
         typer.echo("Medians of 5 on this machine.")
 

@@ -1,5 +1,6 @@
 """Archives of result sets: `lorun export`, `verify` and `appendix`."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,9 @@ def export(
     config: ItsProfile = None,
     data: Data = Path("data"),
     figures: Annotated[bool, Option(help="Include pages and figures.")] = True,
-    date: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Default: the day of its last commit.")] = None,
+    date: Annotated[
+        datetime | None, Option(formats=["%Y-%m-%d"], help="Of publication; default: the day of its last commit.")
+    ] = None,
 ) -> None:
     """Write a result set with its origin into one ZIP file that others can check and read without this suite.
 
@@ -24,16 +27,10 @@ def export(
     file (SHA256SUMS), and metadata that machines read (an RO-Crate, profile Process Run Crate). The same set gives the
     same bytes. Start from the project's root.
     """
-    from datetime import date as day
-
     from lorun.archive.write import write_archive
-    from lorun.errors import LorunError
     from lorun.files import sha256_of
 
-    try:
-        published = None if date is None else day.fromisoformat(date).isoformat()
-    except ValueError as error:
-        raise LorunError(f"--date {date!r}: not a day as in 2026-11-30 ({error})") from None
+    published = None if date is None else date.date().isoformat()
     config = config or profile_of(folder)
     count = write_archive(folder, config, out, data=data, pages=figures, date=published)
     typer.echo(f"wrote {out}: {count} files, {out.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(out)}")
@@ -54,12 +51,7 @@ def verify(
     typer.echo(f"{archive}: intact, {count} files; {sets}")
 
 
-def appendix(
-    folder: ResultSet,
-    config: ItsProfile = None,
-    data: Data = Path("data"),
-    out: Annotated[Path | None, Option(dir_okay=False, help="File to write instead of printing.")] = None,
-) -> None:
+def appendix(folder: ResultSet, config: ItsProfile = None, data: Data = Path("data")) -> None:
     """Print the artifact appendix of a result set, in Markdown.
 
     Hardware, software, time, memory, seeds, what the intervals capture, data with licences, and the commands that
@@ -68,12 +60,6 @@ def appendix(
     """
     from lorun.archive.appendix import appendix as render
     from lorun.archive.origin import origin_of
-    from lorun.files import write_text
     from lorun.results.store import read_result_set
 
-    text = render(origin_of(read_result_set(folder), config or profile_of(folder), data, Path()))
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    write_text(out, text)
-    typer.echo(f"wrote {out}")
+    typer.echo(render(origin_of(read_result_set(folder), config or profile_of(folder), data, Path())), nl=False)

@@ -13,56 +13,49 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("steps", "startup", "dry_run")
+OUT = Path("results/bench")
+ROUNDS = 15
 
 
-def bench(
-    kinds: Annotated[list[str] | None, Argument(help=f"{', '.join(KINDS)}; default: all.")] = None,
-    config: Annotated[list[Path] | None, Option("--config", "-c", help="Default: desk and paper.")] = None,
-    repeats: Annotated[int, Option(min=2, help="Rounds. A step at the sizes of `paper` takes seconds.")] = 15,
-    out: Annotated[Path, Option(help="Folder of the tables.")] = Path("results/bench"),
-) -> None:
-    """Measure, write tables, and print which targets are met. A missed target is not an error.
+def bench(kinds: Annotated[list[str] | None, Argument(help=f"{', '.join(KINDS)}; default: all.")] = None) -> None:
+    """Measure, write tables into results/bench, and print which targets are met. A missed target is not an error.
 
-    steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv: seconds and bytes, on the GPU
-    if there is one.
+    steps: training steps and reconstructions of LoRun, plain peft, Block-K and deepinv, at the sizes of desk and paper:
+    seconds and bytes, on the GPU if there is one.
     startup: time from the start of `lorun train` to its first step.
     dry_run: time of a dry run of the workflow on a profile of 10,000 jobs. It needs the project's folder.
 
-    Sizes are those of the profiles (--config may be repeated). Times are medians over rounds, with quartiles. Run
-    nothing else on the machine meanwhile.
+    Times are medians over rounds, with quartiles. Run nothing else on the machine meanwhile.
     """
     from lorun.bench import dry_run, startup, steps
     from lorun.cores import available_cores
     from lorun.devices import pick_device
-    from lorun.results.store import write_table
 
     chosen = {one_of("benchmark", kind, KINDS) for kind in kinds or KINDS}
-    threads = available_cores()
-    profiles = config or [Path("config/desk.yaml"), Path("config/paper.yaml")]
     if "steps" in chosen:
-        pairs = [(profile, what) for profile in profiles for what in steps.COMPARED]
-        measured = [steps.measure(*pair, repeats=repeats, threads=threads) for pair in pairs]
-        write_table(out / "steps.csv", steps.table(measured, threads))
-        _judged(out, "steps", steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
+        threads = available_cores()
+        pairs = [(Path(f"config/{profile}.yaml"), what) for profile in ("desk", "paper") for what in steps.COMPARED]
+        measured = [steps.measure(*pair, repeats=ROUNDS, threads=threads) for pair in pairs]
+        judged = steps.judge(measured, on_gpu=pick_device("auto").type == "cuda")
+        _write("steps", steps.table(measured, threads), judged)
     if "startup" in chosen:
-        times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
-        write_table(out / "startup.csv", times)
-        _judged(out, "startup", steps.judge_startup(times))
+        times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=7)
+        _write("startup", times, steps.judge_startup(times))
     if "dry_run" in chosen:
-        planned = dry_run.measure(Path("config/quick.yaml"), Path(), jobs=dry_run.JOBS, repeats=min(repeats, 3))
-        write_table(out / "dry_run.csv", planned)
-        _judged(out, "dry_run", steps.judge_dry_run(planned))
-    typer.echo(f"wrote {out}")
+        planned = dry_run.measure(Path("config/quick.yaml"), Path(), jobs=dry_run.JOBS, repeats=3)
+        _write("dry_run", planned, steps.judge_dry_run(planned))
+    typer.echo(f"wrote {OUT}")
 
 
-def _judged(out: Path, kind: str, table: "pd.DataFrame") -> None:
-    """Print which targets are met, and write them beside those of the other kinds."""
+def _write(kind: str, measured: "pd.DataFrame", judged: "pd.DataFrame") -> None:
+    """Write what was measured; print which targets are met, and write them beside those of the other kinds."""
     from lorun.results.store import write_table
 
-    typer.echo(table.to_string(index=False, na_rep=""))
-    table.insert(0, "benchmark", kind)
-    path = out / "targets.csv"
-    table = _with_others(path, table, "benchmark")
+    write_table(OUT / f"{kind}.csv", measured)
+    typer.echo(judged.to_string(index=False, na_rep=""))
+    judged.insert(0, "benchmark", kind)
+    path = OUT / "targets.csv"
+    table = _with_others(path, judged, "benchmark")
     write_table(path, table.sort_values("benchmark", key=lambda names: names.map(KINDS.index), kind="stable"))
 
 
@@ -79,12 +72,10 @@ def _with_others(path: Path, table: "pd.DataFrame", column: str) -> "pd.DataFram
     return pd.concat([others, table]) if len(others) else table
 
 
-def latency(
-    config: Config,
-    repeats: Annotated[int, Option(min=2, help="Rounds.")] = 15,
-    out: Annotated[Path, Option(help="Table; rows of other profiles stay.")] = Path("results/bench/latency.csv"),
-) -> None:
+def latency(config: Config) -> None:
     """Time a reconstruction by every method of a profile, in turns, with untrained weights.
+
+    Writes results/bench/latency.csv, where the rows of other profiles stay.
 
     Each round calls every method once, each in a process of its own, so that all see the same machine. One method is
     timed twice; this pair and methods with the same network must agree within 5 %, or the report page shows no latency
@@ -94,7 +85,7 @@ def latency(
     from lorun.cores import available_cores
     from lorun.results.store import write_table
 
-    table = measure(config, repeats=repeats, threads=available_cores())
+    table, out = measure(config, repeats=ROUNDS, threads=available_cores()), OUT / "latency.csv"
     write_table(out, _with_others(out, table, "profile"))
     for (task, setting), rows in table.groupby(["task", "setting"], sort=False):
         typer.echo(f"{task}/{setting}: methods with the same network {'agree' if agreed(rows) else 'differ'}")
@@ -105,7 +96,7 @@ def latency(
 def scaling(
     config: Config,
     stages: Annotated[str, Option(help="K: a number or a range.")] = "1-20",
-    out: Annotated[Path, Option(help="Table; the figure goes next to it.")] = Path("results/bench/scaling.csv"),
+    out: Annotated[Path, Option(help="Table; the figure goes next to it.")] = OUT / "scaling.csv",
 ) -> None:
     """Count parameters and bytes of every sharing strategy against the number of stages.
 

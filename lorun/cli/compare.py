@@ -45,12 +45,14 @@ def compare(
 
     lorun compare ../nets/my_net lorun --task cs --dataset set11 --ratio 10
     """
+    from lorun.cli.tune import tune_methods
     from lorun.data.checksums import verify_dataset
     from lorun.data.fetch import fetch
     from lorun.devices import pick_device
     from lorun.profiles import load_profile
     from lorun.profiles.derived import derive_profile, name_of
     from lorun.results.markdown import render
+    from lorun.results.paths import with_bases
     from lorun.results.result_set import make_result_set
     from lorun.results.rivals import committed_runs, tables
     from lorun.results.store import save_result_set
@@ -59,15 +61,16 @@ def compare(
     config = Path("config") / f"{profile}.yaml"
     original = load_profile(config, task)
     names = [name_of(method, {name for one in original.tasks.values() for name in one.variants}) for method in methods]
-    changed: dict[str, Any] = {"data": {"test": dataset}} if dataset else {}
+    changes: dict[str, Any] = {"data": {"test": dataset}} if dataset else {}
+    tasks = _allowed(original, methods, names) if task is None else [one_of("task", task, original.tasks)]
     if ratio is not None:
-        if task is not None and not _has_ratio(original.tasks[task]):
-            raise LorunError(f"--ratio {ratio:g}: the task {task} has no sampling ratio")
+        tasks = [name for name in tasks if _has_ratio(original.tasks[name])]
+        if not tasks:
+            raise LorunError(f"--ratio {ratio:g}: no task to be run has a sampling ratio")
         setting = f"r{ratio:g}"
-        changed["settings"] = {setting: {"ratio": ratio}}
-    tasks = _allowed(original, methods, names, ratio) if task is None else [one_of("task", task, original.tasks)]
+        changes["settings"] = {setting: {"ratio": ratio}}
     folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]
-    path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changed)
+    path, derived = derive_profile(config, folder, methods, tasks=tasks, only=task, changes=changes)
     for name in tasks:
         one_of(f"method of the task {name} to compare with", against, derived.tasks[name].methods)
     if setting is not None:
@@ -85,7 +88,8 @@ def compare(
     wanted = [one for one in chosen if one.method in names or (one.task, one.setting, one.method) in run_too]
     for name in sorted({name for one in wanted for name in one.datasets}):
         fetch(name) if data == Path("data") else verify_dataset(data, name)
-    _tune(derived, path, wanted, runs, data, used)
+    needed = {(one.task, one.method) for experiment in wanted for one in with_bases(experiment)}
+    tune_methods(derived, path, [place for place in derived.untuned() if place in needed], runs, data, used)
     wanted = [derived.experiment(**one.labels) for one in wanted]  # with the learning rates that were chosen by now
 
     def scores(experiment: "Experiment") -> Path | None:
@@ -103,16 +107,13 @@ def compare(
     typer.echo(f"\nTables and profile: {folder}")
 
 
-def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], ratio: float | None) -> list[str]:
-    """The tasks that the cards of all methods allow, and that have a ratio if one is given; strategies run in every
-    task that trains."""
+def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The tasks that the cards of all methods allow; strategies run in every task that trains."""
     from lorun import plugins
     from lorun.methods import STRATEGIES
 
     def allowed(task: str, method: str, name: str) -> bool:
         config = profile.tasks[task]
-        if ratio is not None and not _has_ratio(config):
-            return False
         if name in STRATEGIES or name in config.variants:
             return config.training is not None
         return {config.physics_of(setting).task for setting in config.settings} <= {*plugins.card(method).tasks}
@@ -122,7 +123,7 @@ def _allowed(profile: "Profile", methods: Sequence[str], names: Sequence[str], r
     if not found:
         raise LorunError(
             f"no task of the profile {profile.profile} ({', '.join(profile.tasks)}) is one that the cards of all of "
-            f"{', '.join(names)} name{' and that has a sampling ratio' * (ratio is not None)}; --task chooses one"
+            f"{', '.join(names)} name; --task chooses one"
         )
     return found
 
@@ -142,23 +143,6 @@ def _committed(name: str) -> "ResultSet | None":
             problem = error
     typer.echo(f"No committed rows: {problem}", err=True)
     return None
-
-
-def _tune(
-    profile: "Profile", path: Path, experiments: Sequence["Experiment"], runs: Path, data: Path, device: "torch.device"
-) -> None:
-    """Choose the learning rates that the experiments and their bases lack; they are written beside the profile."""
-    from lorun.profiles.trials import trials_path
-    from lorun.results.paths import with_bases
-    from lorun.tuning import record, tune
-
-    needed = {(one.task, one.method) for experiment in experiments for one in with_bases(experiment)}
-    for task, method in profile.untuned():
-        if (task, method) in needed:
-            trials = tune(profile, task, method, runs=runs, data=data, device=device)
-            profile.use_trials(record(trials_path(path, profile.profile), trials))
-            [best] = [trial for trial in trials if trial.chosen]
-            typer.echo(f"{task}/{method}: {best.parameter} {best.value:g} chosen by {len(trials)} trainings")
 
 
 def _run(experiment: "Experiment", scores: Path, runs: Path, data: Path, device: "torch.device") -> None:

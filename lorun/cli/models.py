@@ -23,47 +23,40 @@ def save_model(
     seed: Seed = 0,
     runs: Runs = Path("runs"),
     data: Data = Path("data"),
-    results: Annotated[Path | None, Option(help="Result set with its scores; default: results/PROFILE.")] = None,
-    models: Annotated[Path, Option(help="Folder of all models.")] = Path("models"),
     name: Annotated[str | None, Option(help="Of the model; default: TASK-SETTING-METHOD, with -seedN.")] = None,
     half: Annotated[bool, Option("--half", help="Half precision, if the first score hardly changes.")] = False,
-    tolerance: Annotated[float, Option(min=0, help="Largest change by --half, dB.")] = 0.01,
     force: Annotated[bool, Option("--force", help="Replace a model of this name.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Make a model of a finished run: weights, configuration, adapters in peft's format, and a card.
+    """Make a model of a finished run in models/: weights, configuration, adapters in peft's format, and a card.
 
-    With --half it is scored once more, on its test set with the fewest images; where the score changes by more than the
-    tolerance, or where there are no scores, the model is saved in single precision.
+    With --half it is scored once more, on its test set with the fewest images, and refused where the first score
+    changes by more than 0.01 dB.
     """
     from lorun.devices import pick_device
-    from lorun.models.making import make_model
+    from lorun.models.making import halved, make_model
     from lorun.models.model import check_name, save
     from lorun.profiles import load_profile
 
-    profile = load_profile(config, task)
-    experiment = profile.experiment(task, setting, method, seed)
+    experiment = load_profile(config, task).experiment(task, setting, method, seed)
     name = check_name(name or f"{task}-{setting}-{method}" + (f"-seed{seed}" if seed else ""))
-    folder = models / name
+    folder = Path("models") / name
     if folder.exists() and not force:
         raise LorunError(f"{folder}: exists; choose another name with --name, or replace it with --force")
-    results, used = results or Path("results") / profile.profile, pick_device(device)
-    made = make_model(experiment, runs=runs, results=results, data=data, half=half, tolerance=tolerance, device=used)
-    if made.refused is not None:
-        typer.echo(f"single precision instead of half: {made.refused}", err=True)
-    save(made.model, folder)
+    model = make_model(experiment, runs=runs)
+    if half:
+        model = halved(model, data, pick_device(device))
+    save(model, folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    typer.echo(f"{experiment.name}: {made.model.description.precision}, {size / 1e6:.2f} MB: {folder}")
+    typer.echo(f"{experiment.name}: {model.description.precision}, {size / 1e6:.2f} MB: {folder}")
 
 
 @models_app.command("list")
-def list_models(
-    models: Annotated[Path | None, Option(help="Folder of models; default: models/, here and in the suite.")] = None,
-) -> None:
-    """List the models, which `lorun restore` and `from_pretrained` take by name."""
+def list_models() -> None:
+    """List the models in models/, here and in the suite, which `lorun restore` and `from_pretrained` take by name."""
     from lorun.models.model import PLACES, listing
 
-    typer.echo(listing(*(PLACES if models is None else [models])))
+    typer.echo(listing(*PLACES))
 
 
 @models_app.command("score")

@@ -18,16 +18,11 @@ def restore(
     measured: Annotated[bool, Option("--measured", help="Inputs are degraded pictures, or captures of CASSI.")] = False,
     kernel: Annotated[Path | None, Option(help="Blur kernel: .npy, .mat with `kernels`, or a gray picture.")] = None,
     mask: Annotated[Path | None, Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
-    degradation: Annotated[
-        str | None, Option(help="Kernel, by name or number in the file; default: the first.")
-    ] = None,
+    degradation: Annotated[str | None, Option(help="Kernel, by its name or number; default: the first.")] = None,
     scale: Annotated[int | None, Option(min=1, max=8, help="Of super-resolution, instead of the model's.")] = None,
-    noise: Annotated[
-        float | None, Option(min=0, max=255, help="Standard deviation, of 255; default: the model's.")
-    ] = None,
+    noise: Annotated[float | None, Option(min=0, max=255, help="Of 255; default: the model's.")] = None,
     peak: Annotated[float, Option(min=0, help="Largest value of a capture, in the scale of MST; 0: as it is.")] = 0.8,
     tile: Annotated[int, Option(min=0, help="Side of tiles, pixels; less needs less memory; 0: no tiles.")] = 1024,
-    overlap: Annotated[int, Option(min=0, help="Of tiles, pixels.")] = 64,
     cubes: Annotated[str, Option(help="Format of restored cubes: npy or mat.")] = "npy",
     sheet: Annotated[bool, Option("--sheet", help="Write NAME.sheet.png: before and after.")] = False,
     force: Annotated[bool, Option("--force", help="Replace outputs that exist; without it they are kept.")] = False,
@@ -35,8 +30,8 @@ def restore(
 ) -> None:
     """Restore pictures with a model, into PNG files; cubes into .npy or .mat files as well.
 
-    Each picture is measured as the model was trained for, and restored from that measurement; the PSNR is printed, and
-    written to restored.csv beside the outputs. With --measured the inputs are the measurements:
+    Each picture is measured as the model was trained for, and restored from that measurement; the PSNR is printed.
+    With --measured the inputs are the measurements:
 
     lorun restore sr-desk-lorun --measured --kernel kernel.png small.png
 
@@ -52,7 +47,6 @@ def restore(
     chosen, place = pick_device(device), locate(model)
     options = Options(
         out=out or Path("restored", Path(place).resolve().name),
-        model=str(model),
         measured=measured,
         peak=peak,
         cubes=one_of("format", cubes, ["npy", "mat"]),
@@ -64,7 +58,7 @@ def restore(
         loaded, chosen, scale=scale, noise=noise, degradation=degradation, kernel=kernel, mask=mask, measured=measured
     )
     files = inputs_of(inputs, loaded.experiment.channels)
-    lines, failed = restore_files(files, Restorer(loaded, physics, chosen, tile, overlap), options)
+    lines, failed = restore_files(files, Restorer(loaded, physics, chosen, tile), options)
     if lines:
         typer.echo(listing(lines))
     if failed == len(files) == 1:

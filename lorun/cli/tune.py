@@ -1,12 +1,18 @@
 """`lorun tune`: choose learning rates."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
 from lorun.cli.options import Config, Data, Device, Runs
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorun.profiles import Profile
 
 
 def tune(
@@ -29,15 +35,11 @@ def tune(
 
     lorun tune --config config/quick.yaml --task cs --method lorun
     """
-    from tabulate import tabulate
-
     from lorun.devices import pick_device
     from lorun.errors import one_of
     from lorun.profiles import load_profile
     from lorun.profiles.references import check_references
-    from lorun.profiles.trials import edge, trials_path
-    from lorun.tuning import record
-    from lorun.tuning import tune as tune_one
+    from lorun.profiles.trials import trials_path
 
     profile = load_profile(config)
     if task is not None:
@@ -50,14 +52,32 @@ def tune(
         typer.echo(f"Nothing to do: {trials_path(config, profile.profile)} has every choice.")
     for one_task in dict(chosen):
         check_references(profile, data, one_task)
-    for one_task, name in chosen:
-        trials = tune_one(profile, one_task, name, runs=runs, data=data, device=pick_device(device))
-        profile.use_trials(record(trials_path(config, profile.profile), trials))
+    tune_methods(profile, config, chosen, runs, data, pick_device(device))
+
+
+def tune_methods(
+    profile: "Profile",
+    path: Path,
+    places: Sequence[tuple[str, str]],
+    runs: Path,
+    data: Path,
+    device: "torch.device",
+) -> None:
+    """Tune methods, each named with its task; print the scores, and record the choices beside the profile at `path`."""
+    from tabulate import tabulate
+
+    from lorun.profiles.trials import edge, trials_path
+    from lorun.tuning import record
+    from lorun.tuning import tune as tune_one
+
+    for task, method in places:
+        trials = tune_one(profile, task, method, runs=runs, data=data, device=device)
+        profile.use_trials(record(trials_path(path, profile.profile), trials))
         lines = []
         for trial in trials:
             score = trial.status if trial.validation_psnr is None else f"{trial.validation_psnr:.2f}"
             lines.append([f"{trial.value:g}", trial.steps, score, "chosen" * trial.chosen])
-        typer.echo(f"\n{one_task}/{trials[0].setting}/{name}")
+        typer.echo(f"\n{task}/{trials[0].setting}/{method}")
         headers = [trials[0].parameter, "steps", "validation PSNR (dB)", ""]
         typer.echo(tabulate(lines, headers=headers, disable_numparse=True))
         [best] = [trial.value for trial in trials if trial.chosen]

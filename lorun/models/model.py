@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -202,9 +202,9 @@ def models_in(*places: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def locate(name: str | Path, places: Sequence[Path] = PLACES) -> Path | str:
+def locate(name: str | Path) -> Path | str:
     """The folder of a model, or its name on the Hub. Raises as `from_pretrained` does."""
-    folder, text, known = Path(name), str(name), models_in(*places)
+    folder, text, known = Path(name), str(name), models_in(*PLACES)
     if isinstance(name, str) and text in known:
         return known[text]
     if folder.is_dir():

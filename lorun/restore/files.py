@@ -1,20 +1,17 @@
-"""Restore files: one after the other, each on its own, with a table of what was done."""
+"""Restore files: one after the other, each on its own."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import pandas as pd
 from tabulate import tabulate
 from torch import Tensor
 
 from lorun.data.cubes import SUFFIXES as CUBES
-from lorun.data.listing import FORMULAS, files_in
+from lorun.data.listing import files_in
 from lorun.errors import LorunError
 from lorun.evaluation import metrics
-from lorun.files import write_text
 from lorun.memory import refuse_too_large
 from lorun.physics.cassi import CASSI
 from lorun.restore.operators import read_capture
@@ -27,25 +24,19 @@ from lorun.restore.photos import (
     read_picture,
     write_cube,
     write_photo,
+    write_sheet,
 )
-from lorun.restore.restoring import Advance, Restorer
-from lorun.restore.sheet import write_sheet
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-TABLE = "restored.csv"
+from lorun.restore.restoring import Restorer
 
 _BYTES, _SHEET = 50, 40
 """Memory for each pixel and channel of a picture, besides that for a tile; and more for a sheet."""
 
 
 class Options(NamedTuple):
-    """What is read and written: `model` is what the table calls the model; with `measured`, inputs are measurements,
-    for `peak` see `lorun.restore.operators.read_capture`; without `force`, outputs that exist are kept."""
+    """What is read and written: with `measured`, inputs are measurements, for `peak` see
+    `lorun.restore.operators.read_capture`; without `force`, outputs that exist are kept."""
 
     out: Path
-    model: str
     measured: bool = False
     peak: float = 0.8
     cubes: Literal["npy", "mat"] = "npy"
@@ -54,15 +45,12 @@ class Options(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line of the table. Where there is a truth, `psnr` is that of the restored picture in dB, and
-    `psnr_measurement` that of what the measurement alone gives."""
+    """What was written. Where there is a truth, `psnr` is that of the restored picture in dB, and `psnr_measurement`
+    that of what the measurement alone gives."""
 
-    output: str
-    input: str
-    model: str
+    output: Path
     height: int
     width: int
-    tiles: int
     psnr_measurement: float | None
     psnr: float | None
 
@@ -86,48 +74,48 @@ def inputs_of(paths: Iterable[Path], channels: int) -> list[Path]:
 def restore_files(inputs: Sequence[Path], restorer: Restorer, options: Options) -> tuple[list[Line], int]:
     """Restore pictures, or measurements, and write them as OUT/NAME.png, cubes as .npy or .mat too.
 
-    A file that cannot be restored is reported on standard error, and the others are restored. OUT/restored.csv has a
-    line for each picture that this call, or one before it, restored.
+    A file that cannot be restored is reported on standard error, and the others are restored. On a terminal, a bar
+    shows how far it is.
 
     Returns:
         The lines of the pictures that were restored, and how many files could not be.
 
     Raises:
-        LorunError: two inputs have one output; an output is an input; restored.csv is another table.
+        LorunError: two inputs have one output; an output is an input.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     outputs = _outputs(inputs, restorer.model.experiment.channels == BANDS, options)
-    before = _read_table(options.out / TABLE)
+    console = Console(stderr=True)
     done: list[Line] = []
     failed = 0
-    with _progress() as bar:
-        tiles = bar.add_task("tiles", total=None, visible=False)
-
-        def advance(total: int, number: int) -> None:
-            bar.update(tiles, total=total, completed=number, visible=1 < total > number)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("pictures", total=len(inputs))
 
         def say(text: str) -> None:
-            bar.console.print(_printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+            console.print(_printable(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-        try:
-            for path in bar.track(inputs, description="pictures"):
-                existing = [output for output in outputs[path].values() if output.exists()]
-                if existing and not options.force:
-                    say(f"{existing[0]}: exists and is kept; --force replaces it")
-                    continue
-                try:
-                    done.append(_restore(path, outputs[path], restorer, options, advance))
-                except LorunError as error:
-                    failed += 1
-                    say(f"error: {error}")
-        finally:
-            if done:
-                _write_table(options.out / TABLE, before, done)
+        for number, path in enumerate(inputs):
+
+            def advance(share: float, before: int = number) -> None:
+                bar.update(task, completed=before + share)
+
+            existing = [output for output in outputs[path].values() if output.exists()]
+            if existing and not options.force:
+                say(f"{existing[0]}: exists and is kept; --force replaces it")
+                continue
+            try:
+                done.append(_restore(path, outputs[path], restorer, options, advance))
+            except LorunError as error:
+                failed += 1
+                say(f"error: {error}")
     return done, failed
 
 
 def listing(lines: Sequence[Line]) -> str:
-    """The table as people read it."""
-    rows = [[_printable(line.output), f"{line.width} x {line.height}"] for line in lines]
+    """What was restored, as a table."""
+    rows = [[_printable(str(line.output)), f"{line.width} x {line.height}"] for line in lines]
     titles = ["output", "pixels"]
     if all(line.psnr is not None for line in lines):
         titles += ["measurement alone, dB", "restored, dB"]
@@ -144,7 +132,9 @@ def psnr(estimate: Tensor, truth: Tensor) -> float:
     return mean(metrics.psnr(*bands) for bands in zip(image.split(1), truth.split(1), strict=True))
 
 
-def _restore(path: Path, outputs: Mapping[str, Path], restorer: Restorer, options: Options, advance: Advance) -> Line:
+def _restore(
+    path: Path, outputs: Mapping[str, Path], restorer: Restorer, options: Options, advance: Callable[[float], None]
+) -> Line:
     channels = restorer.model.experiment.channels
     truth, profile = None, None
     if options.measured and isinstance(restorer.physics, CASSI):
@@ -167,7 +157,7 @@ def _restore(path: Path, outputs: Mapping[str, Path], restorer: Restorer, option
         write_cube(outputs[options.cubes], estimate)
     write_photo(outputs["png"], estimate, profile)
     height, width = estimate.shape[1:]
-    return Line(str(outputs["png"]), str(path), options.model, height, width, restored.tiles, *scores)
+    return Line(outputs["png"], height, width, *scores)
 
 
 def _outputs(inputs: Sequence[Path], cubes: bool, options: Options) -> dict[Path, dict[str, Path]]:
@@ -186,41 +176,6 @@ def _outputs(inputs: Sequence[Path], cubes: bool, options: Options) -> dict[Path
         if any(path.exists() and output.samefile(path) for path in inputs):
             raise LorunError(f"{output}: is an input, which is never overwritten: choose another folder with --out")
     return outputs
-
-
-def _progress() -> "Progress":
-    """Progress bars on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    """The table that is there already. Raises LorunError where it is something else."""
-    if not path.exists():
-        return pd.DataFrame(columns=Line._fields)
-    with suppress(OSError, ValueError):
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
-        if tuple(table.columns) == Line._fields:
-            return table
-    raise LorunError(f"{path}: exists, and is not a table of `lorun restore`: choose another folder with --out")
-
-
-def _write_table(path: Path, before: pd.DataFrame, lines: Sequence[Line]) -> None:
-    """Write the lines, and those of other pictures that were in the table `before`."""
-    new = pd.DataFrame(lines).round(4)
-    for column in ("output", "input", "model"):
-        new[column] = new[column].map(_cell)
-    kept = before[~before.output.isin(new.output)]
-    write_text(path, kept.to_csv(index=False) + new.to_csv(index=False, header=False))
-
-
-def _cell(path: str) -> str:
-    """A path as a table holds it: `./` keeps spreadsheets from running it."""
-    return f"./{_printable(path)}" if path.startswith(FORMULAS) else _printable(path)
 
 
 def _printable(text: str) -> str:

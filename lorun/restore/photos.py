@@ -1,5 +1,6 @@
 """Pictures of any kind as a person would expect to see them, and pictures written as 8-bit PNG."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,6 +23,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "PPM", "WEBP", "GIF")
 PHOTOS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 BANDS = len(WAVELENGTHS)
 
+_DETAIL = 96  # side of the detail on a sheet, pixels
 _EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"}
 _DEEP_GRAY = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}
 _GRAY = {"1", "L", "LA", "La", *_DEEP_GRAY}
@@ -106,6 +108,24 @@ def write_photo(path: Path, values: Tensor, profile: bytes | None = None) -> Non
     pixels = to_pixels(values.numpy())
     shown = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     write_atomically(path, lambda part: shown.save(part, format="PNG", icc_profile=profile))
+
+
+def write_sheet(path: Path, panels: Mapping[str, Tensor]) -> None:
+    """Write images (C, H, W) in [0, 1] of one size, by title, side by side as a PNG, a detail from the middle below."""
+    from matplotlib.figure import Figure
+
+    height, width = next(iter(panels.values())).shape[1:]
+    side = min(_DETAIL, height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    figure = Figure(figsize=(4 * len(panels), 4 * (height / width + 1) + 0.5), layout="constrained")
+    axes = figure.subplots(2, len(panels), squeeze=False, height_ratios=[height / width, 1])
+    for (whole, detail), (title, image) in zip(axes.T, panels.items(), strict=True):
+        pixels = to_pixels(image.numpy()).transpose(1, 2, 0)
+        whole.set_title(title)
+        for axis, shown in ((whole, pixels), (detail, pixels[top : top + side, left : left + side])):
+            axis.imshow(shown.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set_axis_off()
+    write_atomically(path, lambda part: figure.savefig(part, format="png", dpi=150))
 
 
 def write_cube(path: Path, values: Tensor) -> None:

@@ -18,7 +18,7 @@ from lorun.physics.denoising import Denoising
 from lorun.restore.tiles import Blend, Tile, tiles
 from lorun.unfolding import initial_reconstruction
 
-Advance = Callable[[int, int], object]
+Advance = Callable[[float], object]
 
 _BORDER = 8  # pixels of a measurement beyond the reach of the kernel
 
@@ -29,16 +29,14 @@ class Restored(NamedTuple):
     Attributes:
         estimate: not clipped.
         initial: what the measurement alone gives, the initial reconstruction.
-        tiles: their number.
     """
 
     estimate: Tensor
     initial: Tensor
-    tiles: int
 
     def part(self, place: Tile) -> "Restored":
         """A part of the image."""
-        return Restored(place.of(self.estimate), place.of(self.initial), self.tiles)
+        return Restored(place.of(self.estimate), place.of(self.initial))
 
 
 @dataclass
@@ -59,11 +57,11 @@ class Restorer:
     overlap: int = 64
 
     @torch.inference_mode()
-    def simulated(self, images: Tensor, advance: Advance = lambda total, done: None) -> Restored:
+    def simulated(self, images: Tensor, advance: Advance = lambda share: None) -> Restored:
         """Measure images (B, C, H, W) in [0, 1] of any size and restore them.
 
         They are extended at the right and bottom, by their last pixels, to whole blocks of the operator, and cropped
-        again. Each tile is measured by itself. `advance` is called with the number of tiles, and of those done.
+        again. Each tile is measured by itself. `advance` is called with the share of the tiles that is done.
         """
         height, width = images.shape[2:]
         multiple = math.lcm(self.physics.smallest, self.physics.decimation)
@@ -81,7 +79,7 @@ class Restorer:
         return self._restored(parts, size, measured, advance).part(Tile(0, 0, height, width))
 
     @torch.inference_mode()
-    def measured(self, y: Tensor, advance: Advance = lambda total, done: None) -> Restored:
+    def measured(self, y: Tensor, advance: Advance = lambda share: None) -> Restored:
         """Restore images from real measurements y (B, C', H', W'). `advance` as in `simulated`.
 
         Raises:
@@ -145,13 +143,12 @@ class Restorer:
         advance: Advance,
     ) -> Restored:
         estimate, initial = Blend(size), Blend(size)
-        advance(len(parts), 0)
         for number, tile in enumerate(parts):
             y, physics = measured(number, tile)
             initial.add(tile, initial_reconstruction(y, physics).float().cpu())
             estimate.add(tile, self.model(y, physics).float().cpu())
-            advance(len(parts), number + 1)
-        return Restored(estimate.image(), initial.image(), len(parts))
+            advance((number + 1) / len(parts))
+        return Restored(estimate.image(), initial.image())
 
     def _sides(self, size: tuple[int, int]) -> tuple[int, int]:
         """The largest tile, for an image of a size."""

@@ -40,16 +40,14 @@ def test_what_differs_is_one_line(project: Path, lorun: Callable[..., Output], e
 
 
 @pytest.mark.parametrize("date", ["30.11.2026", "2026-02-30", "now"])
-def test_a_date_that_is_none_is_refused(project: Path, error: Callable[..., str], date: str) -> None:
-    assert error("export", "results/transfer", "--out", "a.zip", "--date", date).startswith(
-        f"--date {date!r}: not a day"
-    )
+def test_a_date_that_is_none_is_refused(project: Path, lorun: Callable[..., Output], date: str) -> None:
+    status, _, err = lorun("export", "results/transfer", "--out", "a.zip", "--date", date)
+    assert status == 2
+    assert "Invalid value for '--date'" in err
     assert not Path("a.zip").exists()
 
 
-def test_the_appendix_is_printed_or_written(project: Path, lorun: Callable[..., Output]) -> None:
+def test_the_appendix_is_printed(project: Path, lorun: Callable[..., Output]) -> None:
     status, out, err = lorun("appendix", "results/transfer")
     assert (status, err) == (0, "")
     assert out.startswith("# Artifact appendix of `transfer`\n")
-    assert lorun("appendix", "results/transfer", "--out", "page.md") == (0, "wrote page.md\n", "")
-    assert Path("page.md").read_text() == out

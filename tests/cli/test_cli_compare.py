@@ -116,7 +116,7 @@ def test_it_is_tuned_like_the_others_and_the_choices_are_not_among_the_committed
     git(tmp_path, "commit", "--quiet", "-a", "-m", "tuned")
     result = compare("nets/my_net", "--against", "linear_mmse")
     assert result.status == 0, result.err
-    assert "cs/my_net: learning_rate " in result.out
+    assert "\ncs/r25/my_net\n" in result.out
     trials = read_trials(Path("runs/compare/tiny-my_net/tuned/tiny.csv"))
     assert [trial.method for trial in trials] == ["my_net"] * 3
     [chosen] = [trial.value for trial in trials if trial.chosen]

@@ -307,7 +307,7 @@ def test_large_images_are_refused_with_their_need(
     Image.new("L", (4000, 8000)).save(path)
     model = SimpleNamespace(experiment=SimpleNamespace(channels=1))
     restorer = SimpleNamespace(model=model, physics=None)
-    assert restore_files([path], restorer, Options(tmp_path / "out", "mine")) == ([], 1)
+    assert restore_files([path], restorer, Options(tmp_path / "out")) == ([], 1)
     assert "restoring 8000 x 4000 pixels needs 1,600,000,000 bytes of memory" in capsys.readouterr().err
 
 

@@ -19,7 +19,7 @@ from lorun.methods import Experiment, Released
 from lorun.models import Model, from_pretrained
 from lorun.models import model as module
 from lorun.models.description import described
-from lorun.models.making import compare_scores, make_model
+from lorun.models.making import compare_scores, halved, make_model
 from lorun.models.model import check_name, listing, locate, models_in, save
 from lorun.profiles import Profile, load_profile
 from lorun.profiles.references import check_references
@@ -77,16 +77,17 @@ def run(profile: Profile, runs: Path, tiny_data: Path) -> Callable[..., Experime
 
 @pytest.fixture
 def made(
-    run: Callable[..., Experiment], runs: Path, tiny_data: Path, tmp_path: Path
+    run: Callable[..., Experiment], runs: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Path, Experiment]]:
     """The folder of a saved model, and its experiment: made("lorun", half=True)."""
 
+    monkeypatch.setattr("lorun.models.making.HALF_TOLERANCE", 0.1)
+
     def made(method: str, half: bool = False) -> tuple[Path, Experiment]:
         experiment = run(method)
-        model, refused = make_model(experiment, runs=runs, data=tiny_data, half=half, tolerance=0.1, device=CPU)
-        assert refused is None
+        model = make_model(experiment, runs=runs)
         folder = tmp_path / "saved" / f"cs-{method}"
-        save(model, folder)
+        save(halved(model, tiny_data, CPU) if half else model, folder)
         return folder, experiment
 
     return made
@@ -180,18 +181,15 @@ def test_half_precision_halves_the_network_alone(made: Callable[..., tuple[Path,
 
 
 def test_half_precision_is_refused_where_a_score_changes_or_none_is_there(
-    run: Callable[..., Experiment], runs: Path, tiny_data: Path, profile: Profile
+    run: Callable[..., Experiment], runs: Path, tiny_data: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"runs": runs, "data": tiny_data, "half": True, "device": CPU}
-    model, refused = make_model(run("shared"), tolerance=0, **options)
-    assert model.description.precision == "float32"
-    assert refused is not None
-    assert re.fullmatch(r"half precision changes psnr on tiny by 0\.\d{4} dB, more than 0", refused)
+    monkeypatch.setattr("lorun.models.making.HALF_TOLERANCE", 0)
+    with pytest.raises(LorunError, match=r"half precision changes psnr on tiny by 0\.\d{4} dB, more than 0: leave out"):
+        halved(make_model(run("shared"), runs=runs), tiny_data, CPU)
     experiment = profile.experiment("cs", "r25", "block1", 0)
     train(experiment, runs=runs, data=tiny_data, device=CPU)
-    model, refused = make_model(experiment, **options)
-    assert (model.description.precision, model.description.scores) == ("float32", [])
-    assert refused == "cs/r25/block1 seed 0 has no scores to check half precision with: run `lorun evaluate` first"
+    with pytest.raises(LorunError, match="cs/r25/block1 seed 0 has no scores: `lorun evaluate` makes them"):
+        halved(make_model(experiment, runs=runs), tiny_data, CPU)
 
 
 def test_plain_peft_loads_the_adapters(made: Callable[..., tuple[Path, Experiment]]) -> None:
@@ -214,7 +212,7 @@ def test_adapters_that_are_larger_in_peft_s_format_are_stored_once(
     experiment = profile.experiment("cs", "r25", "lorun_random", 0)
     experiment = with_spec(experiment, adapters=experiment.spec.adapters.model_copy(update={"layout": "loralib"}))
     train(experiment, runs=runs, data=tiny_data, device=CPU)
-    save(make_model(experiment, runs=runs, device=CPU).model, tmp_path / "model")
+    save(make_model(experiment, runs=runs), tmp_path / "model")
     assert not (tmp_path / "model/adapters").exists()
     assert "plain peft" not in (tmp_path / "model/README.md").read_text()
     model, system = from_pretrained(tmp_path / "model"), load_system(experiment, runs)
@@ -232,7 +230,7 @@ def test_an_operator_from_files_needs_no_files(
     assert experiment.base is not None
     for one in (experiment.base, experiment):
         train(one, runs=tmp_path / "runs", data=Path("data"), device=CPU)
-    save(make_model(experiment, runs=tmp_path / "runs", device=CPU).model, tmp_path / "sr")
+    save(make_model(experiment, runs=tmp_path / "runs"), tmp_path / "sr")
     system = load_system(experiment, tmp_path / "runs")
     monkeypatch.chdir(tmp_path)  # there is no data/blurs
     model = from_pretrained("sr")
@@ -254,7 +252,7 @@ def test_files_that_may_not_be_passed_on_are_not_stored(
     monkeypatch.chdir(sr_project)
     experiment = load_profile("sr.yaml").experiment("sr", "x2", "block1", 0)
     train(experiment, runs=tmp_path / "runs", data=Path("data"), device=CPU)
-    made = make_model(experiment, runs=tmp_path / "runs", device=CPU).model
+    made = make_model(experiment, runs=tmp_path / "runs")
     assert torch.equal(made.operator(noise=5).kernel, made.physics.kernel)
     save(made, tmp_path / "sr")
     assert not [name for name in load_weights(tmp_path / "sr/model.safetensors") if name.startswith("physics.")]
@@ -288,7 +286,7 @@ def test_an_operator_with_other_options(sr_project: Path, tmp_path: Path, monkey
     monkeypatch.chdir(sr_project)
     experiment = load_profile("sr.yaml").experiment("sr", "x2", "block1", 0)
     train(experiment, runs=tmp_path / "runs", data=Path("data"), device=CPU)
-    model = make_model(experiment, runs=tmp_path / "runs", device=CPU).model
+    model = make_model(experiment, runs=tmp_path / "runs")
     wider = experiment.physics.model_copy(update={"scale": 3, "noise": 0.0}).build()
     monkeypatch.chdir(tmp_path)
     other = model.operator(scale=3, noise=0)
@@ -316,8 +314,8 @@ def test_weights_that_were_trained_in_another_setting(
     profile, runs = load_profile(tmp_path / "scales.yaml"), tmp_path / "runs"
     for setting in ("x2", "x3"):
         train(profile.experiment("sr", setting, "block1", 0), runs=runs, data=Path("data"), device=CPU)
-        made = make_model(profile.experiment("sr", setting, "block1", 0), runs=runs, device=CPU)
-        save(made.model, tmp_path / setting)
+        made = make_model(profile.experiment("sr", setting, "block1", 0), runs=runs)
+        save(made, tmp_path / setting)
     card = (tmp_path / "x3/README.md").read_text()
     assert "| trained as | sr/x2/block1 seed 0 |" in card
     assert "| training | 4 steps of 2 patches of 18 x 18 pixels," in card
@@ -336,7 +334,7 @@ def test_paths_of_the_machine_do_not_travel(spectral_data: Path, tmp_path: Path)
     (tmp_path / "masked.yaml").write_text(yaml.safe_dump(content))
     experiment = load_profile(tmp_path / "masked.yaml").experiment("cassi", "snapshot", "block1", 0)
     train(experiment, runs=tmp_path / "runs", data=spectral_data, device=CPU)
-    save(make_model(experiment, runs=tmp_path / "runs", device=CPU).model, tmp_path / "masked")
+    save(make_model(experiment, runs=tmp_path / "runs"), tmp_path / "masked")
     config = (tmp_path / "masked/config.json").read_text()
     assert str(spectral_data) not in config
     model = from_pretrained(tmp_path / "masked")
@@ -429,9 +427,10 @@ def test_names(made: Callable[..., tuple[Path, Experiment]], tmp_path: Path, mon
     folder, _ = made("block_k")
     store = folder.parent
     assert models_in(tmp_path / "none", store) == {"cs-block_k": folder}
-    assert locate("cs-block_k", [tmp_path / "none", store]) == folder
+    monkeypatch.setattr(module, "PLACES", (tmp_path / "none", store))
+    assert locate("cs-block_k") == folder
     with pytest.raises(UnknownName, match="unknown model 'cs-blok_k'. Did you mean 'cs-block_k'?"):
-        locate("cs-blok_k", [store])
+        locate("cs-blok_k")
     monkeypatch.chdir(store)
     for wrong in ("../saved", "..", "/nowhere", "nowhere/cs-block_k/deep", "../saved/cs-blok_k"):
         with pytest.raises(LorunError, match=r"no such model|no model here"):

@@ -14,9 +14,9 @@ import torch
 import yaml
 from tiny import PROFILE
 
+from lorun.cli.doctor import BROWSERS
 from lorun.data.images import load_dataset
 from lorun.data.png import encode_png
-from lorun.doctor import BROWSERS
 from lorun.evaluation.kept import image_path
 from lorun.evaluation.protocols import get_protocol
 from lorun.methods import Experiment

@@ -36,9 +36,10 @@ def test_pictures_of_any_size(
     model: Make, baseline: str, physics: dict[str, object], channels: int, size: tuple[int, int]
 ) -> None:
     images = torch.rand(2, channels, *size)
-    restored = restorer(model(baseline, channels, **physics)).simulated(images)
+    shares: list[float] = []
+    restored = restorer(model(baseline, channels, **physics)).simulated(images, shares.append)
     assert restored.estimate.shape == restored.initial.shape == images.shape
-    assert restored.tiles == 1
+    assert shares == [1]
     assert restored.estimate.isfinite().all()
 
 
@@ -56,18 +57,18 @@ def test_a_picture_of_whole_blocks_is_restored_as_it_is_scored(
 def test_tiles_of_whole_blocks_give_the_picture(model: Make) -> None:
     made = model("initial_reconstruction", 1, **CS)
     whole = restorer(made).simulated(PHOTO[:, None])
-    calls: list[tuple[int, int]] = []
-    tiled = restorer(made, side=43, overlap=10).simulated(PHOTO[:, None], lambda *call: calls.append(call))
+    shares: list[float] = []
+    tiled = restorer(made, side=43, overlap=10).simulated(PHOTO[:, None], shares.append)
     torch.testing.assert_close(tiled.estimate, whole.estimate)
-    assert calls == [(tiled.tiles, done) for done in range(tiled.tiles + 1)]
-    assert tiled.tiles == 20
+    assert shares == [done / 20 for done in range(1, 21)]
 
 
 def test_tiles_of_a_blurred_picture_have_no_seams(model: Make) -> None:
     made = model("tikhonov", 3, **SR)
     whole = restorer(made).simulated(PHOTO[None]).estimate
-    tiled = restorer(made, side=64, overlap=24).simulated(PHOTO[None])
-    assert tiled.tiles == 6
+    shares: list[float] = []
+    tiled = restorer(made, side=64, overlap=24).simulated(PHOTO[None], shares.append)
+    assert len(shares) == 6
     inside = (
         slice(None),
         slice(None),
@@ -94,9 +95,10 @@ def test_a_real_low_resolution_picture_does_not_wrap_around(model: Make, side: i
     made = model("tikhonov", 3, **SR)
     worker = restorer(made, side, scale=3)
     worker.physics = worker.physics.bound(drawn=kernel.float())
-    restored = worker.measured(y)
+    shares: list[float] = []
+    restored = worker.measured(y, shares.append)
     assert restored.estimate.shape == (1, 3, 120, 90)
-    assert (restored.tiles > 1) == (side > 0)
+    assert (len(shares) > 1) == (side > 0)
     wrapped = made(y, worker.physics.at(120, 90))
     assert psnr(restored.estimate[0], photo) > psnr(wrapped[0], photo) + 0.5
     assert restored.estimate[0, :, :, :6].abs().max() < 0.1 < wrapped[0, :, :, :6].abs().max()
@@ -122,16 +124,18 @@ def test_a_capture_in_strips_is_that_in_one_piece(cassi: Model) -> None:
     y = cassi.physics.at(20, 18)(scene)
     [expected] = reconstruct_measurements(cassi.system, {"capture": y[0].numpy()}, 28, CPU)
     for side in (0, 8):
-        restored = restorer(cassi, side, overlap=3).measured(y)
+        shares: list[float] = []
+        restored = restorer(cassi, side, overlap=3).measured(y, shares.append)
         torch.testing.assert_close(restored.estimate[0], expected.estimate)
-        assert (restored.tiles > 1) == (side > 0)
+        assert (len(shares) > 1) == (side > 0)
 
 
 def test_scenes_larger_than_the_mask_are_restored_in_tiles(cassi: Model) -> None:
-    restored = restorer(cassi).simulated(torch.rand(1, 28, 30, 50))
+    shares: list[float] = []
+    restored = restorer(cassi).simulated(torch.rand(1, 28, 30, 50), shares.append)
     assert isinstance(restored, Restored)
     assert restored.estimate.shape == (1, 28, 30, 50)
-    assert restored.tiles == 2 * 4
+    assert len(shares) == 2 * 4
 
 
 def test_measurements_that_cannot_be_taken(cassi: Model, model: Make) -> None:
