@@ -29,7 +29,6 @@ def write_archive(
     *,
     data: Path,
     root: Path = Path(),
-    pages: bool = True,
     date: str | None = None,
 ) -> int:
     """Write the archive of a result set; return the number of its files. The same set gives the same bytes.
@@ -43,7 +42,6 @@ def write_archive(
         config: the file of its profile.
         data: the folder of all datasets, for licences.
         root: the project's root, with CITATION.cff and LICENSE.
-        pages: include pages and figures.
         date: of publication, YYYY-MM-DD; by default that of the last commit of the set.
 
     Raises:
@@ -51,7 +49,7 @@ def write_archive(
             licence is missing; there is no date; rocrate is not installed; the file cannot be written.
     """
     name = folder.resolve().name
-    held = {path.name: path.read_bytes() for path in _files(folder, pages)}
+    held = {path.name: path.read_bytes() for path in _files(folder)}
     results = result_set_of(str(folder), held)
     if results.version is None:
         raise LorunError(f"{folder}/version.json: missing; `lorun table` writes it")
@@ -71,12 +69,12 @@ def write_archive(
     return len(files)
 
 
-def _files(folder: Path, pages: bool) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[Path]:
     """The files of a result set by name; others that lie in its folder are not exported."""
     if not (folder / "rows.csv").is_file():
         raise LorunError(f"{folder}: no result set here (rows.csv is missing); `lorun table` writes one")
     for path in sorted(folder.iterdir()):
-        page = pages and path.suffix in _PAGES and not path.name.startswith(".")
+        page = path.suffix in _PAGES and not path.name.startswith(".")
         if path.is_file() and (page or path.name in _TABLES):
             yield path
 

@@ -15,7 +15,6 @@ def export(
     out: Annotated[Path, Option(dir_okay=False, help="ZIP file to write.")],
     config: ItsProfile = None,
     data: Data = Path("data"),
-    figures: Annotated[bool, Option(help="Include pages and figures.")] = True,
     date: Annotated[str | None, Option(metavar="YYYY-MM-DD", help="Default: the day of its last commit.")] = None,
 ) -> None:
     """Write a result set with its origin into one ZIP file that others can check and read without this suite.
@@ -35,7 +34,7 @@ def export(
     except ValueError as error:
         raise LorunError(f"--date {date!r}: not a day as in 2026-11-30 ({error})") from None
     config = config or profile_of(folder)
-    count = write_archive(folder, config, out, data=data, pages=figures, date=published)
+    count = write_archive(folder, config, out, data=data, date=published)
     typer.echo(f"wrote {out}: {count} files, {out.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(out)}")
 
 
@@ -58,22 +57,15 @@ def appendix(
     folder: ResultSet,
     config: ItsProfile = None,
     data: Data = Path("data"),
-    out: Annotated[Path | None, Option(dir_okay=False, help="File to write instead of printing.")] = None,
 ) -> None:
     """Print the artifact appendix of a result set, in Markdown.
 
-    Hardware, software, time, memory, seeds, what the intervals capture, data with licences, and the commands that
-    reproduce it: what ACM's artifact badges and the NeurIPS checklist ask for. All comes from the tables; what they do
+    Hardware, software, time, memory, seeds, what the intervals capture, data with licences, and how to reproduce it:
+    what ACM's artifact badges and the NeurIPS checklist ask for. All comes from the tables; what they do
     not know is called not recorded.
     """
     from lorun.archive.appendix import appendix as render
     from lorun.archive.origin import origin_of
-    from lorun.files import write_text
     from lorun.results.store import read_result_set
 
-    text = render(origin_of(read_result_set(folder), config or profile_of(folder), data, Path()))
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    write_text(out, text)
-    typer.echo(f"wrote {out}")
+    typer.echo(render(origin_of(read_result_set(folder), config or profile_of(folder), data, Path())), nl=False)
