@@ -26,7 +26,6 @@ LOSSES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)  # dB
 NOISE = {
     "none": "none: equal code on a CPU",
     "same": "the same seeds, trained by other code or on a GPU",
-    "fresh": "other seeds",
 }
 
 SAME_SEEDS = 0.45
@@ -60,7 +59,7 @@ def draw(
         return np.sqrt(1 - common) * own + np.sqrt(common) * shared[scores.seed]
 
     before, other = effects(), effects()
-    after = {"none": before, "same": before + SAME_SEEDS * np.sqrt(2) * other, "fresh": other}[noise]
+    after = {"none": before, "same": before + SAME_SEEDS * np.sqrt(2) * other}[noise]
     lost = loss * ((scores.task == task) & (scores.metric == "psnr"))
     reference, candidate = (scores["mean"] + scores["std"] * scores.sign * effect for effect in (before, after))
     worse = (reference - candidate + lost) * scores.sign
@@ -72,7 +71,7 @@ def rate(scores: pd.DataFrame, noise: str, limits: Limits, common: float, loss: 
     random = np.random.default_rng(0)
     failed = 0
     for _ in range(REPEATS):
-        compared = compare_scores(draw(scores, noise, random, common, loss, task), limits)
+        compared = compare_scores(draw(scores, noise, random, common, loss, task))
         found = judge_scores(compared, limits)
         failed += any(one.verdict == "failed" and one.subject.startswith(task) for one in found)
     return failed / REPEATS
@@ -88,7 +87,7 @@ def main(
     print(f"|{'---|' * (4 + len(LOSSES))}")
     for noise, count in product(NOISE, SEEDS):
         scores = mean_scores(read_result_set(RESULTS), count, alike)
-        limits = Limits(alpha=alpha, fresh_seeds=noise == "fresh")
+        limits = Limits(alpha=alpha)
         alarms = rate(scores, noise, limits, common)
         for task in sorted(scores.task.unique()):
             power = (rate(scores, noise, limits, common, loss, task) for loss in LOSSES)
