@@ -127,11 +127,6 @@ def appendix(origin: Origin) -> str:
     )
 
 
-def licences_page(origin: Origin) -> str:
-    """The page of licences of a result set in Markdown."""
-    return f"# Licences of data and baselines of `{origin.results.name}`\n\n{_licences(origin)}\n"
-
-
 def _times(results: ResultSet) -> pd.DataFrame:
     """A line per method."""
     timing, method = results.timing, list(METHOD)

@@ -26,21 +26,24 @@ Line = Mapping[str, Any]
 """A line of a table."""
 
 
-def crate(origin: Origin, files: Mapping[str, bytes], date: str) -> str:
+def crate(origin: Origin, profile: str, files: Mapping[str, bytes], date: str) -> str:
     """The text of ro-crate-metadata.json.
 
     Args:
+        profile: the path of the profile's file in the archive.
         files: the content of every other file of the archive by its path.
         date: of publication, YYYY-MM-DD.
 
     Raises:
         LorunError: the package rocrate is missing.
     """
-    return json.dumps(_Crate(origin, files, date).crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(_Crate(origin, profile, files, date).crate.metadata.generate(), indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 class _Crate:
-    def __init__(self, origin: Origin, files: Mapping[str, bytes], date: str) -> None:
+    def __init__(self, origin: Origin, profile: str, files: Mapping[str, bytes], date: str) -> None:
         with extra("archive", "an archive"):
             from rocrate.rocrate import ROCrate
         self.crate = ROCrate(version="1.1")
@@ -48,7 +51,7 @@ class _Crate:
         results = origin.results
         self._files = {name: self._file(name, content) for name, content in files.items()}
         self._describe(origin, date)
-        config = self._files[origin.config.as_posix()]
+        config = self._files[profile]
         rows, runs, accounting = (
             self._files.get(f"results/{results.name}/{name}.csv") for name in ("rows", "runs", "accounting")
         )

@@ -16,13 +16,11 @@ class Origin:
     """A result set and what is told about it.
 
     Attributes:
-        config: the path of the profile's file.
         citation: the content of CITATION.cff.
         licences: of each dataset and baseline of the set, by the registry and the cards.
     """
 
     profile: Profile
-    config: Path
     results: ResultSet
     citation: dict[str, Any]
     licences: list[dict[str, Any]]
@@ -44,7 +42,7 @@ def origin_of(results: ResultSet, config: Path, data: Path, root: Path) -> Origi
     citation = load_yaml(read(root / "CITATION.cff").decode())
     if not isinstance(citation, dict) or not {"title", "authors"} <= citation.keys():
         raise LorunError(f"{root / 'CITATION.cff'}: expected a mapping with `title` and `authors`")
-    return Origin(profile, config, results, citation, licences_of(profile, list(results.runs.method.unique()), data))
+    return Origin(profile, results, citation, licences_of(profile, list(results.runs.method.unique()), data))
 
 
 def read(path: Path) -> bytes:

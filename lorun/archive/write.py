@@ -3,10 +3,9 @@
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from lorun.archive.appendix import appendix, licences_page
+from lorun.archive.appendix import appendix
 from lorun.archive.crate import CRATE, crate
 from lorun.archive.manifest import MANIFEST, check_path, manifest
 from lorun.archive.origin import origin_of, read
@@ -33,8 +32,8 @@ def write_archive(
 ) -> int:
     """Write the archive of a result set; return the number of its files. The same set gives the same bytes.
 
-    It holds the tables, version and pages, the profile with those that it extends and the tuned learning rates,
-    licences, the citation, the appendix, an RO-Crate, and SHA256SUMS. Entries are stored without compression, sorted,
+    It holds the tables, version and pages, the profile with those that it extends and the tuned learning rates, the
+    citation, the licence, the appendix, an RO-Crate, and SHA256SUMS. Entries are stored without compression, sorted,
     with one time, so that no byte depends on the machine.
 
     Args:
@@ -53,17 +52,16 @@ def write_archive(
     results = result_set_of(str(folder), held)
     if results.version is None:
         raise LorunError(f"{folder}/version.json: missing; `lorun table` writes it")
-    origin = replace(origin_of(results, config, data, root), config=Path("config", config.name))
+    origin = origin_of(results, config, data, root)
     trials = trials_path(config, origin.profile.profile)
     settings = [*files_of(config), *([trials] if trials.is_file() else [])]
     files = {
         **{f"results/{name}/{path}": content for path, content in held.items()},
         **{f"config/{path.relative_to(config.parent).as_posix()}": read(path) for path in settings},
         "APPENDIX.md": appendix(origin).encode(),
-        "LICENCES.md": licences_page(origin).encode(),
         **{path: read(root / path) for path in ("CITATION.cff", "LICENSE")},
     }
-    files[CRATE] = crate(origin, files, date or _date(folder)).encode()
+    files[CRATE] = crate(origin, f"config/{config.name}", files, date or _date(folder)).encode()
     files[MANIFEST] = manifest(files).encode()
     write_atomically(out, lambda part: _write(part, files))
     return len(files)

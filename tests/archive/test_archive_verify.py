@@ -208,6 +208,12 @@ def test_a_damaged_list_is_refused(line: bytes) -> None:
         read_manifest(line)
 
 
+def test_more_than_fits_into_memory_is_refused(made: Made, unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorun.archive.verify._LARGEST", 10_000)
+    for source in (made.archive, unpacked):
+        refused(source, "too large for an archive")
+
+
 # Elsewhere
 
 

@@ -22,7 +22,7 @@ from lorun.profiles import load_profile
 from lorun.results.result_set import write_result_set
 from lorun.results.store import METHOD, read_result_set, records
 
-BESIDE = {"APPENDIX.md", "CITATION.cff", "LICENCES.md", "LICENSE", "SHA256SUMS", "ro-crate-metadata.json"}
+BESIDE = {"APPENDIX.md", "CITATION.cff", "LICENSE", "SHA256SUMS", "ro-crate-metadata.json"}
 
 
 def graph(folder: Path) -> dict[str, dict]:
