@@ -104,7 +104,7 @@ def latency(
 
 def scaling(
     config: Config,
-    stages: Annotated[str, Option(help="K: a number or a range.")] = "1-20",
+    stages: Annotated[int, Option(min=1, max=100, help="The largest K.")] = 20,
     out: Annotated[Path, Option(help="Table; the figure goes next to it.")] = Path("results/bench/scaling.csv"),
 ) -> None:
     """Count parameters and bytes of every sharing strategy against the number of stages.
@@ -112,12 +112,12 @@ def scaling(
     Each is counted with and without recomputation, at the sizes of the last setting of the profile's first task whose
     operator is not learned.
     """
-    from lorun.bench.scaling import count, stage_range, write_figure
+    from lorun.bench.scaling import count, write_figure
     from lorun.bench.variants import benchmarked
     from lorun.profiles import load_profile
     from lorun.results.store import write_table
 
-    frame = count(benchmarked(load_profile(config)), stage_range(stages))
+    frame = count(benchmarked(load_profile(config)), stages)
     write_table(out, frame)
     write_figure(frame, out.with_suffix(".png"))
     typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")
