@@ -31,7 +31,7 @@ def bench(
     Sizes are those of the profiles (--config may be repeated). Times are medians over rounds, with quartiles. Run
     nothing else on the machine meanwhile.
     """
-    from lorun.bench import dry_run, startup, steps
+    from lorun.bench import commands, steps
     from lorun.cores import available_cores
     from lorun.devices import pick_device
     from lorun.results.store import write_table
@@ -45,13 +45,13 @@ def bench(
         write_table(out / "steps.csv", steps.table(measured, threads))
         _judged(out, "steps", steps.judge(measured, on_gpu=pick_device("auto").type == "cuda"))
     if "startup" in chosen:
-        times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
+        times = commands.measure_startup(Path("config/smoke.yaml"), Path("data"), repeats=min(repeats, 7))
         write_table(out / "startup.csv", times)
-        _judged(out, "startup", steps.judge_startup(times))
+        _judged(out, "startup", commands.judge_startup(times))
     if "dry_run" in chosen:
-        planned = dry_run.measure(Path("config/quick.yaml"), Path(), jobs=dry_run.JOBS, repeats=min(repeats, 3))
+        planned = commands.measure_dry_run(Path("config/quick.yaml"), Path(), repeats=min(repeats, 3))
         write_table(out / "dry_run.csv", planned)
-        _judged(out, "dry_run", steps.judge_dry_run(planned))
+        _judged(out, "dry_run", commands.judge_dry_run(planned))
     typer.echo(f"wrote {out}")
 
 
