@@ -32,8 +32,8 @@ The model of the CPU, where `device` is `cpu`, number of machines and their memo
 
 {{commits}}
 
-The packages are those of the scoring; all others: `requirements.lock` of the commit. Operating system, driver of a \
-GPU: {UNKNOWN}.
+Dirty: files differed from the commit. Versions are those of the scoring; all others: `requirements.lock` of the \
+commit. Operating system, driver of a GPU: {UNKNOWN}.
 
 ## Time
 
@@ -95,13 +95,6 @@ def appendix(origin: Origin) -> str:
             ("latency", timing[~training]),
         )
     )
-    commits = {
-        "trained_commit": "commit of training",
-        "trained_dirty": "its files differed",
-        "commit": "commit of scoring",
-        "dirty": "files differed",
-    }
-    samples = {"task": "task", "dataset": "test set", "setting": "setting", "images": "images", "seeds": "seeds"}
     statuses = runs.status.value_counts(sort=False)
     return _PAGE.format(
         name=results.name,
@@ -112,14 +105,14 @@ def appendix(origin: Origin) -> str:
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         scores=len(results.rows),
         machines=_table(_counted(machines[["work", "device", "threads"]])),
-        packages=_table(_counted(_columns(runs, python="Python", versions="packages"))),
-        commits=_table(_counted(_columns(runs, **commits))),
+        packages=_table(_counted(runs[["python", "versions"]])),
+        commits=_table(_counted(runs[["trained_commit", "trained_dirty", "commit", "dirty"]])),
         times=_table(_times(results)),
         hours=timing[training].seconds.sum() / 3600,
         tuned=len(results.tuning),
         tuning=results.tuning.training_flops.sum() / 1e12 if len(results.tuning) else 0,
         memory=_table(_memory(results.accounting)),
-        differences=_table(_counted(_columns(results.differences, **samples))),
+        differences=_table(_counted(results.differences[["task", "dataset", "setting", "images", "seeds"]])),
         datasets=_table(pd.DataFrame(origin.datasets, columns=["dataset", "md5"])),
         licences=_licences(origin),
         address=citation.get("repository-code", UNKNOWN),

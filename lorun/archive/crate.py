@@ -22,9 +22,6 @@ PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 
 _CONTEXT = "https://w3id.org/ro/terms/workflow-run/context"
 
-Line = Mapping[str, Any]
-"""A line of a table."""
-
 
 def crate(origin: Origin, profile: str, files: Mapping[str, bytes], date: str) -> str:
     """The text of ro-crate-metadata.json.
@@ -94,12 +91,10 @@ class _Crate:
             "hardware, software, time, memory, seeds and data, SHA256SUMS the hash of every file. An action names all "
             "datasets of its run. Who started it, and when, is not recorded. Weights are not part of the archive."
         )
-        root["author"] = _unpacked(
-            [
-                self._entity(f"#author-{number}", "Organization" if "name" in author else "Person", name=_name(author))
-                for number, author in enumerate(citation["authors"], 1)
-            ]
-        )
+        root["author"] = [
+            self._entity(f"#author-{number}", "Organization" if "name" in author else "Person", name=_name(author))
+            for number, author in enumerate(citation["authors"], 1)
+        ]
         root["conformsTo"] = self._entity(PROFILE, ["CreativeWork", "Profile"], name="Process Run Crate", version="0.5")
         root["datePublished"], root["license"], root["version"] = date, self._files["LICENSE"], str(version.version)
 
@@ -108,21 +103,23 @@ class _Crate:
         about = {"name": PurePosixPath(name).name, "contentSize": str(len(content)), "sha256": digest}
         return self.crate.add_file(dest_path=name, properties=about)
 
-    def _software(self, line: Line) -> Any:
+    def _software(self, line: Mapping[str, Any]) -> Any:
         """The code at the commit of a line, with its packages if it knows them."""
-        known = {"commit": line.get("commit") or "not recorded", "files differed from it": line.get("dirty")}
-        packages = {"python": line.get("python"), "packages": line.get("versions")}
-        described = [f"{name}: {value}" for name, value in (known | packages).items() if value is not None]
-        return self._entity(
-            f"#lorun-{hashlib.sha256(' '.join(described).encode()).hexdigest()[:12]}",
-            "SoftwareApplication",
-            name="LoRun suite",
-            softwareVersion=known["commit"],
-            description="; ".join(described),
-        )
+        commit = line.get("commit") or "not recorded"
+        packages = f"python={line.get('python')} {line.get('versions')}" if line.get("versions") else "not recorded"
+        about = f"commit {commit}, files differed from it: {line.get('dirty')}, packages: {packages}"
+        identifier = f"#lorun-{hashlib.sha256(about.encode()).hexdigest()[:12]}"
+        software = "SoftwareApplication"
+        return self._entity(identifier, software, name="LoRun suite", softwareVersion=commit, description=about)
 
     def _action(
-        self, identifier: str, name: str, line: Line, read: list[Any], made: list[Any], error: str | None = None
+        self,
+        identifier: str,
+        name: str,
+        line: Mapping[str, Any],
+        read: list[Any],
+        made: list[Any],
+        error: str | None = None,
     ) -> None:
         """An action by the code and on the machine of a line of a table; it failed if there is an `error`."""
         about = {
@@ -132,7 +129,7 @@ class _Crate:
         }
         if error:
             about["error"] = error
-        action = self.crate.add_action(self._software(line), identifier, _unpacked(read), _unpacked(made), about)
+        action = self.crate.add_action(self._software(line), identifier, read, made, about)
         self.crate.root_dataset.append_to("mentions", action)
 
     def _entity(self, identifier: str, kind: str | list[str], /, **properties: Any) -> Any:
@@ -142,11 +139,6 @@ class _Crate:
         given = {name: value for name, value in properties.items() if value is not None}
         held = self.crate.dereference(identifier)
         return held or self.crate.add(ContextEntity(self.crate, identifier, properties={"@type": kind, **given}))
-
-
-def _unpacked(entities: list[Any]) -> Any:
-    """A list, but the entity alone if there is one."""
-    return entities[0] if len(entities) == 1 else entities
 
 
 def _name(author: Mapping[str, str]) -> str:

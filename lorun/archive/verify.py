@@ -40,14 +40,13 @@ def verify(source: Path) -> tuple[int, list[Version]]:
 
 
 def _check_files(files: Mapping[str, bytes], hashes: Mapping[str, str]) -> None:
-    problems = [f"{name} is missing" for name in sorted(hashes.keys() - files.keys())]
-    problems += [f"{name} is not part of it" for name in sorted(files.keys() - hashes.keys() - {MANIFEST})]
-    for name in sorted(hashes.keys() & files.keys()):
+    for name in sorted(hashes.keys() | files.keys() - {MANIFEST}):
+        if name not in files:
+            raise LorunError(f"{name} is missing")
+        if name not in hashes:
+            raise LorunError(f"{name} is not part of it")
         if hashlib.sha256(files[name]).hexdigest() != hashes[name]:
-            problems.append(f"{name} is not what was exported")
-    if problems:
-        more = f", and {len(problems) - 1} more differ" if len(problems) > 1 else ""
-        raise LorunError(problems[0] + more)
+            raise LorunError(f"{name} is not what was exported")
 
 
 def _versions(files: Mapping[str, bytes]) -> list[Version]:

@@ -57,12 +57,10 @@ def compare_protocols(pairs: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("protocol", "passed", subject, f"{title} of {len(group)} rows is unchanged")
             continue
         largest = float(moved.moved.abs().max())
-        cause = "the metric's protocol, the operator or the reconstruction"
-        if (moved.data_md5_before != moved.data_md5_after).all():
-            cause = "the data (data_md5 differs), or their processing,"
         message = (
             f"{title} moved by up to {largest:.6f} in {len(moved)} of {len(group)} rows, though the weights of "
-            f"{', '.join(sorted(set(moved.method)))} are the same: {cause} changed under the same name"
+            f"{', '.join(sorted(set(moved.method)))} are the same: the data, the protocol, the operator or the "
+            "reconstruction changed under the same name"
         )
         before, after = float(moved.value_before.mean()), float(moved.value_after.mean())
         yield Finding("protocol", "failed", subject, message, before, after, largest)

@@ -84,7 +84,7 @@ def test_a_changed_file_is_named(unpacked: Path, tmp_path: Path, name: str, pack
 def test_a_missing_and_an_additional_file_are_named(unpacked: Path, tmp_path: Path, packed: bool) -> None:
     (unpacked / "results/tiny/runs.csv").rename(unpacked / "results/tiny/runs2.csv")
     source = pack(unpacked, tmp_path / "a.zip") if packed else unpacked
-    refused(source, "results/tiny/runs.csv is missing, and 1 more differ")
+    refused(source, "results/tiny/runs.csv is missing")
     shutil.copy(unpacked / "results/tiny/runs2.csv", unpacked / "results/tiny/runs.csv")
     source = pack(unpacked, tmp_path / "a.zip") if packed else unpacked
     refused(source, "results/tiny/runs2.csv is not part of it")

@@ -208,7 +208,7 @@ def test_the_crate_has_an_action_for_each_training_scoring_and_counting(made: Ma
     software = entities[scoring["instrument"]["@id"]]
     assert software["softwareVersion"] == "f" * 40
     assert "files differed from it: False" in software["description"]
-    assert "packages: torch=2.15.0" in software["description"]
+    assert "packages: python=3.11.7 torch=2.15.0" in software["description"]
     assert {"@id": "results/tiny/rows.csv"} in scoring["result"]
     training = next(action for action in actions if action["name"] == "training of cs/r25/lorun/1")
     assert entities[training["instrument"]["@id"]]["softwareVersion"] == "e" * 40
