@@ -25,7 +25,6 @@ LOSSES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)  # dB
 NOISE = {
     "none": "none: equal code on a CPU",
     "same": "the same seeds, trained by other code or on a GPU",
-    "fresh": "other seeds",
 }
 
 SAME_SEEDS = 0.45
@@ -50,7 +49,7 @@ def draw(scores: pd.DataFrame, noise: str, random: np.random.Generator, loss: fl
     """Scores of a reference and a candidate, whose PSNR is `loss` dB lower in all methods of `task`."""
     runs = scores.groupby(list(RUN)).ngroup().to_numpy()
     before, other = random.standard_normal((2, runs.max() + 1))[:, runs]
-    after = {"none": before, "same": before + SAME_SEEDS * np.sqrt(2) * other, "fresh": other}[noise]
+    after = {"none": before, "same": before + SAME_SEEDS * np.sqrt(2) * other}[noise]
     lost = loss * ((scores.task == task) & (scores.metric == "psnr"))
     reference, candidate = (scores["mean"] + scores["std"] * scores.sign * effect for effect in (before, after))
     worse = (reference - candidate + lost) * scores.sign
@@ -62,7 +61,7 @@ def rate(scores: pd.DataFrame, noise: str, limits: Limits, loss: float = 0.0, ta
     random = np.random.default_rng(0)
     failed = 0
     for _ in range(REPEATS):
-        compared = compare_scores(draw(scores, noise, random, loss, task), limits)
+        compared = compare_scores(draw(scores, noise, random, loss, task))
         found = judge_scores(compared, limits)
         failed += any(one.verdict == "failed" and one.subject.startswith(task) for one in found)
     return failed / REPEATS
@@ -74,7 +73,7 @@ def main(alpha: Annotated[float, typer.Option(help="As of `lorun gate`.")] = 0.0
     print(f"|{'---|' * (4 + len(LOSSES))}")
     for noise, count in product(NOISE, SEEDS):
         scores = mean_scores(read_result_set(RESULTS), count)
-        limits = Limits(alpha=alpha, fresh_seeds=noise == "fresh")
+        limits = Limits(alpha=alpha)
         alarms = rate(scores, noise, limits)
         for task in sorted(scores.task.unique()):
             power = (rate(scores, noise, limits, loss, task) for loss in LOSSES)

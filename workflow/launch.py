@@ -271,6 +271,8 @@ def _storage(store: str, profile: Profile) -> list[str]:
     """The options of Snakemake for a store. Raises LorunError where it cannot be used."""
     provider = store.partition("://")[0] if "://" in store else "fs"
     _check_plugin(f"--store {store}", f"storage-plugin-{provider}")
+    if provider == "fs" and shutil.which("rsync") is None:
+        raise LorunError(f"--store {store} needs the program rsync, with which Snakemake's plugin copies")
     if untuned := profile.untuned():
         names = ", ".join(dict.fromkeys(f"{task}/{method}" for task, method in untuned))
         raise LorunError(f"--store: choose learning rates with `lorun tune` before, on one machine, for {names}")

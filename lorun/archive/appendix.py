@@ -1,6 +1,5 @@
 """The artifact appendix of a result set, from its tables: what ACM's badges and the NeurIPS checklist ask for."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -8,7 +7,7 @@ from tabulate import tabulate
 
 from lorun.archive.origin import Origin
 from lorun.results.cells import NONE
-from lorun.results.store import METHOD, ResultSet, plain, records
+from lorun.results.store import METHOD, ResultSet
 
 UNKNOWN = "not recorded"
 """What a sentence says of what the tables do not know; a cell has `NONE`."""
@@ -21,15 +20,11 @@ Licence of the code: {{licence}}.
 
 {{runs}} runs ({{statuses}}), {{scores}} scores. {NONE} in a table: {UNKNOWN}, or not applicable.
 
-{{tasks}}
-
-{{asked}}
-
 ## Hardware
 
 {{machines}}
 
-The model of the CPU, where `device` is `cpu`: {UNKNOWN}. Number of machines and their memory: {UNKNOWN}.
+The model of the CPU, where `device` is `cpu`, number of machines and their memory: {UNKNOWN}.
 
 ## Software
 
@@ -37,17 +32,18 @@ The model of the CPU, where `device` is `cpu`: {UNKNOWN}. Number of machines and
 
 {{commits}}
 
-The packages are those of the scoring. Operating system, driver of a GPU: {UNKNOWN}. All other packages: \
-`requirements.lock` of the commit.
+Dirty: files differed from the commit. Versions are those of the scoring; all others: `requirements.lock` of the \
+commit. Operating system, driver of a GPU: {UNKNOWN}.
 
 ## Time
 
 {{times}}
 
-Training: mean over runs; {{hours:.2f}} hours in all, without pretraining and 0 where another setting's network is \
-used. TFLOP: counted, pretraining included. Reconstruction: median.
+Training: mean over seeds; {{hours:.2f}} hours in all, without pretraining and 0 where another setting's network is \
+used. TFLOP: counted, pretraining included. Reconstruction: median, of the image named below.
 
-{{tuning}} Time of scoring: {UNKNOWN}. Preliminary trainings that are in no table: {UNKNOWN}.
+{{tuned}} trainings more, of {{tuning:.3g}} TFLOP in all, tuned the learning rates. Their time, that of scoring, and \
+preliminary trainings that are in no table: {UNKNOWN}.
 
 ## Peak memory
 
@@ -55,15 +51,17 @@ used. TFLOP: counted, pretraining included. Reconstruction: median.
 
 Counted: bytes of live tensors, the same on every machine; MB are 10^6 bytes. Memory of whole processes: {UNKNOWN}.
 
-## Seeds
+## Seeds and intervals
 
-{{seeds}}
+A seed decides the initial weights and the training patches. Released weights have one run. The ± of a mean is the \
+standard deviation over seeds (n - 1): how far a repetition would differ.
 
-A seed decides the initial weights and the training patches. Released weights have one run.
+{{differences}}
 
-## Intervals
-
-{{intervals}}
+The interval of a difference between methods covers the true mean with a probability of at least 95 %, over \
+repetitions with other images and other seeds, of which there must be several: with one image it captures the seeds \
+alone, with one seed the images, and with one of both there is none. It says nothing about other sources. It assumes \
+that images and seeds are crossed random effects with normal terms, and is not corrected for the number of differences.
 
 ## Data and licences
 
@@ -73,66 +71,30 @@ A seed decides the initial weights and the training patches. Released weights ha
 
 ## Reproduce
 
-Address of the repository: {{address}}. Lasting address of this archive: {{doi}}.
+Address of the repository: {{address}}. Lasting address of this archive: {{doi}}. In a clone, at a commit of Software:
 
-{{several}}The whole set, in a clone:
+```bash
+make reproduce PROFILE={{profile}}
+```
 
-{{whole}}
-
-{{one}}`make reproduce` ends by saying whether the result is identical to the committed set, equal within noise, or \
-different.
+It ends by saying whether the result is identical to the committed set, equal within noise, or different.
 """
-
-_TUNING = (
-    "Learning rates were tuned by {} more trainings of {:.3g} TFLOP in all, which include those that failed or were "
-    f"not chosen ({{}}); their time: {UNKNOWN}."
-)
-
-_INTERVALS = """\
-The ± of a mean is the standard deviation over seeds (n - 1): how far a repetition would differ. The interval of a \
-difference covers the true mean with a probability of at least 95 %, over repetitions with other samples of what the \
-last column names; it says nothing about other sources. It assumes that images and seeds are crossed random effects \
-with normal terms. It is not corrected for the number of differences ({}).
-
-{}"""
-
-_SEVERAL = "The runs were made by {} commits (Software), so make a single run again at its own.\n\n"
-
-_ASKED = (
-    ("ACM Artifacts Available", "a public, lasting address", "Reproduce"),
-    ("ACM Artifacts Evaluated", "documented, complete, exercisable, reusable", "all sections"),
-    ("ACM Results Reproduced", "the main results obtained by others", "Reproduce: its last command compares"),
-    ("NeurIPS checklist 4-6", "reproducibility, open data and code, settings", "Data and licences, Reproduce"),
-    ("NeurIPS checklist 7", "error bars and what they capture", "Seeds, Intervals"),
-    ("NeurIPS checklist 8", "compute resources", "Hardware, Time, Peak memory"),
-    ("NeurIPS checklist 12-13", "licences of assets used and released", "Data and licences"),
-)
 
 
 def appendix(origin: Origin) -> str:
     """The page in Markdown."""
     results, citation = origin.results, origin.citation
-    runs, timing, tuning = results.runs, results.timing, results.tuning
+    runs, timing = results.runs, results.timing
     training = timing.what == "training"
-    tasks = [
-        (task, *(_listed(lines[name]) for name in ("setting", "dataset", "method", "protocol")))
-        for task, lines in results.summary.groupby("task", sort=False)
-    ]
-    machines = [
-        (work, *line)
-        for work, frame, *columns in (
-            ("training", runs, "trained_device", "trained_threads"),
-            ("scoring", runs, "device", "threads"),
-            ("counting of costs", results.accounting, "device", "threads"),
-            ("latency", timing[~training], "device", "threads"),
+    machines = pd.concat(
+        _columns(frame, device="device", threads="threads").assign(work=work)
+        for work, frame in (
+            ("training", _columns(runs, trained_device="device", trained_threads="threads")),
+            ("scoring", runs),
+            ("counting of costs", results.accounting),
+            ("latency", timing[~training]),
         )
-        for line in _counts(frame, *columns)
-    ]
-    differed = "files differed from it"
-    commits = sorted({*runs.commit.dropna(), *runs.trained_commit.dropna()})
-    steps = [f"git checkout {commits[0]} && make setup"] if len(commits) == 1 else []
-    steps += [f"make {target} PROFILE={origin.profile.profile}" for target in ("data", "reproduce")]
-    run, commands = next(((key, found) for key, found in origin.commands.items() if found), ((), []))
+    )
     statuses = runs.status.value_counts(sort=False)
     return _PAGE.format(
         name=results.name,
@@ -142,129 +104,79 @@ def appendix(origin: Origin) -> str:
         runs=len(runs),
         statuses=", ".join(f"{count} {status}" for status, count in statuses.items()),
         scores=len(results.rows),
-        tasks=_table(tasks, "task", "settings", "test sets", "methods", "protocols"),
-        asked=_table(_ASKED, "who asks", "what", "where"),
-        machines=_table(machines, "work", "device", "threads", "number"),
-        packages=_table(_counts(runs, "python", "versions"), "Python", "packages", "runs"),
-        commits=_table(
-            _counts(runs, "trained_commit", "trained_dirty", "commit", "dirty"),
-            *("commit of training", differed, "commit of scoring", differed, "runs"),
-        ),
-        times=_times(results),
+        machines=_table(_counted(machines[["work", "device", "threads"]])),
+        packages=_table(_counted(runs[["python", "versions"]])),
+        commits=_table(_counted(runs[["trained_commit", "trained_dirty", "commit", "dirty"]])),
+        times=_table(_times(results)),
         hours=timing[training].seconds.sum() / 3600,
-        tuning=_tuning(tuning) if len(tuning) else "No tuning is recorded.",
-        memory=_memory(results),
-        seeds=_seeds(runs),
-        intervals=_intervals(results.differences),
-        datasets=_table(origin.datasets, "dataset", "md5"),
+        tuned=len(results.tuning),
+        tuning=results.tuning.training_flops.sum() / 1e12 if len(results.tuning) else 0,
+        memory=_table(_memory(results.accounting)),
+        differences=_table(_counted(results.differences[["task", "dataset", "setting", "images", "seeds"]])),
+        datasets=_table(pd.DataFrame(origin.datasets, columns=["dataset", "md5"])),
         licences=_licences(origin),
         address=citation.get("repository-code", UNKNOWN),
         doi=citation.get("doi", UNKNOWN),
-        several=_SEVERAL.format(len(commits)) if len(commits) > 1 else "",
-        whole=_code(steps),
-        one=f"One run, {'/'.join(map(str, run))}:\n\n{_code(commands)}\n\n" if commands else "",
     )
 
 
-def licences_page(origin: Origin) -> str:
-    """The page of licences of a result set in Markdown."""
-    return f"# Licences of data and baselines of `{origin.results.name}`\n\n{_licences(origin)}\n"
-
-
-def _times(results: ResultSet) -> str:
-    timing = results.timing
+def _times(results: ResultSet) -> pd.DataFrame:
+    """A line per method."""
+    timing, method = results.timing, list(METHOD)
     training = timing.what == "training"
-    seconds = timing[training].groupby(list(METHOD)).seconds.mean()
-    latency = {_method(line): line["median_ms"] for line in records(timing[~training])}
-    sides = {_method(line): line.get("image") for line in records(results.accounting)}
-    lines = []
-    for key, runs in results.runs.groupby(list(METHOD), sort=False):
-        reconstruction = _number(latency.get(key), ".1f")
-        lines.append(
-            (
-                *key,
-                len(runs),
-                _number(seconds.get(key), ".1f"),
-                _number(runs.training_flops.max(), ".3g", 1e12),
-                reconstruction and f"{reconstruction} ({sides.get(key)})",
-            )
-        )
-    titles = ("runs", "training (s)", "training (TFLOP)", "reconstruction (ms), of an image of side (pixels)")
-    return _table(lines, *METHOD, *titles)
+    runs = results.runs.groupby(method, sort=False)
+    return pd.DataFrame(
+        {
+            "seeds": runs.seed.agg(lambda seeds: ", ".join(map(str, sorted(seeds)))),
+            "training (s)": _numbers(timing[training].groupby(method).seconds.mean(), ".1f"),
+            "training (TFLOP)": _numbers(runs.training_flops.max(), ".3g", 1e12),
+            "reconstruction (ms)": _numbers(timing[~training].groupby(method).median_ms.first(), ".1f"),
+        },
+        index=runs.size().index,
+    ).reset_index()
 
 
-def _tuning(tuning: pd.DataFrame) -> str:
-    statuses = ", ".join(f"{status}: {count}" for status, count in tuning.status.value_counts(sort=False).items())
-    return _TUNING.format(len(tuning), tuning.training_flops.sum() / 1e12, statuses)
-
-
-def _memory(results: ResultSet) -> str:
-    lines = []
-    for line in map(pd.Series, records(results.accounting)):
-        counted = _number(line.get("step_total"), ".1f", 1e6)
-        lines.append(
-            (
-                *_method(line),
-                counted and f"{line.step_batch} x {line.step_patch}, {line.step_precision}",
-                counted,
-                _number(line.get("cuda_step_peak_bytes"), ".1f", 1e6),
-                line.get("image"),
-                _number(line.get("inference_total"), ".1f", 1e6),
-            )
-        )
-    step = ("training step (patches x side)", "counted (MB)", "measured on a GPU (MB)")
-    return _table(lines, *METHOD, *step, "image (side)", "reconstruction, counted (MB)")
-
-
-def _seeds(runs: pd.DataFrame) -> str:
-    methods: dict[tuple[Any, ...], list[Any]] = {}
-    for (task, setting, method), lines in runs.groupby(list(METHOD), sort=False):
-        methods.setdefault((task, setting, _listed(sorted(lines.seed))), []).append(method)
-    return _table([(*key, _listed(names)) for key, names in methods.items()], "task", "setting", "seeds", "methods")
-
-
-def _intervals(differences: pd.DataFrame) -> str:
-    if differences.empty:
-        return f"Differences between methods: {UNKNOWN}."
-    lines = []
-    for key, group in differences.groupby(["task", "dataset", "setting", "images", "seeds"], sort=False):
-        captured = [name for name in ("images", "seeds") if group[name].iloc[0] > 1]
-        lines.append((*key, len(group), " and ".join(captured) or "nothing: no interval"))
-    titles = ("task", "test set", "setting", "images", "seeds", "differences", "the interval captures")
-    return _INTERVALS.format(len(differences), _table(lines, *titles))
+def _memory(accounting: pd.DataFrame) -> pd.DataFrame:
+    """A line per method."""
+    table = _columns(
+        accounting,
+        **{name: name for name in METHOD},
+        step_batch="patches",
+        step_patch="of side",
+        step_precision="precision",
+        step_total="training step (MB)",
+        cuda_step_peak_bytes="measured on a GPU (MB)",
+        image="image of side",
+        inference_total="reconstruction (MB)",
+    )
+    sizes = [name for name in map(str, table) if name.endswith("(MB)")]
+    return table.assign(**{name: _numbers(table[name], ".1f", 1e6) for name in sizes})
 
 
 def _licences(origin: Origin) -> str:
-    terms = ("name", "what", "licence", "redistribution", "citation")
-    lines = [(*(one[term] for term in terms), ", ".join(one["sources"])) for one in origin.licences]
-    table = _table(lines, "name", "what", "licence", "may be passed on", "citation", "source")
-    return f'{table}\n\n"not stated": the authors give no licence. Use it for research, cite it, do not pass it on.'
+    table = pd.DataFrame(origin.licences)
+    table = table.assign(sources=table.sources.map(", ".join)).rename(columns={"redistribution": "may be passed on"})
+    unstated = '"not stated": the authors give no licence. Use it for research, cite it, do not pass it on.'
+    return f"{_table(table)}\n\n{unstated}"
 
 
-def _method(line: Any) -> tuple[Any, ...]:
-    return tuple(line[name] for name in METHOD)
+def _columns(frame: pd.DataFrame, **titles: str) -> pd.DataFrame:
+    """Some columns under their titles; those that the table lacks are null."""
+    return frame.reindex(columns=list(titles)).rename(columns=titles)
 
 
-def _counts(frame: pd.DataFrame, *columns: str) -> list[tuple[Any, ...]]:
-    """The different values of some columns, and how many lines have them."""
-    groups = frame.reindex(columns=list(columns)).groupby(list(columns), sort=False, dropna=False)
-    return [tuple(map(plain, line)) for line in groups.size().reset_index().itertuples(index=False)]
+def _counted(frame: pd.DataFrame) -> pd.DataFrame:
+    """The different lines, and how often each is there."""
+    return frame.groupby(list(frame), sort=False, dropna=False).size().rename("number").reset_index()
 
 
-def _listed(values: Any) -> str:
-    return ", ".join(dict.fromkeys(map(str, values)))
+def _numbers(values: "pd.Series[Any]", form: str, unit: float = 1) -> "pd.Series[Any]":
+    """Numbers in a unit, as text."""
+    return values.astype(object).map(lambda value: format(value / unit, form), na_action="ignore")
 
 
-def _number(value: Any, form: str, unit: float = 1) -> str | None:
-    """A number in a unit, as text; None for null."""
-    return None if pd.isna(value) else format(value / unit, form)
-
-
-def _table(lines: Sequence[Sequence[Any]], *headings: str) -> str:
+def _table(frame: pd.DataFrame) -> str:
     """A table in Markdown; null is `NONE`."""
-    cells = [[NONE if value is None else str(value).replace("|", "\\|") for value in line] for line in lines]
-    return tabulate(cells, headings, tablefmt="pipe", disable_numparse=True) if cells else f"{headings[0]}: {UNKNOWN}."
-
-
-def _code(lines: Sequence[str]) -> str:
-    return "\n".join(["```bash", *lines, "```"])
+    lines = frame.astype(object).itertuples(index=False)
+    cells = [[NONE if pd.isna(value) else str(value).replace("|", "\\|") for value in line] for line in lines]
+    return tabulate(cells, list(frame), tablefmt="pipe", disable_numparse=True) if cells else f"No {frame.columns[0]}."

@@ -1,16 +1,14 @@
 """What an archive and its appendix are made of."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lorun.config.reading import load_yaml
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
-from lorun.report.provenance import Provenance
 from lorun.results.licences import licences_of
-from lorun.results.store import RUN, ResultSet
+from lorun.results.store import ResultSet
 
 
 @dataclass(frozen=True)
@@ -18,13 +16,11 @@ class Origin:
     """A result set and what is told about it.
 
     Attributes:
-        config: the path of the profile's file, for commands.
         citation: the content of CITATION.cff.
         licences: of each dataset and baseline of the set, by the registry and the cards.
     """
 
     profile: Profile
-    config: Path
     results: ResultSet
     citation: dict[str, Any]
     licences: list[dict[str, Any]]
@@ -34,12 +30,6 @@ class Origin:
         """Every dataset that a run used, with its md5."""
         entries = {entry for cell in self.results.runs.data_md5.dropna() for entry in cell.split()}
         return [(name, md5) for name, _, md5 in (entry.partition("=") for entry in sorted(entries))]
-
-    @cached_property
-    def commands(self) -> dict[tuple[Any, ...], list[str]]:
-        """The commands that reproduce each run, by task, setting, method and seed."""
-        runs = [run for line in Provenance(self.profile, self.config, self.results).lines for run in line["runs"]]
-        return {tuple(run[name] for name in RUN): run["commands"] for run in runs}
 
 
 def origin_of(results: ResultSet, config: Path, data: Path, root: Path) -> Origin:
@@ -52,7 +42,7 @@ def origin_of(results: ResultSet, config: Path, data: Path, root: Path) -> Origi
     citation = load_yaml(read(root / "CITATION.cff").decode())
     if not isinstance(citation, dict) or not {"title", "authors"} <= citation.keys():
         raise LorunError(f"{root / 'CITATION.cff'}: expected a mapping with `title` and `authors`")
-    return Origin(profile, config, results, citation, licences_of(profile, list(results.runs.method.unique()), data))
+    return Origin(profile, results, citation, licences_of(profile, list(results.runs.method.unique()), data))
 
 
 def read(path: Path) -> bytes:

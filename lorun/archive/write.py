@@ -3,10 +3,9 @@
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
-from lorun.archive.appendix import appendix, licences_page
+from lorun.archive.appendix import appendix
 from lorun.archive.crate import CRATE, crate
 from lorun.archive.manifest import MANIFEST, check_path, manifest
 from lorun.archive.origin import origin_of, read
@@ -29,13 +28,12 @@ def write_archive(
     *,
     data: Path,
     root: Path = Path(),
-    pages: bool = True,
     date: str | None = None,
 ) -> int:
     """Write the archive of a result set; return the number of its files. The same set gives the same bytes.
 
-    It holds the tables, version and pages, the profile with those that it extends and the tuned learning rates,
-    licences, the citation, the appendix, an RO-Crate, and SHA256SUMS. Entries are stored without compression, sorted,
+    It holds the tables, version and pages, the profile with those that it extends and the tuned learning rates, the
+    citation, the licence, the appendix, an RO-Crate, and SHA256SUMS. Entries are stored without compression, sorted,
     with one time, so that no byte depends on the machine.
 
     Args:
@@ -43,7 +41,6 @@ def write_archive(
         config: the file of its profile.
         data: the folder of all datasets, for licences.
         root: the project's root, with CITATION.cff and LICENSE.
-        pages: include pages and figures.
         date: of publication, YYYY-MM-DD; by default that of the last commit of the set.
 
     Raises:
@@ -51,32 +48,31 @@ def write_archive(
             licence is missing; there is no date; rocrate is not installed; the file cannot be written.
     """
     name = folder.resolve().name
-    held = {path.name: path.read_bytes() for path in _files(folder, pages)}
+    held = {path.name: path.read_bytes() for path in _files(folder)}
     results = result_set_of(str(folder), held)
     if results.version is None:
         raise LorunError(f"{folder}/version.json: missing; `lorun table` writes it")
-    origin = replace(origin_of(results, config, data, root), config=Path("config", config.name))
+    origin = origin_of(results, config, data, root)
     trials = trials_path(config, origin.profile.profile)
     settings = [*files_of(config), *([trials] if trials.is_file() else [])]
     files = {
         **{f"results/{name}/{path}": content for path, content in held.items()},
         **{f"config/{path.relative_to(config.parent).as_posix()}": read(path) for path in settings},
         "APPENDIX.md": appendix(origin).encode(),
-        "LICENCES.md": licences_page(origin).encode(),
         **{path: read(root / path) for path in ("CITATION.cff", "LICENSE")},
     }
-    files[CRATE] = crate(origin, files, date or _date(folder)).encode()
+    files[CRATE] = crate(origin, f"config/{config.name}", files, date or _date(folder)).encode()
     files[MANIFEST] = manifest(files).encode()
     write_atomically(out, lambda part: _write(part, files))
     return len(files)
 
 
-def _files(folder: Path, pages: bool) -> Iterator[Path]:
+def _files(folder: Path) -> Iterator[Path]:
     """The files of a result set by name; others that lie in its folder are not exported."""
     if not (folder / "rows.csv").is_file():
         raise LorunError(f"{folder}: no result set here (rows.csv is missing); `lorun table` writes one")
     for path in sorted(folder.iterdir()):
-        page = pages and path.suffix in _PAGES and not path.name.startswith(".")
+        page = path.suffix in _PAGES and not path.name.startswith(".")
         if path.is_file() and (page or path.name in _TABLES):
             yield path
 

@@ -44,6 +44,19 @@ def spread(name: str, values: "pd.Series[float]", digits: int, prefix: str = "")
     return {name: median, f"{prefix}q25": low if several else None, f"{prefix}q75": high if several else None}
 
 
+def verdict(profile: str, target: str, measured: "pd.Series[float] | float", limit: float) -> dict[str, Any]:
+    """A row of `targets.csv`: the median, its quartiles if there are several values, the limit, and pass or miss."""
+    values = pd.Series(measured)
+    found = "not measured: no GPU" if values.isna().all() else "pass" if values.median() <= limit else "miss"
+    return {
+        "profile": profile,
+        "target": target,
+        **spread("measured", values, 4),
+        "limit": round(limit, 4),
+        "verdict": found,
+    }
+
+
 _work: Work  # in the process of a job
 
 

@@ -3,9 +3,8 @@
 Everything is counted, nothing is measured, at the sizes of the profile's accounting section.
 """
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from lorun.accounting.live_bytes import inference_bytes
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import predict_steps, resized
 from lorun.bench.variants import training_of, with_strategy
-from lorun.errors import LorunError
 from lorun.methods import Experiment
 from lorun.provenance import provenance
 from lorun.results.colours import look
@@ -35,26 +33,13 @@ STRATEGIES = (REFERENCE, "shared", "shared_sigma", "lorun", "frozen")
 _COMPARED = ("parameters_network", "step_total", "inference_total")
 
 
-def stage_range(text: str) -> range:
-    """The numbers of stages in a text such as "1-20" or "9".
-
-    Raises:
-        LorunError: the text is something else, or a number is not within 1 to 100.
-    """
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    stages = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
-    if not stages or stages[0] < 1 or stages[-1] > 100:
-        raise LorunError(f"stages {text!r}: give a number or a range within 1 to 100, e.g. 9 or 1-20")
-    return stages
-
-
-def count(experiment: Experiment, stages: Sequence[int]) -> pd.DataFrame:
-    """A row per strategy, number of stages and recomputation; shows progress.
+def count(experiment: Experiment, most: int) -> pd.DataFrame:
+    """A row per strategy, number of stages from 1 to `most`, and recomputation; shows progress.
 
     `parameters_held` includes the operator and frozen parameters. `step_*` and `inference_*` are bytes at the peak, by
     kind. `*_to_block_k` is the ratio to Block-K with the same number of stages and the same recomputation.
     """
-    cases = [(strategy, k) for strategy in STRATEGIES for k in stages]
+    cases = [(strategy, k) for strategy in STRATEGIES for k in range(1, most + 1)]
     progress = track(cases, description="counting", disable=not sys.stderr.isatty())
     frame = pd.DataFrame(row for strategy, k in progress for row in _rows(experiment, strategy, k))
     case = ["stages", "recompute"]

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from lorun.accounting.flops import step_flops
 from lorun.accounting.live_bytes import inference_bytes, training_step_bytes
 from lorun.accounting.prediction import resized
-from lorun.bench.rounds import Work, spread, take_turns
+from lorun.bench.rounds import Work, spread, take_turns, verdict
 from lorun.bench.variants import (
     LARGE_FLOPS,
     VARIANTS,
@@ -213,26 +213,5 @@ def judge(measured: Iterable[Measured], on_gpu: bool) -> pd.DataFrame:
             ratio = one.ratio(target.quantity, target.variant, target.reference) if measurable else pd.Series([nan])
             parameters = one.counts.parameters
             limit = target.limit or parameters[target.variant] / parameters[target.reference]
-            rows.append(_row(one.profile, target.name, ratio, limit))
+            rows.append(verdict(one.profile, target.name, ratio, limit))
     return pd.DataFrame(rows)
-
-
-def judge_seconds(table: pd.DataFrame, column: str, target: str, limit: float) -> pd.DataFrame:
-    """The verdict on each line of a table with a value in `column`; `target` names it, with the line as {0}."""
-    lines = [line for _, line in table.dropna(subset=column).iterrows()]
-    return pd.DataFrame(_row(line.profile, target.format(line), pd.Series([line[column]]), limit) for line in lines)
-
-
-judge_startup = partial(
-    judge_seconds,
-    column="extra_seconds",
-    target="start-up of {0.what}: seconds beyond 1.5 x import of torch",
-    limit=2.0,
-)
-judge_dry_run = partial(judge_seconds, column="seconds", target="dry run of {0.jobs} jobs: seconds", limit=30.0)
-
-
-def _row(profile: str, target: str, values: pd.Series, limit: float) -> dict[str, Any]:
-    measured = spread("measured", values, 4)
-    verdict = "not measured: no GPU" if values.isna().all() else "pass" if values.median() <= limit else "miss"
-    return {"profile": profile, "target": target, **measured, "limit": round(limit, 4), "verdict": verdict}

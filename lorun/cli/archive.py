@@ -16,7 +16,6 @@ def export(
     out: Annotated[Path, Option(dir_okay=False, help="ZIP file to write.")],
     config: ItsProfile = None,
     data: Data = Path("data"),
-    figures: Annotated[bool, Option(help="Include pages and figures.")] = True,
     date: Annotated[
         datetime | None, Option(formats=["%Y-%m-%d"], help="Of publication; default: the day of its last commit.")
     ] = None,
@@ -32,7 +31,7 @@ def export(
 
     published = None if date is None else date.date().isoformat()
     config = config or profile_of(folder)
-    count = write_archive(folder, config, out, data=data, pages=figures, date=published)
+    count = write_archive(folder, config, out, data=data, date=published)
     typer.echo(f"wrote {out}: {count} files, {out.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of(out)}")
 
 
@@ -54,8 +53,8 @@ def verify(
 def appendix(folder: ResultSet, config: ItsProfile = None, data: Data = Path("data")) -> None:
     """Print the artifact appendix of a result set, in Markdown.
 
-    Hardware, software, time, memory, seeds, what the intervals capture, data with licences, and the commands that
-    reproduce it: what ACM's artifact badges and the NeurIPS checklist ask for. All comes from the tables; what they do
+    Hardware, software, time, memory, seeds, what the intervals capture, data with licences, and how to reproduce it:
+    what ACM's artifact badges and the NeurIPS checklist ask for. All comes from the tables; what they do
     not know is called not recorded.
     """
     from lorun.archive.appendix import appendix as render

@@ -27,7 +27,7 @@ def bench(kinds: Annotated[list[str] | None, Argument(help=f"{', '.join(KINDS)};
 
     Times are medians over rounds, with quartiles. Run nothing else on the machine meanwhile.
     """
-    from lorun.bench import dry_run, startup, steps
+    from lorun.bench import commands, steps
     from lorun.cores import available_cores
     from lorun.devices import pick_device
 
@@ -39,11 +39,11 @@ def bench(kinds: Annotated[list[str] | None, Argument(help=f"{', '.join(KINDS)};
         judged = steps.judge(measured, on_gpu=pick_device("auto").type == "cuda")
         _write("steps", steps.table(measured, threads), judged)
     if "startup" in chosen:
-        times = startup.measure(Path("config/smoke.yaml"), Path("data"), repeats=7)
-        _write("startup", times, steps.judge_startup(times))
+        times = commands.measure_startup(Path("config/smoke.yaml"), Path("data"), repeats=7)
+        _write("startup", times, commands.judge_startup(times))
     if "dry_run" in chosen:
-        planned = dry_run.measure(Path("config/quick.yaml"), Path(), jobs=dry_run.JOBS, repeats=3)
-        _write("dry_run", planned, steps.judge_dry_run(planned))
+        planned = commands.measure_dry_run(Path("config/quick.yaml"), Path(), repeats=3)
+        _write("dry_run", planned, commands.judge_dry_run(planned))
     typer.echo(f"wrote {OUT}")
 
 
@@ -95,7 +95,7 @@ def latency(config: Config) -> None:
 
 def scaling(
     config: Config,
-    stages: Annotated[str, Option(help="K: a number or a range.")] = "1-20",
+    stages: Annotated[int, Option(min=1, max=100, help="The largest K.")] = 20,
     out: Annotated[Path, Option(help="Table; the figure goes next to it.")] = OUT / "scaling.csv",
 ) -> None:
     """Count parameters and bytes of every sharing strategy against the number of stages.
@@ -103,12 +103,12 @@ def scaling(
     Each is counted with and without recomputation, at the sizes of the last setting of the profile's first task whose
     operator is not learned.
     """
-    from lorun.bench.scaling import count, stage_range, write_figure
+    from lorun.bench.scaling import count, write_figure
     from lorun.bench.variants import benchmarked
     from lorun.profiles import load_profile
     from lorun.results.store import write_table
 
-    frame = count(benchmarked(load_profile(config)), stage_range(stages))
+    frame = count(benchmarked(load_profile(config)), stages)
     write_table(out, frame)
     write_figure(frame, out.with_suffix(".png"))
     typer.echo(f"wrote {out} ({len(frame)} rows) and {out.with_suffix('.png')}")

@@ -1,6 +1,5 @@
 """`lorun gate`: fail where results got worse."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from lorun.errors import LorunError, one_of
+from lorun.errors import LorunError
 
 UNUSABLE = 2
 """Exit status if nothing could be compared."""
@@ -21,19 +20,12 @@ def gate(
     reference: Annotated[str, Option(help="Good results: a folder, or a git revision (REV, or REV:results/quick).")],
     candidate: Annotated[str, Option(help="Results to be judged, named likewise.")],
     alpha: Annotated[float, Option(min=1e-9, max=0.5, help="Probability that noise alone fails the scores.")] = 0.005,
-    tolerance: Annotated[
-        list[str] | None,
-        Option(
-            help="METRIC=VALUE; may be repeated: how far a score without a test may fall. "
-            "Default: psnr=0.3 ssim=0.02 sam=2 residual=0.005."
-        ),
-    ] = None,
     parameters: Annotated[float, Option(min=0, help="Percent that parameter counts may differ.")] = 0.0,
     bytes_: Annotated[float, Option("--bytes", min=0, help="Percent that counted bytes may rise.")] = 0.0,
     flops: Annotated[float, Option(min=0, help="Percent that FLOPs may rise.")] = 0.0,
-    time: Annotated[float | None, Option(min=0, help="Percent that a relative time may rise; default: any.")] = None,
-    time_base: Annotated[str, Option(help="Method that times are relative to, on each side.")] = "block_k",
-    fresh_seeds: Annotated[bool, Option("--fresh-seeds", help="The candidate used other seeds: pair none.")] = False,
+    time: Annotated[
+        float | None, Option(min=0, help="Percent that a time relative to Block-K may rise; default: any.")
+    ] = None,
     strict: Annotated[bool, Option("--strict", help="Also fail by what could not be compared.")] = False,
     everything: Annotated[bool, Option("--all", help="Print every finding, also what passed.")] = False,
     junit: Annotated[Path | None, Option(help="JUnit file to write, a test case per finding.")] = None,
@@ -51,8 +43,7 @@ def gate(
     from lorun.results.store import read_result_sets
 
     try:
-        tolerances = _tolerances(tolerance or [])
-        limits = Limits(alpha, tolerances, parameters, bytes_, flops, time, time_base, fresh_seeds)
+        limits = Limits(alpha, parameters, bytes_, flops, time)
         before, after = read_result_sets(reference), read_result_sets(candidate)
         if all(results.rows.empty for results in before):
             raise LorunError(f"{reference}: no scores to compare with (rows.csv has no lines)")
@@ -71,18 +62,3 @@ def gate(
         typer.echo(f"and {more} findings more (--all)")
     typer.echo(outputs.headline(report))
     raise typer.Exit(1 if report.failures else 0)
-
-
-def _tolerances(options: list[str]) -> dict[str, float]:
-    """The default tolerances, updated by METRIC=VALUE options."""
-    from lorun.evaluation.metrics import METRICS
-    from lorun.gate.findings import TOLERANCE
-
-    found = dict(TOLERANCE)
-    for option in options:
-        name, _, value = option.partition("=")
-        one_of("metric", name, METRICS)
-        if not re.fullmatch(r"\d*\.?\d+", value):
-            raise LorunError(f"--tolerance {option!r}: give METRIC=VALUE with a value of at least 0, e.g. psnr=0.3")
-        found[name] = float(value)
-    return found

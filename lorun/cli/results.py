@@ -1,6 +1,5 @@
 """Result sets: `lorun table`, `show`, `report`, `history`, `status`, `verdict` and `licences`."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -151,13 +150,12 @@ def status(
     --accept SET/TASK/SETTING/METHOD/SEED records today's code for all seeds of a method, after this one was run again
     with equal scores.
     """
-    from lorun.provenance import versions
     from lorun.results.store import read_result_set
     from lorun.status.accept import accept as accept_run
     from lorun.status.check import status_of
     from lorun.status.project import Project
     from lorun.status.report import as_json as to_json
-    from lorun.status.report import count, render
+    from lorun.status.report import render
 
     project = Project(Path())
     if accept is not None:
@@ -167,11 +165,8 @@ def status(
     if not folders:
         raise LorunError("results: there is no result set (rows.csv); `lorun table` writes one")
     checked = [(held, status_of(project, held, runs)) for held in map(read_result_set, folders)]
-    other = project.other_versions(versions()) if project.locked else ()
-    notes = [f"installed: {', '.join(other)}"] if other else []
-    typer.echo(json.dumps(to_json(checked, notes), indent=1) if as_json else render(checked, notes))
-    states = [count(checks, what) for _, checks in checked for what in ("run", "account")]
-    if strict and any(state["stale"] or state["unknown"] for state in states):
+    typer.echo(to_json(checked) if as_json else render(checked))
+    if strict and any(result.state in ("stale", "unknown") for _, results in checked for result in results):
         raise typer.Exit(1)
 
 

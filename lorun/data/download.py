@@ -69,7 +69,7 @@ def partial_folder(folder: Path) -> Path:
 
 
 def _get(remote: RemoteFile, timeout: float, wait: float, log: "Console") -> bytes:
-    """The content of a file, after several tries if need be. Raises LorunError with the reason why the last one failed."""
+    """The content of a file, after several tries if need be. Raises LorunError: why the last one failed."""
     for attempt in range(1, TRIES):
         try:
             return _try(remote, timeout)

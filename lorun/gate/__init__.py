@@ -6,7 +6,7 @@ from itertools import chain
 from lorun.errors import LorunError
 from lorun.gate.costs import compare_counts, compare_times
 from lorun.gate.findings import Finding, Limits, Report
-from lorun.gate.pairs import compare_protocols, pair, with_seeds_in_order
+from lorun.gate.pairs import compare_protocols, pair
 from lorun.gate.runs import compare_rows, compare_stages, compare_statuses
 from lorun.gate.scores import Comparison, compare_scores, judge_scores, run_scores
 from lorun.results.store import ResultSet
@@ -35,9 +35,7 @@ def compare(
     scores: list[Comparison] = []
     for name in sorted(before.keys() & after.keys()):
         one, other = before[name], after[name]
-        if limits.fresh_seeds:
-            one, other = with_seeds_in_order(one), with_seeds_in_order(other)
-        pairs = pair(one, other, same_seeds=not limits.fresh_seeds)
+        pairs = pair(one, other)
         prefix = f"{name}: " if name else ""
         found = chain(
             compare_statuses(one, other),
@@ -45,9 +43,9 @@ def compare(
             compare_stages(one, other),
             compare_counts(one, other, limits),
             compare_times(one, other, limits),
-            () if limits.fresh_seeds else compare_protocols(pairs),
+            compare_protocols(pairs),
         )
         findings += [replace(finding, subject=prefix + finding.subject) for finding in found]
-        scores += compare_scores(run_scores(pairs), limits, prefix)
+        scores += compare_scores(run_scores(pairs), prefix)
     # The error rate is that of all result sets together.
     return tuple(sorted([*findings, *judge_scores(scores, limits)], key=lambda finding: finding.rank))

@@ -16,7 +16,7 @@ COUNTS = {
         f"parameters_{kind}": f"parameters, {kind.replace('_', ' ')}"
         for kind in ("operator", "base", "adapters", "step_sizes", "other", "trainable", "network", "total")
     },
-    "bytes": {  # peaks; each has parts by kind, e.g. step_activations
+    "bytes": {  # peaks
         "step_total": "training step",
         "kept_total": "training step that keeps all activations",
         "recomputed_total": "training step that recomputes stages",
@@ -26,7 +26,8 @@ COUNTS = {
 }
 """The columns of each check, with their titles."""
 
-_KINDS = ("parameters", "gradients", "optimiser", "activations", "other")
+BASE = "block_k"
+"""The method that times are relative to."""
 
 
 def compare_counts(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
@@ -71,39 +72,30 @@ def _count(
         return Finding(check, verdict, subject, f"{title}: not counted in the {side}", was, now)
     change = (now - was) / was if was else float(now > 0)
     limit = was * getattr(limits, check) / 100
-    parts = _parts(name, before, after) if check == "bytes" else ""
-    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %{parts})"
+    message = f"{title}: {was:,.0f} -> {now:,.0f} ({now - was:+,.0f}, {100 * change:+.2g} %)"
     if now > was + limit or (check == "parameters" and now < was - limit):
         return Finding(check, "failed", subject, message, was, now, abs(change))
     verdict = "improved" if now < was else "passed" if now == was else "noted"
     return Finding(check, verdict, subject, message, was, now, max(-change, 0.0))
 
 
-def _parts(total: str, before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The kinds of bytes that changed."""
-    columns = ((kind, total.replace("total", kind)) for kind in _KINDS)
-    pairs = ((kind, before.get(name), after.get(name)) for kind, name in columns)
-    changes = ((kind, now - was) for kind, was, now in pairs if was is not None and now is not None)
-    return "".join(f"; {kind} {change:+,.0f}" for kind, change in changes if change)
-
-
 def compare_times(reference: ResultSet, candidate: ResultSet, limits: Limits) -> Iterator[Finding]:
-    """Compare times, each relative to `limits.time_base` of the same table: machines differ."""
-    sides = [_ratios(results.timing, limits.time_base) for results in (reference, candidate)]
+    """Compare times, each relative to that of `BASE` in the same table: machines differ."""
+    sides = [_ratios(results.timing) for results in (reference, candidate)]
     shared = pd.concat(sides, axis=1, join="inner")
     if shared.empty:
-        message = f"no times on both sides that are relative to those of {limits.time_base!r} (--time-base)"
+        message = f"no times on both sides that are relative to those of {BASE}"
         yield Finding("time", "noted" if limits.time is None else "unknown", "timing.csv", message)
     for (*method, what), was, now in shared.itertuples(name=None):
         percent = 100 * (now / was - 1)
         verdict: Verdict = "noted" if limits.time is None else "failed" if percent > limits.time else "passed"
-        message = f"{what} relative to {limits.time_base}: {was:.3f} -> {now:.3f} ({percent:+.0f} %)"
+        message = f"{what} relative to {BASE}: {was:.3f} -> {now:.3f} ({percent:+.0f} %)"
         yield Finding("time", verdict, "/".join(method), message, was, now, percent / 100)
 
 
-def _ratios(timing: pd.DataFrame, base: str) -> pd.Series:
+def _ratios(timing: pd.DataFrame) -> pd.Series:
     """By method and kind of time: the median over seeds, divided by that of the base method."""
     times = timing.assign(time=timing.median_ms.fillna(timing.seconds))
     medians = times[times.time > 0].groupby([*METHOD, "what"]).time.median()
-    of_base = medians.index.get_level_values("method") == base
+    of_base = medians.index.get_level_values("method") == BASE
     return (medians[~of_base] / medians[of_base].droplevel("method")).dropna()

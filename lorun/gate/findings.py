@@ -1,7 +1,7 @@
 """What the gate checks, what it allows and what it finds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lorun.evaluation.metrics import METRICS
@@ -35,23 +35,17 @@ class Limits:
     """What the gate allows.
 
     alpha        probability that noise alone fails the score tests of a comparison, see docs/gate.md
-    tolerance    how far a score without a test may fall, by metric
     parameters   percent that a parameter count may change, up or down
     bytes        percent that counted bytes may rise
     flops        percent that FLOPs may rise
     time         percent that a relative time may rise; None: times are only reported
-    time_base    method whose times the others are divided by
-    fresh_seeds  the candidate used other seeds: they are matched in order, and no test is paired
     """
 
     alpha: float = 0.005
-    tolerance: Mapping[str, float] = field(default_factory=lambda: dict(TOLERANCE))
     parameters: float = 0.0
     bytes: float = 0.0
     flops: float = 0.0
     time: float | None = None
-    time_base: str = "block_k"
-    fresh_seeds: bool = False
 
 
 def margin(metric: str) -> float:

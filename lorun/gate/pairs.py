@@ -1,13 +1,12 @@
 """Scores of both sides, matched row by row, and whether those of unchanged weights are unchanged."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pandas as pd
 
 from lorun.evaluation.metrics import METRICS
 from lorun.gate.findings import Finding, margin
-from lorun.results.store import METHOD, RUN, SCORE, ResultSet
+from lorun.results.store import SCORE, ResultSet
 
 _TRAINING = ("run", "trained_commit", "trained_device", "trained_threads")
 """Two trainings that agree in these on a CPU give the same weights, bit for bit."""
@@ -15,22 +14,12 @@ _TRAINING = ("run", "trained_commit", "trained_device", "trained_threads")
 _ROUNDING = 1e-6  # of the values in a table
 
 
-def with_seeds_in_order(results: ResultSet) -> ResultSet:
-    """The seeds of each method renumbered as 0, 1, ..., in order."""
-    order = results.runs.groupby(list(METHOD)).seed.rank("dense").astype("Int64") - 1
-    numbers = results.runs[list(RUN)].assign(order=order)
-    tables = {name: getattr(results, name) for name in ("runs", "rows", "trainings")}
-    for name, table in tables.items():
-        tables[name] = table.assign(seed=table[list(RUN)].merge(numbers, how="left").order.to_numpy())
-    return replace(results, **tables)
-
-
-def pair(reference: ResultSet, candidate: ResultSet, same_seeds: bool = True) -> pd.DataFrame:
+def pair(reference: ResultSet, candidate: ResultSet) -> pd.DataFrame:
     """The scores that completed runs have on both sides, a line each; columns of the sides end in _before and _after.
 
     trained  whether either side trained anything: unknown steps count as some
     same     whether both sides score the same weights: those of the same run, trained by the same clean commit on a
-             CPU, or none at all; only the latter without `same_seeds`
+             CPU, or none at all
     moved    candidate minus reference
     """
     sides = []
@@ -41,7 +30,7 @@ def pair(reference: ResultSet, candidate: ResultSet, same_seeds: bool = True) ->
     pairs = sides[0].merge(sides[1], on=list(SCORE), suffixes=("_before", "_after"))
     pairs = pairs.sort_values(list(SCORE), ignore_index=True)
     trained = (pairs[["steps_before", "steps_after"]].fillna(1) > 0).any(axis=1)
-    same = same_seeds & (pairs.trained_device_before == "cpu")
+    same = pairs.trained_device_before == "cpu"
     same &= ~pairs[["trained_dirty_before", "trained_dirty_after"]].fillna(True).any(axis=1)
     for name in _TRAINING:
         same &= (pairs[f"{name}_before"] == pairs[f"{name}_after"]).fillna(False)
@@ -68,12 +57,10 @@ def compare_protocols(pairs: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("protocol", "passed", subject, f"{title} of {len(group)} rows is unchanged")
             continue
         largest = float(moved.moved.abs().max())
-        cause = "the metric's protocol, the operator or the reconstruction"
-        if (moved.data_md5_before != moved.data_md5_after).all():
-            cause = "the data (data_md5 differs), or their processing,"
         message = (
             f"{title} moved by up to {largest:.6f} in {len(moved)} of {len(group)} rows, though the weights of "
-            f"{', '.join(sorted(set(moved.method)))} are the same: {cause} changed under the same name"
+            f"{', '.join(sorted(set(moved.method)))} are the same: the data, the protocol, the operator or the "
+            "reconstruction changed under the same name"
         )
         before, after = float(moved.value_before.mean()), float(moved.value_after.mean())
         yield Finding("protocol", "failed", subject, message, before, after, largest)

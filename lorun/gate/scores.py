@@ -45,7 +45,7 @@ def run_scores(pairs: pd.DataFrame) -> pd.DataFrame:
     return found.assign(loss=loss, after=found.after.where(loss != 0, found.before))
 
 
-def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> list[Comparison]:
+def compare_scores(scores: pd.DataFrame, prefix: str = "") -> list[Comparison]:
     """Test each method on each dataset, and each task, where a run scored on several datasets counts once.
 
     Takes what `run_scores` returns; subjects start with `prefix`. Without tests: a single seed, scores that did not
@@ -57,13 +57,13 @@ def compare_scores(scores: pd.DataFrame, limits: Limits, prefix: str = "") -> li
         for (method,), runs in grouped(group, ["method"]).items():
             subject = f"{prefix}{task}/{setting}/{method} on {dataset}"
             test = partial(method_test, method=method, margin=margin(metric))
-            tests = _tests(test, moved, reference, limits) if method in moved and metric in TOLERANCE else {}
+            tests = _tests(test, moved, reference) if method in moved and metric in TOLERANCE else {}
             found.append(Comparison("method", subject, METRICS[metric], runs.before.mean(), runs.after.mean(), tests))
     for (task, metric), group in grouped(scores[scores.metric.isin(list(TOLERANCE))], ("task", "metric")).items():
         named = group.assign(method=group.setting + "/" + group.method)
         runs = named.groupby(["method", "seed"], as_index=False)[["before", "after", "loss"]].mean()
         reference, moved = _values(runs, "before"), _moved(runs)
-        if tests := _tests(partial(task_test, margin=margin(metric)), moved, reference, limits):
+        if tests := _tests(partial(task_test, margin=margin(metric)), moved, reference):
             subject = f"{prefix}{task}, all {len(moved)} methods that moved"
             runs = runs[runs.method.isin(list(moved))]
             found.append(Comparison("task", subject, METRICS[metric], runs.before.mean(), runs.after.mean(), tests))
@@ -80,9 +80,8 @@ def _moved(runs: pd.DataFrame) -> dict[str, np.ndarray]:
     return {name: losses for name, losses in _values(runs, "loss").items() if losses.any()}
 
 
-def _tests(test: Callable[..., Test | None], losses: Values, reference: Values, limits: Limits) -> Tests:
-    paired = None if limits.fresh_seeds else test(losses)
-    tests = {"paired": paired, "unpaired": test(losses, reference=reference)}
+def _tests(test: Callable[..., Test | None], losses: Values, reference: Values) -> Tests:
+    tests = {"paired": test(losses), "unpaired": test(losses, reference=reference)}
     return {name: found for name, found in tests.items() if found is not None}
 
 
@@ -102,7 +101,7 @@ def _adjusted(tests: list[Tests], direction: str) -> list[float]:
 
 
 def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Finding:
-    metric, tolerance = one.metric, limits.tolerance.get(one.metric.name)
+    metric, tolerance = one.metric, TOLERANCE.get(one.metric.name)
     digits, unit = metric.digits + 2, f" {metric.unit}" if metric.unit else ""
     loss = (one.before - one.after) * (1 if metric.better == "higher" else -1)
     before, after = (f"{value:.{digits}f}" for value in (one.before, one.after))
@@ -114,7 +113,7 @@ def _finding(one: Comparison, fall: float, rise: float, limits: Limits) -> Findi
         verdict = "failed" if loss > tolerance else "improved" if -loss > tolerance else "noted"
         reason = f"no test: may fall by {tolerance:g}"
     elif not one.tests:
-        verdict, reason = "unknown", f"no test, and no --tolerance for {metric.name}"
+        verdict, reason = "unknown", f"no test of {metric.title}"
     elif fall <= limits.alpha:
         name, test = min(one.tests.items(), key=lambda item: item[1].fall)
         verdict, reason = "failed", f"standard error {test.error:.{digits}f}, {name} test, adjusted p = {fall:.2g}"

@@ -34,7 +34,7 @@ def operator_of(
         degradation: which of its kernels, by name, or which of those in the file `kernel`, from 1; default: the first
             of the model, or the only one of the file.
         kernel: blur kernel: .npy (h, w), .mat with the variable `kernels`, or a gray picture.
-        mask: .npy, or .mat with the variable `mask`.
+        mask: .npy, .mat with the variable `mask`, or a gray picture.
         measured: inputs are measurements, for which a computed kernel or mask will not do.
 
     Raises:
@@ -58,13 +58,12 @@ def operator_of(
         return physics.under(degradation or physics.degradations[0]).bound(degradations=())
     if degradation is not None:
         raise LorunError(f"the operator of this model has no kernels to choose from: leave out {degradation!r}")
-    return (
-        physics if mask is None else physics.bound(mask=read_matrix(mask, "mask", transmission=True).to(physics.mask))
-    )
+    return physics if mask is None else physics.bound(mask=_mask(mask).to(physics.mask))
 
 
 def read_capture(path: Path, physics: CASSI, peak: float = 0.8) -> Tensor:
-    """A capture of CASSI, (1, 1, H, W): .npy, or .mat with the variable `meas`, `meas_real`, `y` or `capture`.
+    """A capture of CASSI, (1, 1, H, W): .npy, .mat with the variable `meas`, `meas_real`, `y` or `capture`, or a gray
+    picture.
 
     Args:
         peak: its largest value afterwards, in units of 2 / bands times the sum over bands; the default is that of the
@@ -73,8 +72,11 @@ def read_capture(path: Path, physics: CASSI, peak: float = 0.8) -> Tensor:
     Raises:
         LorunError: the file cannot be read, or is no matrix with a positive value.
     """
-    values, what = read_array(path, variables=("meas", "meas_real", "y", "capture"))
-    capture = torch.from_numpy(values.astype("float32"))
+    if path.suffix.lower() in ARRAYS:
+        values, what = read_array(path, variables=("meas", "meas_real", "y", "capture"))
+        capture = torch.from_numpy(values.astype("float32"))
+    else:
+        capture, what = _gray(path), str(path)
     if capture.ndim != 2 or not capture.max() > 0:
         raise LorunError(f"{what} has shape {tuple(capture.shape)}, expected height x width with a positive value")
     unit = physics.gain * physics.bands / 2
@@ -83,12 +85,23 @@ def read_capture(path: Path, physics: CASSI, peak: float = 0.8) -> Tensor:
 
 def _kernel(path: Path, degradation: str | None) -> Tensor:
     if path.suffix.lower() not in ARRAYS:
-        picture = read_photo(path).values.double()
-        if not (picture == picture[0]).all() or not picture.sum() > 0:
-            raise LorunError(f"{path}: is black or in colour, a kernel is a gray picture")
-        return picture[0] / picture[0].sum()
+        kernel = _gray(path).double()
+        if not kernel.sum() > 0:
+            raise LorunError(f"{path}: a black picture is no kernel")
+        return kernel / kernel.sum()
     kernels = read_kernels(path)
     names = [str(number) for number in range(1, len(kernels) + 1)]
     if degradation is None and len(kernels) > 1:
         raise LorunError(f"{path}: holds {len(kernels)} kernels: choose one with --degradation 1 to {len(kernels)}")
     return kernels[names.index(one_of("kernel", degradation or "1", names))]
+
+
+def _mask(path: Path) -> Tensor:
+    return read_matrix(path, "mask", transmission=True) if path.suffix.lower() in ARRAYS else _gray(path)
+
+
+def _gray(path: Path) -> Tensor:
+    values = read_photo(path).values
+    if not (values == values[0]).all():
+        raise LorunError(f"{path}: is in colour; a mask, kernel or capture is gray")
+    return values[0]

@@ -1,8 +1,10 @@
 """The status of result sets as a table for people and as JSON."""
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
 
 from tabulate import tabulate  # type: ignore[import-untyped]
 
@@ -15,36 +17,23 @@ _SHOWN = 3  # names of what differs; JSON has all
 _HEADINGS = ("set", "task", "what", "methods", "settings", "number", "state", "run again", "hours", "why")
 
 
-def count(results: Iterable[Result], what: str) -> dict[str, int]:
-    """How many runs or accounts ("run", "account") are in each state."""
-    states = [result.state for result in results if result.what == what]
-    return {state: states.count(state) for state in STATES}
-
-
-def render(checked: Checked, notes: Sequence[str] = ()) -> str:
+def render(checked: Checked) -> str:
     """A line for the runs or accounts of a task that are not fresh for the same reasons, and a line for each set."""
     lines = [line for results, checks in checked for line in _lines(results.name, checks)]
     table = [tabulate(lines, _HEADINGS, "plain", disable_numparse=True)] if lines else []
-    return "\n".join([*table, *(_summary(results, checks) for results, checks in checked), *notes])
+    return "\n".join([*table, *(_summary(results, checks) for results, checks in checked)])
 
 
-def as_json(checked: Checked, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """Every run and account with all its reasons."""
-    sets = [
-        {
-            "name": results.name,
-            "version": None if results.version is None else asdict(results.version),
-            "runs": count(checks, "run"),
-            "accounts": count(checks, "account"),
-            "results": [
-                {**asdict(result), "what": result.what, "state": result.state, "run_again": result.steps}
-                | {"folder": result.folder and result.folder.as_posix()}
-                for result in checks
-            ],
-        }
+def as_json(checked: Checked) -> str:
+    """Every run and account with all its reasons, by result set."""
+    sets = {
+        results.name: [
+            asdict(result) | {"what": result.what, "state": result.state, "run_again": result.steps}
+            for result in checks
+        ]
         for results, checks in checked
-    ]
-    return {"sets": sets, "notes": list(notes)}
+    }
+    return json.dumps(sets, indent=1, default=Path.as_posix)
 
 
 def _lines(name: str, checks: Iterable[Result]) -> list[list[str]]:
@@ -80,7 +69,8 @@ def _summary(results: ResultSet, checks: Sequence[Result]) -> str:
     version = "no version" if results.version is None else results.version.cited
     parts = []
     for what in ("run", "account"):
-        states = ", ".join(f"{number} {state}" for state, number in count(checks, what).items() if number)
+        counts = Counter(result.state for result in checks if result.what == what)
+        states = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
         parts.append(f"{what}s: {states or 'none'}")
     accepted = sum(result.accepted is not None for result in checks)
     parts += [f"{accepted} accepted after a seed was run again"] if accepted else []

@@ -18,8 +18,7 @@ from lorun.results.store import ResultSet, make_table, read_result_set
 @pytest.fixture(scope="module")
 def render(made: Made) -> Callable[[ResultSet], str]:
     def render(results: ResultSet) -> str:
-        origin = origin_of(results, made.config, made.data, made.root)
-        return appendix(replace(origin, config=Path("config/tiny.yaml")))
+        return appendix(origin_of(results, made.config, made.data, made.root))
 
     return render
 
@@ -39,7 +38,7 @@ def test_the_page_of_the_archive(made: Made, unpacked: Path, render: Callable[[R
     assert results.version.cited in page
     assert "16 runs (16 completed), 128 scores." in page
     assert re.findall(r"^## (.*)", page, re.MULTILINE) == [
-        *("Hardware", "Software", "Time", "Peak memory", "Seeds", "Intervals", "Data and licences", "Reproduce"),
+        *("Hardware", "Software", "Time", "Peak memory", "Seeds and intervals", "Data and licences", "Reproduce"),
     ]
 
 
@@ -49,13 +48,11 @@ def test_it_says_what_the_rows_know(made: Made, render: Callable[[ResultSet], st
     assert "| latency | some CPU | 1 | 8 |" in section(page, "Hardware")
     assert "| 3.11.7 | torch=2.15.0 peft=0.21.2 | 16 |" in section(page, "Software")
     assert f"| {'e' * 40} | False | {'f' * 40} | False | 16 |" in section(page, "Software")
-    assert re.search(r"\| cs \| r25 \| lorun \| 2 \| 1\.5 \| 0\.006 \| 1\.2 \(24\) \|", section(page, "Time"))
-    assert "2 x 16, float32" in section(page, "Peak memory")
-    assert "| cs | r25 | 0, 1 | block1, block_k" in section(page, "Seeds")
-    assert "| cs | tiny | r25 | 2 | 2 |" in section(page, "Intervals")
-    assert "| images and seeds |" in section(page, "Intervals")
+    assert re.search(r"\| cs \| r25 \| lorun \| 0, 1 \| 1\.5 \| 0\.006 \| 1\.2 \|", section(page, "Time"))
+    assert "| cs | r25 | lorun | 2 | 16 | float32 |" in section(page, "Peak memory")
+    assert "| cs | tiny | r25 | 2 | 2 |" in section(page, "Seeds and intervals")
     assert f"| tiny | {'0' * 32}.dir |" in section(page, "Data and licences")
-    assert "lorun evaluate --config config/tiny.yaml --task cs --setting r25" in section(page, "Reproduce")
+    assert "make reproduce PROFILE=tiny" in section(page, "Reproduce")
 
 
 def test_it_says_what_the_rows_do_not_know(made: Made, render: Callable[[ResultSet], str]) -> None:
@@ -65,19 +62,9 @@ def test_it_says_what_the_rows_do_not_know(made: Made, render: Callable[[ResultS
     assert "Result set: not recorded" in page
     assert "| training | – | 1 | 16 |" in section(page, "Hardware")
     assert "| 3.11.7 | – | 16 |" in section(page, "Software")
-    assert "| cs | r25 | lorun | 2 | – | – | – |" in section(page, "Time")
-    assert "Time of scoring: not recorded" in section(page, "Time")
+    assert "| cs | r25 | lorun | 0, 1 | – | – | – |" in section(page, "Time")
+    assert "that are in no table: not recorded" in section(page, "Time")
     assert "Address of the repository: not recorded" in section(page, "Reproduce")
-
-
-@pytest.mark.parametrize(("seeds", "images", "captured"), [(1, 2, "images"), (2, 1, "seeds"), (1, 1, "nothing")])
-def test_an_interval_captures_only_what_there_are_several_of(
-    made: Made, render: Callable[[ResultSet], str], seeds: int, images: int, captured: str
-) -> None:
-    results = read_result_set(made.folder)
-    differences = results.differences.assign(seeds=seeds, images=images)
-    lines = section(render(replace(results, differences=differences)), "Intervals").splitlines()
-    assert f"| {captured}" in next(line for line in lines if line.startswith("| cs | tiny"))
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (PROJECT / "results").glob("*/rows.csv")))
@@ -85,7 +72,7 @@ def test_every_committed_set_has_one(name: str) -> None:
     """And no machine's path or name stands in it."""
     results = read_result_set(PROJECT / "results" / name)
     origin = origin_of(results, PROJECT / f"config/{name}.yaml", PROJECT / "data", PROJECT)
-    page = appendix(replace(origin, config=Path(f"config/{name}.yaml")))
+    page = appendix(origin)
     assert str(PROJECT) not in page
     assert "nan" not in re.findall(r"[\w<>]+", page)
     assert "not registered" not in page

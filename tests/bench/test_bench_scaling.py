@@ -8,9 +8,8 @@ from lorun.accounting.live_bytes import inference_bytes
 from lorun.accounting.parameters import count_parameters
 from lorun.accounting.prediction import predict_steps, resized
 from lorun.bench import scaling
-from lorun.bench.scaling import STRATEGIES, count, stage_range, write_figure
+from lorun.bench.scaling import STRATEGIES, count, write_figure
 from lorun.bench.variants import benchmarked, with_strategy
-from lorun.errors import LorunError
 from lorun.profiles import Profile
 from lorun.system import build_system
 
@@ -22,7 +21,7 @@ def experiment():
 
 @pytest.fixture(scope="module")
 def table(experiment):
-    return count(experiment, range(1, 3))
+    return count(experiment, 2)
 
 
 def test_a_row_for_every_strategy_number_of_stages_and_recomputation(experiment, table):
@@ -69,17 +68,6 @@ def test_the_figure_is_the_same_each_time(table, tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize(("text", "stages"), [("1-20", range(1, 21)), ("9", range(9, 10)), ("4-4", range(4, 5))])
-def test_ranges(text, stages):
-    assert stage_range(text) == stages
-
-
-@pytest.mark.parametrize("text", ["0-3", "5-4", "1-101", "nine", "", "1-", "-3", "1-2-3"])
-def test_other_texts_are_refused(text):
-    with pytest.raises(LorunError, match=f"stages '{text}'"):
-        stage_range(text)
-
-
 def test_sizes_beyond_any_memory_can_be_counted(experiment, monkeypatch):
     monkeypatch.setattr(scaling, "STRATEGIES", ("block_k",))
-    assert count(resized(experiment, batch=2**14, patch=1024, image=8192), [1]).step_total.min() > 1e12
+    assert count(resized(experiment, batch=2**14, patch=1024, image=8192), 1).step_total.min() > 1e12

@@ -8,8 +8,8 @@ import torch
 from tiny import PROFILE, PROJECT
 
 from lorun.accounting.flops import step_flops
-from lorun.bench import dry_run, steps
-from lorun.bench.steps import Measured, bytes_held, count, judge, judge_startup
+from lorun.bench import commands, steps
+from lorun.bench.steps import Measured, bytes_held, count, judge
 from lorun.bench.variants import LARGE_FLOPS, VARIANTS, benchmarked, for_variant, one_step, reconstruction
 from lorun.errors import LorunError
 from lorun.profiles import Profile, load_profile
@@ -113,7 +113,7 @@ def test_the_target_of_a_gpu_is_judged_there_only(experiment, peft, on_gpu, verd
 
 def test_start_up_is_judged_beyond_the_import():
     times = pd.DataFrame({"what": ["import", "a", "b"], "profile": "smoke", "extra_seconds": [None, 1.5, 2.5]})
-    assert judge_startup(times).verdict.tolist() == ["pass", "miss"]
+    assert commands.judge_startup(times).verdict.tolist() == ["pass", "miss"]
 
 
 def test_steps_are_timed_and_tabulated(tiny_profile_file, monkeypatch):
@@ -153,23 +153,16 @@ def test_each_variant_has_its_precision(experiment):
 
 def test_a_dry_run_is_judged_by_its_seconds():
     planned = pd.DataFrame({"profile": ["a", "b"], "jobs": [10_015] * 2, "seconds": [29.0, 31.0]})
-    assert steps.judge_dry_run(planned).verdict.tolist() == ["pass", "miss"]
+    assert commands.judge_dry_run(planned).verdict.tolist() == ["pass", "miss"]
 
 
-def test_a_dry_run_has_as_many_jobs_as_asked_for(monkeypatch):
-    monkeypatch.setattr(dry_run, "_run", lambda config, project, place, seeds: (1.0, 10 + 65 * seeds))
-    table = dry_run.measure(PROJECT / "config" / "smoke.yaml", PROJECT, jobs=1000, repeats=2)
-    assert table[["seeds", "jobs", "seconds", "repeats"]].iloc[0].tolist() == [16, 1050, 1.0, 2]
-
-
-def test_the_workflow_is_planned(tmp_path):
+def test_the_workflow_is_planned():
     quick = PROJECT / "config" / "quick.yaml"
-    dry_run._prepare(quick, PROJECT, tmp_path)
-    seconds, jobs = dry_run._run(quick, PROJECT, tmp_path, 1)
-    assert seconds > 0
-    assert jobs > sum(experiment.seed == 0 for experiment in load_profile(quick).experiments())
-    with pytest.raises(LorunError, match=r"dry run of .*quick.yaml: exit status 1"):
-        dry_run._run(quick, PROJECT, tmp_path, 0)
+    table = commands.measure_dry_run(quick, PROJECT, repeats=1, seeds=1)
+    assert table.seconds[0] > 0
+    assert table.jobs[0] > sum(experiment.seed == 0 for experiment in load_profile(quick).experiments())
+    with pytest.raises(LorunError, match=r"dry run of the workflow: exit status 1"):
+        commands.measure_dry_run(quick, PROJECT, repeats=1, seeds=0)
 
 
 def test_backward_passes_are_timed_both_ways(monkeypatch):

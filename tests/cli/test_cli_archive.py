@@ -32,7 +32,7 @@ def test_a_set_is_exported_and_verified(project: Path, lorun: Callable[..., Outp
 
 
 def test_what_differs_is_one_line(project: Path, lorun: Callable[..., Output], error: Callable[..., str]) -> None:
-    lorun("export", "results/transfer", "--out", "a.zip", "--date", "2026-11-30", "--no-figures")
+    lorun("export", "results/transfer", "--out", "a.zip", "--date", "2026-11-30")
     shutil.unpack_archive("a.zip", "there")
     Path("there/LICENSE").write_text("mine")
     assert error("verify", "there") == "there: LICENSE is not what was exported"

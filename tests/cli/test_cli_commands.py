@@ -275,9 +275,9 @@ def test_the_largest_batch_within_a_budget(lorun: Callable[..., Output], options
 
 def test_bytes_against_stages(lorun: Callable[..., Output], tiny_profile_file: Path) -> None:
     result = lorun("scaling", "-c", tiny_profile_file, "--stages", "2", "--out", "out/scaling.csv")
-    assert result == (0, "wrote out/scaling.csv (15 rows) and out/scaling.png\n", "")
+    assert result == (0, "wrote out/scaling.csv (30 rows) and out/scaling.png\n", "")
     assert sorted(os.listdir("out")) == ["scaling.csv", "scaling.png"]
-    assert len(pd.read_csv("out/scaling.csv")) == 15
+    assert len(pd.read_csv("out/scaling.csv")) == 30
 
 
 def test_from_training_to_tables(

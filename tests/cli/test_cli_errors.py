@@ -107,12 +107,6 @@ def test_an_account_that_cannot_be(
     assert not Path("runs").exists()
 
 
-def test_a_range_of_stages_that_is_none(error: Callable[..., str], tiny_profile_file: Path) -> None:
-    assert error("scaling", "-c", tiny_profile_file, "--stages", "5-4") == (
-        "stages '5-4': give a number or a range within 1 to 100, e.g. 9 or 1-20"
-    )
-
-
 def test_a_step_that_is_predicted_not_to_fit(
     error: Callable[..., str], options: Callable[..., list[object]], rewritten: Callable[[Change], Path]
 ) -> None:

@@ -112,15 +112,6 @@ def test_an_unreadable_source_is_an_error_of_one_line(gate: Gate, repository: Pa
     assert len(printed.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("option", "words"), [("psrn=1", "Did you mean 'psnr'"), ("psnr=-1", "at least 0"), ("psnr", "METRIC=VALUE")]
-)
-def test_invalid_tolerances(gate: Gate, option: str, words: str) -> None:
-    status, printed = gate(SMOKE, SMOKE, "--tolerance", option)
-    assert status == 2
-    assert words in printed
-
-
 def test_files_hold_what_the_terminal_shows(gate: Gate, repository: Path) -> None:
     names = ["--junit", "gate.xml", "--markdown", "gate.md", "--json", "gate.json"]
     status, _ = gate("good", "HEAD", *names)

@@ -18,7 +18,7 @@ from torch import Tensor
 from lorun.accounting.account import account
 from lorun.evaluation import protocols
 from lorun.evaluation.reconstruct import evaluate
-from lorun.gate import Finding, Limits
+from lorun.gate import Finding
 from lorun.profiles import Profile, load_profile
 from lorun.results.paths import EVALUATION, account_path
 from lorun.results.result_set import write_result_set
@@ -52,11 +52,6 @@ def test_noise_alone_from_the_same_seeds(real: ResultSet, failures: Failures) ->
     """The gate raises a false alarm in 5 % of cases at most: of eight, one may be."""
     anew = (trained_anew(real, np.random.default_rng(seed), SAME_SEEDS) for seed in range(8))
     assert sum(bool(failures(real, candidate)) for candidate in anew) <= 1
-
-
-def test_noise_alone_from_other_seeds(real: ResultSet, failures: Failures, random: np.random.Generator) -> None:
-    reference, candidate = (trained_anew(real, random, 1.0) for _ in range(2))
-    assert failures(reference, candidate, Limits(fresh_seeds=True)) == []
 
 
 def test_a_row_dropped(real: ResultSet, failures: Failures, random: np.random.Generator) -> None:
@@ -109,7 +104,7 @@ def test_an_extra_activation_kept(real: ResultSet, failures: Failures, random: n
     found = failures(real, replace(real, accounting=accounts))
     assert {one.check for one in found} == {"bytes"}
     assert {one.subject for one in found} == {"/".join(trained.loc[index, ["task", "setting", "method"]])}
-    assert f"activations +{extra:,}" in found[0].message
+    assert f"(+{extra:,}, " in found[0].message
 
 
 @pytest.fixture(scope="module")
@@ -160,16 +155,9 @@ def test_the_adapter_of_one_stage_truly_dead(
 ) -> None:
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", skipping(1))
     candidate = make()
-    # The second reference does not record unmoved parameters, and the last candidate neither.
-    bare, silent = (replace(one, trainings=one.trainings.iloc[:0]) for one in (reference, candidate))
-    for before, after, words in (
-        (reference, candidate, "did not move (they moved in the reference): adapter of stage_2"),
-        (bare, candidate, "did not move (the reference does not record them): adapter of stage_2"),
-        (reference, silent, "does not record unmoved parameters"),
-    ):
-        [found] = [one for one in failures(before, after) if one.check == "stages"]
-        assert found.subject == "cs/r25/lorun seed 0"
-        assert words in found.message
+    [found] = [one for one in failures(reference, candidate) if one.check == "stages"]
+    assert found.subject == "cs/r25/lorun seed 0"
+    assert "did not move: adapter of stage_2" in found.message
 
 
 @pytest.mark.parametrize("stage", range(3))
@@ -203,7 +191,7 @@ def test_an_extra_activation_truly_kept(
 
     monkeypatch.setattr(UnfoldingNetwork, "proximal_step", keeping)
     found = [one for one in failures(reference, make()) if one.check == "bytes"]
-    assert any("training step: " in one.message and "activations +" in one.message for one in found)
+    assert any("training step: " in one.message for one in found)
 
 
 def test_a_protocol_truly_changed(
