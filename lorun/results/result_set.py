@@ -151,6 +151,7 @@ class _Measured:
         self._runs, self._partial, self._present, self._scores = runs, partial, present, scores
         self._code = {} if present is None else dict(present.code)
         self._lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._images: dict[tuple[str, str], set[str]] = {}  # by task and dataset
         for experiment in profile.accounted():
             self._add_account(experiment)
         for experiment in profile.experiments():
@@ -164,7 +165,7 @@ class _Measured:
         try:
             if path is not None:
                 outcome = read_outcome(folder)
-                evaluation = checked_evaluation(experiment, path) if path.exists() else None
+                evaluation = self._evaluation(experiment, path) if path.exists() else None
         except LorunError as error:
             if not self._partial:
                 raise
@@ -190,6 +191,19 @@ class _Measured:
         elif kept:
             for name in ("timing", "trainings", "curves"):
                 self._lines[name] += self._kept(name, experiment, *RUN)
+
+    def _evaluation(self, experiment: Experiment, path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
+        """The run and its rows; all runs have the same images of a dataset."""
+        run, rows = checked_evaluation(experiment, path)
+        for dataset, held in rows.groupby("dataset"):
+            images = {*held["image"]}
+            others = self._images.setdefault((experiment.task, str(dataset)), images)
+            if images != others:
+                raise LorunError(
+                    f"{path}: {len(images)} images of {dataset}, other runs have {len(others)}; `lorun evaluate` makes "
+                    "both again"
+                )
+        return run, rows
 
     def _add_training(self, labels: dict[str, Any], outcome: Outcome) -> None:
         training = {"seconds": outcome.seconds, **{name: outcome.provenance[name] for name in ("device", "threads")}}

@@ -62,6 +62,16 @@ def test_scores_that_were_cut_are_not_tabulated(tiny_profile, runs, lines, hashe
     assert not path.exists()
 
 
+def test_all_runs_have_the_same_images(tiny_profile, runs) -> None:
+    path = runs / tiny_profile.experiment("cs", "r25", "lorun", 0).folder / "evaluation.csv"
+    cut(path, 5)
+    about = path.with_suffix(".json")
+    line = json.loads(about.read_text()) | {"rows_sha256": sha256(path.read_bytes()).hexdigest()}
+    about.write_text(json.dumps(line))
+    with pytest.raises(LorunError, match=r"lorun.*: 1 images of tiny, other runs have 2|other runs have 1; `lorun"):
+        write_result_set(tiny_profile, runs, runs.parent / "results")
+
+
 def test_scores_of_another_run_are_refused(tiny_profile, runs) -> None:
     mine, other = (runs / tiny_profile.experiment("cs", "r25", name, 0).folder for name in ("lorun", "shared"))
     for name in ("evaluation.csv", "evaluation.json"):
