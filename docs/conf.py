@@ -1,10 +1,12 @@
 """The site, built by `make docs`. Building and reading it needs no network."""
 
+import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
+shutil.rmtree(ROOT / "docs" / "api", ignore_errors=True)  # pages of modules that are gone
 
 project = "LoRun suite"
 author = "The LoRun suite maintainers"

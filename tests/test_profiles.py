@@ -16,6 +16,7 @@ from lorun.data.checksums import write_manifest
 from lorun.errors import LorunError, UnknownName
 from lorun.methods import PRETRAIN, PRETRAININGS, Experiment, Released, Strategy, Untrained
 from lorun.profiles import Profile, TaskConfig, load_profile, profile_schema
+from lorun.profiles.reading import read_content
 from lorun.profiles.references import check_references
 from lorun.profiles.sizes import _operator_bytes
 
@@ -243,15 +244,16 @@ def test_extends_overrides_single_keys(tiny_profile_file):
     assert task.strategies == ["lorun"]
 
 
-def test_another_kind_of_length_than_that_of_the_extended_profile(tiny_profile_file):
+def test_a_length_of_training_replaces_that_of_the_extended_profile(tiny_profile_file):
     child = tiny_profile_file.with_name("child.yaml")
-    given = "extends: tiny.yaml\nprofile: child\ntasks: {cs: {training: {budget: 1.0e+9%s}}}\n"
-    child.write_text(given % "")
-    with pytest.raises(LorunError, match="give either `budget`"):
-        load_profile(child)
-    child.write_text(given % ", steps: null, phase1_steps: null")
+    child.write_text("extends: tiny.yaml\nprofile: child\ntasks: {cs: {training: {budget: 1.0e+9}}}\n")
+    grandchild = tiny_profile_file.with_name("grandchild.yaml")
+    grandchild.write_text("extends: child.yaml\nprofile: grandchild\ntasks: {cs: {training: {steps: 9}}}\n")
     training = load_profile(child).tasks["cs"].training
     assert (training.budget, training.steps, training.phase1_steps) == (1e9, None, None)
+    content = read_content(grandchild)["tasks"]["cs"]["training"]
+    assert content["steps"] == 9
+    assert "budget" not in content
 
 
 def test_a_key_of_a_task_that_is_null_has_its_default(tiny_profile_file):

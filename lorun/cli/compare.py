@@ -64,9 +64,9 @@ def compare(
     changes: dict[str, Any] = {"data": {"test": dataset}} if dataset else {}
     tasks = _allowed(original, methods, names) if task is None else [one_of("task", task, original.tasks)]
     if ratio is not None:
-        tasks = [name for name in tasks if _has_ratio(original.tasks[name])]
+        given, tasks = tasks, [name for name in tasks if _has_ratio(original.tasks[name])]
         if not tasks:
-            raise LorunError(f"--ratio {ratio:g}: no task to be run has a sampling ratio")
+            raise LorunError(f"--ratio {ratio:g}: the task {' or '.join(given)} has no sampling ratio")
         setting = f"r{ratio:g}"
         changes["settings"] = {setting: {"ratio": ratio}}
     folder = out or runs / "compare" / f"{profile}-{'-'.join(names)}"[:80]

@@ -86,12 +86,17 @@ def _chain(path: Path, children: tuple[Path, ...] = ()) -> list[tuple[Path, dict
     return [(path, content), *_chain(path.parent / parent, (*children, path))]
 
 
+_REPLACES = {"budget": {"steps", "phase1_steps"}, "steps": {"budget"}}
+"""A length of training in a file -> those that it replaces in the file below."""
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` over `below`, without the keys that are null in `above`. A section of another `name` replaces the one
     below, since it has other keys."""
     if above.get("name", below.get("name")) != below.get("name"):
         return dict(above)
-    merged = {key: value for key, value in below.items() if above.get(key, value) is not None}
+    replaced = {old for key, others in _REPLACES.items() if above.get(key) is not None for old in others}
+    merged = {key: value for key, value in below.items() if above.get(key, value) is not None and key not in replaced}
     for key, value in above.items():
         if value is not None:
             old = merged.get(key)

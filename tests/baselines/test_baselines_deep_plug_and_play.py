@@ -251,7 +251,10 @@ def test_its_key_depends_on_options_operator_and_base_alone(profile_file, task, 
             lambda cs: cs["base"]["deep_plug_and_play"].update(method="shared"),
             "`base` of `deep_plug_and_play`: unknown method 'shared'",
         ),
-        (lambda cs: cs["baselines"].remove("deep_plug_and_play"), "names the method `deep_plug_and_play`, which the"),
+        (
+            lambda cs: cs["baselines"].remove("deep_plug_and_play"),
+            "`base`: unknown method 'deep_plug_and_play'",
+        ),
         (
             lambda cs: cs["options"]["deep_plug_and_play"].update(wieght=1),
             "unknown key `wieght`. Did you mean `weight`?",
