@@ -115,6 +115,8 @@ class AdapterStore:
         with locked(self.folder, "changing the store"):
             if self._set(name).exists():
                 raise LorunError(f"{self._set(name)}: exists; choose another name, or remove the folder")
+            if self.active() is None:  # the active set may be a removed one of this name
+                (self.folder / ACTIVE).unlink(missing_ok=True)
             save_weights(self._base(identity(base)), base, {})
             replace_folder(self._set(name), fill)
         return self.manifest(name)

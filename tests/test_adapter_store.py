@@ -378,9 +378,13 @@ def test_a_set_that_cannot_be_loaded_does_not_become_active(store: AdapterStore)
     assert store.active() == "quarter"
 
 
-def test_a_removed_set_is_not_active(store: AdapterStore) -> None:
+def test_a_removed_set_is_not_active_and_neither_is_its_replacement(
+    store: AdapterStore, folder_of: Callable[[str, str], Path]
+) -> None:
     store.activate("quarter")
     shutil.rmtree(store.folder / "sets/quarter")
+    assert store.active() is None
+    store.add("quarter", folder_of("r25", "lorun"))
     assert store.active() is None
 
 
