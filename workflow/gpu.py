@@ -60,8 +60,7 @@ def cut_profile(out: Path, budget: float, *, dry_run: bool) -> tuple[Path, Profi
     """The profile of this run, written to OUT/profile.yaml. `budget`, in FLOPs, is that of LoRun with its base."""
     length: dict[str, Any] = {"budget": budget, "checkpoint_every": 200, "validate_every": 500, "warmup_steps": 200}
     if dry_run:
-        length = {"budget": None, "steps": 3, "phase1_steps": 1}
-        length |= {"checkpoint_every": 1, "validate_every": 1, "warmup_steps": 1}
+        length = {"steps": 3, "phase1_steps": 1, "checkpoint_every": 1, "validate_every": 1, "warmup_steps": 1}
     changes = {**(_TINY if dry_run else {"data": {"train": "bsds500", "validation": "bsds500", "test": ["set11"]}})}
     changes["training"] = {**changes.get("training", {}), **length, "tuning": None}
     changes["lora"] = {"layout": "loralib"}

@@ -20,7 +20,9 @@ def restore(
     mask: Annotated[Path | None, Option(help="Mask of CASSI: .npy, .mat with `mask`, or a gray picture.")] = None,
     degradation: Annotated[str | None, Option(help="Kernel, by its name or number; default: the first.")] = None,
     scale: Annotated[int | None, Option(min=1, max=8, help="Of super-resolution, instead of the model's.")] = None,
-    noise: Annotated[float | None, Option(min=0, max=255, help="Of 255; default: the model's.")] = None,
+    noise: Annotated[
+        float | None, Option(min=0, max=255, help="Standard deviation, of 255; default: the model's.")
+    ] = None,
     peak: Annotated[float, Option(min=0, help="Largest value of a capture, in the scale of MST; 0: as it is.")] = 0.8,
     tile: Annotated[int, Option(min=0, help="Side of tiles, pixels; less needs less memory; 0: no tiles.")] = 1024,
     cubes: Annotated[str, Option(help="Format of restored cubes: npy or mat.")] = "npy",

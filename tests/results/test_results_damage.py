@@ -37,6 +37,13 @@ def test_what_is_whole_stays(tiny_profile, runs) -> None:
     assert removed(tiny_profile, runs) == []
 
 
+def record_hash(path: Path) -> None:
+    """As if these scores had been written."""
+    about = path.with_suffix(".json")
+    line = json.loads(about.read_text()) | {"rows_sha256": sha256(path.read_bytes()).hexdigest()}
+    about.write_text(json.dumps(line))
+
+
 @pytest.mark.parametrize(
     ("lines", "hashed", "words"),
     [(5, False, "cut or changed"), (4, True, "3 scores of 1 images"), (1, True, "0 scores")],
@@ -46,9 +53,7 @@ def test_scores_that_were_cut_are_not_tabulated(tiny_profile, runs, lines, hashe
     path = runs / tiny_profile.experiment("cs", "r25", "lorun", 0).folder / "evaluation.csv"
     cut(path, lines)
     if hashed:
-        about = path.with_suffix(".json")
-        line = json.loads(about.read_text()) | {"rows_sha256": sha256(path.read_bytes()).hexdigest()}
-        about.write_text(json.dumps(line))
+        record_hash(path)
     out = runs.parent / "results"
     with pytest.raises(LorunError, match=f"lorun.*: {words}"):
         write_result_set(tiny_profile, runs, out)
@@ -65,9 +70,7 @@ def test_scores_that_were_cut_are_not_tabulated(tiny_profile, runs, lines, hashe
 def test_all_runs_have_the_same_images(tiny_profile, runs) -> None:
     path = runs / tiny_profile.experiment("cs", "r25", "lorun", 0).folder / "evaluation.csv"
     cut(path, 5)
-    about = path.with_suffix(".json")
-    line = json.loads(about.read_text()) | {"rows_sha256": sha256(path.read_bytes()).hexdigest()}
-    about.write_text(json.dumps(line))
+    record_hash(path)
     with pytest.raises(LorunError, match=r"lorun.*: 1 images of tiny, other runs have 2|other runs have 1; `lorun"):
         write_result_set(tiny_profile, runs, runs.parent / "results")
 
